@@ -1,0 +1,45 @@
+//! Names of the headers that the mesh reads or writes.
+
+/// The join token of a node: `authorization: Bearer …` on every call to the nodes' port.
+pub const AUTHORIZATION: &str = "authorization";
+/// In whose name a node calls: `gallery.v1.Gallery/Thumbnail`. Believed on the nodes' port only.
+pub const CALLER_METHOD: &str = "turno-caller-method";
+/// Address of the client that the chain of calls began with. Believed on the nodes' port only.
+pub const CALLER_PEER: &str = "turno-caller-peer";
+/// Relative deadline of a call, as in the gRPC protocol over HTTP/2.
+pub const GRPC_TIMEOUT: &str = "grpc-timeout";
+/// Who pays for a call. Carried on to nested calls.
+pub const TENANT: &str = "turno-tenant";
+
+/// Metadata that a nested call inherits from the call it is made in.
+pub const INHERITED: &[&str] = &[TENANT, "traceparent", "tracestate", "baggage"];
+
+/// Whether a request header belongs to the transport and not to the user's metadata.
+pub fn is_transport(name: &str) -> bool {
+    name.starts_with(':')
+        || (name.starts_with("grpc-") && !name.ends_with("-bin"))
+        || matches!(
+            name,
+            "te" | "content-type"
+                | "content-length"
+                | "host"
+                | "connection"
+                | "accept-encoding"
+                | CALLER_METHOD
+                | CALLER_PEER
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_transport;
+
+    #[test]
+    fn user_metadata_is_not_the_transports() {
+        assert!(is_transport("grpc-timeout"));
+        assert!(is_transport("te"));
+        assert!(!is_transport("grpc-trace-bin"));
+        assert!(!is_transport("turno-tenant"));
+        assert!(!is_transport("authorization"));
+    }
+}

@@ -1,0 +1,22 @@
+//! The wire of the mesh: generated types, header names, and the one mapping between an outcome and a gRPC
+//! status. Everything here is data; what is done with it is the gateway's and the SDK's business. Imports nothing of ours.
+
+pub mod entries;
+pub mod headers;
+pub mod status;
+pub mod timeout;
+
+/// The link between node and gateway: `proto/turno/mesh/v1/mesh.proto`.
+pub mod mesh {
+    #![allow(missing_docs, clippy::large_futures, unreachable_pub, reason = "generated")]
+    tonic::include_proto!("turno.mesh.v1");
+}
+
+/// What a gateway tells of its mesh: `proto/turno/v1/admin.proto`.
+pub mod admin {
+    #![allow(missing_docs, clippy::large_futures, unreachable_pub, reason = "generated")]
+    tonic::include_proto!("turno.v1");
+}
+
+/// The encoded `google.protobuf.FileDescriptorSet` of Turno's own services, for reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

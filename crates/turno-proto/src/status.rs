@@ -1,0 +1,100 @@
+//! The one mapping between what a method answered and the status that a client sees. A status crosses the mesh
+//! untouched: code, message, rich details (`google.rpc.Status`) and trailers.
+
+use bytes::Bytes;
+use tonic::{Code, Status};
+
+use crate::entries;
+use crate::mesh::Outcome;
+
+/// The outcome of a call that answered an error.
+pub fn to_outcome(call: u64, status: Status) -> Outcome {
+    Outcome {
+        call,
+        code: code_number(status.code()),
+        message: status.message().to_owned(),
+        details: Bytes::copy_from_slice(status.details()),
+        trailers: entries::from_metadata(status.metadata().clone()),
+        ..Outcome::default()
+    }
+}
+
+/// The status of an outcome whose code is not `OK`.
+pub fn from_outcome(outcome: Outcome) -> Status {
+    Status::with_details_and_metadata(
+        code_of(outcome.code),
+        outcome.message,
+        outcome.details,
+        entries::to_metadata(outcome.trailers),
+    )
+}
+
+/// A number off the wire; one that gRPC does not know is `UNKNOWN`.
+pub fn code_of(number: u32) -> Code {
+    i32::try_from(number).map_or(Code::Unknown, Code::from_i32)
+}
+
+/// The number that stands for a code on the wire.
+pub fn code_number(code: Code) -> u32 {
+    // Codes are 0 to 16.
+    code as u32
+}
+
+/// "DEADLINE_EXCEEDED": a code as gRPC's documents write it.
+pub fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{code_name, code_number, code_of, from_outcome, to_outcome};
+    use bytes::Bytes;
+    use tonic::{Code, Status, metadata::MetadataMap};
+
+    #[test]
+    fn a_rich_status_crosses_untouched() {
+        let mut trailers = MetadataMap::new();
+        trailers.insert("retry-note", "tomorrow".parse().unwrap());
+        let sent = Status::with_details_and_metadata(
+            Code::FailedPrecondition,
+            "oven is cold",
+            Bytes::from_static(b"\x08\x09"),
+            trailers,
+        );
+        let got = from_outcome(to_outcome(7, sent));
+        assert_eq!(got.code(), Code::FailedPrecondition);
+        assert_eq!(got.message(), "oven is cold");
+        assert_eq!(got.details(), b"\x08\x09");
+        assert_eq!(got.metadata().get("retry-note").unwrap(), "tomorrow");
+    }
+
+    #[test]
+    fn every_code_has_its_number_and_name() {
+        let mut names = std::collections::BTreeSet::new();
+        for number in 0..17 {
+            assert_eq!(code_number(code_of(number)), number);
+            names.insert(code_name(code_of(number)));
+        }
+        assert_eq!(names.len(), 17);
+        assert_eq!(code_of(99), Code::Unknown);
+        assert_eq!(code_of(u32::MAX), Code::Unknown);
+    }
+}
