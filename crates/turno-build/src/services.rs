@@ -1,0 +1,118 @@
+//! The text generated for a service: a module with a marker for each rpc and a struct `Methods` with a field for
+//! each rpc. `#[turno::service]` emits a literal of that struct, so that rustc itself checks what was implemented.
+
+use std::fmt::{self, Write as _};
+
+use heck::ToSnakeCase as _;
+use prost_build::{Comments, Method, Service, ServiceGenerator};
+use prost_types::method_options::IdempotencyLevel;
+
+/// The file in `OUT_DIR` with the descriptors that reflection needs for `package`.
+pub(crate) fn descriptors_name(package: &str) -> String {
+    format!("{package}.descriptors.bin")
+}
+
+/// Writes one module a service.
+pub(crate) struct Services {
+    turno: String,
+}
+
+impl Services {
+    /// `turno`: the path by which the SDK is named.
+    pub(crate) fn new(turno: &str) -> Self {
+        Self { turno: turno.to_owned() }
+    }
+
+    fn module(&self, service: &Service, out: &mut String) -> fmt::Result {
+        let name = service.name.to_snake_case();
+        docs(
+            out,
+            "",
+            &service.comments,
+            &format!("The rpcs of `{}.{}`.", service.package, service.proto_name),
+        )?;
+        writeln!(out, "pub mod {name} {{")?;
+        for method in &service.methods {
+            self.marker(service, method, out)?;
+        }
+        self.methods(service, out)?;
+        writeln!(out, "}}")
+    }
+
+    fn marker(&self, service: &Service, method: &Method, out: &mut String) -> fmt::Result {
+        let turno = &self.turno;
+        let (marker, request, response) =
+            (&method.proto_name, from_module(&method.input_type), from_module(&method.output_type));
+        let name = format!("{}.{}/{}", service.package, service.proto_name, method.proto_name);
+        let shape = if method.server_streaming { "ServerStreaming" } else { "Unary" };
+        docs(out, "    ", &method.comments, &format!("The rpc `{name}`."))?;
+        writeln!(out, "    #[derive(Clone, Copy, Debug)]\n    pub struct {marker};")?;
+        writeln!(out, "    impl {turno}::Rpc for {marker} {{")?;
+        writeln!(out, "        type Request = {request};\n        type Response = {response};")?;
+        writeln!(out, "        const NAME: &'static str = \"{name}\";")?;
+        writeln!(out, "        const PATH: &'static str = \"/{name}\";")?;
+        writeln!(out, "        const REPEATABLE: bool = {};\n    }}", is_repeatable(method))?;
+        writeln!(out, "    impl {turno}::rpc::{shape} for {marker} {{}}")?;
+        writeln!(out, "    impl {turno}::rpc::RequestOf<{marker}> for {request} {{}}")?;
+        writeln!(out, "    impl {turno}::rpc::ResponseOf<{marker}> for {response} {{}}")
+    }
+
+    fn methods(&self, service: &Service, out: &mut String) -> fmt::Result {
+        let turno = &self.turno;
+        let (package, name) = (&service.package, &service.proto_name);
+        writeln!(out, "    /// One field for each rpc: filled by `#[turno::service]`.")?;
+        writeln!(out, "    pub struct Methods<S> {{")?;
+        for Method { name, proto_name, .. } in &service.methods {
+            writeln!(
+                out,
+                "        /// [`{proto_name}`]\n        pub {name}: {turno}::service::Method<S, {proto_name}>,"
+            )?;
+        }
+        writeln!(out, "    }}\n    impl<S: Send + Sync + 'static> Methods<S> {{")?;
+        writeln!(out, "        /// The table by which a node finds the methods of `service`.")?;
+        writeln!(out, "        pub fn bind(self, service: S) -> {turno}::service::Table {{")?;
+        writeln!(out, "            let service = ::std::sync::Arc::new(service);")?;
+        writeln!(
+            out,
+            "            {turno}::service::Table::new(\"{package}.{name}\", DESCRIPTORS, ::std::vec!["
+        )?;
+        for Method { name, .. } in &service.methods {
+            writeln!(out, "                self.{name}.bind(&service),")?;
+        }
+        writeln!(out, "            ])\n        }}\n    }}")?;
+        let file = descriptors_name(package);
+        writeln!(
+            out,
+            "    const DESCRIPTORS: &[u8] = ::std::include_bytes!(::std::concat!(::std::env!(\"OUT_DIR\"), \"/{file}\"));"
+        )
+    }
+}
+
+impl ServiceGenerator for Services {
+    fn generate(&mut self, service: Service, buf: &mut String) {
+        self.module(&service, buf).expect("a string takes all that is written to it");
+    }
+}
+
+/// A type as it is named one module further in.
+fn from_module(path: &str) -> String {
+    if path.starts_with("::") || path == "()" { path.to_owned() } else { format!("super::{path}") }
+}
+
+/// Whether `idempotency_level` allows running the method again.
+fn is_repeatable(method: &Method) -> bool {
+    matches!(
+        method.options.idempotency_level(),
+        IdempotencyLevel::NoSideEffects | IdempotencyLevel::Idempotent
+    )
+}
+
+fn docs(out: &mut String, indent: &str, comments: &Comments, otherwise: &str) -> fmt::Result {
+    if comments.leading.is_empty() {
+        return writeln!(out, "{indent}/// {otherwise}");
+    }
+    for line in &comments.leading {
+        writeln!(out, "{indent}#[doc = {line:?}]")?;
+    }
+    Ok(())
+}
