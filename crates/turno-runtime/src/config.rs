@@ -1,0 +1,151 @@
+//! Configuration in layers: defaults < TOML file < `TURNO_*` < flags. clap reads the last two into a struct of
+//! options; what is set there is laid over the file's table, and the whole is read once into the process's config.
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+use crate::Error;
+
+/// A process's whole configuration.
+pub trait Config: Serialize + DeserializeOwned + Default {
+    /// Names the key and the reason when values do not go together.
+    fn validate(&self) -> Result<(), String>;
+}
+
+/// Lays `flags` over the TOML `file` over the defaults.
+pub fn load<C: Config>(file: Option<&Path>, flags: &impl Serialize) -> Result<C, Error> {
+    let mut table = file.map(read).transpose()?.unwrap_or_default();
+    let over = Table::try_from(flags).map_err(|error| Error::Config(error.to_string()))?;
+    lay_over(&mut table, over);
+    let config: C = Value::Table(table)
+        .try_into()
+        .map_err(|error: toml::de::Error| Error::Config(error.message().to_owned()))?;
+    config.validate().map_err(Error::Config)?;
+    Ok(config)
+}
+
+/// [`load`] for a main: `None` when the configuration was only to be printed, and has been.
+///
+/// # Errors
+/// A file that cannot be read, or values that make no sense.
+pub fn prepare<C: Config>(
+    file: Option<&Path>,
+    only_print: bool,
+    flags: &impl Serialize,
+) -> Result<Option<C>, Error> {
+    let config: C = load(file, flags)?;
+    if !only_print {
+        return Ok(Some(config));
+    }
+    #[expect(clippy::print_stdout, reason = "printing is what was asked for")]
+    {
+        print!("{}", print(&config)?);
+    }
+    Ok(None)
+}
+
+/// The configuration as a TOML file that says the same.
+pub fn print(config: &impl Serialize) -> Result<String, Error> {
+    toml::to_string(config).map_err(|error| Error::Config(error.to_string()))
+}
+
+fn read(path: &Path) -> Result<Table, Error> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| Error::ConfigFile { path: path.to_owned(), source })?;
+    text.parse().map_err(|error| Error::Config(format!("{}: {error}", path.display())))
+}
+
+fn lay_over(under: &mut Table, over: Table) {
+    for (key, value) in over {
+        match (under.get_mut(&key), value) {
+            (Some(Value::Table(below)), Value::Table(above)) => lay_over(below, above),
+            (_, value) => {
+                under.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Config, load};
+    use serde::{Deserialize, Serialize};
+    use std::io::Write as _;
+
+    #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Bakery {
+        ovens: u32,
+        name: String,
+        shop: Shop,
+    }
+
+    #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Shop {
+        street: String,
+        open: bool,
+    }
+
+    impl Config for Bakery {
+        fn validate(&self) -> Result<(), String> {
+            if self.ovens > 9 { Err("ovens: at most 9".to_owned()) } else { Ok(()) }
+        }
+    }
+
+    #[derive(Serialize)]
+    struct Flags {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ovens: Option<u32>,
+        shop: ShopFlags,
+    }
+
+    #[derive(Serialize)]
+    struct ShopFlags {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        open: Option<bool>,
+    }
+
+    fn flags(ovens: Option<u32>, open: Option<bool>) -> Flags {
+        Flags { ovens, shop: ShopFlags { open } }
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file
+    }
+
+    #[test]
+    fn flags_win_over_the_file_key_by_key() {
+        let file = file("ovens = 2\nname = \"Rosa\"\n[shop]\nstreet = \"Via Roma\"\n");
+        let got: Bakery = load(Some(file.path()), &flags(Some(3), Some(true))).unwrap();
+        let shop = Shop { street: "Via Roma".into(), open: true };
+        assert_eq!(got, Bakery { ovens: 3, name: "Rosa".into(), shop });
+        let got: Bakery = load(Some(file.path()), &flags(None, None)).unwrap();
+        assert_eq!(got.ovens, 2);
+    }
+
+    #[test]
+    fn a_misspelt_key_is_named() {
+        let file = file("oven = 2\n");
+        let error = load::<Bakery>(Some(file.path()), &flags(None, None)).unwrap_err().to_string();
+        assert!(error.contains("oven") && error.contains("expected"), "{error}");
+    }
+
+    #[test]
+    fn values_that_make_no_sense_are_refused() {
+        let error = load::<Bakery>(None, &flags(Some(10), None)).unwrap_err().to_string();
+        assert_eq!(error, "configuration: ovens: at most 9");
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error =
+            load::<Bakery>(Some("no/such.toml".as_ref()), &flags(None, None)).unwrap_err().to_string();
+        assert!(error.contains("no/such.toml"), "{error}");
+    }
+}

@@ -1,0 +1,14 @@
+//! What every process of the mesh shares: configuration, telemetry, named tasks, shutdown, and the HTTP port
+//! for health and metrics. It knows nothing of calls, jobs or nodes.
+
+pub mod config;
+pub mod error;
+pub mod ops;
+pub mod process;
+pub mod shutdown;
+pub mod task;
+pub mod telemetry;
+pub mod tls;
+pub mod units;
+
+pub use error::Error;

@@ -1,0 +1,60 @@
+//! A process of the mesh from its main to its end: provider of cryptography, telemetry, runtime, signals.
+
+use std::future::Future;
+use std::net::SocketAddr;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::ops::{self, Readiness};
+use crate::telemetry::{self, TelemetryConfig};
+use crate::{Error, shutdown, tls};
+
+/// What a process has once it is set up.
+#[derive(Debug)]
+pub struct Process {
+    /// Cancelled when the process is asked to end.
+    pub shutdown: CancellationToken,
+    metrics: Option<(SocketAddr, PrometheusHandle)>,
+}
+
+impl Process {
+    /// Serves health and metrics, where the process was told to.
+    ///
+    /// # Errors
+    /// The port is taken.
+    pub async fn serve_ops(&mut self, readiness: Readiness) -> Result<(), Error> {
+        if let Some((address, handle)) = self.metrics.take() {
+            ops::serve(address, readiness, Some(handle), self.shutdown.clone()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Sets the process up, runs `main` to its end, and ends with its result. With an address for `metrics`, it counts.
+///
+/// # Errors
+/// What cannot be set up, and what `main` answers.
+pub fn run<F, E>(
+    telemetry: &TelemetryConfig,
+    metrics: Option<SocketAddr>,
+    main: impl FnOnce(Process) -> F,
+) -> Result<(), E>
+where
+    F: Future<Output = Result<(), E>>,
+    E: From<Error>,
+{
+    tls::install_provider();
+    telemetry::init(telemetry)?;
+    let metrics =
+        metrics.map(|address| telemetry::init_metrics().map(|handle| (address, handle))).transpose()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("async")
+        .build()
+        .map_err(|source| Error::System { what: "cannot start the async runtime", source })?;
+    runtime.block_on(async {
+        let shutdown = shutdown::on_signal()?;
+        main(Process { shutdown, metrics }).await
+    })
+}
