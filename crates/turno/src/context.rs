@@ -1,0 +1,157 @@
+//! What a method may know of the call it serves. The node makes one for each call.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
+use tonic::{IntoRequest, Status, Streaming};
+use turno_proto::entries;
+use turno_proto::mesh::{Caller, Entry};
+
+use crate::calls::Mesh;
+use crate::rpc::{Rpc, ServerStreaming, Unary};
+
+/// The call that a method serves: its deadline, whether its caller is still there, who called with what metadata,
+/// and the way to other methods of the mesh. Cheap to clone; a clone may outlive the method.
+#[derive(Clone, Debug)]
+pub struct Context(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    method: &'static str,
+    deadline: Option<Instant>,
+    cancel: CancellationToken,
+    entries: Vec<Entry>,
+    metadata: OnceLock<MetadataMap>,
+    caller: Caller,
+    trailers: Mutex<MetadataMap>,
+    mesh: Mesh,
+}
+
+/// What the link brought with an invocation, beside its body.
+#[derive(Debug)]
+pub(crate) struct Particulars {
+    pub(crate) method: &'static str,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) caller: Caller,
+    pub(crate) mesh: Mesh,
+}
+
+impl Context {
+    pub(crate) fn new(particulars: Particulars) -> Self {
+        let Particulars { method, deadline, cancel, entries, caller, mesh } = particulars;
+        let (metadata, trailers) = (OnceLock::new(), Mutex::default());
+        Self(Arc::new(Inner { method, deadline, cancel, entries, metadata, caller, trailers, mesh }))
+    }
+
+    /// The method that is served: "gallery.v1.Gallery/Thumbnail".
+    pub fn method(&self) -> &'static str {
+        self.0.method
+    }
+
+    /// When the caller stops waiting, if it said so.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.0.deadline
+    }
+
+    /// How long the caller still waits; zero when its deadline has passed, `None` when it set none.
+    pub fn time_left(&self) -> Option<Duration> {
+        self.0.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether the caller has gone away.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancel.is_cancelled()
+    }
+
+    /// Completes when the caller goes away. An `async fn` is dropped then anyway; this is for what it has started.
+    pub async fn cancelled(&self) {
+        self.0.cancel.cancelled().await;
+    }
+
+    /// For a job to ask from time to time: fails once nobody waits for its answer.
+    ///
+    /// # Errors
+    /// `CANCELLED` when the caller has gone away, `DEADLINE_EXCEEDED` when its deadline has passed.
+    pub fn checkpoint(&self) -> crate::Result<()> {
+        if self.is_cancelled() {
+            return Err(Status::cancelled("the caller has gone away"));
+        }
+        match self.0.deadline {
+            Some(deadline) if deadline <= Instant::now() => {
+                Err(Status::deadline_exceeded(format!("the deadline passed while {} ran", self.method())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The metadata that the caller sent.
+    pub fn metadata(&self) -> &MetadataMap {
+        self.0.metadata.get_or_init(|| entries::to_metadata(self.0.entries.clone()))
+    }
+
+    /// The address of the client that the chain of calls began with.
+    pub fn peer(&self) -> &str {
+        &self.0.caller.peer
+    }
+
+    /// The method that made this call, when it was one of the mesh: "gallery.v1.Gallery/Thumbnail".
+    pub fn calling_method(&self) -> Option<&str> {
+        Some(self.0.caller.method.as_str()).filter(|method| !method.is_empty())
+    }
+
+    /// Adds a line to the trailers of the answer, whether it is a success or an error.
+    pub fn add_trailer(&self, key: AsciiMetadataKey, value: AsciiMetadataValue) {
+        self.0.trailers.lock().append(key, value);
+    }
+
+    /// Calls a method of the mesh, wherever it runs, and waits for its answer. Deadline and cancellation go with
+    /// it, and so do `turno-tenant` and the W3C trace headers.
+    ///
+    /// ```no_run
+    /// # use turno::cpu::v1::{images, InfoRequest};
+    /// # async fn example(ctx: turno::Context, data: bytes::Bytes) -> turno::Result<()> {
+    /// let info = ctx.call::<images::Info>(InfoRequest { data }).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// The method's own, or the mesh's: `UNIMPLEMENTED`, `UNAVAILABLE`, `DEADLINE_EXCEEDED`, `RESOURCE_EXHAUSTED`.
+    pub async fn call<R: Unary>(&self, request: impl IntoRequest<R::Request>) -> crate::Result<R::Response> {
+        self.0.mesh.unary::<R>(self.prepared::<R>(request)?).await
+    }
+
+    /// Calls a method that answers a stream.
+    ///
+    /// # Errors
+    /// As [`Context::call`].
+    pub async fn stream<R: ServerStreaming>(
+        &self,
+        request: impl IntoRequest<R::Request>,
+    ) -> crate::Result<Streaming<R::Response>> {
+        self.0.mesh.server_streaming::<R>(self.prepared::<R>(request)?).await
+    }
+
+    fn prepared<R: Rpc>(
+        &self,
+        request: impl IntoRequest<R::Request>,
+    ) -> crate::Result<tonic::Request<R::Request>> {
+        self.checkpoint()?;
+        let mut request = request.into_request();
+        self.0.mesh.label(&mut request, self);
+        Ok(request)
+    }
+
+    /// The lines that a nested call inherits.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.0.entries
+    }
+
+    pub(crate) fn take_trailers(&self) -> MetadataMap {
+        std::mem::take(&mut *self.0.trailers.lock())
+    }
+}

@@ -1,0 +1,161 @@
+//! From an invocation to its outcome: finds the method, spawns it or queues it for the pool, enforces deadline and
+//! cancellation, and turns a panic into `INTERNAL`. The link brings invocations and takes outcomes.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Status};
+use turno_proto::mesh::{Cost, Outcome};
+use turno_proto::{entries, status};
+use turno_runtime::task;
+
+use crate::context::Context;
+use crate::pool::Pool;
+use crate::service::{Entry, Handler};
+use crate::sink::RawSink;
+
+/// A call that has arrived whole: its body is here.
+pub(crate) struct Arrival {
+    pub(crate) call: u64,
+    pub(crate) ctx: Context,
+    pub(crate) body: Bytes,
+    pub(crate) at: Instant,
+    /// Where the messages of a stream go; present for methods that answer one.
+    pub(crate) sink: Option<RawSink>,
+    /// Takes the outcome, once.
+    pub(crate) answer: Box<dyn FnOnce(Outcome) + Send>,
+}
+
+/// The methods of a node, in the order of its Hello.
+pub(crate) struct Dispatch {
+    pub(crate) methods: Vec<Entry>,
+    pub(crate) pool: Option<Arc<Pool>>,
+}
+
+impl Dispatch {
+    /// Starts what has arrived, and comes back at once.
+    pub(crate) fn start(&self, method: usize, arrival: Arrival) {
+        match self.methods.get(method).map(|entry| (entry.name, entry.handler.clone())) {
+            Some((name, Handler::Awaited(handler))) => {
+                let future = handler(arrival.ctx.clone(), arrival.body.clone());
+                await_it(name, arrival, future);
+            }
+            Some((name, Handler::Streamed(handler))) => match arrival.sink.clone() {
+                Some(sink) => {
+                    let future = handler(arrival.ctx.clone(), arrival.body.clone(), sink);
+                    await_it(name, arrival, async move { future.await.map(|()| Bytes::new()) });
+                }
+                None => refuse(arrival, Status::internal(format!("no way back for the stream of {name}"))),
+            },
+            Some((name, Handler::Job(handler))) => match &self.pool {
+                Some(pool) => pool.submit(Box::new(move || run_job(name, arrival, &*handler))),
+                None => refuse(arrival, Status::internal("this node has no pool")),
+            },
+            None => {
+                refuse(arrival, Status::internal("the gateway named a method that this node does not have"))
+            }
+        }
+    }
+}
+
+fn refuse(arrival: Arrival, status: Status) {
+    let outcome = Outcome { not_started: true, ..status::to_outcome(arrival.call, status) };
+    (arrival.answer)(outcome);
+}
+
+fn await_it(
+    name: &'static str,
+    arrival: Arrival,
+    future: impl Future<Output = crate::Result<Bytes>> + Send + 'static,
+) {
+    let Arrival { call, ctx, at, sink, answer, .. } = arrival;
+    task::spawn(name, async move {
+        let result = bounded(&ctx, AssertUnwindSafe(future).catch_unwind()).await;
+        let result = result.and_then(|caught| caught.unwrap_or_else(|panic| Err(panicked(name, &*panic))));
+        drop(sink);
+        let cost = Cost { queue_us: 0, run_us: micros(at.elapsed()) };
+        answer(outcome(call, name, result, ctx.take_trailers(), cost));
+    });
+}
+
+/// Drops `future` when the caller goes away or its deadline passes.
+async fn bounded<T>(ctx: &Context, future: impl Future<Output = T>) -> crate::Result<T> {
+    let deadline = async {
+        match ctx.deadline() {
+            Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        output = future => Ok(output),
+        () = ctx.cancelled() => Err(Status::cancelled("the caller has gone away")),
+        () = deadline => Err(Status::deadline_exceeded(format!("the deadline passed while {} ran", ctx.method()))),
+    }
+}
+
+fn run_job(
+    name: &'static str,
+    arrival: Arrival,
+    handler: &(dyn Fn(Context, Bytes) -> crate::Result<Bytes> + Send + Sync),
+) {
+    let Arrival { call, ctx, body, at, answer, .. } = arrival;
+    if let Err(status) = ctx.checkpoint() {
+        let outcome = status::to_outcome(call, status);
+        return answer(Outcome { not_started: true, ..outcome });
+    }
+    let started = Instant::now();
+    let run = || catch_unwind(AssertUnwindSafe(|| handler(ctx.clone(), body)));
+    let result = task::run_busy(name, run).unwrap_or_else(|panic| Err(panicked(name, &*panic)));
+    let cost = Cost { queue_us: micros(started - at), run_us: micros(started.elapsed()) };
+    answer(outcome(call, name, result, ctx.take_trailers(), cost));
+}
+
+fn outcome(
+    call: u64,
+    name: &str,
+    result: crate::Result<Bytes>,
+    trailers: MetadataMap,
+    cost: Cost,
+) -> Outcome {
+    let code = result.as_ref().map_or_else(Status::code, |_| Code::Ok);
+    tracing::debug!(
+        method = name,
+        code = status::code_name(code),
+        run_us = cost.run_us,
+        queue_us = cost.queue_us,
+        "served"
+    );
+    let mut outcome = match result {
+        Ok(body) => Outcome { call, body, ..Outcome::default() },
+        Err(status) => status::to_outcome(call, as_error(status)),
+    };
+    if !trailers.is_empty() {
+        outcome.trailers.extend(entries::from_metadata(trailers));
+    }
+    outcome.cost = Some(cost);
+    outcome
+}
+
+/// An `Err` whose code is OK would reach the client as a success without a message.
+fn as_error(status: Status) -> Status {
+    if status.code() == Code::Ok { Status::internal("the method failed with the code OK") } else { status }
+}
+
+/// What a panic says is for the log; the caller hears that there was one.
+fn panicked(name: &str, panic: &(dyn Any + Send)) -> Status {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    tracing::error!(method = name, panic = text, "the method panicked");
+    Status::internal(format!("{name} panicked; its node's log says more"))
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

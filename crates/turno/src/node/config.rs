@@ -1,0 +1,144 @@
+//! What a node can be told: defaults < TOML < `TURNO_*` < flags.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+use turno_runtime::config::Config;
+use turno_runtime::telemetry::{TelemetryConfig, TelemetryFlags};
+use turno_runtime::units::Span;
+
+use crate::node::token::Token;
+
+/// A node's configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NodeConfig {
+    /// "host:port" of the gateway's port for nodes; every address that the name resolves to is dialled.
+    pub gateway: String,
+    /// The join token, where the gateway asks for one.
+    pub token: Token,
+    /// Which of its methods this node serves.
+    pub role: Role,
+    /// Threads for jobs; one a core when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slots: Option<u32>,
+    /// How long a node that was asked to end may finish what it has.
+    pub drain: Span,
+    /// Where health and metrics are served over HTTP; nowhere when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<SocketAddr>,
+    /// Logs and tokio-console.
+    pub telemetry: TelemetryConfig,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            gateway: "127.0.0.1:7071".to_owned(),
+            token: Token::default(),
+            role: Role::Both,
+            slots: None,
+            drain: Span::seconds(30),
+            metrics: None,
+            telemetry: TelemetryConfig::default(),
+        }
+    }
+}
+
+impl Config for NodeConfig {
+    fn validate(&self) -> Result<(), String> {
+        if self.slots.is_some_and(|slots| slots == 0 || slots > 1024) {
+            return Err("slots: 1 to 1024".to_owned());
+        }
+        match self.gateway.rsplit_once(':') {
+            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(()),
+            _ => Err(format!("gateway: expected HOST:PORT, found {:?}", self.gateway)),
+        }
+    }
+}
+
+/// The same, as flags and `TURNO_*`.
+#[derive(Args, Clone, Debug, Default, Serialize)]
+pub struct NodeFlags {
+    /// Read settings from this TOML file
+    #[arg(long, env = "TURNO_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Print the configuration that results, and end
+    #[arg(long)]
+    #[serde(skip)]
+    pub print_config: bool,
+    /// HOST:PORT of the gateway's port for nodes [default: 127.0.0.1:7071]
+    #[arg(long, env = "TURNO_GATEWAY", value_name = "HOST:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateway: Option<String>,
+    /// The join token that the gateway asks for
+    #[arg(long, env = "TURNO_TOKEN", hide_env_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+    /// Which methods to serve: `async fn`s, plain `fn`s, or both [default: both]
+    #[arg(long, env = "TURNO_ROLE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<Role>,
+    /// Threads for jobs [default: one a core]
+    #[arg(long, env = "TURNO_SLOTS", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slots: Option<u32>,
+    /// How long to finish what is in flight when asked to end [default: 30s]
+    #[arg(long, env = "TURNO_DRAIN", value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drain: Option<Span>,
+    /// Serve health and metrics over HTTP on this address
+    #[arg(long, env = "TURNO_METRICS", value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metrics: Option<SocketAddr>,
+    #[command(flatten)]
+    telemetry: TelemetryFlags,
+}
+
+/// Which of its methods a node serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// `async fn`s.
+    Io,
+    /// Plain `fn`s.
+    Worker,
+    /// All of them.
+    Both,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Io => "io",
+            Self::Worker => "worker",
+            Self::Both => "both",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::NodeConfig;
+    use turno_runtime::config::{Config as _, print};
+
+    #[test]
+    fn the_token_is_never_printed() {
+        let mut config: NodeConfig = NodeConfig::default();
+        config.token = "open-sesame".to_owned().try_into().unwrap();
+        assert!(!print(&config).unwrap().contains("sesame"));
+        assert!(!format!("{config:?}").contains("sesame"));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        let mut config = NodeConfig { gateway: "nowhere".to_owned(), ..NodeConfig::default() };
+        assert!(config.validate().unwrap_err().starts_with("gateway: expected HOST:PORT"));
+        config = NodeConfig { slots: Some(0), ..NodeConfig::default() };
+        assert!(config.validate().unwrap_err().starts_with("slots"));
+    }
+}

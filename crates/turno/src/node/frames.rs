@@ -1,0 +1,91 @@
+//! The writer's half of a link: what has gathered in the channel goes into one frame; it never waits to gather.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_util::Stream;
+use tokio::sync::mpsc;
+use turno_proto::mesh::{Hello, NodeFrame, Outcome};
+
+/// What a node sends up.
+pub(crate) enum Up {
+    Hello(Box<Hello>),
+    Outcome(Outcome),
+    /// No more work, please.
+    Leaving,
+    /// All is said.
+    End,
+}
+
+/// Frames for the gateway, out of what gathers in a channel.
+pub(crate) struct Frames {
+    rx: mpsc::Receiver<Up>,
+    ended: bool,
+}
+
+// A frame is cut when it has this much, so that one frame never stands long in the way of another stream.
+const MOST_OUTCOMES: usize = 256;
+const MOST_BYTES: usize = 256 * 1024;
+
+impl Frames {
+    pub(crate) fn new(rx: mpsc::Receiver<Up>) -> Self {
+        Self { rx, ended: false }
+    }
+
+    /// Adds to the frame; answers false when it is to be sent without waiting for more.
+    fn add(&mut self, frame: &mut NodeFrame, up: Up, bytes: &mut usize) -> bool {
+        match up {
+            Up::Hello(hello) => frame.hello = Some(*hello),
+            Up::Outcome(outcome) => {
+                *bytes += outcome.body.len();
+                frame.outcomes.push(outcome);
+            }
+            Up::Leaving => frame.leaving = true,
+            Up::End => self.ended = true,
+        }
+        !self.ended && frame.outcomes.len() < MOST_OUTCOMES && *bytes < MOST_BYTES
+    }
+}
+
+impl Stream for Frames {
+    type Item = NodeFrame;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<NodeFrame>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let Some(first) = ready!(self.rx.poll_recv(cx)) else { return Poll::Ready(None) };
+        let (mut frame, mut bytes) = (NodeFrame::default(), 0);
+        let mut more = self.add(&mut frame, first, &mut bytes);
+        while more {
+            let Ok(next) = self.rx.try_recv() else { break };
+            more = self.add(&mut frame, next, &mut bytes);
+        }
+        if self.ended && frame == NodeFrame::default() { Poll::Ready(None) } else { Poll::Ready(Some(frame)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Frames, Up};
+    use futures_util::StreamExt as _;
+    use tokio::sync::mpsc;
+    use turno_proto::mesh::Outcome;
+
+    #[tokio::test]
+    async fn what_has_gathered_goes_in_one_frame() {
+        let (tx, rx) = mpsc::channel(16);
+        let mut frames = Frames::new(rx);
+        for call in 1..=3 {
+            tx.send(Up::Outcome(Outcome { call, ..Outcome::default() })).await.unwrap();
+        }
+        tx.send(Up::Leaving).await.unwrap();
+        let frame = frames.next().await.unwrap();
+        assert_eq!(frame.outcomes.len(), 3);
+        assert!(frame.leaving);
+        tx.send(Up::Outcome(Outcome { call: 4, ..Outcome::default() })).await.unwrap();
+        tx.send(Up::End).await.unwrap();
+        assert_eq!(frames.next().await.unwrap().outcomes[0].call, 4);
+        assert!(frames.next().await.is_none());
+    }
+}

@@ -1,0 +1,347 @@
+//! One link to one gateway: says hello, hands invocations to [`Dispatch`], sends outcomes up, and leaves in order
+//! when asked to. The gateway's half is in its own `link.rs`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status, Streaming};
+use turno_proto::mesh::mesh_client::MeshClient;
+use turno_proto::mesh::{GatewayFrame, Hello, Invocation, Kind, Outcome, Welcome};
+use turno_proto::status;
+use turno_runtime::ops::Readiness;
+use turno_runtime::task;
+
+use crate::calls::Mesh;
+use crate::context::{Context, Particulars};
+use crate::dispatch::{Arrival, Dispatch};
+use crate::error::Error;
+use crate::node::carry::{Carrier, Carry};
+use crate::node::frames::{Frames, Up};
+use crate::node::token::Token;
+
+/// What every link of a node needs.
+pub(crate) struct Settings {
+    pub(crate) dispatch: Dispatch,
+    pub(crate) hello: Hello,
+    pub(crate) token: Token,
+    pub(crate) drain: Duration,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) readiness: Readiness,
+}
+
+// Together less than the 3 s in which a black-holed peer is to be noticed.
+const PING_EVERY: Duration = Duration::from_secs(1);
+const PING_PATIENCE: Duration = Duration::from_millis(1500);
+const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
+const WELCOME_PATIENCE: Duration = Duration::from_secs(5);
+const OUTCOMES_WAITING: usize = 1024;
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+const MESSAGES_WAITING: usize = 4;
+
+/// Links to the gateway at `address` and serves it until the link breaks, or until this node has left in order.
+pub(crate) async fn serve(settings: &Arc<Settings>, address: &str) -> Result<(), Error> {
+    let (link, first, mut down) = open(settings, address).await?;
+    tracing::info!(gateway = address, "linked");
+    settings.readiness.set(true);
+    // Work may have gathered behind the welcome.
+    link.take(first);
+    let ended = link.follow(&mut down).await;
+    settings.readiness.set(false);
+    link.cancel_all();
+    ended.map_err(|reason| Error::Lost { gateway: address.to_owned(), reason: reason.to_string() })
+}
+
+async fn open(
+    settings: &Arc<Settings>,
+    address: &str,
+) -> Result<(Link, GatewayFrame, Streaming<GatewayFrame>), Error> {
+    let unreachable = |reason: String| Error::Unreachable { gateway: address.to_owned(), reason };
+    let endpoint = endpoint(address).map_err(|error| unreachable(error.to_string()))?;
+    let channel = endpoint.connect().await.map_err(|error| unreachable(root(&error)))?;
+    let (up, gathered) = mpsc::channel(OUTCOMES_WAITING);
+    // It cannot fail: the channel is new and empty.
+    let _sent = up.try_send(Up::Hello(Box::new(settings.hello.clone())));
+    let mut request = Request::new(Frames::new(gathered));
+    settings.token.write(request.metadata_mut());
+    let mut client = MeshClient::new(channel).max_decoding_message_size(usize::MAX);
+    let refused = |status: Status| refusal(address, &status);
+    let greeting = tokio::time::timeout(WELCOME_PATIENCE, async {
+        let mut down = client.link(request).await?.into_inner();
+        let mut first = down.message().await?.unwrap_or_default();
+        let welcome = first.welcome.take();
+        Ok((welcome.ok_or_else(|| Status::unavailable("the gateway did not say welcome"))?, first, down))
+    });
+    let (welcome, first, down) =
+        greeting.await.map_err(|_| unreachable("no welcome in time".to_owned()))?.map_err(refused)?;
+    // A connection of their own for bodies and nested calls, so that they never stand in the link's way.
+    let bodies = endpoint.connect_lazy();
+    Ok((Link::new(settings.clone(), up, bodies, welcome), first, down))
+}
+
+fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
+    Ok(Endpoint::from_shared(format!("http://{address}"))?
+        .connect_timeout(CONNECT_PATIENCE)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_PATIENCE)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW))
+}
+
+fn refusal(gateway: &str, status: &Status) -> Error {
+    let (gateway, reason) = (gateway.to_owned(), status.message().to_owned());
+    match status.code() {
+        Code::Unauthenticated | Code::InvalidArgument | Code::FailedPrecondition => {
+            Error::Refused { gateway, reason }
+        }
+        _ => Error::Unreachable { gateway, reason },
+    }
+}
+
+/// The innermost cause: "connection refused" rather than "transport error".
+fn root(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+/// The link's own state, shared with the calls that run.
+#[derive(Clone)]
+struct Link {
+    settings: Arc<Settings>,
+    up: mpsc::Sender<Up>,
+    running: Arc<DashMap<u64, CancellationToken>>,
+    tracker: TaskTracker,
+    carrier: Carrier,
+    mesh: Mesh,
+    carry_above: usize,
+}
+
+impl Link {
+    fn new(settings: Arc<Settings>, up: mpsc::Sender<Up>, bodies: Channel, welcome: Welcome) -> Self {
+        let token = settings.token.clone();
+        let mesh = Mesh::new(bodies.clone(), token.clone());
+        let carrier = Carrier { channel: bodies, token, link_id: welcome.link_id };
+        let carry_above = usize::try_from(welcome.carry_above).unwrap_or(usize::MAX);
+        Self {
+            settings,
+            up,
+            running: Arc::default(),
+            tracker: TaskTracker::new(),
+            carrier,
+            mesh,
+            carry_above,
+        }
+    }
+
+    /// Takes frames until the stream ends. Leaving: say so, wait for the release, finish, end.
+    async fn follow(&self, down: &mut Streaming<GatewayFrame>) -> Result<(), Status> {
+        let mut asked = false;
+        loop {
+            tokio::select! {
+                frame = down.message() => match frame? {
+                    Some(frame) => self.take(frame),
+                    None if asked => return Ok(()),
+                    None => return Err(Status::unavailable("the gateway has ended the link")),
+                },
+                () = self.settings.shutdown.cancelled(), if !asked => {
+                    asked = true;
+                    self.say(Up::Leaving).await?;
+                }
+            }
+        }
+    }
+
+    fn take(&self, frame: GatewayFrame) {
+        for invocation in frame.invocations {
+            self.begin(invocation);
+        }
+        for call in frame.cancels {
+            if let Some((_, cancel)) = self.running.remove(&call) {
+                cancel.cancel();
+            }
+        }
+        if frame.released {
+            self.finish_and_end();
+        }
+    }
+
+    /// Once no invocation follows: ends the link when all that runs has answered, or the time to drain is over.
+    fn finish_and_end(&self) {
+        let link = self.clone();
+        task::spawn("node.drain", async move {
+            link.tracker.close();
+            if tokio::time::timeout(link.settings.drain, link.tracker.wait()).await.is_err() {
+                tracing::warn!(calls = link.tracker.len(), "time to drain is over: leaving calls unfinished");
+            }
+            // The gateway may be gone already, and then there is nobody to tell.
+            let _gone = link.say(Up::End).await;
+        });
+    }
+
+    async fn say(&self, up: Up) -> Result<(), Status> {
+        self.up.send(up).await.map_err(|_| Status::unavailable("the link is closed"))
+    }
+
+    fn begin(&self, invocation: Invocation) {
+        let at = Instant::now();
+        let Some(entry) =
+            usize::try_from(invocation.method).ok().and_then(|at| self.settings.dispatch.methods.get(at))
+        else {
+            let status = Status::internal("the gateway named a method that this node does not have");
+            return self
+                .answer(Outcome { not_started: true, ..status::to_outcome(invocation.call, status) }, None);
+        };
+        let cancel = CancellationToken::new();
+        self.running.insert(invocation.call, cancel.clone());
+        let deadline = (invocation.timeout_us > 0).then(|| at + Duration::from_micros(invocation.timeout_us));
+        let ctx = Context::new(Particulars {
+            method: entry.name,
+            deadline,
+            cancel,
+            entries: invocation.metadata,
+            caller: invocation.caller.unwrap_or_default(),
+            mesh: self.mesh.clone(),
+        });
+        let call = Call { call: invocation.call, method: invocation.method as usize, at, ctx };
+        if invocation.carried || entry.handler.kind() == Kind::Stream {
+            self.begin_carried(call, invocation.carried, invocation.body, entry.handler.kind());
+        } else {
+            self.start(call, invocation.body, None, None);
+        }
+    }
+
+    /// Opens the call's own stream first: for its body, for its answer, or for both.
+    fn begin_carried(&self, call: Call, fetch: bool, body: Bytes, kind: Kind) {
+        let (link, token) = (self.clone(), self.tracker.token());
+        task::spawn("node.carry", async move {
+            let opened = link.open_carry(&call, fetch, body).await;
+            match opened {
+                Ok((carry, body)) if kind == Kind::Stream => link.start_stream(call, body, carry),
+                Ok((_, body)) => link.start(call, body, None, None),
+                Err(status) => {
+                    let outcome = Outcome { not_started: true, ..status::to_outcome(call.call, status) };
+                    link.answer(outcome, None);
+                }
+            }
+            drop(token);
+        });
+    }
+
+    async fn open_carry(&self, call: &Call, fetch: bool, body: Bytes) -> crate::Result<(Carry, Bytes)> {
+        let cancelled = call.ctx.cancelled();
+        let opening = async {
+            let mut carry = self.carrier.open(call.call).await?;
+            let body = if fetch { carry.receive().await? } else { body };
+            Ok((carry, body))
+        };
+        tokio::select! {
+            opened = opening => opened,
+            () = cancelled => Err(Status::cancelled("the caller has gone away")),
+        }
+    }
+
+    fn start(&self, call: Call, body: Bytes, sink: Option<mpsc::Sender<Bytes>>, done: Option<Done>) {
+        let Call { call, method, at, ctx } = call;
+        let (link, token) = (self.clone(), self.tracker.token());
+        let runtime = tokio::runtime::Handle::current();
+        let answer = Box::new(move |outcome: Outcome| {
+            // A job answers from a pool thread, and what follows may have to spawn.
+            let _runtime = runtime.enter();
+            match done {
+                Some(done) => drop(done.send(outcome)),
+                None => link.answer(outcome, Some(token)),
+            }
+        });
+        self.settings.dispatch.start(method, Arrival { call, ctx, body, at, sink, answer });
+    }
+
+    /// Pumps the messages of a stream into its carry, then the outcome behind them.
+    fn start_stream(&self, call: Call, body: Bytes, carry: Carry) {
+        let (sink, mut messages) = mpsc::channel::<Bytes>(MESSAGES_WAITING);
+        let (done, outcome) = tokio::sync::oneshot::channel();
+        let (id, link, token) = (call.call, self.clone(), self.tracker.token());
+        self.start(call, body, Some(sink), Some(done));
+        task::spawn("node.stream", async move {
+            while let Some(message) = messages.recv().await {
+                if carry.send(message).await.is_err() {
+                    break;
+                }
+            }
+            messages.close();
+            if let Ok(outcome) = outcome.await
+                && let Err(error) = carry.finish(outcome).await
+            {
+                tracing::debug!(call = id, %error, "the end of a stream found no reader");
+            }
+            link.running.remove(&id);
+            drop(token);
+        });
+    }
+
+    /// Sends an outcome: over the link, or, with a large body, on a stream of its own. Comes back at once.
+    fn answer(&self, outcome: Outcome, token: Option<TaskTrackerToken>) {
+        if outcome.body.len() > self.carry_above {
+            return self.carry_answer(outcome, token);
+        }
+        self.running.remove(&outcome.call);
+        let Err(back) = self.up.try_send(Up::Outcome(outcome)) else { return };
+        if let mpsc::error::TrySendError::Full(up) = back {
+            let link = self.clone();
+            task::spawn("node.outcome", async move {
+                // The gateway may be gone, and has then dealt with the call itself.
+                let _gone = link.say(up).await;
+                drop(token);
+            });
+        }
+    }
+
+    fn carry_answer(&self, mut outcome: Outcome, token: Option<TaskTrackerToken>) {
+        let link = self.clone();
+        task::spawn("node.carry", async move {
+            let (call, body) = (outcome.call, std::mem::take(&mut outcome.body));
+            let sent = async {
+                let carry = link.carrier.open(call).await?;
+                carry.send(body).await?;
+                carry.finish(outcome).await
+            };
+            if let Err(error) = sent.await {
+                tracing::debug!(call, %error, "a large answer could not be delivered");
+                let status =
+                    Status::unavailable("the answer could not be carried to the gateway; the method has run");
+                // As above.
+                let _gone = link.say(Up::Outcome(status::to_outcome(call, status))).await;
+            }
+            link.running.remove(&call);
+            drop(token);
+        });
+    }
+
+    /// The link is gone, and with it everybody who waits at its other end.
+    fn cancel_all(&self) {
+        self.running.iter().for_each(|running| running.cancel());
+        self.running.clear();
+    }
+}
+
+/// Takes the outcome of a stream.
+type Done = tokio::sync::oneshot::Sender<Outcome>;
+
+/// A call whose body may still be on its way.
+struct Call {
+    call: u64,
+    method: usize,
+    at: Instant,
+    ctx: Context,
+}

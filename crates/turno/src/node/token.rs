@@ -1,0 +1,44 @@
+//! The join token: what a node shows to be let in.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize, Serializer};
+use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
+use turno_proto::headers;
+
+/// A secret that is neither printed nor logged.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Token(Option<MetadataValue<Ascii>>);
+
+impl TryFrom<String> for Token {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let line = format!("Bearer {text}");
+        let value =
+            line.parse().map_err(|_| "token: only visible ASCII can be sent in a header".to_owned())?;
+        Ok(Self(Some(value)))
+    }
+}
+
+impl Token {
+    /// Shows the token to whom a request goes.
+    pub(crate) fn write(&self, metadata: &mut MetadataMap) {
+        if let Some(value) = &self.0 {
+            metadata.insert(headers::AUTHORIZATION, value.clone());
+        }
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "<hidden>" } else { "<none>" })
+    }
+}
+
+impl Serialize for Token {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{self:?}"))
+    }
+}

@@ -1,0 +1,147 @@
+//! The pool of a worker: as many threads as it has slots. A job waits here, outside rayon, until a slot is free;
+//! inside it may use rayon's parallel iterators, which then share the same threads.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rayon::ThreadPool;
+
+use crate::error::Error;
+
+/// What a slot runs.
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
+
+/// Threads for jobs.
+pub(crate) struct Pool {
+    threads: ThreadPool,
+    desk: Mutex<Desk>,
+}
+
+/// Who waits for a slot. Deciding, without threads.
+#[derive(Default)]
+struct Desk {
+    slots: usize,
+    busy: usize,
+    waiting: VecDeque<Job>,
+}
+
+impl Desk {
+    /// The job, if there is a slot for it now.
+    fn arrive(&mut self, job: Job) -> Option<Job> {
+        if self.busy == self.slots {
+            self.waiting.push_back(job);
+            return None;
+        }
+        self.busy += 1;
+        Some(job)
+    }
+
+    /// What the slot that has become free does next.
+    fn next(&mut self) -> Option<Job> {
+        let next = self.waiting.pop_front();
+        if next.is_none() {
+            self.busy -= 1;
+        }
+        next
+    }
+}
+
+impl Pool {
+    /// Starts `slots` threads. They yield to the async threads: a crunching machine still answers.
+    pub(crate) fn new(slots: usize) -> Result<Arc<Self>, Error> {
+        let threads = rayon::ThreadPoolBuilder::new()
+            .num_threads(slots)
+            .thread_name(|slot| format!("slot-{slot}"))
+            .start_handler(|_| lower_priority())
+            .panic_handler(|_| tracing::error!("a task that a job had left in rayon panicked"))
+            .build()
+            .map_err(|source| Error::Pool(source.to_string()))?;
+        let desk = Mutex::new(Desk { slots, ..Desk::default() });
+        Ok(Arc::new(Self { threads, desk }))
+    }
+
+    /// Runs `job` on the first slot that is free. The job must not unwind.
+    pub(crate) fn submit(self: &Arc<Self>, job: Job) {
+        let Some(job) = self.desk.lock().arrive(job) else { return };
+        let pool = self.clone();
+        self.threads.spawn(move || pool.serve(job));
+    }
+
+    /// A slot: this job, then whatever waits.
+    fn serve(&self, first: Job) {
+        let mut job = first;
+        loop {
+            job();
+            match self.desk.lock().next() {
+                Some(next) => job = next,
+                None => return,
+            }
+        }
+    }
+}
+
+const NICE: i32 = 10;
+
+fn lower_priority() {
+    // Linux keeps the nice value for each thread, and no pid means the calling one.
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "pool thread keeps its priority");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Pool;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Barrier, mpsc};
+
+    #[test]
+    fn every_job_runs_and_no_more_at_once_than_there_are_slots() {
+        let pool = Pool::new(3).unwrap();
+        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (done, all) = mpsc::channel();
+        for number in 0..200 {
+            let (running, most, done) = (running.clone(), most.clone(), done.clone());
+            pool.submit(Box::new(move || {
+                let now = running.fetch_add(1, Ordering::SeqCst) + 1;
+                most.fetch_max(now, Ordering::SeqCst);
+                std::thread::yield_now();
+                running.fetch_sub(1, Ordering::SeqCst);
+                done.send(number).unwrap();
+            }));
+        }
+        drop(done);
+        let mut seen: Vec<i32> = all.iter().collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..200).collect::<Vec<_>>());
+        assert!(most.load(Ordering::SeqCst) <= 3);
+    }
+
+    #[test]
+    fn slots_run_side_by_side() {
+        let pool = Pool::new(2).unwrap();
+        let (meet, (done, all)) = (Arc::new(Barrier::new(2)), mpsc::channel());
+        for _ in 0..2 {
+            let (meet, done) = (meet.clone(), done.clone());
+            pool.submit(Box::new(move || {
+                meet.wait();
+                done.send(()).unwrap();
+            }));
+        }
+        drop(done);
+        assert_eq!(all.iter().count(), 2);
+    }
+
+    #[test]
+    fn a_job_may_use_the_pool_from_inside() {
+        use rayon::prelude::*;
+        let pool = Pool::new(2).unwrap();
+        let (done, sum) = mpsc::channel();
+        pool.submit(Box::new(move || {
+            let here = rayon::current_num_threads();
+            done.send((here, (0..1000_u64).into_par_iter().sum::<u64>())).unwrap();
+        }));
+        assert_eq!(sum.recv().unwrap(), (2, 499_500));
+    }
+}

@@ -1,0 +1,185 @@
+//! A service as a node holds it: a table from the names of rpcs to handlers that take and answer bytes. The types
+//! of the user's messages end here.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use tonic::Status;
+
+use crate::context::Context;
+use crate::rpc::{RequestOf, ResponseOf, Rpc, ServerStreaming, Unary};
+use crate::sink::{RawSink, Sink};
+
+pub use turno_proto::mesh::Kind;
+
+/// A future that a handler answers.
+pub type Answer<T> = Pin<Box<dyn Future<Output = crate::Result<T>> + Send>>;
+
+/// What `#[turno::service]` implements.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a service",
+    label = "not a service",
+    note = "put `#[turno::service(module)]` on the impl block with its rpcs"
+)]
+pub trait Service: Send + Sync + Sized + 'static {
+    /// The table by which a node finds its methods.
+    fn table(self) -> Table;
+}
+
+/// The methods of one service.
+pub struct Table {
+    pub(crate) service: &'static str,
+    pub(crate) descriptors: &'static [u8],
+    pub(crate) methods: Vec<Entry>,
+}
+
+impl Table {
+    /// Called by generated code.
+    pub fn new(service: &'static str, descriptors: &'static [u8], methods: Vec<Entry>) -> Self {
+        Self { service, descriptors, methods }
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").field("service", &self.service).field("methods", &self.methods).finish()
+    }
+}
+
+/// A method of a service that exists.
+pub struct Entry {
+    pub(crate) name: &'static str,
+    pub(crate) repeatable: bool,
+    pub(crate) handler: Handler,
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").field("name", &self.name).field("kind", &self.handler.kind()).finish()
+    }
+}
+
+type Awaited = dyn Fn(Context, Bytes) -> Answer<Bytes> + Send + Sync;
+type Streamed = dyn Fn(Context, Bytes, RawSink) -> Answer<()> + Send + Sync;
+type Job = dyn Fn(Context, Bytes) -> crate::Result<Bytes> + Send + Sync;
+
+/// How a method is run: the signature is the schedule.
+#[derive(Clone)]
+pub(crate) enum Handler {
+    Awaited(Arc<Awaited>),
+    Streamed(Arc<Streamed>),
+    Job(Arc<Job>),
+}
+
+impl Handler {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Awaited(_) => Kind::Awaited,
+            Self::Streamed(_) => Kind::Stream,
+            Self::Job(_) => Kind::Job,
+        }
+    }
+}
+
+/// The implementation of the rpc `R` by a service `S`, made by [`awaited`], [`streamed`] or [`job`].
+pub struct Method<S, R> {
+    bind: Box<dyn FnOnce(Arc<S>) -> Handler>,
+    rpc: PhantomData<fn() -> R>,
+}
+
+impl<S, R> fmt::Debug for Method<S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(std::any::type_name::<R>())
+    }
+}
+
+impl<S, R: Rpc> Method<S, R> {
+    fn new(bind: impl FnOnce(Arc<S>) -> Handler + 'static) -> Self {
+        Self { bind: Box::new(bind), rpc: PhantomData }
+    }
+
+    /// The method of this very service.
+    pub fn bind(self, service: &Arc<S>) -> Entry {
+        Entry { name: R::NAME, repeatable: R::REPEATABLE, handler: (self.bind)(service.clone()) }
+    }
+}
+
+/// An `async fn` that answers once. Called by `#[turno::service]`.
+pub fn awaited<S, R, Q, A>(
+    method: impl Fn(Arc<S>, Context, Q) -> Answer<A> + Copy + Send + Sync + 'static,
+) -> Method<S, R>
+where
+    S: Send + Sync + 'static,
+    R: Unary,
+    Q: Message + Default + RequestOf<R> + 'static,
+    A: Message + ResponseOf<R> + 'static,
+{
+    Method::new(move |service: Arc<S>| {
+        Handler::Awaited(Arc::new(move |ctx, body| {
+            let service = service.clone();
+            Box::pin(async move {
+                let request = decode(body)?;
+                method(service, ctx, request).await.map(|response| encode(&response))
+            })
+        }))
+    })
+}
+
+/// An `async fn` that answers a stream. Called by `#[turno::service]`.
+pub fn streamed<S, R, Q, A>(
+    method: impl Fn(Arc<S>, Context, Q, Sink<A>) -> Answer<()> + Copy + Send + Sync + 'static,
+) -> Method<S, R>
+where
+    S: Send + Sync + 'static,
+    R: ServerStreaming,
+    Q: Message + Default + RequestOf<R> + 'static,
+    A: Message + ResponseOf<R> + 'static,
+{
+    Method::new(move |service: Arc<S>| {
+        Handler::Streamed(Arc::new(move |ctx, body, sink| {
+            let service = service.clone();
+            Box::pin(async move {
+                let request = decode(body)?;
+                method(service, ctx, request, Sink::new(sink)).await
+            })
+        }))
+    })
+}
+
+/// A plain `fn`. Called by `#[turno::service]`.
+pub fn job<S, R, Q, A>(
+    method: impl Fn(Arc<S>, Context, Q) -> crate::Result<A> + Copy + Send + Sync + 'static,
+) -> Method<S, R>
+where
+    S: Send + Sync + 'static,
+    R: Unary,
+    Q: Message + Default + RequestOf<R> + 'static,
+    A: Message + ResponseOf<R> + 'static,
+{
+    Method::new(move |service: Arc<S>| {
+        Handler::Job(Arc::new(move |ctx, body| {
+            method(service.clone(), ctx, decode(body)?).map(|response| encode(&response))
+        }))
+    })
+}
+
+fn decode<Q: Message + Default>(body: Bytes) -> crate::Result<Q> {
+    // gRPC's own servers answer INTERNAL here; the caller sent bytes that are not the message, and should hear so.
+    Q::decode(body).map_err(|error| {
+        Status::invalid_argument(format!("the request is not a {}: {error}", short_name::<Q>()))
+    })
+}
+
+fn encode(message: &impl Message) -> Bytes {
+    message.encode_to_vec().into()
+}
+
+fn short_name<T>() -> &'static str {
+    let name = std::any::type_name::<T>();
+    name.rsplit("::").next().unwrap_or(name)
+}
