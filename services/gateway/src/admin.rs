@@ -1,0 +1,71 @@
+//! `turno.v1.Admin`: what the gateway knows, for `turno nodes` and `turno methods`.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+use turno_proto::admin::admin_server::Admin;
+use turno_proto::admin::{
+    ListMethodsRequest, ListMethodsResponse, ListNodesRequest, ListNodesResponse, Method, Node,
+};
+use turno_proto::mesh::{Kind, Role};
+
+use crate::link::Link;
+use crate::methods::{self, Methods};
+use crate::nodes::Nodes;
+
+/// Answers from what is known.
+pub(crate) struct AdminService {
+    pub(crate) nodes: Arc<Nodes>,
+    pub(crate) methods: Arc<Methods>,
+}
+
+#[tonic::async_trait]
+impl Admin for AdminService {
+    async fn list_nodes(&self, _: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
+        let nodes = self.nodes.all().iter().map(|link| node(link)).collect();
+        Ok(Response::new(ListNodesResponse { nodes }))
+    }
+
+    async fn list_methods(
+        &self,
+        _: Request<ListMethodsRequest>,
+    ) -> Result<Response<ListMethodsResponse>, Status> {
+        let methods = self.methods.all().iter().map(|known| method(known)).collect();
+        Ok(Response::new(ListMethodsResponse { methods }))
+    }
+}
+
+fn node(link: &Link) -> Node {
+    let role = match link.hello.role() {
+        Role::Io => "io",
+        Role::Worker => "worker",
+        Role::Both | Role::Unspecified => "both",
+    };
+    Node {
+        id: link.hello.node_id.clone(),
+        name: link.hello.name.clone(),
+        version: link.hello.version.clone(),
+        role: role.to_owned(),
+        peer: link.peer.to_string(),
+        slots: link.hello.slots,
+        in_flight: link.outstanding() as u64,
+        calls_served: link.served(),
+        age_ms: u64::try_from(link.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+        leaving: link.is_leaving(),
+    }
+}
+
+fn method(method: &methods::Method) -> Method {
+    let served = method.served();
+    let kind = match served.kind {
+        Kind::Job => "job",
+        Kind::Stream => "stream",
+        Kind::Awaited | Kind::Unspecified => "awaited",
+    };
+    Method {
+        name: method.name().to_owned(),
+        kind: kind.to_owned(),
+        repeatable: served.repeatable,
+        nodes: u32::try_from(served.seats.len()).unwrap_or(u32::MAX),
+    }
+}

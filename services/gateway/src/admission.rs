@@ -1,0 +1,106 @@
+//! Who is let in: so many calls at once, so many bytes of bodies at once. A full house says so at once, and when to
+//! come again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// What is in the house.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    calls: AtomicUsize,
+    bytes: AtomicUsize,
+    max_calls: usize,
+    max_bytes: usize,
+}
+
+/// A call that was let in; it leaves when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    admission: Arc<Admission>,
+    bytes: usize,
+}
+
+impl Admission {
+    pub(crate) fn new(max_calls: usize, max_bytes: usize) -> Arc<Self> {
+        Arc::new(Self { calls: AtomicUsize::new(0), bytes: AtomicUsize::new(0), max_calls, max_bytes })
+    }
+
+    /// Calls in the house.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn admit(self: &Arc<Self>) -> Result<Permit, Status> {
+        let before = self.calls.fetch_add(1, Ordering::Relaxed);
+        // Made first, so that a refusal gives the place back.
+        let permit = Permit { admission: self.clone(), bytes: 0 };
+        if before >= self.max_calls {
+            return Err(full(format!(
+                "{} calls are in flight, which is all that may (max_calls)",
+                self.max_calls
+            )));
+        }
+        Ok(permit)
+    }
+}
+
+impl Permit {
+    /// The call is to hold a body of `bytes`.
+    pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Status> {
+        let before = self.admission.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
+        if before.saturating_add(bytes) > self.admission.max_bytes {
+            let max = self.admission.max_bytes;
+            return Err(full(format!("the bodies in flight would be more than {max} bytes (max_bodies)")));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.admission.calls.fetch_sub(1, Ordering::Relaxed);
+        self.admission.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+fn full(what: String) -> Status {
+    let soon = ErrorDetails::with_retry_info(Some(Duration::from_millis(500)));
+    Status::with_error_details(Code::ResourceExhausted, what, soon)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Admission;
+    use tonic::Code;
+    use tonic_types::StatusExt as _;
+
+    #[test]
+    fn a_full_house_says_when_to_come_again() {
+        let admission = Admission::new(1, 100);
+        let inside = admission.admit().unwrap();
+        let refused = admission.admit().unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert!(refused.get_details_retry_info().is_some());
+        drop(inside);
+        admission.admit().unwrap();
+    }
+
+    #[test]
+    fn what_is_refused_holds_nothing() {
+        let admission = Admission::new(10, 100);
+        let mut one = admission.admit().unwrap();
+        one.hold(90).unwrap();
+        let mut other = admission.admit().unwrap();
+        assert_eq!(other.hold(20).unwrap_err().code(), Code::ResourceExhausted);
+        drop(other);
+        one.hold(10).unwrap();
+        drop(one);
+        assert_eq!(admission.calls(), 0);
+        admission.admit().unwrap().hold(100).unwrap();
+    }
+}

@@ -1,0 +1,180 @@
+//! What a gateway can be told: defaults < TOML < `TURNO_*` < flags.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use turno_runtime::config::Config;
+use turno_runtime::telemetry::{TelemetryConfig, TelemetryFlags};
+use turno_runtime::units::{Size, Span};
+
+use crate::token::Token;
+
+/// A gateway's configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// Where clients call.
+    pub listen: SocketAddr,
+    /// Where nodes dial in.
+    pub nodes: SocketAddr,
+    /// Where health and metrics are served over HTTP; nowhere when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<SocketAddr>,
+    /// What nodes must show.
+    pub token: Token,
+    /// The largest message, request or response.
+    pub max_message: Size,
+    /// All requests' bodies together.
+    pub max_bodies: Size,
+    /// Calls at once.
+    pub max_calls: usize,
+    /// Jobs that wait for a slot.
+    pub max_waiting: usize,
+    /// Connections at once, on each port.
+    pub max_connections: usize,
+    /// A body above this is carried on a stream of its own.
+    pub carry_above: Size,
+    /// The longest that a call may take, whatever its own deadline says.
+    pub longest_call: Span,
+    /// How long a call waits for a node when none serves its method any more.
+    pub patience: Span,
+    /// How long a gateway that was asked to end may finish what it has.
+    pub drain: Span,
+    /// Logs and tokio-console.
+    pub telemetry: TelemetryConfig,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            listen: loopback(7070),
+            nodes: loopback(7071),
+            metrics: None,
+            token: Token::default(),
+            max_message: Size::mib(64),
+            max_bodies: Size::gib(1),
+            max_calls: 100_000,
+            max_waiting: 100_000,
+            max_connections: 10_000,
+            carry_above: Size::kib(64),
+            longest_call: Span::seconds(3600),
+            patience: Span::seconds(5),
+            drain: Span::seconds(30),
+            telemetry: TelemetryConfig::default(),
+        }
+    }
+}
+
+impl Config for GatewayConfig {
+    fn validate(&self) -> Result<(), String> {
+        let open = [self.nodes, self.listen].into_iter().find(|address| !address.ip().is_loopback());
+        if let Some(open) = open.filter(|_| !self.token.is_set()) {
+            return Err(format!(
+                "{open} can be reached from other machines: set a join token (--token, TURNO_TOKEN), so that not \
+                 everybody can serve your methods, or listen on 127.0.0.1"
+            ));
+        }
+        let least = Size::mib(4);
+        if self.max_message > Size::gib(2) {
+            return Err("max_message: at most 2GiB".to_owned());
+        }
+        if self.max_bodies < self.max_message || self.max_bodies < least {
+            return Err("max_bodies: at least max_message, and at least 4MiB".to_owned());
+        }
+        if self.max_calls == 0 || self.max_waiting == 0 || self.max_connections == 0 {
+            return Err("max_calls, max_waiting, max_connections: at least 1".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// The same, as flags and `TURNO_*`.
+#[derive(Args, Clone, Debug, Default, Serialize)]
+pub struct GatewayFlags {
+    /// Read settings from this TOML file
+    #[arg(long, env = "TURNO_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Print the configuration that results, and end
+    #[arg(long)]
+    #[serde(skip)]
+    pub print_config: bool,
+    /// Where clients call [default: 127.0.0.1:7070]
+    #[arg(long, env = "TURNO_LISTEN", value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// Where nodes dial in [default: 127.0.0.1:7071]
+    #[arg(long, env = "TURNO_NODES", value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<SocketAddr>,
+    /// Serve health and metrics over HTTP on this address
+    #[arg(long, env = "TURNO_METRICS", value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metrics: Option<SocketAddr>,
+    /// The join token that nodes must show
+    #[arg(long, env = "TURNO_TOKEN", hide_env_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+    /// The largest message, request or response [default: 64MiB]
+    #[arg(long, env = "TURNO_MAX_MESSAGE", value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_message: Option<Size>,
+    /// All requests' bodies together [default: 1GiB]
+    #[arg(long, env = "TURNO_MAX_BODIES", value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_bodies: Option<Size>,
+    /// Calls at once [default: 100000]
+    #[arg(long, env = "TURNO_MAX_CALLS", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_calls: Option<usize>,
+    /// Jobs that wait for a slot [default: 100000]
+    #[arg(long, env = "TURNO_MAX_WAITING", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_waiting: Option<usize>,
+    /// The longest that a call may take [default: 1h]
+    #[arg(long, env = "TURNO_LONGEST_CALL", value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    longest_call: Option<Span>,
+    /// How long a call waits for a node when its method's last one has left [default: 5s]
+    #[arg(long, env = "TURNO_PATIENCE", value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patience: Option<Span>,
+    /// How long to finish what is in flight when asked to end [default: 30s]
+    #[arg(long, env = "TURNO_DRAIN", value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drain: Option<Span>,
+    #[command(flatten)]
+    telemetry: TelemetryFlags,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{GatewayConfig, Token};
+    use turno_runtime::config::{Config as _, print};
+
+    #[test]
+    fn the_nodes_port_is_open_to_others_only_with_a_token() {
+        let mut config = GatewayConfig { nodes: "0.0.0.0:7071".parse().unwrap(), ..GatewayConfig::default() };
+        assert!(config.validate().unwrap_err().contains("set a join token"));
+        config.token = Token::from("open-sesame".to_owned());
+        config.validate().unwrap();
+        assert!(!print(&config).unwrap().contains("sesame"));
+    }
+
+    #[test]
+    fn what_is_printed_can_be_read_again() {
+        let printed = print(&GatewayConfig::default()).unwrap().replace("token = \"<none>\"\n", "");
+        let file = std::env::temp_dir().join(format!("turno-gateway-{}.toml", std::process::id()));
+        std::fs::write(&file, printed).unwrap();
+        let again: GatewayConfig =
+            turno_runtime::config::load(Some(&file), &super::GatewayFlags::default()).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(again, GatewayConfig::default());
+    }
+}

@@ -1,0 +1,210 @@
+//! The edge: reads a request, lets it in, has it carried, writes the answer. The gateway's own services (health,
+//! reflection, admin) are answered here too.
+
+mod body;
+mod request;
+mod response;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use tonic::Status;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::HealthService;
+use tower::Service as _;
+use turno_proto::admin::admin_server::AdminServer;
+use turno_proto::mesh::mesh_server::MeshServer;
+use turno_proto::mesh::{Caller, Kind};
+use turno_proto::{entries, headers, status, timeout};
+use turno_runtime::task;
+
+use crate::admin::AdminService;
+use crate::admission::Admission;
+use crate::calls::{self, Call};
+use crate::listen::Origin;
+use crate::mesh::MeshService;
+use crate::methods::{Method, Methods};
+use crate::reflection::Reflection;
+use crate::router::Router;
+use crate::token::Token;
+
+pub(crate) use body::Body;
+
+/// Both ports' way in.
+pub(crate) struct Edge {
+    pub(crate) methods: Arc<Methods>,
+    pub(crate) router: Router,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) max_message: usize,
+    pub(crate) longest_call: Duration,
+    /// Until then nodes may still be on their way, and a method that is not known yet is waited for.
+    pub(crate) settled: Instant,
+    pub(crate) token: Token,
+    pub(crate) own: Own,
+}
+
+/// The gateway's own services.
+pub(crate) struct Own {
+    pub(crate) admin: AdminServer<AdminService>,
+    pub(crate) health: HealthServer<HealthService>,
+    pub(crate) mesh: MeshServer<MeshService>,
+    pub(crate) reflection: Reflection,
+}
+
+impl Edge {
+    /// Answers a request from either port.
+    pub(crate) async fn answer(
+        self: Arc<Self>,
+        mut request: Request<Incoming>,
+        origin: Origin,
+    ) -> Response<Body> {
+        if let Some(refused) = not_grpc(&request) {
+            return refused;
+        }
+        if let Some(method) = self.method(request.uri().path()).await {
+            if origin.is_node && !self.admits(request.headers()) {
+                return Status::unauthenticated("wrong or missing join token").into_http();
+            }
+            let name = method.clone();
+            return task::watched(name.name(), async move { self.serve(method, request, origin).await })
+                .await;
+        }
+        request.extensions_mut().insert(origin);
+        self.answer_own(request, origin).await
+    }
+
+    /// A gateway that has just started does not know its nodes yet: they come within a second or two.
+    async fn method(&self, path: &str) -> Option<Arc<Method>> {
+        let known = self.methods.get(path);
+        if known.is_some() || Instant::now() >= self.settled || is_own(path) {
+            return known;
+        }
+        tokio::time::timeout_at(self.settled.into(), self.methods.appears(path)).await.ok()
+    }
+
+    async fn answer_own(&self, request: Request<Incoming>, origin: Origin) -> Response<Body> {
+        let request = request.map(tonic::body::Body::new);
+        let own = &self.own;
+        let service = request.uri().path().rsplit_once('/').map_or("", |(service, _)| service).to_owned();
+        let response = match service.as_str() {
+            "/turno.mesh.v1.Mesh" if origin.is_node => own.mesh.clone().call(request).await,
+            "/turno.v1.Admin" => own.admin.clone().call(request).await,
+            "/grpc.health.v1.Health" => own.health.clone().call(request).await,
+            "/grpc.reflection.v1.ServerReflection" | "/grpc.reflection.v1alpha.ServerReflection" => {
+                Ok(own.reflection.call(request).await)
+            }
+            _ => return unknown(request.uri().path()).into_http(),
+        };
+        response.unwrap_or_else(|never| match never {}).map(Body::Own)
+    }
+
+    fn admits(&self, headers: &HeaderMap) -> bool {
+        self.token.admits(headers.get(headers::AUTHORIZATION).map(|value| value.as_bytes()))
+    }
+
+    async fn serve(&self, method: Arc<Method>, request: Request<Incoming>, origin: Origin) -> Response<Body> {
+        let started = Instant::now();
+        let response = match self.try_serve(&method, request, origin, started).await {
+            Ok(response) => response,
+            Err(error) => {
+                count_error(&method, error.code());
+                tracing::debug!(method = method.name(), peer = %origin.peer, code = status::code_name(error.code()), error = error.message(), took = ?started.elapsed(), "call");
+                return error.into_http();
+            }
+        };
+        tracing::debug!(method = method.name(), peer = %origin.peer, code = "OK", took = ?started.elapsed(), "call");
+        method.succeeded.increment(1);
+        response
+    }
+
+    async fn try_serve(
+        &self,
+        method: &Arc<Method>,
+        request: Request<Incoming>,
+        origin: Origin,
+        started: Instant,
+    ) -> Result<Response<Body>, Status> {
+        let mut permit = self.admission.admit()?;
+        let deadline = started + self.time_for(request.headers())?;
+        let (parts, incoming) = request.into_parts();
+        let late = tokio::time::sleep_until(deadline.into());
+        let serving = async {
+            let body = request::read(&parts.headers, incoming, self.max_message, &mut permit).await?;
+            let caller = caller(&parts.headers, origin);
+            let metadata = metadata(&parts.headers, origin);
+            let call = Call { method: method.clone(), deadline, metadata, caller, body };
+            if method.served().kind == Kind::Stream {
+                let stream = calls::stream(&self.router, &call).await?;
+                return Ok(Response::new(Body::stream(stream, deadline, call.method.name())));
+            }
+            calls::unary(&self.router, &call).await.and_then(response::once)
+        };
+        let mut response = tokio::select! {
+            biased;
+            served = serving => served?,
+            () = late => return Err(too_late(method, started)),
+        };
+        response.body_mut().keep(permit);
+        response.headers_mut().insert(http::header::CONTENT_TYPE, response::GRPC);
+        Ok(response)
+    }
+
+    fn time_for(&self, headers: &HeaderMap) -> Result<Duration, Status> {
+        let Some(value) = headers.get(headers::GRPC_TIMEOUT) else { return Ok(self.longest_call) };
+        let asked = timeout::parse(value.as_bytes()).map_err(|_| {
+            Status::invalid_argument(format!("grpc-timeout: {value:?} does not follow the protocol"))
+        })?;
+        Ok(asked.min(self.longest_call))
+    }
+}
+
+/// Answered by the gateway itself.
+pub(crate) fn is_own(path: &str) -> bool {
+    ["/grpc.", "/turno.v1.", "/turno.mesh."].iter().any(|own| path.starts_with(own))
+}
+
+/// A node speaks for the client that its own call came from.
+fn caller(headers: &HeaderMap, origin: Origin) -> Caller {
+    let said = |name| headers.get(name).filter(|_| origin.is_node).and_then(|value| value.to_str().ok());
+    Caller {
+        peer: said(headers::CALLER_PEER).map_or_else(|| origin.peer.to_string(), str::to_owned),
+        method: said(headers::CALLER_METHOD).unwrap_or_default().to_owned(),
+    }
+}
+
+/// The join token is between node and gateway, and none of the method's business.
+fn metadata(headers: &HeaderMap, origin: Origin) -> Vec<turno_proto::mesh::Entry> {
+    let mut entries = entries::from_request(headers);
+    if origin.is_node {
+        entries.retain(|entry| entry.key != headers::AUTHORIZATION);
+    }
+    entries
+}
+
+fn not_grpc<B>(request: &Request<B>) -> Option<Response<Body>> {
+    let kind = request.headers().get(http::header::CONTENT_TYPE).map(|value| value.as_bytes());
+    if request.version() == Version::HTTP_2 && kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
+    {
+        return None;
+    }
+    let text = "This port speaks gRPC over HTTP/2. Try: turno methods\n";
+    let response = Response::builder().status(StatusCode::UNSUPPORTED_MEDIA_TYPE).body(Body::text(text));
+    Some(response.expect("a response of constants is valid"))
+}
+
+fn unknown(path: &str) -> Status {
+    Status::unimplemented(format!(
+        "no node has ever served {path} here; `turno methods` lists what is served"
+    ))
+}
+
+fn too_late(method: &Method, started: Instant) -> Status {
+    Status::deadline_exceeded(format!("{} was not done within {:?}", method.name(), started.elapsed()))
+}
+
+fn count_error(method: &Method, code: tonic::Code) {
+    let (method, code) = (method.name().to_owned(), status::code_name(code));
+    metrics::counter!("turno_calls_total", "method" => method, "code" => code).increment(1);
+}

@@ -1,0 +1,158 @@
+//! The body of a response: nothing, one message, a stream of messages, or that of one of the gateway's own services.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Frame;
+use tokio::sync::mpsc;
+use tonic::{Code, Status};
+use turno_proto::mesh::Outcome;
+use turno_proto::status;
+
+use crate::admission::Permit;
+use crate::calls::Stream;
+use crate::edge::response::{error_trailers, framed, ok_trailers};
+use crate::link::Sent;
+use crate::link::pending::{Event, Lost};
+
+/// A response's body.
+pub(crate) enum Body {
+    /// Nothing: an error stands in the headers.
+    Empty,
+    /// What is ready goes out; then the rest of the stream, if there is one.
+    Frames(Frames),
+    /// From tonic.
+    Own(tonic::body::Body),
+}
+
+/// Frames of a call's answer.
+pub(crate) struct Frames {
+    ready: VecDeque<Frame<Bytes>>,
+    rest: Option<Box<Rest>>,
+    /// The call is in the house until its answer is out.
+    permit: Option<Permit>,
+}
+
+/// What is still to come of a stream.
+struct Rest {
+    method: String,
+    events: mpsc::Receiver<Event>,
+    late: Pin<Box<tokio::time::Sleep>>,
+    sent: Sent,
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::Empty
+    }
+}
+
+impl Body {
+    /// One message and its trailers.
+    pub(crate) fn once(message: Bytes, trailers: HeaderMap) -> Self {
+        let mut frames = Frames { ready: VecDeque::with_capacity(3), rest: None, permit: None };
+        frames.message(message);
+        frames.ready.push_back(Frame::trailers(trailers));
+        Self::Frames(frames)
+    }
+
+    /// A stream that has begun.
+    pub(crate) fn stream(stream: Stream, deadline: Instant, method: &str) -> Self {
+        let Stream { first, events, sent } = stream;
+        let late = Box::pin(tokio::time::sleep_until(deadline.into()));
+        let rest = Rest { method: method.to_owned(), events, late, sent };
+        let mut frames =
+            Frames { ready: VecDeque::with_capacity(3), rest: Some(Box::new(rest)), permit: None };
+        frames.event(first);
+        Self::Frames(frames)
+    }
+
+    /// Plain text, for those who do not speak gRPC.
+    pub(crate) fn text(text: &'static str) -> Self {
+        let ready = VecDeque::from([Frame::data(Bytes::from_static(text.as_bytes()))]);
+        Self::Frames(Frames { ready, rest: None, permit: None })
+    }
+
+    /// The call's permit is given back when the body is out, or dropped.
+    pub(crate) fn keep(&mut self, permit: Permit) {
+        if let Self::Frames(frames) = self {
+            frames.permit = Some(permit);
+        }
+    }
+}
+
+impl Frames {
+    fn message(&mut self, message: Bytes) {
+        let (start, rest) = framed(message);
+        self.ready.push_back(Frame::data(start));
+        self.ready.extend(rest.map(Frame::data));
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Message(message) => self.message(message),
+            Event::End(end) => self.end(trailers(end)),
+        }
+    }
+
+    fn end(&mut self, trailers: HeaderMap) {
+        if let Some(rest) = &mut self.rest {
+            rest.sent.done = true;
+        }
+        self.rest = None;
+        self.ready.push_back(Frame::trailers(trailers));
+    }
+
+    /// Takes the next event of the stream. Ready once there is something to send, or the end was reached.
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(rest) = &mut self.rest else { return Poll::Ready(()) };
+        if let Poll::Ready(event) = rest.events.poll_recv(cx) {
+            self.event(event.unwrap_or(Event::End(Err(Lost { may_have_run: true }))));
+            return Poll::Ready(());
+        }
+        ready!(rest.late.as_mut().poll(cx));
+        let status = Status::deadline_exceeded(format!("the deadline passed while {} streamed", rest.method));
+        // Not done: dropping the rest cancels the method.
+        self.rest = None;
+        self.ready.push_back(Frame::trailers(error_trailers(&status)));
+        Poll::Ready(())
+    }
+}
+
+fn trailers(end: Result<Outcome, Lost>) -> HeaderMap {
+    match end {
+        Ok(outcome) if status::code_of(outcome.code) == Code::Ok => ok_trailers(outcome.trailers),
+        Ok(outcome) => error_trailers(&status::from_outcome(outcome)),
+        Err(_) => error_trailers(&Status::unavailable("the node was lost while its stream was on the way")),
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Own(body) => Pin::new(body).poll_frame(cx),
+            Self::Frames(frames) => {
+                if frames.ready.is_empty() {
+                    ready!(frames.poll_event(cx));
+                }
+                Poll::Ready(frames.ready.pop_front().map(Ok))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Frames(frames) => frames.ready.is_empty() && frames.rest.is_none(),
+            Self::Own(body) => body.is_end_stream(),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Why a gateway could not start. What a *caller* hears is a gRPC status, made where the call fails.
+
+/// Why a gateway could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Configuration, telemetry, ports.
+    #[error(transparent)]
+    Runtime(#[from] turno_runtime::Error),
+    /// The gateway's own descriptors are not what reflection takes.
+    #[error("reflection cannot be served: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}

@@ -1,0 +1,193 @@
+//! A gateway put together: binds its ports, serves, and ends in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use turno_proto::admin::admin_server::AdminServer;
+use turno_proto::mesh::mesh_server::MeshServer;
+use turno_runtime::ops::Readiness;
+use turno_runtime::{task, units};
+
+use crate::admin::AdminService;
+use crate::admission::Admission;
+use crate::config::GatewayConfig;
+use crate::descriptors::Descriptors;
+use crate::edge::{Edge, Own};
+use crate::error::Error;
+use crate::health::Health;
+use crate::listen::{self, Port};
+use crate::mesh::MeshService;
+use crate::methods::Methods;
+use crate::nodes::Nodes;
+use crate::queue::JobQueue;
+use crate::reflection::Reflection;
+use crate::router::Router;
+
+/// A gateway whose ports are bound.
+pub struct Gateway {
+    config: GatewayConfig,
+    clients: (TcpListener, SocketAddr),
+    nodes_port: (TcpListener, SocketAddr),
+    edge: Arc<Edge>,
+    nodes: Arc<Nodes>,
+    methods: Arc<Methods>,
+    queue: JobQueue,
+    health: Health,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").field("clients", &self.clients.1).finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// Binds both ports.
+    ///
+    /// # Errors
+    /// A port that is taken.
+    pub async fn bind(config: GatewayConfig) -> Result<Self, Error> {
+        let clients = listen::bind(config.listen, "clients").await?;
+        let nodes_port = listen::bind(config.nodes, "nodes").await?;
+        let (health, health_server) = Health::new();
+        let reflection = Reflection::new()?;
+        let methods = Arc::new(Methods::default());
+        let queue = JobQueue::new(config.max_waiting);
+        let descriptors = Descriptors::new(reflection.clone());
+        let nodes = Arc::new(Nodes::new(methods.clone(), queue.clone(), descriptors, health.clone()));
+        let mesh = MeshService {
+            nodes: nodes.clone(),
+            token: config.token.clone(),
+            carry_above: bytes(config.carry_above),
+            max_message: bytes(config.max_message),
+        };
+        let admin = AdminService { nodes: nodes.clone(), methods: methods.clone() };
+        let own = Own {
+            admin: AdminServer::new(admin),
+            health: health_server,
+            mesh: MeshServer::new(mesh).max_decoding_message_size(usize::MAX),
+            reflection,
+        };
+        let edge = Arc::new(edge(&config, own, methods.clone(), nodes.clone(), queue.clone()));
+        Ok(Self { config, clients, nodes_port, edge, nodes, methods, queue, health })
+    }
+
+    /// Serves in tasks of its own until `shutdown`.
+    pub fn start(self, shutdown: CancellationToken) -> Running {
+        let (clients, nodes) = (self.clients.1, self.nodes_port.1);
+        let readiness = Readiness::default();
+        readiness.set(true);
+        let ended = task::spawn("gateway", self.run(shutdown, readiness.clone()));
+        Running { clients, nodes, readiness, ended }
+    }
+
+    async fn run(self, shutdown: CancellationToken, readiness: Readiness) {
+        let Self { config, clients, nodes_port, edge, nodes, methods, queue, health } = self;
+        let port = |listener, is_node| Port { listener, is_node, max_connections: config.max_connections };
+        let (from_clients, from_nodes) = (Opened::default(), Opened::default());
+        from_clients.run("gateway.clients", port(clients.0, false), &edge);
+        from_nodes.run("gateway.nodes", port(nodes_port.0, true), &edge);
+        let gauges = task::spawn("gateway.gauges", gauges(edge, queue));
+        shutdown.cancelled().await;
+        readiness.set(false);
+        health.end(&methods.services()).await;
+        // Calls end first, and with them the nested calls that come by the nodes' port; then the links.
+        from_clients.close(config.drain.into()).await;
+        for link in nodes.all() {
+            link.release().await;
+        }
+        from_nodes.close(LINKS_PATIENCE).await;
+        gauges.abort();
+    }
+}
+
+/// Nodes that were released end their links at once, but for calls that nobody waits for any more.
+const LINKS_PATIENCE: Duration = Duration::from_secs(2);
+const GAUGES_EVERY: Duration = Duration::from_secs(1);
+
+/// The connections of a port.
+#[derive(Default)]
+struct Opened {
+    closing: CancellationToken,
+    open: TaskTracker,
+}
+
+impl Opened {
+    fn run(&self, name: &str, port: Port, edge: &Arc<Edge>) {
+        task::spawn(name, port.run(edge.clone(), self.closing.clone(), self.open.clone()));
+    }
+
+    async fn close(&self, patience: Duration) {
+        self.closing.cancel();
+        self.open.close();
+        if tokio::time::timeout(patience, self.open.wait()).await.is_err() {
+            tracing::warn!(
+                connections = self.open.len(),
+                "time to drain is over: closing connections that are in use"
+            );
+        }
+    }
+}
+
+fn edge(config: &GatewayConfig, own: Own, methods: Arc<Methods>, nodes: Arc<Nodes>, queue: JobQueue) -> Edge {
+    Edge {
+        methods,
+        router: Router { nodes, queue, patience: config.patience.into() },
+        admission: Admission::new(config.max_calls, bytes(config.max_bodies)),
+        max_message: bytes(config.max_message),
+        longest_call: config.longest_call.into(),
+        settled: Instant::now() + config.patience.0,
+        token: config.token.clone(),
+        own,
+    }
+}
+
+fn bytes(size: units::Size) -> usize {
+    usize::try_from(size.as_u64()).unwrap_or(usize::MAX)
+}
+
+async fn gauges(edge: Arc<Edge>, queue: JobQueue) {
+    loop {
+        metrics::gauge!("turno_calls_in_flight").set(edge.admission.calls() as f64);
+        metrics::gauge!("turno_jobs_waiting").set(queue.waiting() as f64);
+        tokio::time::sleep(GAUGES_EVERY).await;
+    }
+}
+
+/// A gateway that serves.
+#[derive(Debug)]
+pub struct Running {
+    clients: SocketAddr,
+    nodes: SocketAddr,
+    readiness: Readiness,
+    ended: JoinHandle<()>,
+}
+
+impl Running {
+    /// Where clients call.
+    pub fn clients(&self) -> SocketAddr {
+        self.clients
+    }
+
+    /// Where nodes dial in.
+    pub fn nodes(&self) -> SocketAddr {
+        self.nodes
+    }
+
+    /// Whether it takes calls.
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    /// Completes after shutdown, when what was in flight is done.
+    pub async fn ended(self) {
+        if let Err(error) = self.ended.await {
+            tracing::error!(%error, "the gateway broke");
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The gateway: takes any gRPC call, finds the node for it, and never decodes a user's message.
+//!
+//! A call's way through the files: [`listen`] accepts a connection, [`edge`] reads a request, [`admission`] lets it
+//! in, [`calls`] carries it through attempts, [`router`] picks an I/O node or [`queue`] waits for a worker's slot,
+//! [`link`] and [`carry`] bring it to the node and its outcome back. [`methods`] and [`nodes`] are what is known;
+//! [`scheduler`] and [`window`] decide, and touch neither clock nor network.
+
+mod admin;
+mod admission;
+mod calls;
+mod carry;
+mod config;
+mod descriptors;
+mod edge;
+mod error;
+mod gateway;
+mod health;
+mod link;
+mod listen;
+mod mesh;
+mod methods;
+mod nodes;
+mod queue;
+mod reflection;
+mod router;
+mod run;
+pub mod scheduler;
+mod token;
+pub mod window;
+
+pub use config::{GatewayConfig, GatewayFlags};
+pub use error::Error;
+pub use gateway::{Gateway, Running};
+pub use run::run;

@@ -1,0 +1,263 @@
+//! A link as the gateway holds it: the calls that are at the node, and the way to send it more. The node's half is
+//! in the SDK's `node/link.rs`.
+
+pub(crate) mod frames;
+pub(crate) mod pending;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+use turno_proto::mesh::{Hello, Invocation, Outcome};
+use turno_runtime::task;
+
+use crate::queue::Place;
+use crate::scheduler::{MethodId, WorkerId};
+use crate::window::Window;
+use frames::Down;
+use pending::{Event, Lost, Pending, Reply};
+
+/// The link to one node.
+pub(crate) struct Link {
+    pub(crate) id: WorkerId,
+    pub(crate) hello: Hello,
+    pub(crate) peer: SocketAddr,
+    pub(crate) since: Instant,
+    down: mpsc::Sender<Down>,
+    carry_above: usize,
+    /// Where this node has each method, by the gateway's id; filled once, when the node joins.
+    index: Mutex<HashMap<MethodId, u32>>,
+    pending: Mutex<HashMap<u64, Pending>>,
+    next_call: AtomicU64,
+    outstanding: AtomicUsize,
+    served: AtomicU64,
+    leaving: AtomicBool,
+    window: Mutex<Window>,
+}
+
+/// Events of a stream on their way to the client; flow control is HTTP/2's.
+const EVENTS_WAITING: usize = 4;
+
+impl Link {
+    pub(crate) fn new(
+        id: WorkerId,
+        hello: Hello,
+        peer: SocketAddr,
+        down: mpsc::Sender<Down>,
+        carry_above: usize,
+    ) -> Self {
+        Self {
+            id,
+            hello,
+            peer,
+            since: Instant::now(),
+            down,
+            carry_above,
+            index: Mutex::default(),
+            pending: Mutex::default(),
+            next_call: AtomicU64::new(1),
+            outstanding: AtomicUsize::new(0),
+            served: AtomicU64::new(0),
+            leaving: AtomicBool::new(false),
+            window: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn learn(&self, method: MethodId, index: u32) {
+        self.index.lock().insert(method, index);
+    }
+
+    pub(crate) fn index_of(&self, method: MethodId) -> Option<u32> {
+        self.index.lock().get(&method).copied()
+    }
+
+    /// Calls at the node.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.outstanding.load(Ordering::Relaxed)
+    }
+
+    /// Calls that it has answered.
+    pub(crate) fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
+    /// It takes no more work. Answers whether that is news.
+    pub(crate) fn set_leaving(&self) -> bool {
+        !self.leaving.swap(true, Ordering::Relaxed)
+    }
+
+    /// Sends an invocation whose answer is one message. Dropping what this answers cancels the call.
+    pub(crate) async fn unary(
+        self: &Arc<Self>,
+        invocation: Invocation,
+        place: Option<Place>,
+    ) -> Result<Outcome, Lost> {
+        let (reply, outcome) = oneshot::channel();
+        let mut sent = self.send(invocation, Reply::Once(reply), place).await?;
+        let outcome = outcome.await.unwrap_or(Err(Lost { may_have_run: true }));
+        sent.done = true;
+        outcome
+    }
+
+    /// Sends an invocation whose answer is a stream. Dropping the guard cancels the call.
+    pub(crate) async fn stream(
+        self: &Arc<Self>,
+        invocation: Invocation,
+    ) -> Result<(mpsc::Receiver<Event>, Sent), Lost> {
+        let (reply, events) = mpsc::channel(EVENTS_WAITING);
+        let sent = self.send(invocation, Reply::Stream(reply), None).await?;
+        Ok((events, sent))
+    }
+
+    async fn send(
+        self: &Arc<Self>,
+        mut invocation: Invocation,
+        reply: Reply,
+        place: Option<Place>,
+    ) -> Result<Sent, Lost> {
+        let call = self.next_call.fetch_add(1, Ordering::Relaxed);
+        invocation.call = call;
+        let body = (invocation.body.len() > self.carry_above).then(|| std::mem::take(&mut invocation.body));
+        invocation.carried = body.is_some();
+        let pending = Pending { reply: Some(reply), place, body, sent_at: Instant::now() };
+        self.pending.lock().insert(call, pending);
+        self.outstanding.fetch_add(1, Ordering::Relaxed);
+        let sent = Sent { link: self.clone(), call, done: false };
+        if self.down.send(Down::Invoke(invocation)).await.is_err() {
+            self.forget(call);
+            return Err(Lost { may_have_run: false });
+        }
+        Ok(sent)
+    }
+
+    /// An outcome has come, over the link or at the end of a carry.
+    pub(crate) fn outcome(&self, outcome: Outcome) {
+        // A call that was given up by both sides at once is answered and already forgotten.
+        let Some(pending) = self.forget(outcome.call) else { return };
+        self.served.fetch_add(1, Ordering::Relaxed);
+        if let Some(place) = pending.place {
+            place.finish(self.prefetch_after(&outcome, pending.sent_at));
+        }
+        match pending.reply {
+            Some(Reply::Once(reply)) => drop(reply.send(Ok(outcome))),
+            Some(Reply::Stream(events)) => end_stream(events, Event::End(Ok(outcome))),
+            None => {}
+        }
+    }
+
+    fn prefetch_after(&self, outcome: &Outcome, sent_at: Instant) -> u32 {
+        let mut window = self.window.lock();
+        if let Some(cost) = outcome.cost {
+            let away = u64::try_from(sent_at.elapsed().as_micros()).unwrap_or(u64::MAX);
+            window.observe(away, cost.queue_us.saturating_add(cost.run_us), cost.run_us);
+        }
+        window.prefetch(self.hello.slots)
+    }
+
+    /// Nobody waits for the call any more. Its place stays taken until the node says that it is done.
+    fn cancel(self: &Arc<Self>, call: u64) {
+        let known =
+            self.pending.lock().get_mut(&call).map(|pending| (pending.reply.take(), pending.body.take()));
+        if known.is_none() {
+            return;
+        }
+        if let Err(mpsc::error::TrySendError::Full(down)) = self.down.try_send(Down::Cancel(call)) {
+            let link = self.clone();
+            task::spawn("gateway.cancel", async move {
+                // A link that is gone needs no cancelling.
+                let _gone = link.down.send(down).await;
+            });
+        }
+    }
+
+    /// The body of a carried request, for the node that fetches it.
+    pub(crate) fn take_body(&self, call: u64) -> Option<Bytes> {
+        self.pending.lock().get_mut(&call)?.body.take()
+    }
+
+    /// Whether the node still owes an outcome for `call`, and where the messages of its stream go.
+    pub(crate) fn stream_of(&self, call: u64) -> Option<Option<mpsc::Sender<Event>>> {
+        match &self.pending.lock().get(&call)?.reply {
+            Some(Reply::Stream(events)) => Some(Some(events.clone())),
+            _ => Some(None),
+        }
+    }
+
+    fn forget(&self, call: u64) -> Option<Pending> {
+        let pending = self.pending.lock().remove(&call);
+        if pending.is_some() {
+            self.outstanding.fetch_sub(1, Ordering::Relaxed);
+        }
+        pending
+    }
+
+    /// Tells the node that no invocation follows.
+    pub(crate) async fn release(&self) {
+        // A link that is gone needs no release.
+        let _gone = self.down.send(Down::Released).await;
+    }
+
+    /// The node has ended its side. Once the writer has stopped, every call left is lost.
+    pub(crate) async fn close(&self) {
+        tokio::select! {
+            _ = self.down.send(Down::End) => {}
+            () = self.down.closed() => {}
+        }
+        self.down.closed().await;
+        self.lose_all();
+    }
+
+    /// What the writer had not taken: nothing of it reached the node.
+    fn lose_unsent(&self, call: u64) {
+        self.lose(call, Lost { may_have_run: false });
+    }
+
+    fn lose_all(&self) {
+        let calls: Vec<u64> = self.pending.lock().keys().copied().collect();
+        for call in calls {
+            self.lose(call, Lost { may_have_run: true });
+        }
+    }
+
+    fn lose(&self, call: u64, lost: Lost) {
+        match self.forget(call).and_then(|pending| pending.reply) {
+            Some(Reply::Once(reply)) => drop(reply.send(Err(lost))),
+            Some(Reply::Stream(events)) => end_stream(events, Event::End(Err(lost))),
+            None => {}
+        }
+    }
+}
+
+/// The last event goes behind those that wait.
+fn end_stream(events: mpsc::Sender<Event>, end: Event) {
+    if let Err(mpsc::error::TrySendError::Full(end)) = events.try_send(end) {
+        task::spawn("gateway.stream_end", async move {
+            // A client that is gone needs no end.
+            let _gone = events.send(end).await;
+        });
+    }
+}
+
+/// A call at a node; cancelled when dropped before it is done.
+pub(crate) struct Sent {
+    link: Arc<Link>,
+    call: u64,
+    pub(crate) done: bool,
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        if !self.done {
+            self.link.cancel(self.call);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The nodes that are linked, and what their coming and going changes: who serves which method, which slots there
+//! are, what reflection and health say.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+use turno_proto::mesh::Kind;
+
+use crate::descriptors::Descriptors;
+use crate::health::Health;
+use crate::link::Link;
+use crate::methods::{Methods, Seat};
+use crate::queue::JobQueue;
+use crate::scheduler::{MethodId, WorkerId};
+
+/// All links.
+pub(crate) struct Nodes {
+    links: DashMap<WorkerId, Arc<Link>>,
+    next: AtomicU64,
+    methods: Arc<Methods>,
+    queue: JobQueue,
+    descriptors: Descriptors,
+    health: Health,
+}
+
+impl Nodes {
+    pub(crate) fn new(
+        methods: Arc<Methods>,
+        queue: JobQueue,
+        descriptors: Descriptors,
+        health: Health,
+    ) -> Self {
+        Self { links: DashMap::new(), next: AtomicU64::new(1), methods, queue, descriptors, health }
+    }
+
+    pub(crate) fn new_id(&self) -> WorkerId {
+        WorkerId(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn get(&self, id: WorkerId) -> Option<Arc<Link>> {
+        self.links.get(&id).map(|link| link.value().clone())
+    }
+
+    /// The oldest first.
+    pub(crate) fn all(&self) -> Vec<Arc<Link>> {
+        let mut all: Vec<_> = self.links.iter().map(|link| link.value().clone()).collect();
+        all.sort_by_key(|link| link.id);
+        all
+    }
+
+    /// A node has come: from now on it gets work.
+    pub(crate) async fn join(&self, link: &Arc<Link>) {
+        self.links.insert(link.id, link.clone());
+        self.descriptors.add(&link.hello.descriptor_sets);
+        let mut jobs = Vec::new();
+        for (index, method) in (0..).zip(&link.hello.methods) {
+            let seat = Seat { link: link.clone(), index };
+            let joined = self.methods.join(&method.path, method.kind(), method.repeatable, seat);
+            link.learn(joined.id, index);
+            if method.kind() == Kind::Job {
+                jobs.push(joined.id);
+            }
+        }
+        self.offer_slots(link, jobs);
+        self.tell_health(link).await;
+        self.count();
+        let (name, id, peer, slots) = (&link.hello.name, &link.hello.node_id, link.peer, link.hello.slots);
+        tracing::info!(node = name, id, %peer, slots, methods = link.hello.methods.len(), "node joined");
+    }
+
+    fn offer_slots(&self, link: &Link, jobs: Vec<MethodId>) {
+        if !jobs.is_empty() && link.hello.slots > 0 {
+            self.queue.join(link.id, link.hello.slots, jobs);
+        }
+    }
+
+    /// A node takes no more work; what it has, it finishes.
+    pub(crate) async fn leaving(&self, link: &Arc<Link>) {
+        if link.set_leaving() {
+            self.methods.leave(link);
+            self.queue.leave(link.id);
+            self.tell_health(link).await;
+            tracing::info!(node = link.hello.name, id = link.hello.node_id, "node is leaving");
+        }
+    }
+
+    /// A node is gone; what it had is lost.
+    pub(crate) async fn gone(&self, link: &Arc<Link>) {
+        let in_order = link.is_leaving();
+        self.leaving(link).await;
+        self.links.remove(&link.id);
+        link.close().await;
+        self.count();
+        let (name, id) = (&link.hello.name, &link.hello.node_id);
+        if in_order {
+            tracing::info!(node = name, id, served = link.served(), "node left");
+        } else {
+            tracing::warn!(node = name, id, served = link.served(), "node lost");
+        }
+    }
+
+    async fn tell_health(&self, link: &Link) {
+        let services: std::collections::BTreeSet<String> = link
+            .hello
+            .methods
+            .iter()
+            .filter_map(|method| Some(method.path.trim_start_matches('/').split_once('/')?.0.to_owned()))
+            .collect();
+        let all = self.methods.all();
+        for service in services {
+            let serving =
+                all.iter().filter(|method| method.service() == service).all(|method| method.is_served());
+            self.health.set(&service, serving).await;
+        }
+    }
+
+    fn count(&self) {
+        metrics::gauge!("turno_nodes").set(self.links.len() as f64);
+    }
+}

@@ -1,0 +1,73 @@
+//! How many jobs a worker may hold beyond its slots: enough that a slot that becomes free finds its next job already
+//! there, and no more, so that a job does not stand behind a long one while another worker is idle. Pure.
+
+/// Learns one worker's times. A weight of 1/8 for what is new, as TCP smooths its round trips (RFC 6298).
+#[derive(Clone, Debug, Default)]
+pub struct Window {
+    round_trip_us: Option<f64>,
+    service_us: Option<f64>,
+}
+
+const WEIGHT: f64 = 0.125;
+/// Jobs held in advance by one worker at most: 1 µs jobs are not worth more of the gateway's memory.
+const MOST: u32 = 256;
+
+impl Window {
+    /// Takes in one job: how long it was away in all, how long of that it was on its node, how long it ran.
+    pub fn observe(&mut self, away_us: u64, on_node_us: u64, run_us: u64) {
+        smooth(&mut self.round_trip_us, away_us.saturating_sub(on_node_us));
+        smooth(&mut self.service_us, run_us);
+    }
+
+    /// Jobs beyond `slots`: those that the slots finish in one round trip. None for jobs that take longer than ten
+    /// round trips: waiting for the next one costs them less than a tenth, being hoarded might cost them their all.
+    pub fn prefetch(&self, slots: u32) -> u32 {
+        let (Some(round_trip), Some(service)) = (self.round_trip_us, self.service_us) else { return 0 };
+        let finished = f64::from(slots) * round_trip / service.max(1.0);
+        if finished * 10.0 < f64::from(slots) {
+            return 0;
+        }
+        // A float above the range becomes the largest integer, and then MOST.
+        (finished.ceil() as u32).min(MOST)
+    }
+}
+
+fn smooth(known: &mut Option<f64>, sample_us: u64) {
+    let sample = sample_us as f64;
+    *known = Some(known.map_or(sample, |known| known + WEIGHT * (sample - known)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MOST, Window};
+
+    fn learned(round_trip_us: u64, run_us: u64) -> Window {
+        let mut window = Window::default();
+        for _ in 0..64 {
+            window.observe(round_trip_us + run_us, run_us, run_us);
+        }
+        window
+    }
+
+    #[test]
+    fn nothing_is_hoarded_before_anything_is_known() {
+        assert_eq!(Window::default().prefetch(8), 0);
+    }
+
+    #[test]
+    fn short_jobs_are_held_ready_and_long_ones_are_not() {
+        assert_eq!(learned(200, 10).prefetch(2), 40);
+        assert_eq!(learned(200, 1_000).prefetch(2), 1);
+        assert_eq!(learned(200, 100_000).prefetch(2), 0);
+        assert_eq!(learned(200, 0).prefetch(8), MOST);
+    }
+
+    #[test]
+    fn it_follows_when_jobs_grow_long() {
+        let mut window = learned(200, 10);
+        for _ in 0..64 {
+            window.observe(1_000_200, 1_000_000, 1_000_000);
+        }
+        assert_eq!(window.prefetch(2), 0);
+    }
+}
