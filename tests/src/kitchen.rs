@@ -1,0 +1,163 @@
+//! The kitchen: a service with a method of every kind.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::Stream;
+use tonic::metadata::MetadataMap;
+use turno::{Context, Status};
+
+mod generated {
+    #![allow(missing_docs, reason = "the .proto documents it")]
+    turno::include_proto!("kitchen.v1");
+}
+pub use generated::{Courses, Dish, Inspection, Number, Wait, kitchen};
+
+/// The service.
+#[derive(Debug, Default)]
+pub struct Kitchen {
+    given_up: Arc<AtomicU64>,
+}
+
+/// Counts a call that ends before it is done.
+struct Unfinished(Option<Arc<AtomicU64>>);
+
+impl Unfinished {
+    fn done(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(counter) = &self.0 {
+            counter.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Kitchen {
+    fn begun(&self) -> Unfinished {
+        Unfinished(Some(self.given_up.clone()))
+    }
+
+    async fn wait(&self, wait: Wait) -> turno::Result<Dish> {
+        let begun = self.begun();
+        tokio::time::sleep(Duration::from_millis(wait.ms)).await;
+        begun.done();
+        Ok(Dish { content: wait.content })
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a job that holds its slot without needing a core")]
+fn hold_the_slot(ms: u64) {
+    std::thread::sleep(Duration::from_millis(ms));
+}
+
+#[turno::service(kitchen)]
+impl Kitchen {
+    async fn echo(&self, dish: Dish) -> turno::Result<Dish> {
+        Ok(dish)
+    }
+
+    async fn simmer(&self, wait: Wait) -> turno::Result<Dish> {
+        self.wait(wait).await
+    }
+
+    async fn reheat(&self, wait: Wait) -> turno::Result<Dish> {
+        self.wait(wait).await
+    }
+
+    fn bake(&self, wait: Wait) -> turno::Result<Dish> {
+        hold_the_slot(wait.ms);
+        Ok(Dish { content: wait.content })
+    }
+
+    fn square(&self, number: Number) -> turno::Result<Number> {
+        hold_the_slot(number.ms);
+        Ok(Number { value: number.value * number.value, ms: 0 })
+    }
+
+    fn knead(&self, wait: Wait, ctx: Context) -> turno::Result<Dish> {
+        let begun = self.begun();
+        for _ in 0..wait.ms {
+            hold_the_slot(1);
+            ctx.checkpoint()?;
+        }
+        begun.done();
+        Ok(Dish { content: wait.content })
+    }
+
+    fn burn(&self, dish: Dish) -> turno::Result<Dish> {
+        panic!("smoke from {} bytes", dish.content.len())
+    }
+
+    async fn spill(&self, dish: Dish) -> turno::Result<Dish> {
+        panic!("spilt {} bytes", dish.content.len())
+    }
+
+    async fn refuse(&self, ctx: Context, dish: Dish) -> turno::Result<Dish> {
+        ctx.add_trailer("oven".parse().expect("a key"), "cold".parse().expect("a value"));
+        let mut metadata = MetadataMap::new();
+        metadata.insert("waiter", "Rosa".parse().expect("a value"));
+        Err(Status::with_details_and_metadata(
+            turno::Code::FailedPrecondition,
+            "the oven is cold",
+            dish.content,
+            metadata,
+        ))
+    }
+
+    async fn order(&self, ctx: Context, number: Number) -> turno::Result<Number> {
+        ctx.call::<kitchen::Square>(number).await
+    }
+
+    async fn inspect(&self, ctx: Context, _: Dish) -> turno::Result<Inspection> {
+        let text = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+        let metadata = ctx.metadata().iter().filter_map(|line| match line {
+            tonic::metadata::KeyAndValueRef::Ascii(key, value) => {
+                Some(text((key.as_str(), value.to_str().ok()?)))
+            }
+            tonic::metadata::KeyAndValueRef::Binary(..) => None,
+        });
+        Ok(Inspection {
+            method: ctx.method().to_owned(),
+            calling_method: ctx.calling_method().unwrap_or_default().to_owned(),
+            peer: ctx.peer().to_owned(),
+            time_left_ms: ctx.time_left().map_or(0, |left| left.as_millis() as u64),
+            metadata: metadata.collect(),
+            process: std::process::id().into(),
+        })
+    }
+
+    async fn inspect_nested(&self, ctx: Context, dish: Dish) -> turno::Result<Inspection> {
+        ctx.call::<kitchen::Inspect>(dish).await
+    }
+
+    async fn serve(
+        &self,
+        ctx: Context,
+        courses: Courses,
+    ) -> turno::Result<impl Stream<Item = turno::Result<Dish>>> {
+        let dish = Dish { content: vec![7; courses.bytes as usize].into() };
+        let begun = self.begun();
+        ctx.add_trailer("courses".parse().expect("a key"), courses.count.into());
+        Ok(futures_util::stream::unfold((0, Some(begun)), move |(served, mut begun)| {
+            let dish = dish.clone();
+            async move {
+                tokio::time::sleep(Duration::from_millis(courses.pause_ms)).await;
+                if served < courses.count {
+                    return Some((Ok(dish), (served + 1, begun)));
+                }
+                let failing = begun.is_some() && courses.fail_at_end;
+                begun.take()?.done();
+                failing.then(|| (Err(Status::data_loss("the last plate fell")), (served, None)))
+            }
+        }))
+    }
+
+    async fn given_up(&self, _: Dish) -> turno::Result<Number> {
+        Ok(Number { value: self.given_up.load(Ordering::SeqCst), ms: 0 })
+    }
+}

@@ -1,0 +1,13 @@
+//! A whole mesh for tests: every role in one process, on ports of its own. The kitchen is a service with a method of
+//! every kind; `stubs` are the stock tonic clients that call it.
+
+pub mod kitchen;
+mod mesh;
+
+pub use mesh::{TestMesh, eventually};
+
+/// The kitchen as stock tonic clients see it.
+pub mod stubs {
+    #![allow(missing_docs, clippy::large_futures, unreachable_pub, reason = "generated")]
+    include!(concat!(env!("OUT_DIR"), "/stubs/kitchen.v1.rs"));
+}

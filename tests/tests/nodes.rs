@@ -1,0 +1,155 @@
+//! Nodes that come, leave and are lost.
+
+use std::time::Duration;
+
+use tonic::Code;
+use turno::node::config::{NodeConfig, Role};
+use turno_gateway::GatewayConfig;
+use turno_runtime::units::Span;
+use turno_tests::stubs::{Dish, Number, Wait};
+use turno_tests::{TestMesh, eventually};
+
+fn wait(ms: u64) -> Wait {
+    Wait { ms, ..Wait::default() }
+}
+
+#[tokio::test]
+async fn jobs_spread_over_the_slots_of_all_workers() {
+    let mesh = TestMesh::start(2, 2).await;
+    let calls: Vec<_> = (0..8)
+        .map(|_| {
+            let mut client = mesh.client();
+            tokio::spawn(async move { client.bake(wait(300)).await })
+        })
+        .collect();
+    eventually("every slot is taken", async || {
+        mesh.nodes().await.iter().filter(|node| node.role == "worker").all(|node| node.in_flight >= 2)
+    })
+    .await;
+    // Small calls go on as if nothing were.
+    assert_eq!(mesh.client().echo(Dish { content: "x".into() }).await.unwrap().into_inner().content, "x");
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_comes_later_takes_what_waits() {
+    let mesh =
+        TestMesh::gateway(GatewayConfig { patience: Span::seconds(20), ..GatewayConfig::default() }).await;
+    let first = mesh.kitchen(Role::Worker, 1).await;
+    first.leave().await;
+    let mut client = mesh.client();
+    let waiting = tokio::spawn(async move { client.square(Number { value: 5, ms: 0 }).await });
+    let _second = mesh.kitchen(Role::Worker, 1).await;
+    assert_eq!(waiting.await.unwrap().unwrap().into_inner().value, 25);
+}
+
+#[tokio::test]
+async fn when_the_last_node_has_left_calls_wait_and_then_hear_so() {
+    let patience = Span(Duration::from_millis(200));
+    let mesh = TestMesh::gateway(GatewayConfig { patience, ..GatewayConfig::default() }).await;
+    mesh.kitchen(Role::Both, 1).await.leave().await;
+    for error in [
+        mesh.client().echo(Dish::default()).await.unwrap_err(),
+        mesh.client().square(Number::default()).await.unwrap_err(),
+    ] {
+        assert_eq!(error.code(), Code::Unavailable);
+        assert!(error.message().starts_with("no node serves kitchen.v1.Kitchen/"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_leaves_finishes_what_it_has() {
+    let mesh = TestMesh::start(0, 1).await;
+    let leaving = mesh.kitchen(Role::Worker, 2).await;
+    let calls: Vec<_> = (0..6)
+        .map(|_| {
+            let mut client = mesh.client();
+            tokio::spawn(async move { client.bake(wait(150)).await })
+        })
+        .collect();
+    eventually("it works", async || mesh.nodes().await.iter().any(|node| node.in_flight >= 2)).await;
+    let _other = mesh.kitchen(Role::Worker, 2).await;
+    leaving.leave().await;
+    // Bake may not be repeated: had one been lost, it would have failed.
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    eventually("it is gone", async || mesh.nodes().await.len() == 2).await;
+}
+
+#[tokio::test]
+async fn what_a_lost_node_had_is_repeated_only_if_it_may_be() {
+    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    let lost = mesh.kitchen(Role::Io, 1).await;
+    let (mut may, mut may_not) = (mesh.client(), mesh.client());
+    let may = tokio::spawn(async move { may.reheat(wait(300)).await });
+    let may_not = tokio::spawn(async move { may_not.simmer(wait(300)).await });
+    eventually("both run", async || mesh.nodes().await.iter().any(|node| node.in_flight == 2)).await;
+    let _other = mesh.kitchen(Role::Io, 1).await;
+    lost.running.abort();
+    may.await.unwrap().unwrap();
+    let error = may_not.await.unwrap().unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable);
+    assert!(error.message().contains("may have run"), "{error}");
+}
+
+#[tokio::test]
+async fn a_gateway_that_ends_finishes_what_is_in_flight_nested_calls_included() {
+    let mesh = TestMesh::start(1, 1).await;
+    let (mut one, mut other) = (mesh.client(), mesh.client());
+    let one = tokio::spawn(async move { one.order(Number { value: 9, ms: 300 }).await });
+    let other = tokio::spawn(async move { other.simmer(wait(300)).await });
+    eventually("both run", async || mesh.nodes().await.iter().map(|node| node.in_flight).sum::<u64>() >= 3)
+        .await;
+    mesh.end().await;
+    assert_eq!(one.await.unwrap().unwrap().into_inner().value, 81);
+    other.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_node_links_again_when_the_gateway_is_back() {
+    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    let nodes = mesh.running().nodes();
+    let node = mesh.kitchen(Role::Io, 1).await;
+    mesh.end().await;
+    let again = GatewayConfig { nodes, listen: "127.0.0.1:0".parse().unwrap(), ..GatewayConfig::default() };
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let gateway = turno_gateway::Gateway::bind(again).await.unwrap().start(shutdown);
+    let url = format!("http://{}", gateway.clients());
+    let mut client = turno_tests::stubs::kitchen_client::KitchenClient::connect(url).await.unwrap();
+    // At once, before the node is back: a gateway that has just started waits for the nodes that it does not know yet.
+    client.echo(Dish::default()).await.unwrap();
+    assert!(node.running.readiness().get());
+}
+
+#[tokio::test]
+async fn a_node_without_the_token_stays_outside() {
+    let token = serde_token("open-sesame");
+    let mesh = TestMesh::gateway(GatewayConfig { token, ..GatewayConfig::default() }).await;
+    let config = mesh.node_config(Role::Io, 1);
+    let make = || turno::node("kitchen").service(turno_tests::kitchen::Kitchen::default);
+    let outside = make().start(&config, tokio_util::sync::CancellationToken::new()).unwrap();
+    let token = "open-sesame".to_owned().try_into().unwrap();
+    let inside = mesh.join(make(), NodeConfig { token, ..config }).await;
+    assert_eq!(mesh.nodes().await.len(), 1);
+    assert!(!outside.readiness().get());
+    // Nested calls show it too.
+    let dish = Dish::default();
+    assert!(
+        mesh.client()
+            .inspect_nested(dish)
+            .await
+            .unwrap()
+            .into_inner()
+            .metadata
+            .get("authorization")
+            .is_none()
+    );
+    inside.leave().await;
+}
+
+fn serde_token<T: From<String>>(token: &str) -> T {
+    T::from(token.to_owned())
+}
