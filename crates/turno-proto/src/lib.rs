@@ -18,5 +18,5 @@ pub mod admin {
     tonic::include_proto!("turno.v1");
 }
 
-/// The encoded `google.protobuf.FileDescriptorSet` of Turno's own services, for reflection.
+/// The encoded `google.protobuf.FileDescriptorSet` of what the gateway itself serves to clients, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

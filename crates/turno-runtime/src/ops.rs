@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -16,17 +16,22 @@ use crate::{Error, task};
 
 /// Whether a process can do its work: a gateway that takes calls, a node that is linked.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+pub struct Readiness(Arc<AtomicUsize>);
 
 impl Readiness {
-    /// Says so.
-    pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Relaxed);
+    /// One more reason to be ready: a port that takes calls, a link that stands.
+    pub fn gain(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What was said last.
+    /// One less.
+    pub fn lose(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether there is any.
     pub fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed) > 0
     }
 }
 

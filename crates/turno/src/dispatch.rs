@@ -28,8 +28,34 @@ pub(crate) struct Arrival {
     pub(crate) at: Instant,
     /// Where the messages of a stream go; present for methods that answer one.
     pub(crate) sink: Option<RawSink>,
-    /// Takes the outcome, once.
-    pub(crate) answer: Box<dyn FnOnce(Outcome) + Send>,
+    pub(crate) answer: Answer,
+}
+
+/// Takes the outcome of a call, once. Dropped without one, as when a destructor of the user's panics, it says so: a
+/// call that is never answered would hold its caller and its slot.
+pub(crate) struct Answer {
+    call: u64,
+    take: Option<Box<dyn FnOnce(Outcome) + Send>>,
+}
+
+impl Answer {
+    pub(crate) fn new(call: u64, take: impl FnOnce(Outcome) + Send + 'static) -> Self {
+        Self { call, take: Some(Box::new(take)) }
+    }
+
+    fn give(mut self, outcome: Outcome) {
+        if let Some(take) = self.take.take() {
+            take(outcome);
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(take) = self.take.take() {
+            take(status::to_outcome(self.call, Status::internal("the method ended without an answer")));
+        }
+    }
 }
 
 /// The methods of a node, in the order of its Hello.
@@ -66,7 +92,7 @@ impl Dispatch {
 
 fn refuse(arrival: Arrival, status: Status) {
     let outcome = Outcome { not_started: true, ..status::to_outcome(arrival.call, status) };
-    (arrival.answer)(outcome);
+    arrival.answer.give(outcome);
 }
 
 fn await_it(
@@ -80,7 +106,7 @@ fn await_it(
         let result = result.and_then(|caught| caught.unwrap_or_else(|panic| Err(panicked(name, &*panic))));
         drop(sink);
         let cost = Cost { queue_us: 0, run_us: micros(at.elapsed()) };
-        answer(outcome(call, name, result, ctx.take_trailers(), cost));
+        answer.give(outcome(call, name, result, ctx.take_trailers(), cost));
     });
 }
 
@@ -108,13 +134,13 @@ fn run_job(
     let Arrival { call, ctx, body, at, answer, .. } = arrival;
     if let Err(status) = ctx.checkpoint() {
         let outcome = status::to_outcome(call, status);
-        return answer(Outcome { not_started: true, ..outcome });
+        return answer.give(Outcome { not_started: true, ..outcome });
     }
     let started = Instant::now();
     let run = || catch_unwind(AssertUnwindSafe(|| handler(ctx.clone(), body)));
     let result = task::run_busy(name, run).unwrap_or_else(|panic| Err(panicked(name, &*panic)));
     let cost = Cost { queue_us: micros(started - at), run_us: micros(started.elapsed()) };
-    answer(outcome(call, name, result, ctx.take_trailers(), cost));
+    answer.give(outcome(call, name, result, ctx.take_trailers(), cost));
 }
 
 fn outcome(

@@ -50,6 +50,12 @@ pub enum Error {
         /// What it said.
         reason: String,
     },
+    /// The gateway has ended, and said so.
+    #[error("gateway {gateway} has ended")]
+    Ended {
+        /// The gateway's address.
+        gateway: String,
+    },
     /// The link broke.
     #[error("link to {gateway} lost: {reason}")]
     Lost {

@@ -63,21 +63,23 @@ impl Pool {
 
     /// Runs `job` on the first slot that is free. The job must not unwind.
     pub(crate) fn submit(self: &Arc<Self>, job: Job) {
-        let Some(job) = self.desk.lock().arrive(job) else { return };
-        let pool = self.clone();
-        self.threads.spawn(move || pool.serve(job));
+        let arrived = self.desk.lock().arrive(job);
+        if let Some(job) = arrived {
+            self.spawn(job);
+        }
     }
 
-    /// A slot: this job, then whatever waits.
-    fn serve(&self, first: Job) {
-        let mut job = first;
-        loop {
+    /// One job, then the slot takes the next through rayon again: a thread that waits inside a job for its own parallel
+    /// iterator may pick up another job meanwhile, but only that one, never all that wait.
+    fn spawn(self: &Arc<Self>, job: Job) {
+        let pool = self.clone();
+        self.threads.spawn(move || {
             job();
-            match self.desk.lock().next() {
-                Some(next) => job = next,
-                None => return,
+            let next = pool.desk.lock().next();
+            if let Some(next) = next {
+                pool.spawn(next);
             }
-        }
+        });
     }
 }
 

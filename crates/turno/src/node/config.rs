@@ -19,6 +19,7 @@ pub struct NodeConfig {
     /// "host:port" of the gateway's port for nodes; every address that the name resolves to is dialled.
     pub gateway: String,
     /// The join token, where the gateway asks for one.
+    #[serde(skip_serializing_if = "Token::is_unset")]
     pub token: Token,
     /// Which of its methods this node serves.
     pub role: Role,
@@ -52,6 +53,9 @@ impl Config for NodeConfig {
     fn validate(&self) -> Result<(), String> {
         if self.slots.is_some_and(|slots| slots == 0 || slots > 1024) {
             return Err("slots: 1 to 1024".to_owned());
+        }
+        if self.drain > Span::seconds(30 * 24 * 3600) {
+            return Err("drain: at most 30 days".to_owned());
         }
         match self.gateway.rsplit_once(':') {
             Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(()),

@@ -66,7 +66,6 @@ async fn keep(
     let (mut complaint, mut waits) = (Complaint::default(), waits());
     while !settings.shutdown.is_cancelled() {
         let started = tokio::time::Instant::now();
-        // Nothing is on the way yet, so a shutdown need not wait for a connection; a link that stands leaves in order.
         match link::serve(&settings, &address.to_string()).await {
             Ok(()) => break,
             Err(error) => complaint.about(&error),
@@ -111,7 +110,10 @@ impl Complaint {
     fn about(&mut self, error: &Error) {
         let text = error.to_string();
         if text != self.0 {
-            tracing::warn!("{text}; dialling again");
+            match error {
+                Error::Ended { .. } => tracing::info!("{text}; dialling until it is back"),
+                _ => tracing::warn!("{text}; dialling again"),
+            }
             self.0 = text;
         }
     }

@@ -20,7 +20,7 @@ use turno_runtime::task;
 
 use crate::calls::Mesh;
 use crate::context::{Context, Particulars};
-use crate::dispatch::{Arrival, Dispatch};
+use crate::dispatch::{Answer, Arrival, Dispatch};
 use crate::error::Error;
 use crate::node::carry::{Carrier, Carry};
 use crate::node::frames::{Frames, Up};
@@ -42,21 +42,35 @@ const PING_PATIENCE: Duration = Duration::from_millis(1500);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 const WELCOME_PATIENCE: Duration = Duration::from_secs(5);
 const OUTCOMES_WAITING: usize = 1024;
-const STREAM_WINDOW: u32 = 4 << 20;
-const CONNECTION_WINDOW: u32 = 16 << 20;
+const STREAM_WINDOW: u32 = 1 << 20;
+/// As large as HTTP/2 has it: streams limit themselves, and one that is not read must not stop the others.
+const CONNECTION_WINDOW: u32 = i32::MAX as u32;
 const MESSAGES_WAITING: usize = 4;
 
 /// Links to the gateway at `address` and serves it until the link breaks, or until this node has left in order.
 pub(crate) async fn serve(settings: &Arc<Settings>, address: &str) -> Result<(), Error> {
     let (link, first, mut down) = open(settings, address).await?;
     tracing::info!(gateway = address, "linked");
-    settings.readiness.set(true);
+    settings.readiness.gain();
     // Work may have gathered behind the welcome.
     link.take(first);
     let ended = link.follow(&mut down).await;
-    settings.readiness.set(false);
+    settings.readiness.lose();
     link.cancel_all();
-    ended.map_err(|reason| Error::Lost { gateway: address.to_owned(), reason: reason.to_string() })
+    let gateway = address.to_owned();
+    match ended {
+        Ok(End::Left) => Ok(()),
+        Ok(End::Released) => Err(Error::Ended { gateway }),
+        Err(status) => Err(Error::Lost { gateway, reason: status.message().to_owned() }),
+    }
+}
+
+/// How a link that did not break has ended.
+enum End {
+    /// This node wanted to leave.
+    Left,
+    /// The gateway wanted to end.
+    Released,
 }
 
 async fn open(
@@ -81,9 +95,9 @@ async fn open(
     });
     let (welcome, first, down) =
         greeting.await.map_err(|_| unreachable("no welcome in time".to_owned()))?.map_err(refused)?;
-    // A connection of their own for bodies and nested calls, so that they never stand in the link's way.
-    let bodies = endpoint.connect_lazy();
-    Ok((Link::new(settings.clone(), up, bodies, welcome), first, down))
+    // Connections of their own, so that bodies and nested calls stand neither in the link's way nor in each other's.
+    let (bodies, nested) = (endpoint.connect_lazy(), endpoint.connect_lazy());
+    Ok((Link::new(settings.clone(), up, bodies, nested, welcome), first, down))
 }
 
 fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
@@ -129,9 +143,15 @@ struct Link {
 }
 
 impl Link {
-    fn new(settings: Arc<Settings>, up: mpsc::Sender<Up>, bodies: Channel, welcome: Welcome) -> Self {
+    fn new(
+        settings: Arc<Settings>,
+        up: mpsc::Sender<Up>,
+        bodies: Channel,
+        nested: Channel,
+        welcome: Welcome,
+    ) -> Self {
         let token = settings.token.clone();
-        let mesh = Mesh::new(bodies.clone(), token.clone());
+        let mesh = Mesh::new(nested, token.clone());
         let carrier = Carrier { channel: bodies, token, link_id: welcome.link_id };
         let carry_above = usize::try_from(welcome.carry_above).unwrap_or(usize::MAX);
         Self {
@@ -146,13 +166,17 @@ impl Link {
     }
 
     /// Takes frames until the stream ends. Leaving: say so, wait for the release, finish, end.
-    async fn follow(&self, down: &mut Streaming<GatewayFrame>) -> Result<(), Status> {
-        let mut asked = false;
+    async fn follow(&self, down: &mut Streaming<GatewayFrame>) -> Result<End, Status> {
+        let (mut asked, mut released) = (false, false);
         loop {
             tokio::select! {
                 frame = down.message() => match frame? {
-                    Some(frame) => self.take(frame),
-                    None if asked => return Ok(()),
+                    Some(frame) => {
+                        released |= frame.released;
+                        self.take(frame);
+                    }
+                    None if asked => return Ok(End::Left),
+                    None if released => return Ok(End::Released),
                     None => return Err(Status::unavailable("the gateway has ended the link")),
                 },
                 () = self.settings.shutdown.cancelled(), if !asked => {
@@ -214,7 +238,7 @@ impl Link {
             caller: invocation.caller.unwrap_or_default(),
             mesh: self.mesh.clone(),
         });
-        let call = Call { call: invocation.call, method: invocation.method as usize, at, ctx };
+        let call = Call { call: invocation.call, method: invocation.method as usize, ctx };
         if invocation.carried || entry.handler.kind() == Kind::Stream {
             self.begin_carried(call, invocation.carried, invocation.body, entry.handler.kind());
         } else {
@@ -230,10 +254,7 @@ impl Link {
             match opened {
                 Ok((carry, body)) if kind == Kind::Stream => link.start_stream(call, body, carry),
                 Ok((_, body)) => link.start(call, body, None, None),
-                Err(status) => {
-                    let outcome = Outcome { not_started: true, ..status::to_outcome(call.call, status) };
-                    link.answer(outcome, None);
-                }
+                Err(status) => return link.answer(not_fetched(call.call, &status), Some(token)),
             }
             drop(token);
         });
@@ -253,10 +274,12 @@ impl Link {
     }
 
     fn start(&self, call: Call, body: Bytes, sink: Option<mpsc::Sender<Bytes>>, done: Option<Done>) {
-        let Call { call, method, at, ctx } = call;
+        let Call { call, method, ctx } = call;
+        // The time that a body took to be fetched is the way's, not the queue's.
+        let at = Instant::now();
         let (link, token) = (self.clone(), self.tracker.token());
         let runtime = tokio::runtime::Handle::current();
-        let answer = Box::new(move |outcome: Outcome| {
+        let answer = Answer::new(call, move |outcome| {
             // A job answers from a pool thread, and what follows may have to spawn.
             let _runtime = runtime.enter();
             match done {
@@ -280,13 +303,16 @@ impl Link {
                 }
             }
             messages.close();
-            if let Ok(outcome) = outcome.await
-                && let Err(error) = carry.finish(outcome).await
-            {
-                tracing::debug!(call = id, %error, "the end of a stream found no reader");
+            let Ok(outcome) = outcome.await else { return };
+            match carry.finish(outcome).await {
+                Ok(()) => drop(link.running.remove(&id)),
+                // The carry's connection may break while the link stands: then the link brings the end.
+                Err(status) => {
+                    let broken =
+                        Status::unavailable(format!("the stream could not be carried: {}", status.message()));
+                    link.answer(status::to_outcome(id, broken), Some(token));
+                }
             }
-            link.running.remove(&id);
-            drop(token);
         });
     }
 
@@ -335,6 +361,13 @@ impl Link {
     }
 }
 
+/// Nothing of the call has run, and another node may fare better; unless its caller has gone.
+fn not_fetched(call: u64, status: &Status) -> Outcome {
+    let code = if status.code() == Code::Cancelled { Code::Cancelled } else { Code::Unavailable };
+    let status = Status::new(code, format!("the request could not be fetched: {}", status.message()));
+    Outcome { not_started: true, ..status::to_outcome(call, status) }
+}
+
 /// Takes the outcome of a stream.
 type Done = tokio::sync::oneshot::Sender<Outcome>;
 
@@ -342,6 +375,5 @@ type Done = tokio::sync::oneshot::Sender<Outcome>;
 struct Call {
     call: u64,
     method: usize,
-    at: Instant,
     ctx: Context,
 }

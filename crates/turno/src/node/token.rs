@@ -11,10 +11,16 @@ use turno_proto::headers;
 #[serde(try_from = "String")]
 pub struct Token(Option<MetadataValue<Ascii>>);
 
+/// What is printed in its place.
+const HIDDEN: &str = "<hidden>";
+
 impl TryFrom<String> for Token {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
+        if text == HIDDEN {
+            return Err("token: write the token itself in place of <hidden>".to_owned());
+        }
         let line = format!("Bearer {text}");
         let value =
             line.parse().map_err(|_| "token: only visible ASCII can be sent in a header".to_owned())?;
@@ -23,6 +29,11 @@ impl TryFrom<String> for Token {
 }
 
 impl Token {
+    /// Whether there is none.
+    pub(crate) fn is_unset(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Shows the token to whom a request goes.
     pub(crate) fn write(&self, metadata: &mut MetadataMap) {
         if let Some(value) = &self.0 {
@@ -33,7 +44,7 @@ impl Token {
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "<hidden>" } else { "<none>" })
+        f.write_str(if self.0.is_some() { HIDDEN } else { "<none>" })
     }
 }
 
