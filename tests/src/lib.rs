@@ -3,8 +3,10 @@
 
 pub mod kitchen;
 mod mesh;
+mod typed;
 
-pub use mesh::{TestMesh, eventually};
+pub use mesh::{TestMesh, TestNode, eventually};
+pub use typed::{call, stream};
 
 /// The kitchen as stock tonic clients see it.
 pub mod stubs {

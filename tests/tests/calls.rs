@@ -1,5 +1,7 @@
 //! What a client sees of a call: answers, errors, trailers, deadlines, cancellation, large bodies, streams.
 
+#![allow(clippy::disallowed_methods, reason = "a test's own tasks")]
+
 use std::time::{Duration, Instant};
 
 use tokio_stream::StreamExt as _;

@@ -1,5 +1,7 @@
 //! Nodes that come, leave and are lost.
 
+#![allow(clippy::disallowed_methods, reason = "a test's own tasks")]
+
 use std::time::Duration;
 
 use tonic::Code;
@@ -150,6 +152,6 @@ async fn a_node_without_the_token_stays_outside() {
     inside.leave().await;
 }
 
-fn serde_token<T: From<String>>(token: &str) -> T {
-    T::from(token.to_owned())
+fn serde_token<T: TryFrom<String, Error: std::fmt::Debug>>(token: &str) -> T {
+    T::try_from(token.to_owned()).unwrap()
 }

@@ -61,6 +61,15 @@ impl Permit {
     }
 }
 
+impl Permit {
+    /// The call holds so much less than it was let in with.
+    pub(crate) fn give_back(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes);
+        self.admission.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.bytes -= bytes;
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         self.admission.calls.fetch_sub(1, Ordering::Relaxed);

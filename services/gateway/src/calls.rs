@@ -2,7 +2,7 @@
 //! only if its `idempotency_level` allows.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -47,6 +47,7 @@ pub(crate) async fn unary(router: &Router, call: &Call) -> Result<Outcome, Statu
             Ok(outcome) => return Ok(outcome),
             Err(lost) => attempts.lost(lost, &call.method, &link)?,
         }
+        Box::pin(attempts.pause()).await;
     }
 }
 
@@ -60,6 +61,7 @@ pub(crate) async fn stream(router: &Router, call: &Call) -> Result<Stream, Statu
             Ok((mut events, sent)) => match events.recv().await {
                 Some(Event::End(Ok(outcome))) if goes_elsewhere(&outcome) => {
                     attempts.not_started(outcome)?;
+                    Box::pin(attempts.pause()).await;
                     continue;
                 }
                 Some(Event::End(Ok(outcome))) if status::code_of(outcome.code) != Code::Ok => {
@@ -72,6 +74,7 @@ pub(crate) async fn stream(router: &Router, call: &Call) -> Result<Stream, Statu
             Err(lost) => lost,
         };
         attempts.lost(lost, &call.method, &link)?;
+        Box::pin(attempts.pause()).await;
     }
 }
 
@@ -101,10 +104,18 @@ struct Attempts {
     handed_back: u32,
 }
 
+const PAUSE: Duration = Duration::from_millis(20);
 /// A node that cannot be given work is soon known to be gone; this bounds what happens until then.
 const MOST_HANDED_BACK: u32 = 100;
 
 impl Attempts {
+    /// A link that has just broken may be chosen again until its node is known to be gone.
+    async fn pause(&self) {
+        if self.handed_back > 1 {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
     fn not_started(&mut self, outcome: Outcome) -> Result<(), Status> {
         self.handed_back += 1;
         if self.handed_back > MOST_HANDED_BACK { Err(status::from_outcome(outcome)) } else { Ok(()) }

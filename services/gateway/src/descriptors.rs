@@ -25,8 +25,8 @@ impl Descriptors {
 
     /// What a node brings. A set that is no set is left out, and said so: its methods work, but are not described.
     pub(crate) fn add(&self, sets: &[Bytes]) {
-        let mut files = self.files.lock();
-        let mut changed = false;
+        let mut known = self.files.lock();
+        let (mut files, mut changed) = (known.clone(), false);
         for set in sets {
             match FileDescriptorSet::decode(set.clone()) {
                 Ok(set) => changed |= merge(&mut files, set),
@@ -35,8 +35,9 @@ impl Descriptors {
         }
         if changed {
             let set = FileDescriptorSet { file: files.values().cloned().collect() };
-            if let Err(error) = self.reflection.replace(set) {
-                tracing::warn!(%error, "reflection cannot describe what nodes brought");
+            match self.reflection.replace(set) {
+                Ok(()) => *known = files,
+                Err(error) => tracing::warn!(%error, "reflection cannot describe what a node brought"),
             }
         }
     }

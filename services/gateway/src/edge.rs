@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
@@ -51,10 +52,13 @@ pub(crate) struct Own {
     pub(crate) health: HealthServer<HealthService>,
     pub(crate) mesh: MeshServer<MeshService>,
     pub(crate) reflection: Reflection,
+    /// The clients' port is closing.
+    pub(crate) closing: CancellationToken,
 }
 
 impl Edge {
-    /// Answers a request from either port.
+    /// Answers a request from either port. hyper moves this future into a task of its own for each call: what is not
+    /// on the way of a small unary call is boxed, so that little is moved.
     pub(crate) async fn answer(
         self: Arc<Self>,
         mut request: Request<Incoming>,
@@ -64,15 +68,19 @@ impl Edge {
             return refused;
         }
         if let Some(method) = self.method(request.uri().path()).await {
+            let request = Box::new(request);
             if origin.is_node && !self.admits(request.headers()) {
                 return Status::unauthenticated("wrong or missing join token").into_http();
             }
+            if !task::is_watched() {
+                return self.serve(&method, request, origin).await;
+            }
             let name = method.clone();
-            return task::watched(name.name(), async move { self.serve(method, request, origin).await })
-                .await;
+            let served = Box::pin(async move { self.serve(&method, request, origin).await });
+            return task::watched(name.name(), served).await;
         }
         request.extensions_mut().insert(origin);
-        self.answer_own(request, origin).await
+        Box::pin(self.answer_own(request, origin)).await
     }
 
     /// A gateway that has just started does not know its nodes yet: they come within a second or two.
@@ -81,7 +89,7 @@ impl Edge {
         if known.is_some() || Instant::now() >= self.settled || is_own(path) {
             return known;
         }
-        tokio::time::timeout_at(self.settled.into(), self.methods.appears(path)).await.ok()
+        Box::pin(tokio::time::timeout_at(self.settled.into(), self.methods.appears(path))).await.ok()
     }
 
     async fn answer_own(&self, request: Request<Incoming>, origin: Origin) -> Response<Body> {
@@ -97,19 +105,26 @@ impl Edge {
             }
             _ => return unknown(request.uri().path()).into_http(),
         };
-        response.unwrap_or_else(|never| match never {}).map(Body::Own)
+        // Streams of the gateway's own would hold a gateway that is asked to end: they end with it.
+        let closing = (!origin.is_node).then(|| own.closing.clone());
+        response.unwrap_or_else(|never| match never {}).map(|body| Body::own(body, closing))
     }
 
     fn admits(&self, headers: &HeaderMap) -> bool {
         self.token.admits(headers.get(headers::AUTHORIZATION).map(|value| value.as_bytes()))
     }
 
-    async fn serve(&self, method: Arc<Method>, request: Request<Incoming>, origin: Origin) -> Response<Body> {
+    async fn serve(
+        &self,
+        method: &Arc<Method>,
+        request: Box<Request<Incoming>>,
+        origin: Origin,
+    ) -> Response<Body> {
         let started = Instant::now();
-        let response = match self.try_serve(&method, request, origin, started).await {
+        let response = match self.try_serve(method, request, origin, started).await {
             Ok(response) => response,
             Err(error) => {
-                count_error(&method, error.code());
+                count_error(method, error.code());
                 tracing::debug!(method = method.name(), peer = %origin.peer, code = status::code_name(error.code()), error = error.message(), took = ?started.elapsed(), "call");
                 return error.into_http();
             }
@@ -122,21 +137,24 @@ impl Edge {
     async fn try_serve(
         &self,
         method: &Arc<Method>,
-        request: Request<Incoming>,
+        mut request: Box<Request<Incoming>>,
         origin: Origin,
         started: Instant,
     ) -> Result<Response<Body>, Status> {
         let mut permit = self.admission.admit()?;
         let deadline = started + self.time_for(request.headers())?;
-        let (parts, incoming) = request.into_parts();
         let late = tokio::time::sleep_until(deadline.into());
         let serving = async {
-            let body = request::read(&parts.headers, incoming, self.max_message, &mut permit).await?;
-            let caller = caller(&parts.headers, origin);
-            let metadata = metadata(&parts.headers, origin);
+            let body = request::read(&mut request, self.max_message, &mut permit).await?;
+            let caller = caller(request.headers(), origin);
+            let metadata = metadata(request.headers(), origin);
             let call = Call { method: method.clone(), deadline, metadata, caller, body };
+            if method.served().kind == Kind::Unspecified {
+                // Its first node is just joining.
+                Box::pin(method.wait_for_a_node()).await;
+            }
             if method.served().kind == Kind::Stream {
-                let stream = calls::stream(&self.router, &call).await?;
+                let stream = Box::pin(calls::stream(&self.router, &call)).await?;
                 return Ok(Response::new(Body::stream(stream, deadline, call.method.name())));
             }
             calls::unary(&self.router, &call).await.and_then(response::once)
@@ -185,13 +203,18 @@ fn metadata(headers: &HeaderMap, origin: Origin) -> Vec<turno_proto::mesh::Entry
 
 fn not_grpc<B>(request: &Request<B>) -> Option<Response<Body>> {
     let kind = request.headers().get(http::header::CONTENT_TYPE).map(|value| value.as_bytes());
-    if request.version() == Version::HTTP_2 && kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
-    {
+    if request.version() == Version::HTTP_2 && kind.is_some_and(is_grpc) {
         return None;
     }
     let text = "This port speaks gRPC over HTTP/2. Try: turno methods\n";
     let response = Response::builder().status(StatusCode::UNSUPPORTED_MEDIA_TYPE).body(Body::text(text));
     Some(response.expect("a response of constants is valid"))
+}
+
+/// "application/grpc", "application/grpc+proto"; not "application/grpc-web".
+fn is_grpc(kind: &[u8]) -> bool {
+    kind.strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 fn unknown(path: &str) -> Status {
@@ -207,4 +230,20 @@ fn too_late(method: &Method, started: Instant) -> Status {
 fn count_error(method: &Method, code: tonic::Code) {
     let (method, code) = (method.name().to_owned(), status::code_name(code));
     metrics::counter!("turno_calls_total", "method" => method, "code" => code).increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Edge;
+    use std::future::Future;
+
+    fn size_of_answer<A, B, C, F: Future>(_: fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_future_of_a_call_is_small() {
+        let size = size_of_answer(Edge::answer);
+        assert!(size <= 2560, "{size} bytes are moved for each call");
+    }
 }

@@ -38,6 +38,7 @@ pub struct Gateway {
     methods: Arc<Methods>,
     queue: JobQueue,
     health: Health,
+    closing: CancellationToken,
 }
 
 impl std::fmt::Debug for Gateway {
@@ -54,6 +55,7 @@ impl Gateway {
     pub async fn bind(config: GatewayConfig) -> Result<Self, Error> {
         let clients = listen::bind(config.listen, "clients").await?;
         let nodes_port = listen::bind(config.nodes, "nodes").await?;
+        let closing = CancellationToken::new();
         let (health, health_server) = Health::new();
         let reflection = Reflection::new()?;
         let methods = Arc::new(Methods::default());
@@ -72,33 +74,35 @@ impl Gateway {
             health: health_server,
             mesh: MeshServer::new(mesh).max_decoding_message_size(usize::MAX),
             reflection,
+            closing: closing.clone(),
         };
         let edge = Arc::new(edge(&config, own, methods.clone(), nodes.clone(), queue.clone()));
-        Ok(Self { config, clients, nodes_port, edge, nodes, methods, queue, health })
+        Ok(Self { config, clients, nodes_port, edge, nodes, methods, queue, health, closing })
     }
 
     /// Serves in tasks of its own until `shutdown`.
     pub fn start(self, shutdown: CancellationToken) -> Running {
         let (clients, nodes) = (self.clients.1, self.nodes_port.1);
         let readiness = Readiness::default();
-        readiness.set(true);
+        readiness.gain();
         let ended = task::spawn("gateway", self.run(shutdown, readiness.clone()));
         Running { clients, nodes, readiness, ended }
     }
 
     async fn run(self, shutdown: CancellationToken, readiness: Readiness) {
-        let Self { config, clients, nodes_port, edge, nodes, methods, queue, health } = self;
+        let Self { config, clients, nodes_port, edge, nodes, methods, queue, health, closing } = self;
         let port = |listener, is_node| Port { listener, is_node, max_connections: config.max_connections };
-        let (from_clients, from_nodes) = (Opened::default(), Opened::default());
+        let (from_clients, from_nodes) = (Opened::new(closing), Opened::new(CancellationToken::new()));
         from_clients.run("gateway.clients", port(clients.0, false), &edge);
         from_nodes.run("gateway.nodes", port(nodes_port.0, true), &edge);
         let gauges = task::spawn("gateway.gauges", gauges(edge, queue));
         shutdown.cancelled().await;
-        readiness.set(false);
+        readiness.lose();
         health.end(&methods.services()).await;
         // Calls end first, and with them the nested calls that come by the nodes' port; then the links.
         from_clients.close(config.drain.into()).await;
         for link in nodes.all() {
+            nodes.leaving(&link).await;
             link.release().await;
         }
         from_nodes.close(LINKS_PATIENCE).await;
@@ -111,13 +115,16 @@ const LINKS_PATIENCE: Duration = Duration::from_secs(2);
 const GAUGES_EVERY: Duration = Duration::from_secs(1);
 
 /// The connections of a port.
-#[derive(Default)]
 struct Opened {
     closing: CancellationToken,
     open: TaskTracker,
 }
 
 impl Opened {
+    fn new(closing: CancellationToken) -> Self {
+        Self { closing, open: TaskTracker::new() }
+    }
+
     fn run(&self, name: &str, port: Port, edge: &Arc<Edge>) {
         task::spawn(name, port.run(edge.clone(), self.closing.clone(), self.open.clone()));
     }
@@ -128,7 +135,7 @@ impl Opened {
         if tokio::time::timeout(patience, self.open.wait()).await.is_err() {
             tracing::warn!(
                 connections = self.open.len(),
-                "time to drain is over: closing connections that are in use"
+                "time to drain is over: connections are still in use"
             );
         }
     }

@@ -20,7 +20,7 @@ use crate::queue::Place;
 use crate::scheduler::{MethodId, WorkerId};
 use crate::window::Window;
 use frames::Down;
-use pending::{Event, Lost, Pending, Reply};
+use pending::{Calls, Event, Lost, Pending, Reply};
 
 /// The link to one node.
 pub(crate) struct Link {
@@ -32,7 +32,7 @@ pub(crate) struct Link {
     carry_above: usize,
     /// Where this node has each method, by the gateway's id; filled once, when the node joins.
     index: Mutex<HashMap<MethodId, u32>>,
-    pending: Mutex<HashMap<u64, Pending>>,
+    pending: Mutex<Calls>,
     next_call: AtomicU64,
     outstanding: AtomicUsize,
     served: AtomicU64,
@@ -118,25 +118,27 @@ impl Link {
         Ok((events, sent))
     }
 
+    /// Waits for room first: from the moment that the call is on record nothing is awaited until it is on its way,
+    /// so that a caller who goes away leaves either nothing or a call that the node will answer.
     async fn send(
         self: &Arc<Self>,
         mut invocation: Invocation,
         reply: Reply,
         place: Option<Place>,
     ) -> Result<Sent, Lost> {
+        let unsent = Lost { may_have_run: false };
+        let room = self.down.reserve().await.map_err(|_| unsent)?;
         let call = self.next_call.fetch_add(1, Ordering::Relaxed);
         invocation.call = call;
         let body = (invocation.body.len() > self.carry_above).then(|| std::mem::take(&mut invocation.body));
         invocation.carried = body.is_some();
         let pending = Pending { reply: Some(reply), place, body, sent_at: Instant::now() };
-        self.pending.lock().insert(call, pending);
-        self.outstanding.fetch_add(1, Ordering::Relaxed);
-        let sent = Sent { link: self.clone(), call, done: false };
-        if self.down.send(Down::Invoke(invocation)).await.is_err() {
-            self.forget(call);
-            return Err(Lost { may_have_run: false });
+        if !self.pending.lock().insert(call, pending) {
+            return Err(unsent);
         }
-        Ok(sent)
+        self.outstanding.fetch_add(1, Ordering::Relaxed);
+        room.send(Down::Invoke(invocation));
+        Ok(Sent { link: self.clone(), call, done: false })
     }
 
     /// An outcome has come, over the link or at the end of a carry.
@@ -216,13 +218,13 @@ impl Link {
         self.lose_all();
     }
 
-    /// What the writer had not taken: nothing of it reached the node.
+    /// What the writer had not taken, or may not send any more: nothing of it reached the node.
     fn lose_unsent(&self, call: u64) {
         self.lose(call, Lost { may_have_run: false });
     }
 
     fn lose_all(&self) {
-        let calls: Vec<u64> = self.pending.lock().keys().copied().collect();
+        let calls = self.pending.lock().close();
         for call in calls {
             self.lose(call, Lost { may_have_run: true });
         }

@@ -43,7 +43,8 @@ const CLIENT_PING_PATIENCE: Duration = Duration::from_secs(10);
 const HEADER_PATIENCE: Duration = Duration::from_secs(10);
 const MOST_STREAMS: u32 = 10_000;
 const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 16 << 20;
+/// As large as HTTP/2 has it: streams limit themselves, and one that is not read must not stop the others.
+const CONNECTION_WINDOW: u32 = i32::MAX as u32;
 const HEADERS: u32 = 64 * 1024;
 
 /// Binds, and answers what is listened on.
@@ -94,6 +95,9 @@ impl Port {
 async fn connection(stream: TcpStream, edge: Arc<Edge>, origin: Origin, closing: CancellationToken) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection without TCP_NODELAY");
+    }
+    if tokio::time::timeout(HEADER_PATIENCE, stream.readable()).await.is_err() {
+        return tracing::debug!(peer = %origin.peer, "a connection on which nothing came");
     }
     let service = service_fn(move |request: Request<Incoming>| {
         let edge = edge.clone();

@@ -46,6 +46,18 @@ pub(crate) struct Seat {
     pub(crate) link: Arc<Link>,
     /// Its place in the node's Hello.
     pub(crate) index: u32,
+    pub(crate) kind: Kind,
+    pub(crate) repeatable: bool,
+}
+
+impl Served {
+    /// The newest node's word counts for how: it is the newest version of the service. Without one, the last known.
+    fn by(self, seats: Vec<Seat>) -> Self {
+        match seats.last() {
+            Some(newest) => Self { kind: newest.kind, repeatable: newest.repeatable, seats },
+            None => Self { seats, ..self },
+        }
+    }
 }
 
 impl Methods {
@@ -53,13 +65,13 @@ impl Methods {
         self.by_path.get(path).map(|method| method.value().clone())
     }
 
-    /// A node serves `path`. The newest node's word counts for how: it is the newest version of the service.
-    pub(crate) fn join(&self, path: &str, kind: Kind, repeatable: bool, seat: Seat) -> Arc<Method> {
+    /// A node serves `path`.
+    pub(crate) fn join(&self, path: &str, seat: &Seat) -> Arc<Method> {
         let method = self.known(path);
         method.served.rcu(|served| {
             let mut seats = served.seats.clone();
             seats.push(seat.clone());
-            Served { kind, repeatable, seats }
+            Served::clone(served).by(seats)
         });
         method.changed.notify_waiters();
         self.joined.notify_waiters();
@@ -82,9 +94,9 @@ impl Methods {
         for method in &self.by_path {
             if method.served.load().seats.iter().any(|seat| seat.link.id == link.id) {
                 method.served.rcu(|served| {
-                    let mut served = Served::clone(served);
-                    served.seats.retain(|seat| seat.link.id != link.id);
-                    served
+                    let others = |seat: &&Seat| seat.link.id != link.id;
+                    let seats = served.seats.iter().filter(others).cloned().collect();
+                    Served::clone(served).by(seats)
                 });
             }
         }

@@ -22,6 +22,7 @@ pub(crate) struct Nodes {
     queue: JobQueue,
     descriptors: Descriptors,
     health: Health,
+    telling: tokio::sync::Mutex<()>,
 }
 
 impl Nodes {
@@ -31,7 +32,15 @@ impl Nodes {
         descriptors: Descriptors,
         health: Health,
     ) -> Self {
-        Self { links: DashMap::new(), next: AtomicU64::new(1), methods, queue, descriptors, health }
+        Self {
+            links: DashMap::new(),
+            next: AtomicU64::new(1),
+            methods,
+            queue,
+            descriptors,
+            health,
+            telling: tokio::sync::Mutex::default(),
+        }
     }
 
     pub(crate) fn new_id(&self) -> WorkerId {
@@ -55,8 +64,9 @@ impl Nodes {
         self.descriptors.add(&link.hello.descriptor_sets);
         let mut jobs = Vec::new();
         for (index, method) in (0..).zip(&link.hello.methods) {
-            let seat = Seat { link: link.clone(), index };
-            let joined = self.methods.join(&method.path, method.kind(), method.repeatable, seat);
+            let (kind, repeatable) = (method.kind(), method.repeatable);
+            let joined =
+                self.methods.join(&method.path, &Seat { link: link.clone(), index, kind, repeatable });
             link.learn(joined.id, index);
             if method.kind() == Kind::Job {
                 jobs.push(joined.id);
@@ -101,6 +111,8 @@ impl Nodes {
     }
 
     async fn tell_health(&self, link: &Link) {
+        // One after the other: a node that joins must not be overruled by what was true before.
+        let _turn = self.telling.lock().await;
         let services: std::collections::BTreeSet<String> = link
             .hello
             .methods

@@ -34,11 +34,11 @@ impl Router {
     pub(crate) async fn route(&self, method: &Method) -> Result<Target, Status> {
         loop {
             if !method.is_served() {
-                let come = tokio::time::timeout(self.patience, method.wait_for_a_node()).await;
+                let come = Box::pin(tokio::time::timeout(self.patience, method.wait_for_a_node())).await;
                 come.map_err(|_| nobody(method, self.patience))?;
             }
             let found = if method.served().kind == Kind::Job {
-                self.worker(method).await?
+                Box::pin(self.worker(method)).await?
             } else {
                 least_busy(&method.served().seats)
             };

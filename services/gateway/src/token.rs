@@ -7,13 +7,21 @@ use subtle::ConstantTimeEq as _;
 
 /// What nodes have to show on their port; nothing when empty.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "String")]
 pub struct Token(String);
+
+/// What is printed in its place.
+const HIDDEN: &str = "<hidden>";
 
 impl Token {
     /// Whether nodes must show one at all.
     pub fn is_set(&self) -> bool {
         !self.0.is_empty()
+    }
+
+    /// The opposite, for serde.
+    pub(crate) fn is_unset(&self) -> bool {
+        !self.is_set()
     }
 
     /// Whether an `authorization` header lets its sender in.
@@ -26,15 +34,21 @@ impl Token {
     }
 }
 
-impl From<String> for Token {
-    fn from(token: String) -> Self {
-        Self(token)
+impl TryFrom<String> for Token {
+    type Error = &'static str;
+
+    fn try_from(token: String) -> Result<Self, Self::Error> {
+        if token == HIDDEN {
+            Err("token: write the token itself in place of <hidden>")
+        } else {
+            Ok(Self(token))
+        }
     }
 }
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_set() { "<hidden>" } else { "<none>" })
+        f.write_str(if self.is_set() { HIDDEN } else { "<none>" })
     }
 }
 
@@ -50,7 +64,7 @@ mod tests {
 
     #[test]
     fn only_the_token_itself_is_let_in() {
-        let token = Token::from("open-sesame".to_owned());
+        let token = Token::try_from("open-sesame".to_owned()).unwrap();
         assert!(token.admits(Some(b"Bearer open-sesame")));
         for wrong in
             [None, Some(&b"open-sesame"[..]), Some(b"Bearer open-sesam"), Some(b"Bearer "), Some(b"")]

@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Code, Status};
 use turno_proto::mesh::Outcome;
 use turno_proto::status;
@@ -25,8 +26,14 @@ pub(crate) enum Body {
     Empty,
     /// What is ready goes out; then the rest of the stream, if there is one.
     Frames(Frames),
-    /// From tonic.
-    Own(tonic::body::Body),
+    /// From one of the gateway's own services.
+    Own(Own),
+}
+
+/// A body from tonic, cut off where the gateway ends.
+pub(crate) struct Own {
+    body: tonic::body::Body,
+    closing: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 /// Frames of a call's answer.
@@ -69,6 +76,11 @@ impl Body {
             Frames { ready: VecDeque::with_capacity(3), rest: Some(Box::new(rest)), permit: None };
         frames.event(first);
         Self::Frames(frames)
+    }
+
+    /// What one of the gateway's own services answers; a stream of theirs ends when `closing` is cancelled.
+    pub(crate) fn own(body: tonic::body::Body, closing: Option<CancellationToken>) -> Self {
+        Self::Own(Own { body, closing: closing.map(|closing| Box::pin(closing.cancelled_owned())) })
     }
 
     /// Plain text, for those who do not speak gRPC.
@@ -123,6 +135,18 @@ impl Frames {
     }
 }
 
+impl Own {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        let Some(closing) = &mut self.closing else { return Poll::Pending };
+        ready!(closing.as_mut().poll(cx));
+        (self.body, self.closing) = (tonic::body::Body::empty(), None);
+        Poll::Ready(Some(Ok(Frame::trailers(error_trailers(&Status::unavailable("the gateway is ending"))))))
+    }
+}
+
 fn trailers(end: Result<Outcome, Lost>) -> HeaderMap {
     match end {
         Ok(outcome) if status::code_of(outcome.code) == Code::Ok => ok_trailers(outcome.trailers),
@@ -138,7 +162,7 @@ impl http_body::Body for Body {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Own(body) => Pin::new(body).poll_frame(cx),
+            Self::Own(own) => own.poll_frame(cx),
             Self::Frames(frames) => {
                 if frames.ready.is_empty() {
                     ready!(frames.poll_event(cx));
@@ -152,7 +176,7 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => true,
             Self::Frames(frames) => frames.ready.is_empty() && frames.rest.is_none(),
-            Self::Own(body) => body.is_end_stream(),
+            Self::Own(own) => own.body.is_end_stream(),
         }
     }
 }

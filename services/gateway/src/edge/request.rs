@@ -5,7 +5,7 @@ use std::io::Read as _;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
-use http::HeaderMap;
+use http::{HeaderMap, Request};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tonic::Status;
@@ -15,18 +15,21 @@ use crate::admission::Permit;
 
 const PREFIX: usize = 5;
 /// Unpacking more than this is work for a thread that may block.
-const SMALL: usize = 32 * 1024;
+const SMALL: usize = 1024;
+/// What deflate may make of a byte at the most (zlib's "Technical Details").
+const MOST_PER_BYTE: usize = 1032;
 
 /// Answers the message, unpacked.
 pub(crate) async fn read(
-    headers: &HeaderMap,
-    mut incoming: Incoming,
+    request: &mut Request<Incoming>,
     max_message: usize,
     permit: &mut Permit,
 ) -> Result<Bytes, Status> {
     let (mut whole, mut gathered) = (Bytes::new(), BytesMut::new());
     let mut expected = None;
-    while let Some(data) = next_data(&mut incoming).await? {
+    while let Some(data) = next_data(request.body_mut()).await? {
+        // What has come, not what the prefix promises: a client that sends nothing else takes nobody's room.
+        permit.hold(data.len())?;
         if whole.is_empty() && gathered.is_empty() {
             whole = data;
         } else {
@@ -36,8 +39,6 @@ pub(crate) async fn read(
         let so_far = if gathered.is_empty() { &whole[..] } else { &gathered[..] };
         if expected.is_none() && so_far.len() >= PREFIX {
             let length = length(so_far, max_message)?;
-            permit.hold(length)?;
-            gathered.reserve(if so_far.len() < PREFIX + length { length } else { 0 });
             expected = Some(PREFIX + length);
         }
         if expected.is_some_and(|expected| so_far_len(&whole, &gathered) > expected) {
@@ -52,7 +53,11 @@ pub(crate) async fn read(
     }
     let compressed = message[0] != 0;
     message.advance(PREFIX);
-    if compressed { unpack(headers, message, max_message, permit).await } else { Ok(message) }
+    if compressed {
+        Box::pin(unpack(request.headers(), message, max_message, permit)).await
+    } else {
+        Ok(message)
+    }
 }
 
 fn so_far_len(whole: &Bytes, gathered: &BytesMut) -> usize {
@@ -109,12 +114,15 @@ async fn unpack(
             return Err(status);
         }
     }
+    // The room is taken before anything is unpacked.
+    let most = packed.len().saturating_mul(MOST_PER_BYTE).min(max_message);
+    permit.hold(most)?;
     let message = if packed.len() <= SMALL {
         gunzip(&packed, max_message)
     } else {
         task::run_blocking("gateway.gunzip", move || gunzip(&packed, max_message)).await
     }?;
-    permit.hold(message.len())?;
+    permit.give_back(most - message.len().min(most));
     Ok(message)
 }
 

@@ -27,6 +27,8 @@ pub(crate) enum Down {
 pub(crate) struct Frames {
     link: Weak<Link>,
     rx: mpsc::Receiver<Down>,
+    /// The node was told that nothing follows.
+    released: bool,
     ended: bool,
 }
 
@@ -35,23 +37,33 @@ const MOST_BYTES: usize = 256 * 1024;
 
 impl Frames {
     pub(crate) fn new(link: Weak<Link>, rx: mpsc::Receiver<Down>) -> Self {
-        Self { link, rx, ended: false }
+        Self { link, rx, released: false, ended: false }
     }
 
     /// Adds to the frame; answers false when it is to be sent without waiting for more.
     fn add(&mut self, frame: &mut GatewayFrame, down: Down, bytes: &mut usize) -> bool {
         match down {
             Down::Welcome(welcome) => frame.welcome = Some(welcome),
+            // Routed before the node was known to be leaving: it goes elsewhere.
+            Down::Invoke(invocation) if self.released => self.lose(invocation.call),
             Down::Invoke(invocation) => {
                 *bytes += invocation.body.len();
                 frame.invocations.push(invocation);
             }
             Down::Cancel(call) => frame.cancels.push(call),
-            // Invocations stand before it in the channel, and in a frame the node takes them first.
-            Down::Released => frame.released = true,
+            // What is in the same frame was invoked before, and the node takes it first.
+            Down::Released => (self.released, frame.released) = (true, true),
             Down::End => self.ended = true,
         }
         !self.ended && !frame.released && frame.invocations.len() < MOST_INVOCATIONS && *bytes < MOST_BYTES
+    }
+}
+
+impl Frames {
+    fn lose(&self, call: u64) {
+        if let Some(link) = self.link.upgrade() {
+            link.lose_unsent(call);
+        }
     }
 }
 
@@ -62,28 +74,31 @@ impl Stream for Frames {
         if self.ended {
             return Poll::Ready(None);
         }
-        let Some(first) = ready!(self.rx.poll_recv(cx)) else { return Poll::Ready(None) };
-        let (mut frame, mut bytes) = (GatewayFrame::default(), 0);
-        let mut more = self.add(&mut frame, first, &mut bytes);
-        while more {
-            let Ok(next) = self.rx.try_recv() else { break };
-            more = self.add(&mut frame, next, &mut bytes);
-        }
-        if self.ended && frame == GatewayFrame::default() {
-            Poll::Ready(None)
-        } else {
-            Poll::Ready(Some(Ok(frame)))
+        loop {
+            let Some(first) = ready!(self.rx.poll_recv(cx)) else { return Poll::Ready(None) };
+            let (mut frame, mut bytes) = (GatewayFrame::default(), 0);
+            let mut more = self.add(&mut frame, first, &mut bytes);
+            while more {
+                let Ok(next) = self.rx.try_recv() else { break };
+                more = self.add(&mut frame, next, &mut bytes);
+            }
+            // Empty when all that came was not to be sent any more.
+            if frame != GatewayFrame::default() {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            if self.ended {
+                return Poll::Ready(None);
+            }
         }
     }
 }
 
 impl Drop for Frames {
     fn drop(&mut self) {
-        let Some(link) = self.link.upgrade() else { return };
         self.rx.close();
         while let Ok(down) = self.rx.try_recv() {
             if let Down::Invoke(invocation) = down {
-                link.lose_unsent(invocation.call);
+                self.lose(invocation.call);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! A call that is at a node.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -17,6 +18,41 @@ pub(crate) struct Pending {
     /// The body, until the node has fetched it.
     pub(crate) body: Option<Bytes>,
     pub(crate) sent_at: Instant,
+}
+
+/// The calls that are at one node.
+#[derive(Default)]
+pub(crate) struct Calls {
+    map: HashMap<u64, Pending>,
+    closed: bool,
+}
+
+impl Calls {
+    /// False once the link is closed: nobody would ever answer.
+    pub(crate) fn insert(&mut self, call: u64, pending: Pending) -> bool {
+        if !self.closed {
+            self.map.insert(call, pending);
+        }
+        !self.closed
+    }
+
+    pub(crate) fn get(&self, call: &u64) -> Option<&Pending> {
+        self.map.get(call)
+    }
+
+    pub(crate) fn get_mut(&mut self, call: &u64) -> Option<&mut Pending> {
+        self.map.get_mut(call)
+    }
+
+    pub(crate) fn remove(&mut self, call: &u64) -> Option<Pending> {
+        self.map.remove(call)
+    }
+
+    /// No call comes any more; answers those that are left.
+    pub(crate) fn close(&mut self) -> Vec<u64> {
+        self.closed = true;
+        self.map.keys().copied().collect()
+    }
 }
 
 /// Where its answer goes.
