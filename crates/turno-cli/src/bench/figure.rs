@@ -1,0 +1,42 @@
+//! What a bench prints: one figure a line, as JSON or for people.
+
+use anyhow::Result;
+use serde::Serialize;
+
+/// One figure.
+#[derive(Debug, Serialize)]
+pub(crate) struct Figure {
+    pub(crate) bench: &'static str,
+    pub(crate) case: String,
+    pub(crate) metric: &'static str,
+    pub(crate) value: f64,
+    pub(crate) unit: &'static str,
+    /// The alternative's value in the same run.
+    pub(crate) reference: Option<f64>,
+    /// Ours ÷ the alternative's: the median of the rounds' own ratios.
+    pub(crate) ratio: Option<f64>,
+    pub(crate) rounds: usize,
+}
+
+impl Figure {
+    #[expect(clippy::print_stdout, reason = "figures are what a bench is for")]
+    pub(crate) fn print(&self, json: bool) -> Result<()> {
+        if json {
+            println!("{}", serde_json::to_string(self)?);
+            return Ok(());
+        }
+        let reference = self.reference.map(|value| format!("   direct {value:>10.1}")).unwrap_or_default();
+        let ratio = self.ratio.map(|ratio| format!("   ratio {ratio:.3}")).unwrap_or_default();
+        println!(
+            "{:28} {:22} {:>10.1} {:7}{reference}{ratio}",
+            self.case, self.metric, self.value, self.unit
+        );
+        Ok(())
+    }
+}
+
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}

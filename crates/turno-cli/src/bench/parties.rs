@@ -1,0 +1,80 @@
+//! Who answers a bench: the echo as a service of Turno, and the same as a plain tonic server.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use tonic::{Request, Response, Status};
+use turno::node::config::NodeConfig;
+use turno_runtime::config::Config as _;
+
+use crate::children::ChildFlags;
+
+mod generated {
+    #![allow(missing_docs, unreachable_pub, reason = "generated")]
+    turno::include_proto!("turno.bench.v1");
+}
+
+/// Stock tonic code for the same service.
+pub(crate) mod stubs {
+    #![allow(missing_docs, unreachable_pub, clippy::large_futures, reason = "generated")]
+    include!(concat!(env!("OUT_DIR"), "/stubs/turno.bench.v1.rs"));
+}
+
+use generated::{EchoRequest, EchoResponse, bench};
+use stubs::bench_server::{Bench, BenchServer};
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    #[arg(long)]
+    gateway: String,
+    #[command(flatten)]
+    child: ChildFlags,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DirectArgs {
+    #[arg(long)]
+    listen: SocketAddr,
+    #[command(flatten)]
+    child: ChildFlags,
+}
+
+struct Echo;
+
+#[turno::service(bench)]
+impl Echo {
+    async fn echo(&self, request: EchoRequest) -> turno::Result<EchoResponse> {
+        Ok(EchoResponse { payload: request.payload })
+    }
+}
+
+pub(crate) fn node(args: &NodeArgs) -> Result<ExitCode> {
+    args.child.apply()?;
+    let mut config = NodeConfig { gateway: args.gateway.clone(), ..NodeConfig::default() };
+    config.telemetry.log = "warn".to_owned();
+    config.validate().map_err(anyhow::Error::msg)?;
+    turno::node("bench").service(|| Echo).run_with(&config)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Direct;
+
+#[tonic::async_trait]
+impl Bench for Direct {
+    async fn echo(
+        &self,
+        request: Request<stubs::EchoRequest>,
+    ) -> Result<Response<stubs::EchoResponse>, Status> {
+        Ok(Response::new(stubs::EchoResponse { payload: request.into_inner().payload }))
+    }
+}
+
+pub(crate) async fn direct(args: DirectArgs) -> Result<ExitCode> {
+    args.child.apply()?;
+    let shutdown = turno_runtime::shutdown::on_signal()?;
+    let server = tonic::transport::Server::builder().tcp_nodelay(true).add_service(BenchServer::new(Direct));
+    server.serve_with_shutdown(args.listen, shutdown.cancelled_owned()).await?;
+    Ok(ExitCode::SUCCESS)
+}

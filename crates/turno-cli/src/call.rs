@@ -1,0 +1,198 @@
+//! `turno call`: one call of any method that an address serves, JSON in and JSON out. The types come by server
+//! reflection, so that no `.proto` is needed. Called by `main`.
+
+mod codec;
+mod dial;
+mod failure;
+mod json;
+mod method;
+pub(crate) mod nearest;
+mod show;
+
+use std::io::{self, IsTerminal as _, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use clap::Args;
+use http::uri::PathAndQuery;
+use prost_reflect::prost::Message as _;
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor};
+use tonic::codec::CompressionEncoding;
+use tonic::metadata::{AsciiMetadataKey, BinaryMetadataKey, BinaryMetadataValue, MetadataMap};
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status, Streaming};
+
+pub(crate) use self::dial::dial;
+use self::show::{Show, Style};
+use crate::reflect;
+
+/// After its deadline a call is given up here even if no status comes.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Call a method: JSON in, JSON out, whatever its .proto
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  turno call gallery.v1.Gallery/Thumbnail '{\"url\": \"https://a.example/cat.jpg\", \"width\": 256}' --out cat.jpg
+  turno call turno.cpu.v1.Images/Info '{\"image\": \"@cat.jpg\"}'
+  turno call grpc.health.v1.Health/Watch --timeout 10s --json")]
+pub(crate) struct CallArgs {
+    /// The method: package.Service/Method
+    pub(crate) method: String,
+    /// The request: JSON, @FILE, or - for stdin; "@FILE" in a bytes field stands for that file's content
+    #[arg(value_name = "JSON", default_value = "{}")]
+    pub(crate) request: String,
+    /// Save the first bytes of the answer to FILE (of a stream: FILE-1, FILE-2, …)
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// One JSON object a line, errors too
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Give up after this time, such as 30s
+    #[arg(long, short, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Send metadata along; of a key that ends in -bin the value is base64
+    #[arg(long, short, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    pub(crate) metadata: Vec<(String, String)>,
+}
+
+/// Calls and shows what is answered. A gRPC error is shown too, and fails.
+pub(crate) async fn run(args: CallArgs, address: &str) -> anyhow::Result<ExitCode> {
+    let terminal = io::stdout().is_terminal();
+    run_on(&args, address, Screen { out: &mut io::stdout(), err: &mut io::stderr(), terminal }).await
+}
+
+/// Where a call is shown.
+struct Screen<'a> {
+    out: &'a mut (dyn Write + Send),
+    err: &'a mut (dyn Write + Send),
+    /// `out` is a person's.
+    terminal: bool,
+}
+
+async fn run_on(args: &CallArgs, address: &str, screen: Screen<'_>) -> anyhow::Result<ExitCode> {
+    let name = method::Name::parse(&args.method)?;
+    let metadata = metadata(&args.metadata)?;
+    let text = json::read(&args.request)?;
+    let channel = dial(address).await?;
+    let method = name.find(&reflect::describe(channel.clone(), &name.service).await?)?;
+    let style = style(args, &method, screen.terminal)?;
+    let message = json::parse(&method.input(), &text)?;
+
+    let mut request = Request::from_parts(metadata, Default::default(), Bytes::from(message.encode_to_vec()));
+    if let Some(timeout) = args.timeout {
+        request.set_timeout(timeout);
+    }
+    let path = PathAndQuery::try_from(format!("/{name}")).context("the method's name is no path")?;
+    let exchange = exchange(channel, path, request, method.output(), Show::new(style, screen.out));
+    match within(args.timeout, exchange).await {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => failed(error, method.parent_pool(), args, screen.err),
+    }
+}
+
+fn style(args: &CallArgs, method: &MethodDescriptor, terminal: bool) -> anyhow::Result<Style> {
+    if args.out.is_some() {
+        json::check_can_be_saved(&method.output())?;
+    }
+    let numbered = method.is_server_streaming();
+    Ok(Style { save: args.out.clone(), compact: args.json, terminal, numbered })
+}
+
+/// Sends the request and shows what comes. The error of the call itself is a [`Status`].
+async fn exchange(
+    channel: Channel,
+    path: PathAndQuery,
+    request: Request<Bytes>,
+    answer: MessageDescriptor,
+    mut show: Show<'_>,
+) -> anyhow::Result<()> {
+    let mut answers = send(channel, path, request).await?;
+    while let Some(encoded) = answers.message().await? {
+        let message = DynamicMessage::decode(answer.clone(), encoded)
+            .with_context(|| format!("the answer is no {}", answer.full_name()))?;
+        show.answer(&message)?;
+    }
+    show.finish()
+}
+
+/// On the wire a unary call is a stream of one answer.
+async fn send(
+    channel: Channel,
+    path: PathAndQuery,
+    request: Request<Bytes>,
+) -> Result<Streaming<Bytes>, Status> {
+    let mut client = tonic::client::Grpc::new(channel)
+        .max_decoding_message_size(usize::MAX)
+        .max_encoding_message_size(usize::MAX)
+        .accept_compressed(CompressionEncoding::Gzip);
+    client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    Ok(client.server_streaming(request, path, codec::RawCodec).await?.into_inner())
+}
+
+/// Holds a call to its timeout. The other end should say that it passed; tonic says `CANCELLED` of its own.
+async fn within(
+    timeout: Option<Duration>,
+    call: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    let Some(timeout) = timeout else { return call.await };
+    let late =
+        || Status::deadline_exceeded(format!("no answer within {}", humantime::format_duration(timeout)));
+    match tokio::time::timeout(timeout + GRACE, call).await {
+        Ok(Err(error)) if error.downcast_ref().is_some_and(is_tonics_timeout) => Err(late().into()),
+        Ok(result) => result,
+        Err(_) => Err(late().into()),
+    }
+}
+
+fn is_tonics_timeout(status: &Status) -> bool {
+    status.code() == Code::Cancelled && status.message() == tonic::TimeoutExpired(()).to_string()
+}
+
+/// Reports a gRPC error and ends with 1; who no longer reads what is written is no error; others go up.
+fn failed(
+    error: anyhow::Error,
+    known: &DescriptorPool,
+    args: &CallArgs,
+    screen: &mut (dyn Write + Send),
+) -> anyhow::Result<ExitCode> {
+    if let Some(status) = error.downcast_ref::<Status>() {
+        failure::report(status, known, args.json, screen)?;
+        return Ok(ExitCode::FAILURE);
+    }
+    match error.downcast_ref::<io::Error>() {
+        Some(io) if io.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        _ => Err(error),
+    }
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_lowercase(), value.to_owned())),
+        _ => Err("write it as KEY=VALUE".to_owned()),
+    }
+}
+
+fn metadata(pairs: &[(String, String)]) -> anyhow::Result<MetadataMap> {
+    let mut map = MetadataMap::new();
+    for (key, value) in pairs {
+        append(&mut map, key, value).with_context(|| format!("--metadata {key}={value}"))?;
+    }
+    Ok(map)
+}
+
+fn append(map: &mut MetadataMap, key: &str, value: &str) -> anyhow::Result<()> {
+    if key.ends_with("-bin") {
+        map.append_bin(BinaryMetadataKey::from_bytes(key.as_bytes())?, {
+            BinaryMetadataValue::from_bytes(&json::decode(value)?)
+        });
+    } else {
+        map.append(AsciiMetadataKey::from_bytes(key.as_bytes())?, value.parse()?);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,162 @@
+//! JSON to messages and back, on an album of pictures; its descriptors serve the other tests of `call` too.
+
+use std::sync::OnceLock;
+
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+
+use super::{can_hold_bytes, parse, render};
+
+const ALBUM: &str = r#"
+    syntax = "proto3";
+    package album.v1;
+    import "google/protobuf/empty.proto";
+    import "google/protobuf/struct.proto";
+    import "google/protobuf/timestamp.proto";
+    import "google/protobuf/wrappers.proto";
+    message Picture {
+      bytes body = 1;
+      uint32 width = 2;
+      google.protobuf.Timestamp taken_at = 3;
+    }
+    message Album {
+      string title = 1;
+      Picture cover = 2;
+      repeated Picture pages = 3;
+      map<string, bytes> files = 4;
+      map<string, Picture> by_name = 5;
+      repeated bytes parts = 6;
+      google.protobuf.BytesValue note = 7;
+      Album parent = 8;
+      google.protobuf.Struct extra = 9;
+      oneof back { bytes scan = 10; string text = 11; }
+    }
+    message Family { string name = 1; Family child = 2; google.protobuf.Struct extra = 3; }
+    service Studio {
+      rpc Print(Album) returns (Album);
+      rpc Pages(Album) returns (stream Picture);
+      rpc Upload(stream Picture) returns (Album);
+      rpc Drop(Album) returns (google.protobuf.Empty);
+    }
+"#;
+
+/// The album's file and its imports, as a server gives them to reflection.
+pub(crate) fn encoded_files() -> &'static [u8] {
+    static FILES: OnceLock<Vec<u8>> = OnceLock::new();
+    FILES.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("album.proto"), ALBUM).unwrap();
+        let mut compiler = protox::Compiler::new([dir.path()]).unwrap();
+        compiler.include_imports(true).open_file("album.proto").unwrap();
+        compiler.encode_file_descriptor_set()
+    })
+}
+
+fn message(name: &str) -> MessageDescriptor {
+    static POOL: OnceLock<DescriptorPool> = OnceLock::new();
+    POOL.get_or_init(|| DescriptorPool::decode(encoded_files()).unwrap()).get_message_by_name(name).unwrap()
+}
+
+pub(crate) fn album() -> MessageDescriptor {
+    message("album.v1.Album")
+}
+
+pub(crate) fn picture() -> MessageDescriptor {
+    message("album.v1.Picture")
+}
+
+fn refused(text: &str) -> String {
+    format!("{:#}", parse(&album(), text).unwrap_err())
+}
+
+fn bytes<'a>(message: &'a DynamicMessage, field: &str) -> &'a [u8] {
+    let field = message.descriptor_field(field);
+    message.fields().find(|(known, _)| *known == field).unwrap().1.as_bytes().unwrap()
+}
+
+/// Shorter tests.
+trait DescriptorField {
+    fn descriptor_field(&self, name: &str) -> prost_reflect::FieldDescriptor;
+}
+
+impl DescriptorField for DynamicMessage {
+    fn descriptor_field(&self, name: &str) -> prost_reflect::FieldDescriptor {
+        prost_reflect::ReflectMessage::descriptor(self).get_field_by_name(name).unwrap()
+    }
+}
+
+#[test]
+fn files_stand_for_bytes_wherever_bytes_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cat.jpg");
+    std::fs::write(&path, [0, 1, 2]).unwrap();
+    let at = format!("@{}", path.display());
+    let value = serde_json::json!({
+        "title": at,
+        "cover": { "body": at, "takenAt": "2026-01-02T03:04:05Z" },
+        "pages": [{ "body": "" }, { "body": at, "width": 7 }],
+        "files": { "a": at },
+        "byName": { "b": { "body": at } },
+        "parts": ["AAEC", at],
+        "note": at,
+        "parent": { "parent": { "scan": at } },
+        "extra": { "body": at },
+        "text": at,
+    });
+    let message = parse(&album(), &value.to_string()).unwrap();
+    let back = render(&message).unwrap().to_string();
+    // Strings stay strings, free JSON too: the title, the text and the extra.
+    assert_eq!(back.matches(&at).count(), 3, "{back}");
+    assert_eq!(back.matches("\"AAEC\"").count(), 8, "{back}");
+}
+
+#[test]
+fn both_spellings_of_a_field_are_read() {
+    for text in [r#"{"by_name":{"b":{"width":3}}}"#, r#"{"byName":{"b":{"width":3}}}"#] {
+        let message = parse(&album(), text).unwrap();
+        assert_eq!(render(&message).unwrap().to_string(), r#"{"byName":{"b":{"width":3}}}"#);
+    }
+    assert_eq!(bytes(&parse(&album(), r#"{"scan":"AAEC"}"#).unwrap(), "scan"), [0, 1, 2]);
+}
+
+#[test]
+fn a_missing_file_names_the_field() {
+    let error = refused(r#"{"pages":[{},{"body":"@/no/such.jpg"}]}"#);
+    assert!(error.starts_with("pages[1].body: cannot read /no/such.jpg: No such file"), "{error}");
+    let error = refused(r#"{"files":{"a":"@/no/such.jpg"}}"#);
+    assert!(error.starts_with("files[a]: cannot read"), "{error}");
+}
+
+#[test]
+fn an_unknown_field_is_refused_with_the_known_ones() {
+    assert_eq!(
+        refused(r#"{"cover":{"widht":1}}"#),
+        "cover.widht: no such field; did you mean width?\nalbum.v1.Picture has: body, width, takenAt"
+    );
+    let empty = album().parent_pool().get_message_by_name("google.protobuf.Empty").unwrap();
+    let error = parse(&empty, r#"{"x":1}"#).unwrap_err().to_string();
+    assert_eq!(error, "x: no such field\ngoogle.protobuf.Empty has: no fields");
+}
+
+#[test]
+fn a_wrong_value_names_the_field() {
+    for (text, start) in [
+        (r#"{"title":"x","cover":{"width":"wide"}}"#, "cover.width: "),
+        (r#"{"title":3}"#, "title: "),
+        (r#"{"pages":[{"width":-1}]}"#, "pages: "),
+        (r#"{"parent":{"scan":"not base64!"}}"#, "parent.scan: "),
+        (r#"{"cover":{"takenAt":"noon"}}"#, "cover.takenAt: "),
+        (r#"{"cover":[]}"#, "cover: "),
+        ("[]", "album.v1.Album: "),
+        ("{", "the request is not JSON: EOF while parsing"),
+    ] {
+        let error = refused(text);
+        assert!(error.starts_with(start), "{text}: {error}");
+    }
+}
+
+#[test]
+fn what_can_hold_bytes_is_known_without_an_answer() {
+    assert!(can_hold_bytes(&album()) && can_hold_bytes(&picture()));
+    assert!(!can_hold_bytes(&message("album.v1.Family")));
+    assert!(can_hold_bytes(&message("google.protobuf.BytesValue")));
+}

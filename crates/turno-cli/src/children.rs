@@ -1,0 +1,157 @@
+//! Processes of a mesh that this program starts itself: one a role, watched, started again when they die, ended in
+//! order: the gateway first, so that what is in flight still finds its nodes.
+
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use rustix::process::{Pid, Signal};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use turno_runtime::task;
+
+/// Flags of a process that was started by another `turno`.
+#[derive(Debug, Args)]
+pub(crate) struct ChildFlags {
+    /// End when the process that started this one ends
+    #[arg(long, hide = true)]
+    with_parent: bool,
+}
+
+impl ChildFlags {
+    /// Makes them true for this process.
+    pub(crate) fn apply(&self) -> Result<()> {
+        if self.with_parent {
+            rustix::process::set_parent_process_death_signal(Some(Signal::TERM))
+                .context("cannot follow the process that started this one")?;
+        }
+        Ok(())
+    }
+}
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub(crate) struct Role {
+    /// What it is called in messages: "worker 2".
+    pub(crate) name: String,
+    /// `turno`'s arguments.
+    pub(crate) args: Vec<String>,
+}
+
+impl Role {
+    pub(crate) fn new(name: impl Into<String>, args: &[&str]) -> Self {
+        Self { name: name.into(), args: args.iter().map(|&arg| arg.to_owned()).collect() }
+    }
+}
+
+/// A process that is watched.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    stop: CancellationToken,
+    ended: JoinHandle<()>,
+    pid: tokio::sync::watch::Receiver<u32>,
+}
+
+/// What is said to the parent, or to one role alone: a child hears it by its flags.
+const OWN_SETTINGS: [&str; 9] = [
+    "TURNO_CONFIG",
+    "TURNO_CONSOLE",
+    "TURNO_GATEWAY",
+    "TURNO_LISTEN",
+    "TURNO_LOG",
+    "TURNO_METRICS",
+    "TURNO_NODES",
+    "TURNO_ROLE",
+    "TURNO_SLOTS",
+];
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// A little more than a role's own time to drain.
+const DRAIN: Duration = Duration::from_secs(35);
+
+impl Watched {
+    /// Starts `role`, and again whenever it dies.
+    pub(crate) fn start(role: Role) -> Result<Self> {
+        let stop = CancellationToken::new();
+        let child = spawn(&role)?;
+        let (said, pid) = tokio::sync::watch::channel(child.id().unwrap_or_default());
+        let ended = task::spawn("turno.child", watch(role, child, stop.clone(), said));
+        Ok(Self { stop, ended, pid })
+    }
+
+    /// Its process id, of late.
+    pub(crate) fn pid(&self) -> u32 {
+        *self.pid.borrow()
+    }
+
+    /// Asks it to end in order, and waits until it has.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        // A watcher that panicked has dropped its child, which kills it.
+        let _ended = self.ended.await;
+    }
+}
+
+fn spawn(role: &Role) -> Result<Child> {
+    let turno = std::env::current_exe().context("cannot find this program's own file")?;
+    let mut command = Command::new(turno);
+    for name in OWN_SETTINGS {
+        command.env_remove(name);
+    }
+    command
+        .args(&role.args)
+        .arg("--with-parent")
+        .stdin(Stdio::null())
+        // Ctrl-C is for the parent, which ends its children in order.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("cannot start {}", role.name))
+}
+
+async fn watch(role: Role, mut child: Child, stop: CancellationToken, said: tokio::sync::watch::Sender<u32>) {
+    let mut wait = FIRST_WAIT;
+    loop {
+        let ended = tokio::select! {
+            ended = child.wait() => ended,
+            () = stop.cancelled() => return end(&role, child).await,
+        };
+        report(&role, ended.as_ref().ok());
+        if tokio::time::timeout(wait, stop.cancelled()).await.is_ok() {
+            return;
+        }
+        wait = (wait * 2).min(LONGEST_WAIT);
+        match spawn(&role) {
+            Ok(again) => child = again,
+            Err(error) => return tracing::error!("{error:#}"),
+        }
+        said.send_replace(child.id().unwrap_or_default());
+    }
+}
+
+async fn end(role: &Role, mut child: Child) {
+    if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) {
+        // It may have ended by itself meanwhile.
+        let _gone = rustix::process::kill_process(pid, Signal::TERM);
+    }
+    if tokio::time::timeout(DRAIN, child.wait()).await.is_err() {
+        tracing::warn!("{} did not end in time and is killed", role.name);
+        // As above.
+        let _gone = child.kill().await;
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the person who started the mesh is to see it")]
+fn report(role: &Role, status: Option<&ExitStatus>) {
+    let how = status.map_or_else(|| "for an unknown reason".to_owned(), |status| format!("({status})"));
+    eprintln!("{} ended {how}; starting it again", role.name);
+}
+
+/// Two ports that are free now. Whoever takes them meanwhile makes the gateway say so.
+pub(crate) fn free_ports() -> Result<(u16, u16)> {
+    let bind = || std::net::TcpListener::bind(("127.0.0.1", 0)).context("no free port");
+    let (one, other) = (bind()?, bind()?);
+    Ok((one.local_addr()?.port(), other.local_addr()?.port()))
+}

@@ -1,0 +1,159 @@
+//! The command line, and who carries out which command.
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+use turno_gateway::{GatewayConfig, GatewayFlags};
+use turno_io::IoFlags;
+use turno_worker::WorkerFlags;
+
+use crate::{bench, call, children, demo, health, listing, up};
+
+/// A compute mesh in which the signature is the schedule.
+#[derive(Debug, Parser)]
+#[command(name = "turno", version, about, propagate_version = true, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a mesh on this machine: gateway, I/O node, workers
+    Up(up::UpArgs),
+    /// Be convinced in a minute: a mesh, real pictures, figures, a contact sheet
+    Demo(demo::DemoArgs),
+    /// Call a method with JSON, by reflection
+    Call {
+        #[command(flatten)]
+        call: call::CallArgs,
+        #[command(flatten)]
+        gateway: GatewayAddress,
+    },
+    /// List the methods that can be called
+    Methods(Listing),
+    /// List the nodes that are linked
+    Nodes(Listing),
+    /// Run a gateway
+    Gateway {
+        #[command(flatten)]
+        flags: GatewayFlags,
+        #[command(flatten)]
+        child: children::ChildFlags,
+    },
+    /// Run an I/O node with the built-in I/O services
+    Io {
+        #[command(flatten)]
+        flags: IoFlags,
+        #[command(flatten)]
+        child: children::ChildFlags,
+    },
+    /// Run a worker with the built-in CPU services
+    Worker {
+        #[command(flatten)]
+        flags: WorkerFlags,
+        #[command(flatten)]
+        child: children::ChildFlags,
+    },
+    /// Ask a process whether it is ready (exit code 0) or not (1)
+    Health(health::HealthArgs),
+    /// Measure, with the alternative in the same run
+    Bench(bench::BenchArgs),
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Listing {
+    /// One JSON array
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    gateway: GatewayAddress,
+}
+
+#[derive(Debug, Args)]
+struct GatewayAddress {
+    /// Where the gateway's clients call
+    #[arg(long, env = "TURNO_ADDRESS", value_name = "URL", default_value = "http://127.0.0.1:7070")]
+    address: String,
+}
+
+/// Carries out a command.
+pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
+    match cli.command {
+        Command::Up(args) => in_runtime(up::run(args)),
+        Command::Demo(args) => in_runtime(demo::run(args)),
+        Command::Call { call, gateway } => in_runtime(async move { call::run(call, &gateway.address).await }),
+        Command::Methods(listing) => in_runtime(list_methods(listing)),
+        Command::Nodes(listing) => in_runtime(list_nodes(listing)),
+        Command::Gateway { flags, child } => serve(child, || gateway(&flags)),
+        Command::Io { flags, child } => {
+            serve(child, || Ok(flags.prepare()?.map_or(Ok(()), |config| turno_io::run(&config))?))
+        }
+        Command::Worker { flags, child } => {
+            serve(child, || Ok(flags.prepare()?.map_or(Ok(()), |config| turno_worker::run(&config))?))
+        }
+        Command::Health(args) => in_runtime(health::run(args)),
+        Command::Bench(args) => bench::run(args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "turno", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn list_methods(listing: Listing) -> Result<ExitCode> {
+    listing::methods(call::dial(&listing.gateway.address).await?, listing.json).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list_nodes(listing: Listing) -> Result<ExitCode> {
+    listing::nodes(call::dial(&listing.gateway.address).await?, listing.json).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn gateway(flags: &GatewayFlags) -> Result<()> {
+    let prepared =
+        turno_runtime::config::prepare::<GatewayConfig>(flags.config.as_deref(), flags.print_config, flags)?;
+    Ok(prepared.map_or(Ok(()), turno_gateway::run)?)
+}
+
+fn serve(child: children::ChildFlags, role: impl FnOnce() -> Result<()>) -> Result<ExitCode> {
+    child.apply()?;
+    role()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A runtime for a command; the roles bring their own.
+pub(crate) fn in_runtime(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    turno_runtime::tls::install_provider();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("cannot start the async runtime")?.block_on(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::{CommandFactory as _, Parser as _};
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_role_can_be_started() {
+        for role in ["gateway", "io", "worker", "up", "demo", "nodes", "methods"] {
+            Cli::try_parse_from(["turno", role]).unwrap();
+        }
+        Cli::try_parse_from(["turno", "worker", "--slots", "2", "--gateway", "gateway:7071"]).unwrap();
+        assert!(Cli::try_parse_from(["turno", "worker", "--slots", "many"]).is_err());
+    }
+}

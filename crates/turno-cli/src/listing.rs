@@ -1,0 +1,233 @@
+//! `turno nodes` and `turno methods`: what a gateway knows of its mesh (`turno.v1.Admin`), as a table for a
+//! person or as JSON for a program. Called by `main` with a channel from `call::dial`.
+
+use std::io::{self, Write as _};
+
+use anyhow::anyhow;
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use serde_json::{Value, json};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use turno_proto::admin::admin_client::AdminClient;
+use turno_proto::admin::{ListMethodsRequest, ListNodesRequest, Method, Node};
+use turno_proto::status::code_name;
+
+/// Lists the nodes that are linked now.
+pub(crate) async fn nodes(channel: Channel, json: bool) -> anyhow::Result<()> {
+    let answer = client(channel).list_nodes(ListNodesRequest {}).await.map_err(refused)?;
+    let mut nodes = answer.into_inner().nodes;
+    nodes.sort_by(|a, b| (&a.name, &a.peer).cmp(&(&b.name, &b.peer)));
+    print(if json { pretty(nodes.iter().map(node_json)) } else { node_table(&nodes) })
+}
+
+/// Lists the methods that can be called, and those whose last node has left.
+pub(crate) async fn methods(channel: Channel, json: bool) -> anyhow::Result<()> {
+    let answer = client(channel).list_methods(ListMethodsRequest {}).await.map_err(refused)?;
+    let mut methods = answer.into_inner().methods;
+    methods.sort_by(|a, b| a.name.cmp(&b.name));
+    print(if json { pretty(methods.iter().map(method_json)) } else { method_table(&methods) })
+}
+
+fn client(channel: Channel) -> AdminClient<Channel> {
+    AdminClient::new(channel).max_decoding_message_size(usize::MAX)
+}
+
+fn refused(status: Status) -> anyhow::Error {
+    match status.code() {
+        Code::Unimplemented => anyhow!("what answers there is no Turno gateway (it has no turno.v1.Admin)"),
+        code => anyhow!("{}: {}", code_name(code), status.message()),
+    }
+}
+
+/// To stdout, whose reader may have left.
+fn print(text: String) -> anyhow::Result<()> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn pretty(items: impl Iterator<Item = Value>) -> String {
+    format!("{:#}", Value::Array(items.collect()))
+}
+
+fn node_json(node: &Node) -> Value {
+    json!({
+        "id": node.id,
+        "name": node.name,
+        "version": node.version,
+        "role": node.role,
+        "peer": node.peer,
+        "slots": node.slots,
+        "in_flight": node.in_flight,
+        "calls_served": node.calls_served,
+        "age_ms": node.age_ms,
+        "leaving": node.leaving,
+    })
+}
+
+fn method_json(method: &Method) -> Value {
+    json!({
+        "name": method.name,
+        "kind": method.kind,
+        "repeatable": method.repeatable,
+        "nodes": method.nodes,
+    })
+}
+
+fn node_table(nodes: &[Node]) -> String {
+    if nodes.is_empty() {
+        return "no nodes are linked; start one with `turno io`, `turno worker`, or a node of your own"
+            .to_owned();
+    }
+    let columns = ["NAME", "ROLE", "STATE", "SLOTS", "IN FLIGHT", "SERVED", "AGE", "PEER", "VERSION"];
+    table(columns, &["SLOTS", "IN FLIGHT", "SERVED"], nodes.iter().map(node_row))
+}
+
+fn node_row(node: &Node) -> [String; 9] {
+    [
+        node.name.clone(),
+        node.role.clone(),
+        if node.leaving { "leaving" } else { "ready" }.to_owned(),
+        if node.slots == 0 { "-".to_owned() } else { node.slots.to_string() },
+        node.in_flight.to_string(),
+        node.calls_served.to_string(),
+        age(node.age_ms),
+        node.peer.clone(),
+        node.version.clone(),
+    ]
+}
+
+fn method_table(methods: &[Method]) -> String {
+    if methods.is_empty() {
+        return "no methods are served; they come with the nodes that bring them: see `turno nodes`"
+            .to_owned();
+    }
+    table(["METHOD", "KIND", "NODES", "REPEATABLE"], &["NODES"], methods.iter().map(method_row))
+}
+
+fn method_row(method: &Method) -> [String; 4] {
+    [
+        method.name.clone(),
+        method.kind.clone(),
+        if method.nodes == 0 { "none".to_owned() } else { method.nodes.to_string() },
+        if method.repeatable { "yes" } else { "no" }.to_owned(),
+    ]
+}
+
+/// Columns and nothing else. Those named in `right` hold numbers.
+fn table<const N: usize>(
+    columns: [&str; N],
+    right: &[&str],
+    rows: impl Iterator<Item = [String; N]>,
+) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(columns).add_rows(rows);
+    for (name, column) in columns.iter().zip(table.column_iter_mut()) {
+        column.set_padding((0, 3));
+        if right.contains(name) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.trim_fmt()
+}
+
+/// "3m 12s": the two largest units.
+fn age(ms: u64) -> String {
+    let seconds = ms / 1000;
+    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0, s) => format!("{s}s"),
+        (0, 0, m, s) => format!("{m}m {s}s"),
+        (0, h, m, _) => format!("{h}h {m}m"),
+        (d, h, _, _) => format!("{d}d {h}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{age, method_json, method_table, methods, node_json, node_table, nodes};
+    use turno_proto::admin::{Method, Node};
+
+    fn node(name: &str, role: &str, slots: u32) -> Node {
+        Node {
+            id: "0198".into(),
+            name: name.into(),
+            version: "0.1.0".into(),
+            role: role.into(),
+            peer: "127.0.0.1:50412".into(),
+            slots,
+            in_flight: 3,
+            calls_served: 12_345,
+            age_ms: 192_400,
+            leaving: role == "both",
+        }
+    }
+
+    #[tokio::test]
+    async fn another_server_is_told_apart_from_a_gateway() {
+        let channel = crate::call::dial(&crate::call::tests::serve().await.to_string()).await.unwrap();
+        for error in
+            [nodes(channel.clone(), false).await.unwrap_err(), methods(channel, true).await.unwrap_err()]
+        {
+            assert!(error.to_string().contains("is no Turno gateway"), "{error}");
+        }
+    }
+
+    #[test]
+    fn nodes_line_up() {
+        let table = node_table(&[
+            node("turno-io", "io", 0),
+            node("worker", "worker", 16),
+            node("gallery", "both", 2),
+        ]);
+        let expected = "\
+NAME       ROLE     STATE     SLOTS   IN FLIGHT   SERVED   AGE      PEER              VERSION
+turno-io   io       ready         -           3    12345   3m 12s   127.0.0.1:50412   0.1.0
+worker     worker   ready        16           3    12345   3m 12s   127.0.0.1:50412   0.1.0
+gallery    both     leaving       2           3    12345   3m 12s   127.0.0.1:50412   0.1.0";
+        assert_eq!(table, expected, "\n{table}");
+    }
+
+    #[test]
+    fn methods_line_up() {
+        let method = |name: &str, kind: &str, nodes| Method {
+            name: name.into(),
+            kind: kind.into(),
+            repeatable: kind == "job",
+            nodes,
+        };
+        let table = method_table(&[method("a.v1.A/Do", "job", 12), method("a.v1.A/Wait", "awaited", 0)]);
+        let expected = "\
+METHOD        KIND      NODES   REPEATABLE
+a.v1.A/Do     job          12   yes
+a.v1.A/Wait   awaited    none   no";
+        assert_eq!(table, expected, "\n{table}");
+    }
+
+    #[test]
+    fn nothing_there_says_what_to_do() {
+        assert!(node_table(&[]).starts_with("no nodes are linked; start one with `turno io`"));
+        assert!(method_table(&[]).starts_with("no methods are served"));
+    }
+
+    #[test]
+    fn json_has_the_protos_names() {
+        let value = node_json(&node("w", "worker", 2));
+        assert_eq!(value["calls_served"], 12_345);
+        assert_eq!(value["age_ms"], 192_400);
+        assert_eq!(value["leaving"], false);
+        let method = Method { name: "a/B".into(), kind: "job".into(), repeatable: true, nodes: 1 };
+        let expected = serde_json::json!({ "name": "a/B", "kind": "job", "repeatable": true, "nodes": 1 });
+        assert_eq!(method_json(&method), expected);
+    }
+
+    #[test]
+    fn ages_have_two_units() {
+        let ages =
+            [(0, "0s"), (59_999, "59s"), (192_000, "3m 12s"), (7_500_000, "2h 5m"), (363_600_000, "4d 5h")];
+        for (ms, text) in ages {
+            assert_eq!(age(ms), text);
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! `turno up`: a gateway, an I/O node and workers on this machine, each a process of its own.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use tokio::net::TcpStream;
+use tonic::transport::{Channel, Endpoint};
+use turno_proto::admin::admin_client::AdminClient;
+use turno_proto::admin::{ListMethodsRequest, ListNodesRequest, Method};
+
+use crate::children::{Role, Watched};
+
+/// `turno up`
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// How many workers
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    workers: u32,
+    /// Threads for jobs of each worker [default: this machine's cores, shared among the workers]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    slots: Option<u32>,
+    /// Where clients call
+    #[arg(long, env = "TURNO_LISTEN", default_value = "127.0.0.1:7070", value_name = "ADDR")]
+    listen: SocketAddr,
+    /// Where nodes dial in
+    #[arg(long, env = "TURNO_NODES", default_value = "127.0.0.1:7071", value_name = "ADDR")]
+    nodes: SocketAddr,
+    /// Where the gateway serves health and metrics over HTTP
+    #[arg(long, env = "TURNO_METRICS", default_value = "127.0.0.1:7072", value_name = "ADDR")]
+    metrics: SocketAddr,
+    /// Serve tokio-console: the gateway on this port, the others on the ports after it
+    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "6669")]
+    console: Option<u16>,
+    /// Let Http/Fetch reach loopback and private networks
+    #[arg(long)]
+    allow_private: bool,
+    /// What the processes log
+    #[arg(long, env = "TURNO_LOG", default_value = "warn", value_name = "FILTER")]
+    log: String,
+}
+
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Starts, tells what is served, and ends on Ctrl-C or SIGTERM.
+pub(crate) async fn run(args: UpArgs) -> Result<ExitCode> {
+    let shutdown = turno_runtime::shutdown::on_signal()?;
+    refuse_taken(&[args.listen, args.nodes, args.metrics])?;
+    let mesh = Mesh::start(&args.roles(), own(args.nodes)).await?;
+    let expected = args.workers as usize + 1;
+    let started = tokio::select! {
+        started = Mesh::ready(own(args.listen), expected) => started,
+        () = shutdown.cancelled() => Ok(Vec::new()),
+    };
+    match started {
+        Ok(methods) if !shutdown.is_cancelled() => {
+            tell(&args, &methods);
+            shutdown.cancelled().await;
+        }
+        Ok(_) => {}
+        Err(error) => {
+            mesh.stop().await;
+            return Err(error);
+        }
+    }
+    say("\nending: what is in flight is finished first (once more Ctrl-C ends at once)");
+    mesh.stop().await;
+    say("ended");
+    Ok(ExitCode::SUCCESS)
+}
+
+impl UpArgs {
+    fn slots(&self) -> u32 {
+        let cores =
+            std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
+        self.slots.unwrap_or_else(|| cores.div_ceil(self.workers))
+    }
+
+    /// The gateway first.
+    fn roles(&self) -> Vec<Role> {
+        let (listen, nodes, metrics) =
+            (self.listen.to_string(), self.nodes.to_string(), self.metrics.to_string());
+        let gateway =
+            Role::new("gateway", &["gateway", "--listen", &listen, "--nodes", &nodes, "--metrics", &metrics]);
+        let dial = own(self.nodes).to_string();
+        let mut io = Role::new("io", &["io", "--gateway", &dial]);
+        if self.allow_private {
+            io.args.push("--allow-private".to_owned());
+        }
+        let mut roles = vec![gateway, io];
+        for number in 1..=self.workers {
+            let slots = self.slots().to_string();
+            roles.push(Role::new(
+                format!("worker {number}"),
+                &["worker", "--gateway", &dial, "--slots", &slots],
+            ));
+        }
+        for (at, role) in (0..).zip(&mut roles) {
+            role.args.extend(["--log".to_owned(), self.log.clone()]);
+            if let Some(first) = self.console {
+                role.args.extend([
+                    "--console".to_owned(),
+                    SocketAddr::from((Ipv4Addr::LOCALHOST, first + at)).to_string(),
+                ]);
+            }
+        }
+        roles
+    }
+}
+
+/// Processes of a mesh, the gateway first.
+#[derive(Debug)]
+pub(crate) struct Mesh(Vec<Watched>);
+
+impl Mesh {
+    /// Starts the gateway, the first of `roles`, and the others once it listens on `nodes`.
+    pub(crate) async fn start(roles: &[Role], nodes: SocketAddr) -> Result<Self> {
+        let Some((gateway, others)) = roles.split_first() else { bail!("a mesh has a gateway") };
+        let mut mesh = Self(vec![Watched::start(gateway.clone())?]);
+        let listening = async {
+            while TcpStream::connect(nodes).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, listening).await.is_err() {
+            mesh.stop().await;
+            bail!("the gateway was not up within {PATIENCE:?}: its own messages say why");
+        }
+        for role in others {
+            mesh.0.push(Watched::start(role.clone())?);
+        }
+        Ok(mesh)
+    }
+
+    /// The processes, in the order in which they were started.
+    pub(crate) fn processes(&self) -> &[Watched] {
+        &self.0
+    }
+
+    /// Waits until so many nodes are linked; answers what they serve.
+    pub(crate) async fn ready(gateway: SocketAddr, nodes: usize) -> Result<Vec<Method>> {
+        let channel = Endpoint::from_shared(format!("http://{gateway}"))?.connect_lazy();
+        let all_here = async {
+            while linked(&channel).await < nodes {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, all_here).await;
+        waited.with_context(|| {
+            format!("the mesh was not up within {PATIENCE:?}: the processes' own messages say why")
+        })?;
+        Ok(AdminClient::new(channel).list_methods(ListMethodsRequest {}).await?.into_inner().methods)
+    }
+
+    /// The gateway first: it finishes what is in flight while its nodes are still there. Then all the others at once.
+    pub(crate) async fn stop(self) {
+        let mut processes = self.0.into_iter();
+        if let Some(gateway) = processes.next() {
+            gateway.stop().await;
+        }
+        futures_util::future::join_all(processes.map(Watched::stop)).await;
+    }
+}
+
+async fn linked(channel: &Channel) -> usize {
+    let listed = AdminClient::new(channel.clone()).list_nodes(ListNodesRequest {}).await;
+    listed.map_or(0, |listed| listed.into_inner().nodes.len())
+}
+
+/// Said here once, and not by a child that is started again and again.
+fn refuse_taken(addresses: &[SocketAddr]) -> Result<()> {
+    for address in addresses {
+        if let Err(error) = std::net::TcpListener::bind(address) {
+            bail!("cannot listen on {address}: {error} (is a mesh up already? `turno nodes` tells)");
+        }
+    }
+    Ok(())
+}
+
+/// How to reach on this machine what listens on every address.
+fn own(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port())
+    } else {
+        address
+    }
+}
+
+fn tell(args: &UpArgs, methods: &[Method]) {
+    let (workers, slots) = (args.workers, args.slots());
+    say(&format!("turno is up: gateway, I/O node, {workers} workers with {slots} slot(s) each\n"));
+    say(&format!("  call     {}   any gRPC client; reflection and health included", args.listen));
+    say(&format!("  join     {}   your own nodes dial in here", args.nodes));
+    say(&format!("  metrics  http://{}/metrics", args.metrics));
+    if let Some(first) = args.console {
+        let ports: Vec<String> = (0..args.workers as u16 + 2).map(|at| (first + at).to_string()).collect();
+        say(&format!(
+            "  console  tokio-console http://127.0.0.1:{}   (gateway, io, workers: {})",
+            first,
+            ports.join(", ")
+        ));
+    }
+    say("\nserved:");
+    let widest = methods.iter().map(|method| method.name.len()).max().unwrap_or(0);
+    for method in methods {
+        say(&format!("  {:widest$}  {}", method.name, place(&method.kind)));
+    }
+    say("\ntry:  turno call turno.io.v1.Http/Fetch '{\"url\": \"https://example.org\"}'\n\nCtrl-C ends it.");
+}
+
+fn place(kind: &str) -> &'static str {
+    match kind {
+        "job" => "job on a worker",
+        "stream" => "stream from an I/O node",
+        _ => "awaited on an I/O node",
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "for the person at the terminal; standard output is for data")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}
