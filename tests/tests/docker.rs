@@ -62,7 +62,7 @@ async fn so_many_workers(channel: &Channel, count: usize) {
         nodes(channel)
             .await
             .iter()
-            .filter(|node| node.role != "io" && node.name == "worker" && !node.leaving)
+            .filter(|node| node.role == "worker" && !node.leaving)
             .count()
             == count
     })

@@ -115,7 +115,7 @@ impl Node {
             node_id: uuid::Uuid::now_v7().to_string(),
             name: self.name,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            role: mesh_role(config.role).into(),
+            role: role(&methods).into(),
             slots: u32::try_from(slots).unwrap_or(u32::MAX),
             methods: methods.iter().map(announced).collect(),
             descriptor_sets,
@@ -187,11 +187,13 @@ fn slots(config: &NodeConfig) -> usize {
     }
 }
 
-fn mesh_role(role: Role) -> mesh::Role {
-    match role {
-        Role::Io => mesh::Role::Io,
-        Role::Worker => mesh::Role::Worker,
-        Role::Both => mesh::Role::Both,
+/// What a node is, by what it serves.
+fn role(methods: &[Entry]) -> mesh::Role {
+    let jobs = methods.iter().filter(|entry| entry.handler.kind() == Kind::Job).count();
+    match jobs {
+        0 => mesh::Role::Io,
+        all if all == methods.len() => mesh::Role::Worker,
+        _ => mesh::Role::Both,
     }
 }
 
