@@ -59,12 +59,7 @@ async fn nodes(channel: &Channel) -> Vec<Node> {
 async fn so_many_workers(channel: &Channel, count: usize) {
     let what = format!("{count} workers are linked");
     eventually(&what, async || {
-        nodes(channel)
-            .await
-            .iter()
-            .filter(|node| node.role == "worker" && !node.leaving)
-            .count()
-            == count
+        nodes(channel).await.iter().filter(|node| node.role == "worker" && !node.leaving).count() == count
     })
     .await;
 }

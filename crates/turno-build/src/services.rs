@@ -52,9 +52,8 @@ impl Services {
         writeln!(out, "        const NAME: &'static str = \"{name}\";")?;
         writeln!(out, "        const PATH: &'static str = \"/{name}\";")?;
         writeln!(out, "        const REPEATABLE: bool = {};\n    }}", is_repeatable(method))?;
-        writeln!(out, "    impl {turno}::rpc::{shape} for {marker} {{}}")?;
-        writeln!(out, "    impl {turno}::rpc::RequestOf<{marker}> for {request} {{}}")?;
-        writeln!(out, "    impl {turno}::rpc::ResponseOf<{marker}> for {response} {{}}")
+        // A mistake is about one rpc: rustc shall not list the others.
+        writeln!(out, "    #[diagnostic::do_not_recommend]\n    impl {turno}::rpc::{shape} for {marker} {{}}")
     }
 
     fn methods(&self, service: &Service, out: &mut String) -> fmt::Result {
@@ -68,7 +67,7 @@ impl Services {
                 "        /// [`{proto_name}`]\n        pub {name}: {turno}::service::Method<S, {proto_name}>,"
             )?;
         }
-        writeln!(out, "    }}\n    impl<S: Send + Sync + 'static> Methods<S> {{")?;
+        writeln!(out, "    }}\n    impl<S: {turno}::Service> Methods<S> {{")?;
         writeln!(out, "        /// The table by which a node finds the methods of `service`.")?;
         writeln!(out, "        pub fn bind(self, service: S) -> {turno}::service::Table {{")?;
         writeln!(out, "            let service = ::std::sync::Arc::new(service);")?;
@@ -81,10 +80,8 @@ impl Services {
         }
         writeln!(out, "            ])\n        }}\n    }}")?;
         let file = descriptors_name(package);
-        writeln!(
-            out,
-            "    const DESCRIPTORS: &[u8] = ::std::include_bytes!(::std::concat!(::std::env!(\"OUT_DIR\"), \"/{file}\"));"
-        )
+        // Relative to the generated file, wherever `Builder::out_dir` has put it.
+        writeln!(out, "    const DESCRIPTORS: &[u8] = ::std::include_bytes!(\"{file}\");")
     }
 }
 
@@ -115,4 +112,26 @@ fn docs(out: &mut String, indent: &str, comments: &Comments, otherwise: &str) ->
         writeln!(out, "{indent}#[doc = {line:?}]")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    //! The SDK's compile-fail cases have no build script: what they include stays what is generated.
+
+    use std::path::Path;
+
+    #[test]
+    fn the_cases_of_the_sdk_include_what_is_generated() {
+        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../turno/tests/ui/streams");
+        let made = tempfile::tempdir().unwrap();
+        crate::Builder::new().out_dir(made.path()).compile(&[kept.join("clock.proto")]).unwrap();
+        let [made, kept] = [made.path(), &kept].map(|folder| code(&folder.join("clock.v1.rs")));
+        assert_eq!(made, kept, "generate crates/turno/tests/ui/streams anew from clock.proto");
+    }
+
+    /// Without comments: how prost writes them depends on its features, and so on what is built beside this.
+    fn code(file: &Path) -> Vec<String> {
+        let text = std::fs::read_to_string(file).unwrap();
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).map(str::to_owned).collect()
+    }
 }

@@ -3,6 +3,7 @@
 mod echo;
 mod figure;
 mod parties;
+mod schedule;
 
 use std::process::ExitCode;
 
@@ -22,6 +23,8 @@ pub(crate) struct BenchArgs {
 enum Bench {
     /// Unary echo through the gateway, against the same tonic service called directly
     Echo(echo::EchoArgs),
+    /// Calls that wait together on one I/O node; jobs that hold all slots while small calls go on
+    Schedule(schedule::ScheduleArgs),
     /// The I/O node that answers the bench
     #[command(hide = true)]
     Node(parties::NodeArgs),
@@ -34,6 +37,7 @@ enum Bench {
 pub(crate) fn run(args: BenchArgs) -> Result<ExitCode> {
     match args.bench {
         Bench::Echo(args) => in_runtime(echo::run(args)),
+        Bench::Schedule(args) => in_runtime(schedule::run(args)),
         Bench::Node(args) => parties::node(&args),
         Bench::Direct(args) => in_runtime(parties::direct(args)),
     }

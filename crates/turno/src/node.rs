@@ -44,6 +44,11 @@ impl fmt::Debug for Node {
 }
 
 /// What a service's constructor may answer: the service, or a result of it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a service",
+    label = "expected a service, or a `Result` of one",
+    note = "put `#[turno::service(module)]` on the impl block with its rpcs"
+)]
 pub trait IntoService {
     /// The service.
     type Service: Service;
@@ -51,6 +56,7 @@ pub trait IntoService {
     fn into_service(self) -> Result<Self::Service, String>;
 }
 
+#[diagnostic::do_not_recommend]
 impl<S: Service> IntoService for S {
     type Service = S;
     fn into_service(self) -> Result<S, String> {
@@ -58,6 +64,7 @@ impl<S: Service> IntoService for S {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<S: Service, E: fmt::Display> IntoService for Result<S, E> {
     type Service = S;
     fn into_service(self) -> Result<S, String> {

@@ -1,7 +1,11 @@
 //! What `turno-build` generates for each rpc of a `.proto`: a marker type that knows its messages and its name.
 //! The bounds here exist for their error messages: rustc checks a service against its `.proto` through them.
 
+use std::marker::PhantomData;
+
+use bytes::Bytes;
 use prost::Message;
+use tonic::Status;
 
 /// An rpc of a `.proto`: `gallery::Thumbnail`.
 pub trait Rpc: Send + Sync + 'static {
@@ -19,30 +23,97 @@ pub trait Rpc: Send + Sync + 'static {
 
 /// An rpc that answers once.
 #[diagnostic::on_unimplemented(
-    message = "rpc `{Self}` answers a stream",
-    label = "this method answers once",
-    note = "write `async fn … -> turno::Result<impl Stream<Item = turno::Result<…>>>`"
+    message = "rpc `{Self}` answers a stream, and this method answers once",
+    label = "expected `async fn … -> turno::Result<impl Stream<Item = turno::Result<…>>>`"
 )]
 pub trait Unary: Rpc {}
 
 /// An rpc that answers a stream.
 #[diagnostic::on_unimplemented(
-    message = "rpc `{Self}` answers once",
-    label = "this method answers a stream",
-    note = "write `-> turno::Result<…>` with the rpc's response"
+    message = "rpc `{Self}` answers once, and this method answers a stream",
+    label = "expected `-> turno::Result<…>` with the rpc's response"
 )]
 pub trait ServerStreaming: Rpc {}
 
-/// The message that the rpc `R` takes.
+/// The message `T` that the rpc `R` takes: implemented by `T` alone.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not what rpc `{R}` takes",
-    label = "not the request that the .proto names"
+    message = "rpc `{R}` takes `{T}`, not `{Self}`",
+    label = "expected `{T}`, the request that the .proto names"
 )]
-pub trait RequestOf<R> {}
+pub trait RequestOf<R, T>: Sized + Send + 'static {
+    /// From the wire.
+    #[doc(hidden)]
+    fn from_wire(body: Bytes) -> crate::Result<Self>;
+}
 
-/// The message that the rpc `R` answers.
+#[diagnostic::do_not_recommend]
+impl<R: Rpc<Request = T>, T: Send + 'static> RequestOf<R, T> for T {
+    fn from_wire(body: Bytes) -> crate::Result<Self> {
+        decode::<R>(body)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<R, T: Send + 'static> RequestOf<R, Undecided<T>> for T {
+    fn from_wire(_: Bytes) -> crate::Result<Self> {
+        unreachable!("no rpc takes it")
+    }
+}
+
+/// The message `T` that the rpc `R` answers: implemented by `T` alone.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not what rpc `{R}` answers",
-    label = "not the response that the .proto names"
+    message = "rpc `{R}` answers `{T}`, not `{Self}`",
+    label = "expected `{T}`, the response that the .proto names"
 )]
-pub trait ResponseOf<R> {}
+pub trait ResponseOf<R, T>: 'static {
+    /// For the wire.
+    #[doc(hidden)]
+    fn to_wire(&self) -> Bytes;
+}
+
+#[diagnostic::do_not_recommend]
+impl<R: Rpc<Response = T>, T: 'static> ResponseOf<R, T> for T {
+    fn to_wire(&self) -> Bytes {
+        encode::<R>(self)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<R, T: 'static> ResponseOf<R, Undecided<T>> for T {
+    fn to_wire(&self) -> Bytes {
+        unreachable!("no rpc answers it")
+    }
+}
+
+/// With a single implementation rustc would take `T` for the user's type before it knows the rpc. With a second
+/// one, that no rpc ever meets, it waits, and its error says what the rpc wants.
+#[derive(Debug)]
+#[doc(hidden)]
+pub struct Undecided<T>(PhantomData<T>);
+
+fn decode<R: Rpc>(body: Bytes) -> crate::Result<R::Request> {
+    // gRPC's own servers answer INTERNAL here; the caller sent bytes that are not the message, and should hear so.
+    R::Request::decode(body).map_err(|error| {
+        Status::invalid_argument(format!("the request is not a {}: {error}", short_name::<R::Request>()))
+    })
+}
+
+fn encode<R: Rpc>(response: &R::Response) -> Bytes {
+    response.encode_to_vec().into()
+}
+
+fn short_name<T>() -> &'static str {
+    let name = std::any::type_name::<T>();
+    name.rsplit("::").next().unwrap_or(name)
+}
+
+/// An error that a method may answer: whatever becomes a [`Status`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not become a `turno::Status`",
+    label = "expected `turno::Status`, or an error that becomes one",
+    note = "write `impl From<{Self}> for turno::Status`, or answer `turno::Result<…>`"
+)]
+pub trait Failure: Into<Status> {}
+
+#[diagnostic::do_not_recommend]
+impl<E: Into<Status>> Failure for E {}

@@ -8,11 +8,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt as _};
 use prost::Message;
-use tonic::Status;
 
 use crate::context::Context;
-use crate::rpc::{RequestOf, ResponseOf, Rpc, ServerStreaming, Unary};
+use crate::rpc::{Failure, RequestOf, ResponseOf, Rpc, ServerStreaming, Unary};
 use crate::sink::{RawSink, Sink};
 
 pub use turno_proto::mesh::Kind;
@@ -114,17 +114,17 @@ pub fn awaited<S, R, Q, A>(
     method: impl Fn(Arc<S>, Context, Q) -> Answer<A> + Copy + Send + Sync + 'static,
 ) -> Method<S, R>
 where
-    S: Send + Sync + 'static,
+    S: Service,
     R: Unary,
-    Q: Message + Default + RequestOf<R> + 'static,
-    A: Message + ResponseOf<R> + 'static,
+    Q: RequestOf<R, R::Request>,
+    A: ResponseOf<R, R::Response>,
 {
     Method::new(move |service: Arc<S>| {
         Handler::Awaited(Arc::new(move |ctx, body| {
             let service = service.clone();
             Box::pin(async move {
-                let request = decode(body)?;
-                method(service, ctx, request).await.map(|response| encode(&response))
+                let request = Q::from_wire(body)?;
+                method(service, ctx, request).await.map(|response| response.to_wire())
             })
         }))
     })
@@ -135,16 +135,16 @@ pub fn streamed<S, R, Q, A>(
     method: impl Fn(Arc<S>, Context, Q, Sink<A>) -> Answer<()> + Copy + Send + Sync + 'static,
 ) -> Method<S, R>
 where
-    S: Send + Sync + 'static,
+    S: Service,
     R: ServerStreaming,
-    Q: Message + Default + RequestOf<R> + 'static,
-    A: Message + ResponseOf<R> + 'static,
+    Q: RequestOf<R, R::Request>,
+    A: Message + ResponseOf<R, R::Response>,
 {
     Method::new(move |service: Arc<S>| {
         Handler::Streamed(Arc::new(move |ctx, body, sink| {
             let service = service.clone();
             Box::pin(async move {
-                let request = decode(body)?;
+                let request = Q::from_wire(body)?;
                 method(service, ctx, request, Sink::new(sink)).await
             })
         }))
@@ -156,30 +156,44 @@ pub fn job<S, R, Q, A>(
     method: impl Fn(Arc<S>, Context, Q) -> crate::Result<A> + Copy + Send + Sync + 'static,
 ) -> Method<S, R>
 where
-    S: Send + Sync + 'static,
+    S: Service,
     R: Unary,
-    Q: Message + Default + RequestOf<R> + 'static,
-    A: Message + ResponseOf<R> + 'static,
+    Q: RequestOf<R, R::Request>,
+    A: ResponseOf<R, R::Response>,
 {
     Method::new(move |service: Arc<S>| {
         Handler::Job(Arc::new(move |ctx, body| {
-            method(service.clone(), ctx, decode(body)?).map(|response| encode(&response))
+            method(service.clone(), ctx, Q::from_wire(body)?).map(|response| response.to_wire())
         }))
     })
 }
 
-fn decode<Q: Message + Default>(body: Bytes) -> crate::Result<Q> {
-    // gRPC's own servers answer INTERNAL here; the caller sent bytes that are not the message, and should hear so.
-    Q::decode(body).map_err(|error| {
-        Status::invalid_argument(format!("the request is not a {}: {error}", short_name::<Q>()))
-    })
+/// What a method has answered, its error as a status. Called by `#[turno::service]`.
+#[doc(hidden)]
+pub fn answer<T, E: Failure>(outcome: Result<T, E>) -> crate::Result<T> {
+    outcome.map_err(Into::into)
 }
 
-fn encode(message: &impl Message) -> Bytes {
-    message.encode_to_vec().into()
+/// The items of a stream, their errors as statuses. Boxed, so that rustc's word on a stream that is not `Send` is
+/// about that stream and not about what is built around it. Called by `#[turno::service]`.
+#[doc(hidden)]
+pub fn items<'a, A, E: Failure + 'a, St>(
+    stream: St,
+) -> Pin<Box<dyn Stream<Item = crate::Result<A>> + Send + 'a>>
+where
+    St: Stream<Item = Result<A, E>> + Send + 'a,
+{
+    Box::pin(stream.map_err(Into::into))
 }
 
-fn short_name<T>() -> &'static str {
-    let name = std::any::type_name::<T>();
-    name.rsplit("::").next().unwrap_or(name)
+/// What is awaited may go on on another thread after each `.await`. Called by `#[turno::service]`.
+#[doc(hidden)]
+pub fn on_any_thread<T>(method: impl Future<Output = crate::Result<T>> + Send + 'static) -> Answer<T> {
+    Box::pin(method)
+}
+
+/// In place of what `#[turno::service]` has refused: gives the compiler a type, so that one mistake makes one error.
+#[doc(hidden)]
+pub fn refused<T>() -> T {
+    unreachable!("a service that was refused does not compile")
 }

@@ -18,7 +18,8 @@ use crate::router::Router;
 /// What a client asks for.
 pub(crate) struct Call {
     pub(crate) method: Arc<Method>,
-    pub(crate) deadline: Instant,
+    /// The caller's own. The gateway's limit for all calls is its own business: the node hears of it by a cancel.
+    pub(crate) deadline: Option<Instant>,
     pub(crate) metadata: Vec<Entry>,
     pub(crate) caller: Caller,
     pub(crate) body: Bytes,
@@ -79,12 +80,13 @@ pub(crate) async fn stream(router: &Router, call: &Call) -> Result<Stream, Statu
 }
 
 fn invocation(call: &Call, index: u32) -> Invocation {
-    let left = call.deadline.saturating_duration_since(Instant::now());
+    let left = call.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    // At least one: zero stands for no deadline.
+    let timeout_us = left.map_or(0, |left| u64::try_from(left.as_micros()).unwrap_or(u64::MAX).max(1));
     Invocation {
         call: 0,
         method: index,
-        // At least one: zero stands for no deadline.
-        timeout_us: u64::try_from(left.as_micros()).unwrap_or(u64::MAX).max(1),
+        timeout_us,
         metadata: call.metadata.clone(),
         caller: Some(call.caller.clone()),
         body: call.body.clone(),

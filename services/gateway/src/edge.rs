@@ -142,13 +142,15 @@ impl Edge {
         started: Instant,
     ) -> Result<Response<Body>, Status> {
         let mut permit = self.admission.admit()?;
-        let deadline = started + self.time_for(request.headers())?;
+        let asked = asked(request.headers())?;
+        let deadline = started + asked.unwrap_or(self.longest_call).min(self.longest_call);
         let late = tokio::time::sleep_until(deadline.into());
         let serving = async {
             let body = request::read(&mut request, self.max_message, &mut permit).await?;
             let caller = caller(request.headers(), origin);
             let metadata = metadata(request.headers(), origin);
-            let call = Call { method: method.clone(), deadline, metadata, caller, body };
+            let deadline_of_caller = asked.map(|_| deadline);
+            let call = Call { method: method.clone(), deadline: deadline_of_caller, metadata, caller, body };
             if method.served().kind == Kind::Unspecified {
                 // Its first node is just joining.
                 Box::pin(method.wait_for_a_node()).await;
@@ -168,14 +170,15 @@ impl Edge {
         response.headers_mut().insert(http::header::CONTENT_TYPE, response::GRPC);
         Ok(response)
     }
+}
 
-    fn time_for(&self, headers: &HeaderMap) -> Result<Duration, Status> {
-        let Some(value) = headers.get(headers::GRPC_TIMEOUT) else { return Ok(self.longest_call) };
-        let asked = timeout::parse(value.as_bytes()).map_err(|_| {
-            Status::invalid_argument(format!("grpc-timeout: {value:?} does not follow the protocol"))
-        })?;
-        Ok(asked.min(self.longest_call))
-    }
+/// The time that the caller gives the call.
+fn asked(map: &HeaderMap) -> Result<Option<Duration>, Status> {
+    let Some(value) = map.get(headers::GRPC_TIMEOUT) else { return Ok(None) };
+    let asked = timeout::parse(value.as_bytes());
+    asked.map(Some).map_err(|_| {
+        Status::invalid_argument(format!("grpc-timeout: {value:?} does not follow the protocol"))
+    })
 }
 
 /// Answered by the gateway itself.

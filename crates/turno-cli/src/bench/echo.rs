@@ -104,7 +104,8 @@ fn figures(args: &EchoArgs, rounds: &[(Round, Round)]) -> [Figure; 2] {
     ]
 }
 
-async fn connect(address: &str, connections: usize) -> Result<Vec<Channel>> {
+/// Waits until the party is there.
+pub(crate) async fn connect(address: &str, connections: usize) -> Result<Vec<Channel>> {
     let connect = || async {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true);
         let deadline = Instant::now() + Duration::from_secs(10);

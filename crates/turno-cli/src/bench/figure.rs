@@ -25,16 +25,26 @@ impl Figure {
             println!("{}", serde_json::to_string(self)?);
             return Ok(());
         }
-        let reference = self.reference.map(|value| format!("   direct {value:>10.1}")).unwrap_or_default();
+        let reference =
+            self.reference.map(|value| format!("   direct {:>10}", short(value))).unwrap_or_default();
         let ratio = self.ratio.map(|ratio| format!("   ratio {ratio:.3}")).unwrap_or_default();
         println!(
-            "{:28} {:22} {:>10.1} {:7}{reference}{ratio}",
-            self.case, self.metric, self.value, self.unit
+            "{:28} {:22} {:>10} {:7}{reference}{ratio}",
+            self.case,
+            self.metric,
+            short(self.value),
+            self.unit
         );
         Ok(())
     }
 }
 
+/// Two decimals for what is small, none for what is large.
+fn short(value: f64) -> String {
+    if value.abs() < 100.0 { format!("{value:.2}") } else { format!("{value:.0}") }
+}
+
+/// The middle one.
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -22,13 +23,17 @@ pub(crate) mod stubs {
     include!(concat!(env!("OUT_DIR"), "/stubs/turno.bench.v1.rs"));
 }
 
-use generated::{EchoRequest, EchoResponse, bench};
+use generated::{EchoRequest, EchoResponse, WaitRequest, bench};
 use stubs::bench_server::{Bench, BenchServer};
 
 #[derive(Debug, Args)]
 pub(crate) struct NodeArgs {
     #[arg(long)]
     gateway: String,
+    #[arg(long, default_value = "io")]
+    role: turno::node::config::Role,
+    #[arg(long, default_value_t = 1)]
+    slots: u32,
     #[command(flatten)]
     child: ChildFlags,
 }
@@ -48,11 +53,23 @@ impl Echo {
     async fn echo(&self, request: EchoRequest) -> turno::Result<EchoResponse> {
         Ok(EchoResponse { payload: request.payload })
     }
+
+    async fn wait(&self, request: WaitRequest) -> turno::Result<EchoResponse> {
+        tokio::time::sleep(Duration::from_millis(request.ms)).await;
+        Ok(EchoResponse::default())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a job that holds its slot without needing a core")]
+    fn hold(&self, request: WaitRequest) -> turno::Result<EchoResponse> {
+        std::thread::sleep(Duration::from_millis(request.ms));
+        Ok(EchoResponse::default())
+    }
 }
 
 pub(crate) fn node(args: &NodeArgs) -> Result<ExitCode> {
     args.child.apply()?;
-    let mut config = NodeConfig { gateway: args.gateway.clone(), ..NodeConfig::default() };
+    let (gateway, role, slots) = (args.gateway.clone(), args.role, Some(args.slots));
+    let mut config = NodeConfig { gateway, role, slots, ..NodeConfig::default() };
     config.telemetry.log = "warn".to_owned();
     config.validate().map_err(anyhow::Error::msg)?;
     turno::node("bench").service(|| Echo).run_with(&config)?;
@@ -68,6 +85,18 @@ impl Bench for Direct {
         request: Request<stubs::EchoRequest>,
     ) -> Result<Response<stubs::EchoResponse>, Status> {
         Ok(Response::new(stubs::EchoResponse { payload: request.into_inner().payload }))
+    }
+
+    async fn wait(
+        &self,
+        request: Request<stubs::WaitRequest>,
+    ) -> Result<Response<stubs::EchoResponse>, Status> {
+        tokio::time::sleep(Duration::from_millis(request.into_inner().ms)).await;
+        Ok(Response::new(stubs::EchoResponse::default()))
+    }
+
+    async fn hold(&self, _: Request<stubs::WaitRequest>) -> Result<Response<stubs::EchoResponse>, Status> {
+        Err(Status::unimplemented("a tonic server has no slots to hold"))
     }
 }
 

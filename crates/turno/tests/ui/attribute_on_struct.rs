@@ -1,0 +1,8 @@
+//! The attribute on the struct.
+
+#[turno::service(http)]
+struct Web {
+    limit: usize,
+}
+
+fn main() {}

@@ -1,0 +1,20 @@
+//! A helper function in the block.
+
+use turno::io::v1::{FetchRequest, FetchResponse, http};
+
+struct Web;
+
+#[turno::service(http)]
+impl Web {
+    async fn fetch(&self, _: FetchRequest) -> turno::Result<FetchResponse> {
+        Ok(FetchResponse::default())
+    }
+
+    fn new() -> Self {
+        Self
+    }
+}
+
+fn main() {
+    turno::node("web").service(Web::new);
+}

@@ -1,0 +1,18 @@
+//! Constants and types in the block.
+
+use turno::io::v1::{FetchRequest, FetchResponse, http};
+
+struct Web;
+
+#[turno::service(http)]
+impl Web {
+    const LIMIT: usize = 3;
+
+    async fn fetch(&self, _: FetchRequest) -> turno::Result<FetchResponse> {
+        Ok(FetchResponse::default())
+    }
+}
+
+fn main() {
+    turno::node("web").service(|| Web);
+}

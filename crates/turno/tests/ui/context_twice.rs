@@ -1,0 +1,21 @@
+//! Two contexts.
+
+use turno::io::v1::{FetchRequest, FetchResponse, http};
+
+struct Web;
+
+#[turno::service(http)]
+impl Web {
+    async fn fetch(
+        &self,
+        _: turno::Context,
+        _: FetchRequest,
+        _: turno::Context,
+    ) -> turno::Result<FetchResponse> {
+        Ok(FetchResponse::default())
+    }
+}
+
+fn main() {
+    turno::node("web").service(|| Web);
+}

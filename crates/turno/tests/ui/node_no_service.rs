@@ -1,0 +1,7 @@
+//! What is given to the node is no service.
+
+struct Web;
+
+fn main() {
+    turno::node("web").service(|| Web);
+}

@@ -1,0 +1,16 @@
+//! A stream of requests.
+
+use turno::io::v1::{FetchRequest, FetchResponse, http};
+
+struct Web;
+
+#[turno::service(http)]
+impl Web {
+    async fn fetch(&self, _: turno::Streaming<FetchRequest>) -> turno::Result<FetchResponse> {
+        Ok(FetchResponse::default())
+    }
+}
+
+fn main() {
+    turno::node("web").service(|| Web);
+}

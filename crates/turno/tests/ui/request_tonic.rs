@@ -1,0 +1,16 @@
+//! The request as tonic wraps it.
+
+use turno::io::v1::{FetchRequest, FetchResponse, http};
+
+struct Web;
+
+#[turno::service(http)]
+impl Web {
+    async fn fetch(&self, _: turno::Request<FetchRequest>) -> turno::Result<FetchResponse> {
+        Ok(FetchResponse::default())
+    }
+}
+
+fn main() {
+    turno::node("web").service(|| Web);
+}

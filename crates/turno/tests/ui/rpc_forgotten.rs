@@ -1,0 +1,24 @@
+//! An rpc of the .proto is left out.
+
+use turno::cpu::v1::{Image, InfoRequest, InfoResponse, ResizeRequest, ThumbnailRequest, images};
+
+struct Pictures;
+
+#[turno::service(images)]
+impl Pictures {
+    fn info(&self, request: InfoRequest) -> turno::Result<InfoResponse> {
+        Ok(InfoResponse { width: request.data.len() as u32, ..Default::default() })
+    }
+
+    fn thumbnail(&self, request: ThumbnailRequest) -> turno::Result<Image> {
+        Ok(Image { data: request.data, ..Default::default() })
+    }
+
+    fn resize(&self, request: ResizeRequest) -> turno::Result<Image> {
+        Ok(Image { data: request.data, ..Default::default() })
+    }
+}
+
+fn main() {
+    turno::node("pictures").service(|| Pictures);
+}

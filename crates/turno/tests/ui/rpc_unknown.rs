@@ -1,0 +1,20 @@
+//! A method that is no rpc of the .proto.
+
+use turno::io::v1::{FetchRequest, FetchResponse, http};
+
+struct Web;
+
+#[turno::service(http)]
+impl Web {
+    async fn fetch(&self, _: FetchRequest) -> turno::Result<FetchResponse> {
+        Ok(FetchResponse::default())
+    }
+
+    async fn post(&self, _: FetchRequest) -> turno::Result<FetchResponse> {
+        Ok(FetchResponse::default())
+    }
+}
+
+fn main() {
+    turno::node("web").service(|| Web);
+}
