@@ -10,6 +10,12 @@ pub use typed::{call, stream};
 
 /// The kitchen as stock tonic clients see it.
 pub mod stubs {
-    #![allow(missing_docs, clippy::large_futures, unreachable_pub, reason = "generated")]
+    #![allow(
+        missing_docs,
+        clippy::large_futures,
+        unreachable_pub,
+        clippy::allow_attributes_without_reason,
+        reason = "generated"
+    )]
     include!(concat!(env!("OUT_DIR"), "/stubs/kitchen.v1.rs"));
 }

@@ -1,6 +1,10 @@
 //! What a client sees of a call: answers, errors, trailers, deadlines, cancellation, large bodies, streams.
 
-#![allow(clippy::disallowed_methods, reason = "a test's own tasks")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test's own tasks, and its own failures"
+)]
 
 use std::time::{Duration, Instant};
 
@@ -207,7 +211,7 @@ async fn gzip_is_taken() {
 async fn a_stream_ends_with_its_trailers_or_its_error() {
     let mesh = TestMesh::start(0, 1).await;
     let courses = Courses { count: 3, bytes: 1, ..Courses::default() };
-    let mut good = mesh.client().serve(courses.clone()).await.unwrap().into_inner();
+    let mut good = mesh.client().serve(courses).await.unwrap().into_inner();
     while good.message().await.unwrap().is_some() {}
     assert_eq!(good.trailers().await.unwrap().unwrap().get("courses").unwrap(), "3");
 

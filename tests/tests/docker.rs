@@ -1,5 +1,7 @@
 //! The journey through `docker-compose.yml`; `tests/docker/run` builds the image, starts the mesh and runs this.
 
+#![allow(clippy::unwrap_used, reason = "a test's own failures")]
+
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

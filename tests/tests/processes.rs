@@ -1,6 +1,10 @@
 //! Nodes as processes that are really killed, stopped and asked to end.
 
-#![allow(clippy::disallowed_methods, reason = "a test's own tasks")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test's own tasks, and its own failures"
+)]
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

@@ -93,7 +93,7 @@ impl Builder {
     pub fn compile(self, protos: &[impl AsRef<Path>]) -> Result<(), Error> {
         let includes = self.folders(protos);
         for folder in &includes {
-            println!("cargo:rerun-if-changed={}", folder.display());
+            rerun_if_changed(folder);
         }
         let mut compiler = protox::Compiler::new(includes)?;
         compiler.include_imports(true).include_source_info(true).open_files(protos)?;
@@ -130,6 +130,11 @@ impl Builder {
         }
         folders
     }
+}
+
+#[expect(clippy::print_stdout, reason = "cargo reads what a build script prints")]
+fn rerun_if_changed(folder: &Path) {
+    println!("cargo:rerun-if-changed={}", folder.display());
 }
 
 /// "proto" for "proto/gallery/v1/gallery.proto", else the folder that the file is in.

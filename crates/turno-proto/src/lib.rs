@@ -8,13 +8,25 @@ pub mod timeout;
 
 /// The link between node and gateway: `proto/turno/mesh/v1/mesh.proto`.
 pub mod mesh {
-    #![allow(missing_docs, clippy::large_futures, unreachable_pub, reason = "generated")]
+    #![allow(
+        missing_docs,
+        clippy::large_futures,
+        unreachable_pub,
+        clippy::allow_attributes_without_reason,
+        reason = "generated"
+    )]
     tonic::include_proto!("turno.mesh.v1");
 }
 
 /// What a gateway tells of its mesh: `proto/turno/v1/admin.proto`.
 pub mod admin {
-    #![allow(missing_docs, clippy::large_futures, unreachable_pub, reason = "generated")]
+    #![allow(
+        missing_docs,
+        clippy::large_futures,
+        unreachable_pub,
+        clippy::allow_attributes_without_reason,
+        reason = "generated"
+    )]
     tonic::include_proto!("turno.v1");
 }
 

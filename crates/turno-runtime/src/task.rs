@@ -1,11 +1,10 @@
 //! The one place where tasks start, so that tokio-console shows a name for each.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::task::AbortOnDropHandle;
-use tracing::Level;
 
 /// Spawns a task under `name`.
 #[track_caller]
@@ -86,10 +85,18 @@ pub fn run_busy<R>(name: &str, work: impl FnOnce() -> R) -> R {
     span.in_scope(work)
 }
 
-/// Whether tokio-console is on in this process.
+/// Whether tokio-console is on in this process. A flag of our own: it is asked at every call, and `tracing::enabled!`
+/// does not see through the filters of single layers.
 pub fn is_watched() -> bool {
-    tracing::enabled!(target: "tokio::task", Level::TRACE)
+    WATCHED.load(Ordering::Relaxed)
 }
+
+/// Telemetry serves tokio-console from now on.
+pub(crate) fn set_watched() {
+    WATCHED.store(true, Ordering::Relaxed);
+}
+
+static WATCHED: AtomicBool = AtomicBool::new(false);
 
 // Above any id that tokio gives in the life of a process.
 static NEXT_BUSY: AtomicU64 = AtomicU64::new(1 << 48);

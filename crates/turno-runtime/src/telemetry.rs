@@ -1,5 +1,6 @@
 //! Logs, tokio-console and metrics of a process, set up once in its main.
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
-use crate::Error;
+use crate::{Error, task};
 
 /// What a process says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,7 +65,7 @@ pub enum LogFormat {
 pub fn init(config: &TelemetryConfig) -> Result<(), Error> {
     let filter = EnvFilter::try_new(&config.log)
         .map_err(|error| Error::Config(format!("log: {:?} is no filter: {error}", config.log)))?;
-    let logs = fmt::layer().with_writer(std::io::stderr);
+    let logs = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let logs: Box<dyn Layer<Registry> + Send + Sync> = match config.log_format {
         LogFormat::Human => logs.with_filter(filter).boxed(),
         LogFormat::Json => logs.json().flatten_event(true).with_filter(filter).boxed(),
@@ -98,6 +99,7 @@ fn serve_console(address: SocketAddr) -> Result<Box<dyn Layer<Registry> + Send +
         .map_err(|source| Error::System { what: "cannot start the console's thread", source })?;
     let tasks =
         filter_fn(|metadata| metadata.name() == "runtime.spawn" || metadata.target() == "tokio::task::waker");
+    task::set_watched();
     Ok(layer.with_filter(tasks).boxed())
 }
 

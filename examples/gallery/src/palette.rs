@@ -20,8 +20,7 @@ struct Box3 {
 pub(crate) fn of(picture: &RgbImage, colours: u32) -> PaletteResponse {
     let width = picture.width() as usize * 3;
     let rows: Vec<&[u8]> = picture.as_raw().chunks(width.max(3)).collect();
-    let counts =
-        rows.into_par_iter().fold(Counts::new, |counts, row| count(counts, row)).reduce(Counts::new, merge);
+    let counts = rows.into_par_iter().fold(Counts::new, count).reduce(Counts::new, merge);
     let all: u64 = counts.values().map(|found| found.pixels).sum();
     let mut found: Vec<([u8; 3], Box3)> = counts.into_iter().collect();
     found.sort_by_key(|(shade, found)| (std::cmp::Reverse(found.pixels), *shade));

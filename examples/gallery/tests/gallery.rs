@@ -19,7 +19,7 @@ async fn mesh() -> TestMesh {
     mesh
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test's own server")]
+#[expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test's own server")]
 async fn shop() -> String {
     let app = Router::new().route("/rocket.jpg", get(|| async { ROCKET }));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

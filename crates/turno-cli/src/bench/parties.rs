@@ -13,13 +13,19 @@ use turno_runtime::config::Config as _;
 use crate::children::ChildFlags;
 
 mod generated {
-    #![allow(missing_docs, unreachable_pub, reason = "generated")]
+    #![allow(missing_docs, unreachable_pub, clippy::allow_attributes_without_reason, reason = "generated")]
     turno::include_proto!("turno.bench.v1");
 }
 
 /// Stock tonic code for the same service.
 pub(crate) mod stubs {
-    #![allow(missing_docs, unreachable_pub, clippy::large_futures, reason = "generated")]
+    #![allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::large_futures,
+        clippy::allow_attributes_without_reason,
+        reason = "generated"
+    )]
     include!(concat!(env!("OUT_DIR"), "/stubs/turno.bench.v1.rs"));
 }
 

@@ -132,8 +132,8 @@ mod tests {
 
     #[test]
     fn the_token_is_never_printed() {
-        let mut config: NodeConfig = NodeConfig::default();
-        config.token = "open-sesame".to_owned().try_into().unwrap();
+        let token = "open-sesame".to_owned().try_into().unwrap();
+        let config = NodeConfig { token, ..NodeConfig::default() };
         assert!(!print(&config).unwrap().contains("sesame"));
         assert!(!format!("{config:?}").contains("sesame"));
     }

@@ -21,8 +21,10 @@ use crate::link::Sent;
 use crate::link::pending::{Event, Lost};
 
 /// A response's body.
+#[derive(Default)]
 pub(crate) enum Body {
     /// Nothing: an error stands in the headers.
+    #[default]
     Empty,
     /// What is ready goes out; then the rest of the stream, if there is one.
     Frames(Frames),
@@ -50,12 +52,6 @@ struct Rest {
     events: mpsc::Receiver<Event>,
     late: Pin<Box<tokio::time::Sleep>>,
     sent: Sent,
-}
-
-impl Default for Body {
-    fn default() -> Self {
-        Self::Empty
-    }
 }
 
 impl Body {
