@@ -7,7 +7,6 @@ Everything it knows of the services comes by server reflection.
 
 import sys
 import threading
-import time
 
 import grpc
 from google.protobuf import descriptor_pool, message_factory
@@ -76,16 +75,14 @@ def main(address, picture):
 
     calling = thumbnail.future(Request(url=slow), timeout=30)
     threading.Timer(0.2, calling.cancel).start()
-    cancelled = code_of(lambda: calling.result())
     try:
         calling.result()
         was_cancelled = False
     except grpc.FutureCancelledError:
         was_cancelled = True
-    check("CANCELLED", was_cancelled and calling.code() == grpc.StatusCode.CANCELLED, cancelled)
+    check("CANCELLED", was_cancelled and calling.code() == grpc.StatusCode.CANCELLED, calling.code())
 
     raw = mesh.channel.unary_unary("/gallery.v1.Gallery/Frame")
-    time.sleep(0)
     unknown = code_of(raw, b"", timeout=20)
     check("UNIMPLEMENTED", unknown[0] == grpc.StatusCode.UNIMPLEMENTED, unknown)
 

@@ -98,8 +98,8 @@ pub(crate) fn set_watched() {
 
 static WATCHED: AtomicBool = AtomicBool::new(false);
 
-// Above any id that tokio gives in the life of a process.
-static NEXT_BUSY: AtomicU64 = AtomicU64::new(1 << 48);
+// Far above the ids of tokio's own tasks that are alive at the same time.
+static NEXT_BUSY: AtomicU64 = AtomicU64::new(1 << 32);
 
 #[cfg(test)]
 mod tests {

@@ -1,9 +1,9 @@
 //! The gateway: takes any gRPC call, finds the node for it, and never decodes a user's message.
 //!
-//! A call's way through the files: [`listen`] accepts a connection, [`edge`] reads a request, [`admission`] lets it
-//! in, [`calls`] carries it through attempts, [`router`] picks an I/O node or [`queue`] waits for a worker's slot,
-//! [`link`] and [`carry`] bring it to the node and its outcome back. [`methods`] and [`nodes`] are what is known;
-//! [`scheduler`] and [`window`] decide, and touch neither clock nor network.
+//! A call's way through the files: `listen` accepts a connection, `edge` reads a request, `admission` lets it
+//! in, `calls` carries it through attempts, `router` picks an I/O node or `queue` waits for a worker's slot,
+//! `link` and `carry` bring it to the node and its outcome back. `methods` and `nodes` are what is known;
+//! `scheduler` and `window` decide, and touch neither clock nor network.
 
 mod admin;
 mod admission;
