@@ -121,6 +121,8 @@ impl Load {
 async fn the_mesh_in_containers_scales_and_survives() {
     let channel = channel();
     so_many_workers(&channel, 2).await;
+    eventually("the I/O node is linked", async || nodes(&channel).await.iter().any(|node| node.role == "io"))
+        .await;
     refuses_the_hosts_own_network(&channel).await;
 
     let load = Load::start(&channel, 8);

@@ -25,7 +25,7 @@ async fn jobs_spread_over_the_slots_of_all_workers() {
     let calls: Vec<_> = (0..8)
         .map(|_| {
             let mut client = mesh.client();
-            tokio::spawn(async move { client.bake(wait(300)).await })
+            tokio::spawn(async move { client.bake(wait(1000)).await })
         })
         .collect();
     eventually("every slot is taken", async || {
@@ -72,7 +72,7 @@ async fn a_node_that_leaves_finishes_what_it_has() {
     let calls: Vec<_> = (0..6)
         .map(|_| {
             let mut client = mesh.client();
-            tokio::spawn(async move { client.bake(wait(150)).await })
+            tokio::spawn(async move { client.bake(wait(500)).await })
         })
         .collect();
     eventually("it works", async || mesh.nodes().await.iter().any(|node| node.in_flight >= 2)).await;
@@ -90,8 +90,8 @@ async fn what_a_lost_node_had_is_repeated_only_if_it_may_be() {
     let mesh = TestMesh::gateway(GatewayConfig::default()).await;
     let lost = mesh.kitchen(Role::Io, 1).await;
     let (mut may, mut may_not) = (mesh.client(), mesh.client());
-    let may = tokio::spawn(async move { may.reheat(wait(300)).await });
-    let may_not = tokio::spawn(async move { may_not.simmer(wait(300)).await });
+    let may = tokio::spawn(async move { may.reheat(wait(2000)).await });
+    let may_not = tokio::spawn(async move { may_not.simmer(wait(60_000)).await });
     eventually("both run", async || mesh.nodes().await.iter().any(|node| node.in_flight == 2)).await;
     let _other = mesh.kitchen(Role::Io, 1).await;
     lost.running.abort();
@@ -105,8 +105,8 @@ async fn what_a_lost_node_had_is_repeated_only_if_it_may_be() {
 async fn a_gateway_that_ends_finishes_what_is_in_flight_nested_calls_included() {
     let mesh = TestMesh::start(1, 1).await;
     let (mut one, mut other) = (mesh.client(), mesh.client());
-    let one = tokio::spawn(async move { one.order(Number { value: 9, ms: 300 }).await });
-    let other = tokio::spawn(async move { other.simmer(wait(300)).await });
+    let one = tokio::spawn(async move { one.order(Number { value: 9, ms: 2000 }).await });
+    let other = tokio::spawn(async move { other.simmer(wait(2000)).await });
     eventually("both run", async || mesh.nodes().await.iter().map(|node| node.in_flight).sum::<u64>() >= 3)
         .await;
     mesh.end().await;

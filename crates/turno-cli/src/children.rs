@@ -86,6 +86,13 @@ impl Watched {
         *self.pid.borrow()
     }
 
+    /// Completes once it has died and been started again.
+    pub(crate) async fn died(&mut self) {
+        if self.pid.changed().await.is_err() {
+            // Its watcher has given up on it.
+        }
+    }
+
     /// Asks it to end in order, and waits until it has.
     pub(crate) async fn stop(self) {
         self.stop.cancel();

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[expect(clippy::print_stdout, reason = "printing is what it is for")]
 pub(crate) async fn run(args: HealthArgs) -> Result<ExitCode> {
     // A process that listens on every address is asked on this machine's own.
-    let address = args.address.replace("0.0.0.0:", "127.0.0.1:");
+    let address = args.address.trim_start_matches("http://").replace("0.0.0.0:", "127.0.0.1:");
     let status = tokio::time::timeout(PATIENCE, ready(&address)).await;
     let status = status.with_context(|| format!("{address} does not answer"))??;
     println!("{address}: {status}");

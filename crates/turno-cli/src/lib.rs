@@ -22,9 +22,35 @@ pub fn main() -> ExitCode {
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "the last word of a program that failed")]
             {
-                eprintln!("error: {error:#}");
+                eprintln!("error: {}", chain(&error));
             }
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Each cause once: some say in their own words what their cause says again.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            let colon = if text.is_empty() { "" } else { ": " };
+            text = format!("{text}{colon}{cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::chain;
+
+    #[test]
+    fn a_cause_that_was_said_already_is_not_said_again() {
+        let inner = anyhow::anyhow!("no such file");
+        assert_eq!(
+            chain(&inner.context("cannot read: no such file").context("demo")),
+            "demo: cannot read: no such file"
+        );
     }
 }

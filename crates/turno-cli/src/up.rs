@@ -42,13 +42,19 @@ pub(crate) struct UpArgs {
     log: String,
 }
 
+/// Where `turno call` calls when it is told nothing else.
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7070);
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Starts, tells what is served, and ends on Ctrl-C or SIGTERM.
 pub(crate) async fn run(args: UpArgs) -> Result<ExitCode> {
     let shutdown = turno_runtime::shutdown::on_signal()?;
     refuse_taken(&[args.listen, args.nodes, args.metrics])?;
-    let mesh = Mesh::start(&args.roles(), own(args.nodes)).await?;
+    let (roles, dial) = (args.roles(), own(args.nodes));
+    let mesh = tokio::select! {
+        mesh = Mesh::start(&roles, dial) => mesh?,
+        () = shutdown.cancelled() => return Ok(ExitCode::SUCCESS),
+    };
     let expected = args.workers as usize + 1;
     let started = tokio::select! {
         started = Mesh::ready(own(args.listen), expected) => started,
@@ -124,9 +130,14 @@ impl Mesh {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        if tokio::time::timeout(PATIENCE, listening).await.is_err() {
+        let gateway = &mut mesh.0[0];
+        let listens = tokio::select! {
+            listens = tokio::time::timeout(PATIENCE, listening) => listens.is_ok(),
+            () = gateway.died() => false,
+        };
+        if !listens {
             mesh.stop().await;
-            bail!("the gateway was not up within {PATIENCE:?}: its own messages say why");
+            bail!("the gateway cannot start: its own message above says why");
         }
         for role in others {
             mesh.0.push(Watched::start(role.clone())?);
@@ -172,8 +183,11 @@ async fn linked(channel: &Channel) -> usize {
 /// Said here once, and not by a child that is started again and again.
 fn refuse_taken(addresses: &[SocketAddr]) -> Result<()> {
     for address in addresses {
+        if address.port() == 0 {
+            bail!("{address}: give a port, so that others know where to call");
+        }
         if let Err(error) = std::net::TcpListener::bind(address) {
-            bail!("cannot listen on {address}: {error} (is a mesh up already? `turno nodes` tells)");
+            bail!("cannot listen on {address}: {error}; give another address (--listen, --nodes, --metrics)");
         }
     }
     Ok(())
@@ -207,7 +221,11 @@ fn tell(args: &UpArgs, methods: &[Method]) {
     for method in methods {
         say(&format!("  {:widest$}  {}", method.name, place(&method.kind)));
     }
-    say("\ntry:  turno call turno.io.v1.Http/Fetch '{\"url\": \"https://example.org\"}'\n\nCtrl-C ends it.");
+    let elsewhere = own(args.listen) != DEFAULT_LISTEN;
+    let address = if elsewhere { format!(" --address http://{}", own(args.listen)) } else { String::new() };
+    say(&format!(
+        "\ntry:  turno call turno.cpu.v1.Images/Info '{{\"data\": \"@picture.jpg\"}}'{address}\n\nCtrl-C ends it."
+    ));
 }
 
 fn place(kind: &str) -> &'static str {

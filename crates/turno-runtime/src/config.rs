@@ -22,7 +22,7 @@ pub fn load<C: Config>(file: Option<&Path>, flags: &impl Serialize) -> Result<C,
     lay_over(&mut table, over);
     let config: C = Value::Table(table)
         .try_into()
-        .map_err(|error: toml::de::Error| Error::Config(error.message().to_owned()))?;
+        .map_err(|error: toml::de::Error| Error::Config(error.to_string().trim().replace('\n', " ")))?;
     config.validate().map_err(Error::Config)?;
     Ok(config)
 }

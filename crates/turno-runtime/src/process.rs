@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
@@ -53,8 +54,13 @@ where
         .thread_name("async")
         .build()
         .map_err(|source| Error::System { what: "cannot start the async runtime", source })?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let shutdown = shutdown::on_signal()?;
         main(Process { shutdown, metrics }).await
-    })
+    });
+    // What still blocks a thread, a user's call or a name that does not resolve, must not hold the process.
+    runtime.shutdown_timeout(LAST_PATIENCE);
+    ended
 }
+
+const LAST_PATIENCE: Duration = Duration::from_secs(1);

@@ -2,6 +2,7 @@
 //! inside it may use rayon's parallel iterators, which then share the same threads.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -74,7 +75,10 @@ impl Pool {
     fn spawn(self: &Arc<Self>, job: Job) {
         let pool = self.clone();
         self.threads.spawn(move || {
-            job();
+            // A job catches its method's panics itself; should anything else unwind, the slot is not lost with it.
+            if catch_unwind(AssertUnwindSafe(job)).is_err() {
+                tracing::error!("a job unwound outside its method");
+            }
             let next = pool.desk.lock().next();
             if let Some(next) = next {
                 pool.spawn(next);

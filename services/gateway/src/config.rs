@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,9 @@ impl Config for GatewayConfig {
             ));
         }
         let least = Size::mib(4);
+        if self.max_message < Size::kib(4) {
+            return Err("max_message: at least 4KiB".to_owned());
+        }
         if self.max_message > Size::gib(2) {
             return Err("max_message: at most 2GiB".to_owned());
         }
@@ -87,6 +91,9 @@ impl Config for GatewayConfig {
         let longest = Span::seconds(30 * 24 * 3600);
         if [self.longest_call, self.patience, self.drain].iter().any(|span| *span > longest) {
             return Err("longest_call, patience, drain: at most 30 days".to_owned());
+        }
+        if self.patience.0 < Duration::from_millis(100) {
+            return Err("patience: at least 100ms".to_owned());
         }
         if self.max_calls == 0 || self.max_waiting == 0 || self.max_connections == 0 {
             return Err("max_calls, max_waiting, max_connections: at least 1".to_owned());

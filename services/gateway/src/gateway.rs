@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,7 @@ use crate::descriptors::Descriptors;
 use crate::edge::{Edge, Own};
 use crate::error::Error;
 use crate::health::Health;
+use crate::link::Link;
 use crate::listen::{self, Port};
 use crate::mesh::MeshService;
 use crate::methods::Methods;
@@ -101,13 +103,18 @@ impl Gateway {
         health.end(&methods.services()).await;
         // Calls end first, and with them the nested calls that come by the nodes' port; then the links.
         from_clients.close(config.drain.into()).await;
-        for link in nodes.all() {
-            nodes.leaving(&link).await;
-            link.release().await;
+        let released = nodes.all().into_iter().map(|link| release(nodes.clone(), link));
+        if tokio::time::timeout(LINKS_PATIENCE, join_all(released)).await.is_err() {
+            tracing::warn!("a node does not read its link any more");
         }
         from_nodes.close(LINKS_PATIENCE).await;
         gauges.abort();
     }
+}
+
+async fn release(nodes: Arc<Nodes>, link: Arc<Link>) {
+    nodes.leaving(&link).await;
+    link.release().await;
 }
 
 /// Nodes that were released end their links at once, but for calls that nobody waits for any more.

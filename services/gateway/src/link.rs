@@ -13,6 +13,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use turno_proto::mesh::{Hello, Invocation, Outcome};
 use turno_runtime::task;
 
@@ -254,6 +255,20 @@ pub(crate) struct Sent {
     link: Arc<Link>,
     call: u64,
     pub(crate) done: bool,
+}
+
+impl Sent {
+    /// Cancels the call at `deadline`, unless what this answers is dropped before: also while nobody reads its answer.
+    pub(crate) fn cancel_at(&self, deadline: Instant) -> DropGuard {
+        let (link, call, over) = (self.link.clone(), self.call, CancellationToken::new());
+        let guard = over.clone().drop_guard();
+        task::spawn("gateway.deadline", async move {
+            if tokio::time::timeout_at(deadline.into(), over.cancelled()).await.is_err() {
+                link.cancel(call);
+            }
+        });
+        guard
+    }
 }
 
 impl Drop for Sent {

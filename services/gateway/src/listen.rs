@@ -96,8 +96,11 @@ async fn connection(stream: TcpStream, edge: Arc<Edge>, origin: Origin, closing:
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection without TCP_NODELAY");
     }
-    if tokio::time::timeout(HEADER_PATIENCE, stream.readable()).await.is_err() {
-        return tracing::debug!(peer = %origin.peer, "a connection on which nothing came");
+    tokio::select! {
+        speaks = tokio::time::timeout(HEADER_PATIENCE, stream.readable()) => if speaks.is_err() {
+            return tracing::debug!(peer = %origin.peer, "a connection on which nothing came");
+        },
+        () = closing.cancelled() => return,
     }
     let service = service_fn(move |request: Request<Incoming>| {
         let edge = edge.clone();

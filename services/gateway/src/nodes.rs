@@ -34,7 +34,8 @@ impl Nodes {
     ) -> Self {
         Self {
             links: DashMap::new(),
-            next: AtomicU64::new(1),
+            // A node that was linked before this process began may still name its old link: never the same one.
+            next: AtomicU64::new(rand::random::<u64>() >> 1),
             methods,
             queue,
             descriptors,

@@ -54,7 +54,10 @@ pub(crate) async fn run(clients: u16, shop: &Shop, bar: impl Fn(&str, u64) -> Pr
     let (alone_s, _) = one_by_one(&bar("fetching one after the other", count as u64), count, fetch).await?;
     let (together_s, pictures) = together(&bar("fetching together", count as u64), count, fetch).await?;
     let waiting = times(alone_s, together_s);
-    let thumbnail = |number: usize| thumbnailed(channel.clone(), pictures[number].clone());
+    let thumbnail = |number: usize| {
+        let (channel, picture) = (channel.clone(), pictures[number].clone());
+        async move { thumbnailed(channel, picture).await.with_context(|| shop.pictures()[number].name.clone()) }
+    };
     let working_bar = bar("thumbnails: one slot, then all", (2 * WORKING_ROUNDS * count) as u64);
     let (mut alone, mut all, mut made) = (Vec::new(), Vec::new(), Vec::new());
     // The first calls warm the pools up, and count for neither side.
@@ -110,19 +113,25 @@ fn card(name: String, image: Image, (width, height): (u32, u32)) -> Thumbnail {
 }
 
 async fn fetched(channel: Channel, url: String) -> Result<Bytes> {
-    let fetched = call::<http::Fetch>(channel, FetchRequest { url, ..FetchRequest::default() }).await?;
+    let request = FetchRequest { url, ..FetchRequest::default() };
+    let fetched = call::<http::Fetch>(channel, request).await.map_err(said)?;
     ensure!(fetched.status == 200, "{} answered {}", fetched.url, fetched.status);
     Ok(fetched.body)
 }
 
 async fn thumbnailed(channel: Channel, data: Bytes) -> Result<Image> {
     let request = ThumbnailRequest { data, width: BOX, height: BOX, format: Format::Jpeg.into(), quality: 0 };
-    Ok(call::<images::Thumbnail>(channel, request).await?)
+    call::<images::Thumbnail>(channel, request).await.map_err(said)
 }
 
 async fn sized(channel: Channel, data: Bytes) -> Result<(u32, u32)> {
-    let info = call::<images::Info>(channel, InfoRequest { data }).await?;
+    let info = call::<images::Info>(channel, InfoRequest { data }).await.map_err(said)?;
     Ok((info.width, info.height))
+}
+
+/// A status in gRPC's own words.
+fn said(status: Status) -> anyhow::Error {
+    anyhow::anyhow!("{}: {}", turno_proto::status::code_name(status.code()), status.message())
 }
 
 async fn call<R: Unary>(channel: Channel, request: R::Request) -> Result<R::Response, Status> {

@@ -69,6 +69,11 @@ impl Carry {
         }
     }
 
+    /// Completes once nothing that is sent would arrive.
+    pub(crate) async fn broken(&self) {
+        self.up.closed().await;
+    }
+
     /// The outcome, and with it the end: waits until the gateway has it all.
     pub(crate) async fn finish(mut self, outcome: Outcome) -> crate::Result<()> {
         self.push(CarryUp { outcome: Some(outcome), ..CarryUp::default() }).await?;

@@ -52,16 +52,31 @@ pub(crate) async fn serve(settings: &Arc<Settings>, address: &str) -> Result<(),
     let (link, first, mut down) = open(settings, address).await?;
     tracing::info!(gateway = address, "linked");
     settings.readiness.gain();
+    // However this ends, be it that this future is dropped.
+    let over = Over(link.clone());
     // Work may have gathered behind the welcome.
     link.take(first);
     let ended = link.follow(&mut down).await;
-    settings.readiness.lose();
-    link.cancel_all();
+    drop(over);
     let gateway = address.to_owned();
     match ended {
         Ok(End::Left) => Ok(()),
         Ok(End::Released) => Err(Error::Ended { gateway }),
         Err(status) => Err(Error::Lost { gateway, reason: status.message().to_owned() }),
+    }
+}
+
+/// The end of a link: what runs for it is cancelled, and the stream up ends, though calls that cannot be cancelled may
+/// still hold its sender.
+struct Over(Link);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        let Self(link) = self;
+        link.settings.readiness.lose();
+        link.cancel_all();
+        // It may have ended already.
+        let _ended = link.up.try_send(Up::End);
     }
 }
 
@@ -297,10 +312,11 @@ impl Link {
         let (id, link, token) = (call.call, self.clone(), self.tracker.token());
         self.start(call, body, Some(sink), Some(done));
         task::spawn("node.stream", async move {
-            while let Some(message) = messages.recv().await {
-                if carry.send(message).await.is_err() {
-                    break;
-                }
+            if pump(&mut messages, &carry).await.is_err()
+                && let Some((_, cancel)) = link.running.remove(&id)
+            {
+                // Nobody can read on: the method ends, and the link brings the outcome.
+                cancel.cancel();
             }
             messages.close();
             let Ok(outcome) = outcome.await else { return };
@@ -334,6 +350,10 @@ impl Link {
     }
 
     fn carry_answer(&self, mut outcome: Outcome, token: Option<TaskTrackerToken>) {
+        if self.up.is_closed() {
+            // The gateway that asked is gone, and has dealt with the call itself.
+            return;
+        }
         let link = self.clone();
         task::spawn("node.carry", async move {
             let (call, body) = (outcome.call, std::mem::take(&mut outcome.body));
@@ -358,6 +378,20 @@ impl Link {
     fn cancel_all(&self) {
         self.running.iter().for_each(|running| running.cancel());
         self.running.clear();
+    }
+}
+
+/// Until the method sends no more; an error once its carry is broken, at once and not at the next message.
+async fn pump(messages: &mut mpsc::Receiver<Bytes>, carry: &Carry) -> crate::Result<()> {
+    loop {
+        let message = tokio::select! {
+            message = messages.recv() => message,
+            () = carry.broken() => return Err(Status::unavailable("the stream's carry broke")),
+        };
+        match message {
+            Some(message) => carry.send(message).await?,
+            None => return Ok(()),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as _, Frame};
 use tokio::sync::mpsc;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 use tonic::{Code, Status};
 use turno_proto::mesh::Outcome;
 use turno_proto::status;
@@ -51,6 +51,8 @@ struct Rest {
     method: String,
     events: mpsc::Receiver<Event>,
     late: Pin<Box<tokio::time::Sleep>>,
+    /// Ends the method at its deadline even while the client reads nothing, and hyper does not ask for more.
+    _ending: DropGuard,
     sent: Sent,
 }
 
@@ -67,7 +69,7 @@ impl Body {
     pub(crate) fn stream(stream: Stream, deadline: Instant, method: &str) -> Self {
         let Stream { first, events, sent } = stream;
         let late = Box::pin(tokio::time::sleep_until(deadline.into()));
-        let rest = Rest { method: method.to_owned(), events, late, sent };
+        let rest = Rest { method: method.to_owned(), events, late, _ending: sent.cancel_at(deadline), sent };
         let mut frames =
             Frames { ready: VecDeque::with_capacity(3), rest: Some(Box::new(rest)), permit: None };
         frames.event(first);
@@ -118,11 +120,11 @@ impl Frames {
     /// Takes the next event of the stream. Ready once there is something to send, or the end was reached.
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(rest) = &mut self.rest else { return Poll::Ready(()) };
-        if let Poll::Ready(event) = rest.events.poll_recv(cx) {
+        if rest.late.as_mut().poll(cx).is_pending() {
+            let event = ready!(rest.events.poll_recv(cx));
             self.event(event.unwrap_or(Event::End(Err(Lost { may_have_run: true }))));
             return Poll::Ready(());
         }
-        ready!(rest.late.as_mut().poll(cx));
         let status = Status::deadline_exceeded(format!("the deadline passed while {} streamed", rest.method));
         // Not done: dropping the rest cancels the method.
         self.rest = None;

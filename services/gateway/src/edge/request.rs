@@ -2,18 +2,22 @@
 //! (gRPC over HTTP/2, "Length-Prefixed-Message").
 
 use std::io::Read as _;
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
 use http::{HeaderMap, Request};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use tokio::time::error::Elapsed;
 use tonic::Status;
 use turno_runtime::task;
 
 use crate::admission::Permit;
 
 const PREFIX: usize = 5;
+/// A request that stands still this long gives its place to others.
+const STALL: Duration = Duration::from_secs(30);
 /// Unpacking more than this is work for a thread that may block.
 const SMALL: usize = 1024;
 /// What deflate may make of a byte at the most (zlib's "Technical Details").
@@ -27,7 +31,9 @@ pub(crate) async fn read(
 ) -> Result<Bytes, Status> {
     let (mut whole, mut gathered) = (Bytes::new(), BytesMut::new());
     let mut expected = None;
-    while let Some(data) = next_data(request.body_mut()).await? {
+    while let Some(data) =
+        tokio::time::timeout(STALL, next_data(request.body_mut())).await.map_err(stalled)??
+    {
         // What has come, not what the prefix promises: a client that sends nothing else takes nobody's room.
         permit.hold(data.len())?;
         if whole.is_empty() && gathered.is_empty() {
@@ -62,6 +68,10 @@ pub(crate) async fn read(
 
 fn so_far_len(whole: &Bytes, gathered: &BytesMut) -> usize {
     if gathered.is_empty() { whole.len() } else { gathered.len() }
+}
+
+fn stalled(_: Elapsed) -> Status {
+    Status::deadline_exceeded(format!("no byte of the request came for {STALL:?}"))
 }
 
 async fn next_data(incoming: &mut Incoming) -> Result<Option<Bytes>, Status> {
