@@ -36,7 +36,7 @@ const GRACE: Duration = Duration::from_millis(500);
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:
   turno call gallery.v1.Gallery/Thumbnail '{\"url\": \"https://a.example/cat.jpg\", \"width\": 256}' --out cat.jpg
-  turno call turno.cpu.v1.Images/Info '{\"image\": \"@cat.jpg\"}'
+  turno call turno.cpu.v1.Images/Info '{\"data\": \"@cat.jpg\"}'
   turno call grpc.health.v1.Health/Watch --timeout 10s --json")]
 pub(crate) struct CallArgs {
     /// The method: package.Service/Method
