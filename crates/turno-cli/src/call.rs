@@ -44,7 +44,7 @@ pub(crate) struct CallArgs {
     /// The request: JSON, @FILE, or - for stdin; "@FILE" in a bytes field stands for that file's content
     #[arg(value_name = "JSON", default_value = "{}")]
     pub(crate) request: String,
-    /// Save the first bytes of the answer to FILE (of a stream: FILE-1, FILE-2, …)
+    /// Save the answer's bytes, the longest of them, to FILE (of a stream: FILE-1, FILE-2, …)
     #[arg(long, short, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
     /// One JSON object a line, errors too

@@ -56,16 +56,20 @@ impl<'a> Show<'a> {
         }
     }
 
-    /// Saves the first bytes and takes the rest off a person's sight.
+    /// Saves the longest bytes, which are what the answer is about, and takes the rest off a person's sight.
     fn shorten(&mut self, descriptor: &MessageDescriptor, value: &mut Value) -> anyhow::Result<()> {
         let hide = self.style.terminal && !self.style.compact;
         let mut unsaved = self.style.save.as_deref().map(|path| self.file(path));
-        let mut saved = 0;
+        let longest = longest(descriptor, value)?;
+        let (mut at, mut saved) = (0, 0);
         json::each_bytes(descriptor, value, "", &mut |_, text| {
+            at += 1;
             if text.is_empty() {
                 return Ok(());
             }
-            if let Some(path) = unsaved.take() {
+            if at == longest
+                && let Some(path) = unsaved.take()
+            {
                 saved = 1;
                 return save(text, &path);
             }
@@ -81,6 +85,19 @@ impl<'a> Show<'a> {
     fn file(&self, path: &Path) -> PathBuf {
         if self.style.numbered { numbered(path, self.saved + 1) } else { path.to_owned() }
     }
+}
+
+/// Which of the bytes fields is the longest, counted from one: the body of a fetched page, not one of its headers.
+fn longest(descriptor: &MessageDescriptor, value: &mut Value) -> anyhow::Result<usize> {
+    let (mut at, mut longest) = (0, (0, 0));
+    json::each_bytes(descriptor, value, "", &mut |_, text| {
+        at += 1;
+        if text.len() > longest.0 {
+            longest = (text.len(), at);
+        }
+        Ok(())
+    })?;
+    Ok(longest.1)
 }
 
 fn save(text: &mut String, path: &Path) -> anyhow::Result<()> {
@@ -153,7 +170,20 @@ mod tests {
     }
 
     #[test]
-    fn the_first_bytes_are_saved() {
+    fn of_several_bytes_the_longest_are_saved() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("page.bin");
+        let style = Style { save: Some(path.clone()), ..plain() };
+        let text = format!(
+            r#"{{"cover":{{"body":"AA=="}},"pages":[{{"body":"{}"}},{{"body":"AAEC"}}]}}"#,
+            "A".repeat(40)
+        );
+        shown(style, &text);
+        assert_eq!(std::fs::read(&path).unwrap(), [0; 30]);
+    }
+
+    #[test]
+    fn of_equally_long_bytes_the_first_are_saved() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cat.jpg");
         let style = Style { save: Some(path.clone()), terminal: true, ..plain() };
