@@ -46,6 +46,13 @@ impl Role {
     }
 }
 
+impl Role {
+    /// A gateway of a mesh that lives as long as one command, and keeps quiet unless something is wrong.
+    pub(crate) fn quiet_gateway(listen: &str, nodes: &str) -> Self {
+        Self::new("gateway", &["gateway", "--listen", listen, "--nodes", nodes, "--log", "warn"])
+    }
+}
+
 /// A process that is watched.
 #[derive(Debug)]
 pub(crate) struct Watched {
@@ -88,9 +95,8 @@ impl Watched {
 
     /// Completes once it has died and been started again.
     pub(crate) async fn died(&mut self) {
-        if self.pid.changed().await.is_err() {
-            // Its watcher has given up on it.
-        }
+        // An error is its watcher's, which has given up on it.
+        let _given_up = self.pid.changed().await;
     }
 
     /// Asks it to end in order, and waits until it has.

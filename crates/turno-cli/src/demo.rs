@@ -97,7 +97,7 @@ fn slots_each() -> u32 {
 fn roles(clients: u16, nodes: u16, slots: u32) -> Vec<Role> {
     let (listen, dial) = (format!("127.0.0.1:{clients}"), format!("127.0.0.1:{nodes}"));
     let mut roles = vec![
-        Role::new("gateway", &["gateway", "--listen", &listen, "--nodes", &dial, "--log", "warn"]),
+        Role::quiet_gateway(&listen, &dial),
         Role::new("io", &["io", "--gateway", &dial, "--allow-private", "--log", "warn"]),
     ];
     for number in 1..=WORKERS {

@@ -57,7 +57,7 @@ pub(crate) async fn run(args: EchoArgs) -> Result<ExitCode> {
     let (listen, dial, direct) =
         (local(clients).to_string(), local(nodes).to_string(), local(direct).to_string());
     let roles = [
-        Role::new("gateway", &["gateway", "--listen", &listen, "--nodes", &dial, "--log", "warn"]),
+        Role::quiet_gateway(&listen, &dial),
         Role::new("node", &["bench", "node", "--gateway", &dial]),
         Role::new("direct", &["bench", "direct", "--listen", &direct]),
     ];

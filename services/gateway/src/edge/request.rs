@@ -42,12 +42,12 @@ pub(crate) async fn read(
             gathered.extend_from_slice(&std::mem::take(&mut whole));
             gathered.extend_from_slice(&data);
         }
-        let so_far = if gathered.is_empty() { &whole[..] } else { &gathered[..] };
+        let so_far: &[u8] = if gathered.is_empty() { &whole } else { &gathered };
         if expected.is_none() && so_far.len() >= PREFIX {
             let length = length(so_far, max_message)?;
             expected = Some(PREFIX + length);
         }
-        if expected.is_some_and(|expected| so_far_len(&whole, &gathered) > expected) {
+        if expected.is_some_and(|expected| so_far.len() > expected) {
             return Err(Status::internal("more than one message in the request of a unary method"));
         }
     }
@@ -64,10 +64,6 @@ pub(crate) async fn read(
     } else {
         Ok(message)
     }
-}
-
-fn so_far_len(whole: &Bytes, gathered: &BytesMut) -> usize {
-    if gathered.is_empty() { whole.len() } else { gathered.len() }
 }
 
 fn stalled(_: Elapsed) -> Status {
