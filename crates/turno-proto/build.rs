@@ -2,12 +2,17 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = "../../proto";
-    let files = ["turno/mesh/v1/mesh.proto", "turno/v1/admin.proto"];
+    let files = [
+        "turno/mesh/v1/mesh.proto",
+        "turno/v1/admin.proto",
+        "turno/v1/calls.proto",
+        "turno/v1/options.proto",
+    ];
     println!("cargo:rerun-if-changed={root}");
     let mut compiler = protox::Compiler::new([root])?;
     compiler.include_imports(true).include_source_info(true).open_files(files)?;
     let mut public = protox::Compiler::new([root])?;
-    public.include_imports(true).include_source_info(true).open_file("turno/v1/admin.proto")?;
+    public.include_imports(true).include_source_info(true).open_files(&files[1..])?;
     let out = std::path::PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), public.encode_file_descriptor_set())?;
     tonic_prost_build::configure().bytes(".").compile_fds(compiler.file_descriptor_set())?;

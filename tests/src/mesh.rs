@@ -9,8 +9,8 @@ use tonic::transport::{Channel, Endpoint};
 use turno::node::Running;
 use turno::node::config::{NodeConfig, Role};
 use turno_gateway::{Gateway, GatewayConfig};
-use turno_proto::admin::admin_client::AdminClient;
-use turno_proto::admin::{ListNodesRequest, Node};
+use turno_proto::v1::admin_client::AdminClient;
+use turno_proto::v1::{ListNodesRequest, Node};
 
 use crate::kitchen::Kitchen;
 use crate::stubs::kitchen_client::KitchenClient;

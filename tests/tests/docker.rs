@@ -14,8 +14,8 @@ use tonic::transport::{Channel, Endpoint};
 use turno::Rpc as _;
 use turno::cpu::v1::{Image, ThumbnailRequest, images};
 use turno::io::v1::{FetchRequest, FetchResponse, http};
-use turno_proto::admin::admin_client::AdminClient;
-use turno_proto::admin::{ListNodesRequest, Node};
+use turno_proto::v1::admin_client::AdminClient;
+use turno_proto::v1::{ListNodesRequest, Node};
 use turno_tests::eventually;
 
 const ROCKET: &[u8] = include_bytes!("../../services/worker/testdata/rocket.jpg");

@@ -8,9 +8,9 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
-use turno_proto::admin::admin_client::AdminClient;
-use turno_proto::admin::{ListMethodsRequest, ListNodesRequest, Method, Node};
 use turno_proto::status::code_name;
+use turno_proto::v1::admin_client::AdminClient;
+use turno_proto::v1::{ListMethodsRequest, ListNodesRequest, Method, Node};
 
 /// Lists the nodes that are linked now.
 pub(crate) async fn nodes(channel: Channel, json: bool) -> anyhow::Result<()> {
@@ -147,7 +147,7 @@ fn age(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::{age, method_json, method_table, methods, node_json, node_table, nodes};
-    use turno_proto::admin::{Method, Node};
+    use turno_proto::v1::{Method, Node};
 
     fn node(name: &str, role: &str, slots: u32) -> Node {
         Node {

@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
-use turno_proto::admin::admin_client::AdminClient;
-use turno_proto::admin::{ListMethodsRequest, ListNodesRequest, Method};
+use turno_proto::v1::admin_client::AdminClient;
+use turno_proto::v1::{ListMethodsRequest, ListNodesRequest, Method};
 
 use crate::children::{Role, Watched};
 

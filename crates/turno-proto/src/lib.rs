@@ -8,18 +8,23 @@ pub mod timeout;
 
 /// The link between node and gateway: `proto/turno/mesh/v1/mesh.proto`.
 pub mod mesh {
-    #![allow(
-        missing_docs,
-        clippy::large_futures,
-        unreachable_pub,
-        clippy::allow_attributes_without_reason,
-        reason = "generated"
-    )]
-    tonic::include_proto!("turno.mesh.v1");
+    pub use v1::*;
+
+    /// As generated code names it.
+    pub mod v1 {
+        #![allow(
+            missing_docs,
+            clippy::large_futures,
+            unreachable_pub,
+            clippy::allow_attributes_without_reason,
+            reason = "generated"
+        )]
+        tonic::include_proto!("turno.mesh.v1");
+    }
 }
 
-/// What a gateway tells of its mesh: `proto/turno/v1/admin.proto`.
-pub mod admin {
+/// What a gateway serves to clients beside their own methods: `proto/turno/v1/*.proto`.
+pub mod v1 {
     #![allow(
         missing_docs,
         clippy::large_futures,

@@ -105,7 +105,7 @@ fn await_it(
         let result = bounded(&ctx, AssertUnwindSafe(future).catch_unwind()).await;
         let result = result.and_then(|caught| caught.unwrap_or_else(|panic| Err(panicked(name, &*panic))));
         drop(sink);
-        let cost = Cost { queue_us: 0, run_us: micros(at.elapsed()) };
+        let cost = Cost { queue_us: 0, run_us: micros(at.elapsed()), ..Cost::default() };
         answer.give(outcome(call, name, result, ctx.take_trailers(), cost));
     });
 }
@@ -139,7 +139,7 @@ fn run_job(
     let started = Instant::now();
     let run = || catch_unwind(AssertUnwindSafe(|| handler(ctx.clone(), body)));
     let result = task::run_busy(name, run).unwrap_or_else(|panic| Err(panicked(name, &*panic)));
-    let cost = Cost { queue_us: micros(started - at), run_us: micros(started.elapsed()) };
+    let cost = Cost { queue_us: micros(started - at), run_us: micros(started.elapsed()), ..Cost::default() };
     answer.give(outcome(call, name, result, ctx.take_trailers(), cost));
 }
 

@@ -209,5 +209,6 @@ fn announced(entry: &Entry) -> mesh::Method {
         path: format!("/{}", entry.name),
         kind: entry.handler.kind().into(),
         repeatable: entry.repeatable,
+        ..mesh::Method::default()
     }
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
-use turno_proto::admin::admin_server::Admin;
-use turno_proto::admin::{
+use turno_proto::mesh::{Kind, Role};
+use turno_proto::v1::admin_server::Admin;
+use turno_proto::v1::{
     ListMethodsRequest, ListMethodsResponse, ListNodesRequest, ListNodesResponse, Method, Node,
 };
-use turno_proto::mesh::{Kind, Role};
 
 use crate::link::Link;
 use crate::methods::{self, Methods};

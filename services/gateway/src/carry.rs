@@ -42,7 +42,9 @@ async fn send(body: Option<Bytes>, down: mpsc::Sender<Result<CarryDown, Status>>
     loop {
         let data = body.split_to(body.len().min(PART));
         let last = body.is_empty();
-        down.send(Ok(CarryDown { part: Some(Part { data, last }) })).await.map_err(drop)?;
+        down.send(Ok(CarryDown { part: Some(Part { data, last }), ..CarryDown::default() }))
+            .await
+            .map_err(drop)?;
         if last {
             return Ok(());
         }

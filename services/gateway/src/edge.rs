@@ -15,9 +15,9 @@ use tonic::Status;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
 use tower::Service as _;
-use turno_proto::admin::admin_server::AdminServer;
 use turno_proto::mesh::mesh_server::MeshServer;
 use turno_proto::mesh::{Caller, Kind};
+use turno_proto::v1::admin_server::AdminServer;
 use turno_proto::{entries, headers, status, timeout};
 use turno_runtime::task;
 
