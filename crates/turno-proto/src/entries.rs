@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tonic::metadata::MetadataMap;
 
 use crate::headers;
-use crate::mesh::Entry;
+use crate::mesh::v1::Entry;
 
 /// The user's own lines of a request's headers; what belongs to the transport stays behind.
 pub fn from_request(map: &HeaderMap) -> Vec<Entry> {

@@ -8,9 +8,7 @@ pub mod timeout;
 
 /// The link between node and gateway: `proto/turno/mesh/v1/mesh.proto`.
 pub mod mesh {
-    pub use v1::*;
-
-    /// As generated code names it.
+    /// `turno.mesh.v1`
     pub mod v1 {
         #![allow(
             missing_docs,

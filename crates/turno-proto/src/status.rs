@@ -5,7 +5,7 @@ use bytes::Bytes;
 use tonic::{Code, Status};
 
 use crate::entries;
-use crate::mesh::Outcome;
+use crate::mesh::v1::Outcome;
 
 /// The outcome of a call that answered an error.
 pub fn to_outcome(call: u64, status: Status) -> Outcome {

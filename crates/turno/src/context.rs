@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
 use tonic::{IntoRequest, Status, Streaming};
 use turno_proto::entries;
-use turno_proto::mesh::{Caller, Entry};
+use turno_proto::mesh::v1::{Caller, Entry};
 
 use crate::calls::Mesh;
 use crate::rpc::{Rpc, ServerStreaming, Unary};

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
-use turno_proto::mesh::{Cost, Outcome};
+use turno_proto::mesh::v1::{Cost, Outcome};
 use turno_proto::{entries, status};
 use turno_runtime::task;
 

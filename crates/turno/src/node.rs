@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use turno_proto::mesh::{self, Hello, Kind};
+use turno_proto::mesh::v1::{self as mesh, Hello, Kind};
 use turno_runtime::ops::Readiness;
 use turno_runtime::task;
 

@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::rpc::{Failure, RequestOf, ResponseOf, Rpc, ServerStreaming, Unary};
 use crate::sink::{RawSink, Sink};
 
-pub use turno_proto::mesh::Kind;
+pub use turno_proto::mesh::v1::Kind;
 
 /// A future that a handler answers.
 pub type Answer<T> = Pin<Box<dyn Future<Output = crate::Result<T>> + Send>>;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
-use turno_proto::mesh::{Kind, Role};
+use turno_proto::mesh::v1::{Kind, Role};
 use turno_proto::v1::admin_server::Admin;
 use turno_proto::v1::{
     ListMethodsRequest, ListMethodsResponse, ListNodesRequest, ListNodesResponse, Method, Node,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tonic::{Code, Status};
-use turno_proto::mesh::{Caller, Entry, Invocation, Outcome};
+use turno_proto::mesh::v1::{Caller, Entry, Invocation, Outcome};
 use turno_proto::status;
 
 use crate::link::pending::{Event, Lost};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
-use turno_proto::mesh::{CarryDown, CarryUp, Outcome, Part};
+use turno_proto::mesh::v1::{CarryDown, CarryUp, Outcome, Part};
 use turno_proto::status;
 use turno_runtime::task;
 

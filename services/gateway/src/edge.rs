@@ -15,8 +15,8 @@ use tonic::Status;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
 use tower::Service as _;
-use turno_proto::mesh::mesh_server::MeshServer;
-use turno_proto::mesh::{Caller, Kind};
+use turno_proto::mesh::v1::mesh_server::MeshServer;
+use turno_proto::mesh::v1::{Caller, Kind};
 use turno_proto::v1::admin_server::AdminServer;
 use turno_proto::{entries, headers, status, timeout};
 use turno_runtime::task;
@@ -196,7 +196,7 @@ fn caller(headers: &HeaderMap, origin: Origin) -> Caller {
 }
 
 /// The join token is between node and gateway, and none of the method's business.
-fn metadata(headers: &HeaderMap, origin: Origin) -> Vec<turno_proto::mesh::Entry> {
+fn metadata(headers: &HeaderMap, origin: Origin) -> Vec<turno_proto::mesh::v1::Entry> {
     let mut entries = entries::from_request(headers);
     if origin.is_node {
         entries.retain(|entry| entry.key != headers::AUTHORIZATION);

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use turno_proto::mesh::mesh_server::MeshServer;
+use turno_proto::mesh::v1::mesh_server::MeshServer;
 use turno_proto::v1::admin_server::AdminServer;
 use turno_runtime::ops::Readiness;
 use turno_runtime::{task, units};

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use turno_proto::mesh::{Hello, Invocation, Outcome};
+use turno_proto::mesh::v1::{Hello, Invocation, Outcome};
 use turno_runtime::task;
 
 use crate::queue::Place;

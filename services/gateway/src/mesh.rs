@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status, Streaming};
 use turno_proto::headers;
-use turno_proto::mesh::mesh_server::Mesh;
-use turno_proto::mesh::{CarryUp, Hello, NodeFrame, Welcome};
+use turno_proto::mesh::v1::mesh_server::Mesh;
+use turno_proto::mesh::v1::{CarryUp, Hello, NodeFrame, Welcome};
 use turno_runtime::task;
 
 use crate::carry::{self, CarryStream};

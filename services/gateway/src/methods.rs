@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use tokio::sync::Notify;
-use turno_proto::mesh::Kind;
+use turno_proto::mesh::v1::Kind;
 
 use crate::link::Link;
 use crate::scheduler::MethodId;

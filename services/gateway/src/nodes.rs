@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
-use turno_proto::mesh::Kind;
+use turno_proto::mesh::v1::Kind;
 
 use crate::descriptors::Descriptors;
 use crate::health::Health;

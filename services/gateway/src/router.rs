@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::Rng as _;
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt as _};
-use turno_proto::mesh::Kind;
+use turno_proto::mesh::v1::Kind;
 
 use crate::link::Link;
 use crate::methods::{Method, Seat};

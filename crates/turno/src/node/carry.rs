@@ -6,8 +6,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
-use turno_proto::mesh::mesh_client::MeshClient;
-use turno_proto::mesh::{CarryDown, CarryOpen, CarryUp, Outcome, Part};
+use turno_proto::mesh::v1::mesh_client::MeshClient;
+use turno_proto::mesh::v1::{CarryDown, CarryOpen, CarryUp, Outcome, Part};
 
 use crate::node::token::Token;
 

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::Stream;
 use tokio::sync::mpsc;
-use turno_proto::mesh::{Hello, NodeFrame, Outcome};
+use turno_proto::mesh::v1::{Hello, NodeFrame, Outcome};
 
 /// What a node sends up.
 pub(crate) enum Up {
@@ -70,7 +70,7 @@ mod tests {
     use super::{Frames, Up};
     use futures_util::StreamExt as _;
     use tokio::sync::mpsc;
-    use turno_proto::mesh::Outcome;
+    use turno_proto::mesh::v1::Outcome;
 
     #[tokio::test]
     async fn what_has_gathered_goes_in_one_frame() {

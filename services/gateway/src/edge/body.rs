@@ -11,7 +11,7 @@ use http_body::{Body as _, Frame};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 use tonic::{Code, Status};
-use turno_proto::mesh::Outcome;
+use turno_proto::mesh::v1::Outcome;
 use turno_proto::status;
 
 use crate::admission::Permit;

@@ -3,7 +3,7 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response};
 use tonic::{Code, Status};
-use turno_proto::mesh::Outcome;
+use turno_proto::mesh::v1::Outcome;
 use turno_proto::{entries, status};
 
 use crate::edge::body::Body;
@@ -23,7 +23,7 @@ pub(crate) fn once(outcome: Outcome) -> Result<Response<Body>, Status> {
 }
 
 /// The trailers of a call that succeeded.
-pub(crate) fn ok_trailers(user: Vec<turno_proto::mesh::Entry>) -> HeaderMap {
+pub(crate) fn ok_trailers(user: Vec<turno_proto::mesh::v1::Entry>) -> HeaderMap {
     let mut trailers = entries::to_headers(user);
     trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
     trailers

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use futures_util::Stream;
 use tokio::sync::mpsc;
 use tonic::Status;
-use turno_proto::mesh::{GatewayFrame, Invocation, Welcome};
+use turno_proto::mesh::v1::{GatewayFrame, Invocation, Welcome};
 
 use crate::link::Link;
 

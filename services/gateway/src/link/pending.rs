@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-use turno_proto::mesh::Outcome;
+use turno_proto::mesh::v1::Outcome;
 
 use crate::queue::Place;
 
