@@ -49,9 +49,12 @@ where
     telemetry::init(telemetry)?;
     let metrics =
         metrics.map(|address| telemetry::init_metrics().map(|handle| (address, handle))).transpose()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("async")
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().thread_name("async");
+    // A connection that has been given something to write waits for what else is ready: one write for many answers.
+    #[cfg(tokio_unstable)]
+    builder.disable_lifo_slot();
+    let runtime = builder
         .build()
         .map_err(|source| Error::System { what: "cannot start the async runtime", source })?;
     let ended = runtime.block_on(async {

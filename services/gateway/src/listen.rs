@@ -104,7 +104,8 @@ async fn connection(stream: TcpStream, edge: Arc<Edge>, origin: Origin, closing:
     }
     let service = service_fn(move |request: Request<Incoming>| {
         let edge = edge.clone();
-        async move { Ok::<_, Infallible>(edge.answer(request, origin).await) }
+        // hyper moves it several times before it is at home: a pointer is cheaper to move.
+        Box::pin(async move { Ok::<_, Infallible>(edge.answer(request, origin).await) })
     });
     let builder = builder(origin.is_node);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
