@@ -6,13 +6,18 @@
     reason = "a test's own tasks, and its own failures"
 )]
 
+use std::sync::Arc;
+
 use prost_reflect::{DescriptorPool, DynamicMessage, FileDescriptor};
 use tokio_stream::StreamExt as _;
 use turno::node::config::Role;
+use turno::service::{Table, awaited};
+use turno::{Context, Rpc, Service, rpc};
 use turno_gateway::GatewayConfig;
 use turno_proto::v1::admin_client::AdminClient;
 use turno_proto::v1::{ListMethodsRequest, Method};
 use turno_tests::TestMesh;
+use turno_tests::kitchen::{Dish, Wait};
 
 async fn listed(mesh: &TestMesh, rpc: &str) -> Method {
     let methods = AdminClient::new(mesh.channel()).list_methods(ListMethodsRequest {}).await.unwrap();
@@ -39,6 +44,42 @@ async fn a_policy_stays_known_when_the_last_node_has_left() {
     mesh.kitchen(Role::Io, 1).await.leave().await;
     let method = listed(&mesh, "Timed").await;
     assert_eq!((method.nodes, method.timeout_us), (0, 300_000));
+}
+
+/// Timed as it was before it had a policy: what turno-build would make of the .proto of that day.
+struct Before;
+
+impl Rpc for Before {
+    type Request = Wait;
+    type Response = Dish;
+    const NAME: &'static str = "kitchen.v1.Kitchen/Timed";
+    const PATH: &'static str = "/kitchen.v1.Kitchen/Timed";
+    const REPEATABLE: bool = false;
+}
+
+impl rpc::Unary for Before {}
+
+/// The kitchen of that day.
+struct OldKitchen;
+
+impl Service for OldKitchen {
+    fn table(self) -> Table {
+        let timed = awaited::<Self, Before, Wait, Dish>(|_: Arc<Self>, _: Context, _: Wait| {
+            Box::pin(async { Ok(Dish::default()) })
+        });
+        Table::new("kitchen.v1.Kitchen", &[], vec![timed.bind(&Arc::new(self))])
+    }
+}
+
+#[tokio::test]
+async fn the_newest_nodes_word_counts() {
+    let mesh = TestMesh::start(0, 1).await;
+    let old = turno::node("old").service(|| OldKitchen);
+    let old = mesh.join(old, mesh.node_config(Role::Io, 1)).await;
+    let both = listed(&mesh, "Timed").await;
+    assert_eq!((both.nodes, both.timeout_us), (2, 0));
+    old.leave().await;
+    assert_eq!(listed(&mesh, "Timed").await.timeout_us, 300_000);
 }
 
 /// A file as reflection of one version gives it.

@@ -8,6 +8,14 @@
 //! ```
 //!
 //! In the package, `turno::include_proto!("gallery.v1")` brings what was generated for the proto package `gallery.v1`.
+//!
+//! What a method wants of the mesh stands beside its rpc. `import "turno/v1/options.proto";` is answered from this crate:
+//!
+//! ```proto
+//! rpc Thumbnail(ThumbnailRequest) returns (Picture) {
+//!   option (turno.v1.method) = { timeout: "2s" concurrency: 16 };
+//! }
+//! ```
 
 mod options;
 mod policy;
