@@ -160,4 +160,17 @@ impl Kitchen {
     async fn given_up(&self, _: Dish) -> turno::Result<Number> {
         Ok(Number { value: self.given_up.load(Ordering::SeqCst), ms: 0 })
     }
+
+    async fn timed(&self, wait: Wait) -> turno::Result<Dish> {
+        self.wait(wait).await
+    }
+
+    fn narrow(&self, wait: Wait) -> turno::Result<Dish> {
+        hold_the_slot(wait.ms);
+        Ok(Dish { content: wait.content })
+    }
+
+    async fn hedged(&self, wait: Wait) -> turno::Result<Dish> {
+        self.wait(wait).await
+    }
 }

@@ -2,6 +2,7 @@
 //! person or as JSON for a program. Called by `main` with a channel from `call::dial`.
 
 use std::io::{self, Write as _};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
@@ -11,6 +12,7 @@ use tonic::{Code, Status};
 use turno_proto::status::code_name;
 use turno_proto::v1::admin_client::AdminClient;
 use turno_proto::v1::{ListMethodsRequest, ListNodesRequest, Method, Node};
+use turno_runtime::units::Span;
 
 /// Lists the nodes that are linked now.
 pub(crate) async fn nodes(channel: Channel, json: bool) -> anyhow::Result<()> {
@@ -72,6 +74,9 @@ fn method_json(method: &Method) -> Value {
         "kind": method.kind,
         "repeatable": method.repeatable,
         "nodes": method.nodes,
+        "timeout_us": method.timeout_us,
+        "concurrency": method.concurrency,
+        "hedge_after_us": method.hedge_after_us,
     })
 }
 
@@ -98,12 +103,37 @@ fn node_row(node: &Node) -> [String; 9] {
     ]
 }
 
+const METHOD_COLUMNS: [&str; 4] = ["METHOD", "KIND", "NODES", "REPEATABLE"];
+
 fn method_table(methods: &[Method]) -> String {
     if methods.is_empty() {
         return "no methods are served; they come with the nodes that bring them: see `turno nodes`"
             .to_owned();
     }
-    table(["METHOD", "KIND", "NODES", "REPEATABLE"], &["NODES"], methods.iter().map(method_row))
+    let rows = methods.iter().map(method_row);
+    if methods.iter().all(|method| policy(method).is_empty()) {
+        return table(METHOD_COLUMNS, &["NODES"], rows);
+    }
+    let rows = rows.zip(methods).map(|(row, method)| with(row, policy(method)));
+    table(with(METHOD_COLUMNS, "POLICY"), &["NODES"], rows)
+}
+
+/// One column more.
+fn with<T>([name, kind, nodes, repeatable]: [T; 4], policy: T) -> [T; 5] {
+    [name, kind, nodes, repeatable, policy]
+}
+
+/// "timeout 2s, concurrency 16": what the .proto says beside the rpc.
+fn policy(method: &Method) -> String {
+    let time = |word: &str, micros: u64| {
+        (micros > 0).then(|| format!("{word} {}", Span(Duration::from_micros(micros))))
+    };
+    let said = [
+        time("timeout", method.timeout_us),
+        (method.concurrency > 0).then(|| format!("concurrency {}", method.concurrency)),
+        time("hedge after", method.hedge_after_us),
+    ];
+    said.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn method_row(method: &Method) -> [String; 4] {
@@ -196,12 +226,33 @@ gallery    both     leaving       2           3    12345   3m 12s   127.0.0.1:50
             kind: kind.into(),
             repeatable: kind == "job",
             nodes,
+            ..Method::default()
         };
         let table = method_table(&[method("a.v1.A/Do", "job", 12), method("a.v1.A/Wait", "awaited", 0)]);
         let expected = "\
 METHOD        KIND      NODES   REPEATABLE
 a.v1.A/Do     job          12   yes
 a.v1.A/Wait   awaited    none   no";
+        assert_eq!(table, expected, "\n{table}");
+    }
+
+    #[test]
+    fn policies_are_shown_where_there_are_any() {
+        let plain = Method { name: "a.v1.A/Do".into(), kind: "job".into(), nodes: 2, ..Method::default() };
+        let wants = Method {
+            name: "a.v1.A/Wait".into(),
+            timeout_us: 90_300_000,
+            concurrency: 16,
+            hedge_after_us: 50_000,
+            ..plain.clone()
+        };
+        let one = Method { name: "a.v1.A/Yield".into(), concurrency: 2, ..plain.clone() };
+        let table = method_table(&[plain, wants, one]);
+        let expected = "\
+METHOD         KIND   NODES   REPEATABLE   POLICY
+a.v1.A/Do      job        2   no
+a.v1.A/Wait    job        2   no           timeout 1m 30s 300ms, concurrency 16, hedge after 50ms
+a.v1.A/Yield   job        2   no           concurrency 2";
         assert_eq!(table, expected, "\n{table}");
     }
 
@@ -217,8 +268,19 @@ a.v1.A/Wait   awaited    none   no";
         assert_eq!(value["calls_served"], 12_345);
         assert_eq!(value["age_ms"], 192_400);
         assert_eq!(value["leaving"], false);
-        let method = Method { name: "a/B".into(), kind: "job".into(), repeatable: true, nodes: 1 };
-        let expected = serde_json::json!({ "name": "a/B", "kind": "job", "repeatable": true, "nodes": 1 });
+        let method = Method {
+            name: "a/B".into(),
+            kind: "job".into(),
+            repeatable: true,
+            nodes: 1,
+            timeout_us: 5,
+            concurrency: 6,
+            hedge_after_us: 7,
+        };
+        let expected = serde_json::json!({
+            "name": "a/B", "kind": "job", "repeatable": true, "nodes": 1,
+            "timeout_us": 5, "concurrency": 6, "hedge_after_us": 7,
+        });
         assert_eq!(method_json(&method), expected);
     }
 

@@ -35,6 +35,7 @@ mod context;
 mod dispatch;
 mod error;
 pub mod node;
+mod policy;
 mod pool;
 pub mod rpc;
 pub mod service;

@@ -1,6 +1,7 @@
 //! `turno.v1.Admin`: what the gateway knows, for `turno nodes` and `turno methods`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tonic::{Request, Response, Status};
 use turno_proto::mesh::v1::{Kind, Role};
@@ -67,5 +68,12 @@ fn method(method: &methods::Method) -> Method {
         kind: kind.to_owned(),
         repeatable: served.repeatable,
         nodes: u32::try_from(served.seats.len()).unwrap_or(u32::MAX),
+        timeout_us: served.policy.timeout.map_or(0, micros),
+        concurrency: served.policy.concurrency.map_or(0, u32::from),
+        hedge_after_us: served.policy.hedge_after.map_or(0, micros),
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -20,6 +20,7 @@ mod listen;
 mod mesh;
 mod methods;
 mod nodes;
+mod policy;
 mod queue;
 mod reflection;
 mod router;

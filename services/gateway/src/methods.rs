@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use turno_proto::mesh::v1::Kind;
 
 use crate::link::Link;
+use crate::policy::Policy;
 use crate::scheduler::MethodId;
 
 /// All methods, by path.
@@ -37,6 +38,7 @@ pub(crate) struct Method {
 pub(crate) struct Served {
     pub(crate) kind: Kind,
     pub(crate) repeatable: bool,
+    pub(crate) policy: Policy,
     pub(crate) seats: Vec<Seat>,
 }
 
@@ -48,13 +50,16 @@ pub(crate) struct Seat {
     pub(crate) index: u32,
     pub(crate) kind: Kind,
     pub(crate) repeatable: bool,
+    pub(crate) policy: Policy,
 }
 
 impl Served {
     /// The newest node's word counts for how: it is the newest version of the service. Without one, the last known.
     fn by(self, seats: Vec<Seat>) -> Self {
         match seats.last() {
-            Some(newest) => Self { kind: newest.kind, repeatable: newest.repeatable, seats },
+            Some(newest) => {
+                Self { kind: newest.kind, repeatable: newest.repeatable, policy: newest.policy, seats }
+            }
             None => Self { seats, ..self },
         }
     }
@@ -127,7 +132,12 @@ impl Methods {
 
 impl Method {
     fn new(id: MethodId, path: &str) -> Self {
-        let served = Served { kind: Kind::Unspecified, repeatable: false, seats: Vec::new() };
+        let served = Served {
+            kind: Kind::Unspecified,
+            repeatable: false,
+            policy: Policy::default(),
+            seats: Vec::new(),
+        };
         let name = path.trim_start_matches('/').to_owned();
         Self {
             id,

@@ -11,6 +11,7 @@ use crate::descriptors::Descriptors;
 use crate::health::Health;
 use crate::link::Link;
 use crate::methods::{Methods, Seat};
+use crate::policy::Policy;
 use crate::queue::JobQueue;
 use crate::scheduler::{MethodId, WorkerId};
 
@@ -65,9 +66,9 @@ impl Nodes {
         self.descriptors.add(&link.hello.descriptor_sets);
         let mut jobs = Vec::new();
         for (index, method) in (0..).zip(&link.hello.methods) {
-            let (kind, repeatable) = (method.kind(), method.repeatable);
-            let joined =
-                self.methods.join(&method.path, &Seat { link: link.clone(), index, kind, repeatable });
+            let (kind, repeatable, policy) = (method.kind(), method.repeatable, Policy::of(method));
+            let seat = Seat { link: link.clone(), index, kind, repeatable, policy };
+            let joined = self.methods.join(&method.path, &seat);
             link.learn(joined.id, index);
             if method.kind() == Kind::Job {
                 jobs.push(joined.id);
