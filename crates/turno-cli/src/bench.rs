@@ -1,5 +1,6 @@
 //! `turno bench`: measures with the alternative in the same run, in alternating rounds, and quotes medians.
 
+mod decisions;
 mod echo;
 mod figure;
 mod parties;
@@ -21,6 +22,8 @@ pub(crate) struct BenchArgs {
 
 #[derive(Debug, Subcommand)]
 enum Bench {
+    /// What one decision of the job scheduler costs, by workers and by jobs that wait
+    Decisions(decisions::DecisionsArgs),
     /// Unary echo through the gateway, against the same tonic service called directly
     Echo(echo::EchoArgs),
     /// Calls that wait together on one I/O node; jobs that hold all slots while small calls go on
@@ -36,6 +39,7 @@ enum Bench {
 /// Runs a bench, or one of the parties that it starts.
 pub(crate) fn run(args: BenchArgs) -> Result<ExitCode> {
     match args.bench {
+        Bench::Decisions(args) => decisions::run(args),
         Bench::Echo(args) => in_runtime(echo::run(args)),
         Bench::Schedule(args) => in_runtime(schedule::run(args)),
         Bench::Node(args) => parties::node(&args),

@@ -29,6 +29,7 @@ use crate::nodes::Nodes;
 use crate::queue::JobQueue;
 use crate::reflection::Reflection;
 use crate::router::Router;
+use crate::scheduler::Limits;
 
 /// A gateway whose ports are bound.
 pub struct Gateway {
@@ -61,7 +62,7 @@ impl Gateway {
         let (health, health_server) = Health::new();
         let reflection = Reflection::new()?;
         let methods = Arc::new(Methods::default());
-        let queue = JobQueue::new(config.max_waiting);
+        let queue = JobQueue::new(Limits { waiting: config.max_waiting, batch_share: 0.0 });
         let descriptors = Descriptors::new(reflection.clone());
         let nodes = Arc::new(Nodes::new(methods.clone(), queue.clone(), descriptors, health.clone()));
         let mesh = MeshService {

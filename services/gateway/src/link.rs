@@ -18,7 +18,7 @@ use turno_proto::mesh::v1::{Hello, Invocation, Outcome};
 use turno_runtime::task;
 
 use crate::queue::Place;
-use crate::scheduler::{MethodId, WorkerId};
+use crate::scheduler::{MethodId, Spent, WorkerId};
 use crate::window::Window;
 use frames::Down;
 use pending::{Calls, Event, Lost, Pending, Reply};
@@ -148,7 +148,10 @@ impl Link {
         let Some(pending) = self.forget(outcome.call) else { return };
         self.served.fetch_add(1, Ordering::Relaxed);
         if let Some(place) = pending.place {
-            place.finish(self.prefetch_after(&outcome, pending.sent_at));
+            let spent = outcome.cost.map(|cost| Spent { run_us: cost.run_us, cpu_us: cost.cpu_us });
+            // What was handed back unstarted has cost nothing, and says nothing of the others.
+            let spent = spent.filter(|_| !outcome.not_started);
+            place.finish(spent, self.prefetch_after(&outcome, pending.sent_at));
         }
         match pending.reply {
             Some(Reply::Once(reply)) => drop(reply.send(Ok(outcome))),

@@ -12,7 +12,8 @@ use turno_proto::mesh::v1::Kind;
 use crate::link::Link;
 use crate::methods::{Method, Seat};
 use crate::nodes::Nodes;
-use crate::queue::{Full, JobQueue, Place};
+use crate::queue::{JobQueue, Place, Refused};
+use crate::scheduler::{Job, Lane, TenantId};
 
 /// Finds nodes for calls.
 pub(crate) struct Router {
@@ -50,10 +51,11 @@ impl Router {
 
     /// `None` when the last worker has left meanwhile, or the one that was found.
     async fn worker(&self, method: &Method) -> Result<Option<Target>, Status> {
-        let mut turn = std::pin::pin!(self.queue.place(method.id));
+        let job = Job { method: method.id, lane: Lane::Calls, tenant: TenantId(0), left_us: None };
+        let mut turn = std::pin::pin!(self.queue.place(job));
         let place = loop {
             match tokio::time::timeout(self.patience, turn.as_mut()).await {
-                Ok(place) => break place.map_err(|full| no_room(method, &full))?,
+                Ok(place) => break place.map_err(|refused| no_place(method, &refused))?,
                 Err(_) if method.is_served() => {}
                 Err(_) => return Err(nobody(method, self.patience)),
             }
@@ -92,14 +94,22 @@ fn nobody(method: &Method, waited: Duration) -> Status {
     ))
 }
 
-fn no_room(method: &Method, full: &Full) -> Status {
-    let what = format!(
-        "{} jobs wait already, which is all that may (max_waiting): {} was not queued",
-        full.waiting,
-        method.name()
-    );
-    let soon = ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
-    Status::with_error_details(tonic::Code::ResourceExhausted, what, soon)
+fn no_place(method: &Method, refused: &Refused) -> Status {
+    match refused {
+        Refused::Full { waiting } => {
+            let what = format!(
+                "{waiting} jobs wait already, which is all that may (max_waiting): {} was not queued",
+                method.name()
+            );
+            let soon = ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
+            Status::with_error_details(tonic::Code::ResourceExhausted, what, soon)
+        }
+        Refused::TooLate { wait, service } => Status::deadline_exceeded(format!(
+            "{} was not started: it would wait {wait:?} for a slot and then run {service:?}, which is more time than \
+             is left",
+            method.name()
+        )),
+    }
 }
 
 #[cfg(test)]
