@@ -13,6 +13,7 @@
 mod classes;
 mod estimate;
 mod fair;
+mod fifo;
 mod forecast;
 mod job;
 mod methods;

@@ -1,10 +1,11 @@
 //! What waits for each method, first come, first served within a tenant's lane; and how many of its jobs may be at
 //! workers at once.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use super::classes::ClassId;
 use super::estimate::Estimate;
+use super::fifo::Fifo;
 use super::work::Work;
 use super::{JobId, Lane, TenantId};
 
@@ -34,7 +35,7 @@ struct MethodLane {
 /// One tenant's jobs.
 #[derive(Debug, Default)]
 struct Queue {
-    jobs: BTreeSet<JobId>,
+    jobs: Fifo,
     service_us: u64,
 }
 
@@ -67,8 +68,8 @@ impl Method {
         }
         let queue = lane.queues.entry(tenant).or_default();
         queue.service_us = queue.service_us.saturating_add(service_us);
-        queue.jobs.insert(job);
-        queue.jobs.len() == 1
+        queue.jobs.push(job);
+        queue.jobs.first() == Some(job)
     }
 
     /// Answers the tenant's first job, if that is another one now, and `None` within if it has none left.
@@ -82,8 +83,8 @@ impl Method {
         let limited = self.limit.is_some();
         let lane = &mut self.lanes[lane as usize];
         let queue = lane.queues.get_mut(&tenant)?;
-        let was_first = queue.jobs.first() == Some(&job);
-        if !queue.jobs.remove(&job) {
+        let was_first = queue.jobs.first() == Some(job);
+        if !queue.jobs.remove(job) {
             return None;
         }
         self.waiting -= 1;
@@ -91,7 +92,7 @@ impl Method {
             lane.work.remove(tenant, service_us);
         }
         queue.service_us = queue.service_us.saturating_sub(service_us);
-        let first = queue.jobs.first().copied();
+        let first = queue.jobs.first();
         if first.is_none() {
             lane.queues.remove(&tenant);
         }
@@ -101,7 +102,7 @@ impl Method {
     /// Each tenant's first job in a lane, and how much service all of its jobs there need. In no order that counts.
     pub(super) fn firsts(&self, lane: Lane) -> impl Iterator<Item = (TenantId, JobId, u64)> {
         let queues = self.lanes[lane as usize].queues.iter();
-        queues.filter_map(|(tenant, queue)| Some((*tenant, *queue.jobs.first()?, queue.service_us)))
+        queues.filter_map(|(tenant, queue)| Some((*tenant, queue.jobs.first()?, queue.service_us)))
     }
 
     /// Work of its own that goes before a job of `tenant`, while it has a limit.

@@ -155,7 +155,7 @@ impl World {
         let methods = (0..METHODS as u32).map(MethodId).filter(|method| match kind {
             0 => method.0 < 2,
             1 => method.0 >= 2,
-            2 => method.0 % 2 == 0,
+            2 => method.0.is_multiple_of(2),
             _ => true,
         });
         let methods = methods.collect();
@@ -190,7 +190,7 @@ impl World {
             self.books.finished(id, None);
             let grants = self.scheduler.finish(id, None, None);
             self.granted(&grants);
-            if lost.method.0 % 2 == 0 {
+            if lost.method.0.is_multiple_of(2) {
                 // It may be repeated.
                 self.submit(Job { method: lost.method, lane: lost.lane, tenant: lost.tenant, left_us: None });
             }
