@@ -54,9 +54,8 @@ where
     // A connection that has been given something to write waits for what else is ready: one write for many answers.
     #[cfg(tokio_unstable)]
     builder.disable_lifo_slot();
-    let runtime = builder
-        .build()
-        .map_err(|source| Error::System { what: "cannot start the async runtime", source })?;
+    let runtime =
+        builder.build().map_err(|source| Error::System { what: "cannot start the async runtime", source })?;
     let ended = runtime.block_on(async {
         let shutdown = shutdown::on_signal()?;
         main(Process { shutdown, metrics }).await

@@ -7,9 +7,9 @@ mod dialer;
 mod frames;
 mod link;
 mod run;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired by the next commit"))]
 mod share;
 pub mod token;
+mod windows;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -25,6 +25,7 @@ use crate::dispatch::Dispatch;
 use crate::error::Error;
 use crate::node::config::{NodeConfig, Role};
 use crate::node::link::Settings;
+use crate::node::windows::Windows;
 use crate::pool::Pool;
 use crate::service::{Entry, Service, Table};
 
@@ -92,6 +93,7 @@ impl Node {
     pub fn start(self, config: &NodeConfig, shutdown: CancellationToken) -> Result<Running, Error> {
         let readiness = Readiness::default();
         let (dispatch, hello) = self.assemble(config)?;
+        let windows = Windows::new(hello.slots);
         let settings = Arc::new(Settings {
             dispatch,
             hello,
@@ -99,6 +101,7 @@ impl Node {
             drain: config.drain.into(),
             shutdown,
             readiness: readiness.clone(),
+            windows,
         });
         let node_id = settings.hello.node_id.clone();
         let dialer = task::spawn("node.dialer", dialer::run(settings, config.gateway.clone()));

@@ -5,9 +5,10 @@
 //! `link` and `carry` bring it to the node and its outcome back. `methods` and `nodes` are what is known;
 //! `scheduler` and `window` decide, and touch neither clock nor network.
 
+mod account;
 mod admin;
 mod admission;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired by the next commit"))]
+mod attempts;
 mod budget;
 mod calls;
 mod carry;
@@ -17,24 +18,23 @@ mod edge;
 mod error;
 mod gateway;
 mod health;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired by the next commit"))]
 mod limit;
 mod link;
 mod listen;
 mod mesh;
 mod methods;
 mod nodes;
-mod policy;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired by the next commit"))]
 mod outliers;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired by the next commit"))]
+mod policy;
 mod quarantine;
 mod queue;
 mod reflection;
 mod router;
 mod run;
 pub mod scheduler;
+mod tenants;
 mod token;
+mod trouble;
 pub mod window;
 
 pub use config::{GatewayConfig, GatewayFlags};

@@ -1,7 +1,7 @@
 //! A call that is at a node.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -18,6 +18,8 @@ pub(crate) struct Pending {
     /// The body, until the node has fetched it.
     pub(crate) body: Option<Bytes>,
     pub(crate) sent_at: Instant,
+    /// Calls at the node when it was sent, itself included.
+    pub(crate) sent_as: usize,
 }
 
 /// The calls that are at one node.
@@ -57,8 +59,15 @@ impl Calls {
 
 /// Where its answer goes.
 pub(crate) enum Reply {
-    Once(oneshot::Sender<Result<Outcome, Lost>>),
+    Once(oneshot::Sender<Result<Answer, Lost>>),
     Stream(mpsc::Sender<Event>),
+}
+
+/// What a node has answered.
+pub(crate) struct Answer {
+    pub(crate) outcome: Outcome,
+    /// Since the invocation was sent.
+    pub(crate) away: Duration,
 }
 
 /// What a stream answers.
