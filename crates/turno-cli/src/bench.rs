@@ -34,9 +34,9 @@ pub(crate) struct BenchArgs {
 }
 
 const AFTER_HELP: &str = "\
-Each bench starts its own processes on free ports of loopback: a gateway, nodes, and the alternative. All share this
-machine's cores with the client that calls them, so a figure means something only beside the alternative's in the same
-run, and on a machine that does nothing else. Progress goes to standard error, figures to standard output; --json prints
+Each bench starts its own processes on free ports of loopback: a gateway, nodes, and the alternative. All share this \
+machine's cores with the client that calls them, so a figure means something only beside the alternative's in the same \
+run, and on a machine that does nothing else. Progress goes to standard error, figures to standard output; --json prints \
 one object a line: bench, case, metric, value, unit, reference, ratio, rounds.";
 
 #[derive(Debug, Subcommand)]

@@ -22,7 +22,7 @@ use crate::bench::stage::{Part, Stage, cores, on_stage};
 #[derive(Debug, Args)]
 pub(crate) struct EchoArgs {
     /// Calls in flight, a case for each
-    #[arg(long, value_delimiter = ',', default_value = "64,256,1", value_name = "N,…")]
+    #[arg(long, value_delimiter = ',', default_value = "64,256,1", value_name = "N,…", value_parser = clap::value_parser!(u16).range(1..))]
     in_flight: Vec<u16>,
     /// Connections that they share
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]

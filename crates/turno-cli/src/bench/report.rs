@@ -1,7 +1,6 @@
 //! What a bench says in the end: for people a table, with what is wanted and whether it is met; for programs one JSON
 //! object a figure, as soon as it is known.
 
-use std::fmt;
 use std::io::{self, Write as _};
 
 use anyhow::Result;
@@ -29,15 +28,15 @@ impl Wanted {
             Self::RatioAtMost(most) => ratio <= most,
         }
     }
-}
 
-impl fmt::Display for Wanted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// "✓ ratio ≥ 0.70"
+    fn tell(self, figure: &Figure) -> String {
+        let (met, unit) = (if self.is_met(figure) { '✓' } else { '✗' }, figure.unit);
         match self {
-            Self::AtLeast(least) => write!(f, "≥ {least}"),
-            Self::AtMost(most) => write!(f, "≤ {most}"),
-            Self::RatioAtLeast(least) => write!(f, "ratio ≥ {least:.2}"),
-            Self::RatioAtMost(most) => write!(f, "ratio ≤ {most:.2}"),
+            Self::AtLeast(least) => format!("{met} ≥ {least} {unit}"),
+            Self::AtMost(most) => format!("{met} ≤ {most} {unit}"),
+            Self::RatioAtLeast(least) => format!("{met} ratio ≥ {least:.2}"),
+            Self::RatioAtMost(most) => format!("{met} ratio ≤ {most:.2}"),
         }
     }
 }
@@ -69,9 +68,7 @@ impl Report {
             quantity(Some(figure.value), figure.unit),
             quantity(figure.reference, figure.unit),
             figure.ratio.map_or_else(String::new, |ratio| format!("{ratio:.3}")),
-            wanted.map_or_else(String::new, |wanted| {
-                format!("{} {wanted}", if wanted.is_met(figure) { '✓' } else { '✗' })
-            }),
+            wanted.map_or_else(String::new, |wanted| wanted.tell(figure)),
         ]);
         Ok(())
     }
@@ -141,7 +138,7 @@ mod tests {
             report.table(),
             "CASE           METRIC      TURNO   DIRECT TONIC   RATIO   WANTED\n\
              64 in flight   p50       3.00 ms        4.00 ms   0.750   ✓ ratio ≥ 0.70\n\
-             \x20              p99      12.00 ms                          ✗ ≤ 5\n\
+             \x20              p99      12.00 ms                          ✗ ≤ 5 ms\n\
              \x20              p100      1234 ms"
         );
     }
@@ -156,7 +153,7 @@ mod tests {
     #[test]
     fn what_could_not_be_measured_meets_nothing() {
         for wanted in [Wanted::AtLeast(0.0), Wanted::AtMost(0.0), Wanted::RatioAtLeast(0.0)] {
-            assert!(!wanted.is_met(&figure("p99", f64::NAN, None)), "{wanted}");
+            assert!(!wanted.is_met(&figure("p99", f64::NAN, None)), "{wanted:?}");
         }
         assert!(serde_json::to_string(&figure("p99", f64::NAN, None)).unwrap().contains("\"value\":null"));
     }

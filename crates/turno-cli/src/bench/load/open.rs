@@ -115,11 +115,13 @@ impl Samples {
 }
 
 /// "Too late" in less than half of a call's time was foreseen and said at once: a refusal. The client's own transport
-/// says `CANCELLED` when the time is over.
+/// says `CANCELLED` when the time is over, and `RESOURCE_EXHAUSTED` when it has lost a connection for too many of these:
+/// what it says itself has a source, what the server says has none.
 fn end(answer: Result<(), Status>, took: Duration, deadline: Option<Duration>) -> End {
+    let of_transport = answer.as_ref().is_err_and(|status| std::error::Error::source(status).is_some());
     match answer.map_err(|status| status.code()) {
         Ok(()) => End::Served,
-        Err(Code::ResourceExhausted) => End::Refused,
+        Err(Code::ResourceExhausted) if !of_transport => End::Refused,
         Err(Code::DeadlineExceeded | Code::Cancelled) => match deadline {
             Some(deadline) if took < deadline / 2 => End::Refused,
             _ => End::Late,
