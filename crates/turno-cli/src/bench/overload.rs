@@ -1,22 +1,22 @@
 //! Overload: far more calls than can be served, by an open loop. Of a server that stands it as many are served as
 //! before and as fast; the others are told at once; and when it is over, it is over.
 
+mod doubts;
 mod figures;
 mod knee;
 mod summary;
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use tonic::transport::Channel;
-use turno_proto::status::code_name;
 use turno_runtime::units::Span;
 
 use crate::bench::SETTLE;
-use crate::bench::load::{Ask, Calls, End, Offer, Phase, Sample, Stub, closed, connect, offer};
+use crate::bench::load::{Ask, Calls, Offer, Phase, Sample, Stub, closed, connect, offer};
+use crate::bench::overload::doubts::doubts;
 use crate::bench::overload::figures::Overload;
 use crate::bench::overload::summary::{Summary, While, back_to_normal_s};
 use crate::bench::progress::Progress;
@@ -203,53 +203,9 @@ async fn round(
     let during = Summary::of(&samples, While { from_s: begins_s, to_s: ends_s });
     let after = While { from_s: ends_s, to_s: ends_s + AFTER.as_secs_f64() };
     let back_s = back_to_normal_s(&samples, after, 2.0 * before.admitted_p99_ms);
-    note(progress, &name, alone_ms, &during, back_s);
-    if let Some(failures) = failures(&samples) {
-        progress.note(&format!("{name}: {failures}"));
+    let round = Overload { knee_per_s, alone_ms, before, during, back_s };
+    for doubt in doubts(&round, &samples) {
+        progress.note(&format!("{name}: {doubt}"));
     }
-    Ok(Overload { knee_per_s, before, during, back_s: back_s.unwrap_or(AFTER.as_secs_f64()) })
-}
-
-/// What makes the figures doubtful, and what they do not say.
-fn note(progress: &Progress, name: &str, alone_ms: f64, during: &Summary, back_s: Option<f64>) {
-    if during.unsent > 0 {
-        progress.note(&format!(
-            "{name}: NOT HONEST: {} of {} calls were not sent: too many were in flight, unanswered",
-            during.unsent, during.due
-        ));
-    }
-    if during.lag_p99_ms > alone_ms.max(10.0) {
-        let lag = during.lag_p99_ms;
-        progress.note(&format!("{name}: NOT HONEST: the generator was up to {lag:.0} ms late (p99)"));
-    }
-    if back_s.is_none() {
-        progress.note(&format!("{name}: not back to normal within {AFTER:?}"));
-    }
-}
-
-/// "3 × UNAVAILABLE": calls that were neither served nor refused, nor too late.
-fn failures(samples: &[Sample]) -> Option<String> {
-    let mut codes = BTreeMap::<&str, usize>::new();
-    for sample in samples {
-        if let End::Failed(code) = sample.end {
-            *codes.entry(code_name(code)).or_default() += 1;
-        }
-    }
-    let told: Vec<String> = codes.iter().map(|(code, count)| format!("{count} × {code}")).collect();
-    (!told.is_empty()).then(|| format!("failed: {}", told.join(", ")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::failures;
-    use crate::bench::load::{End, Sample};
-    use tonic::Code;
-
-    #[test]
-    fn failures_are_counted_by_their_code() {
-        let ends = [End::Served, End::Failed(Code::Internal), End::Late, End::Failed(Code::Internal)];
-        let sample = |end| Sample { due_s: 0.0, lag_ms: 0.0, took_ms: 1.0, end };
-        assert_eq!(failures(&ends.map(sample)).unwrap(), "failed: 2 × INTERNAL");
-        assert_eq!(failures(&[sample(End::Refused)]), None);
-    }
+    Ok(round)
 }

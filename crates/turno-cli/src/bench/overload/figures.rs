@@ -11,9 +11,12 @@ use crate::bench::rounds::Case;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Overload {
     pub(super) knee_per_s: f64,
+    /// What a call takes when it is the only one.
+    pub(super) alone_ms: f64,
     pub(super) before: Summary,
     pub(super) during: Summary,
-    pub(super) back_s: f64,
+    /// How long after the overload all was normal again, if it was in the time that was looked at.
+    pub(super) back_s: Option<f64>,
 }
 
 const BENCH: &str = "overload";
@@ -38,7 +41,7 @@ pub(super) fn add(report: &mut Report, case: &str, rounds: &[Overload]) -> Resul
     report.add(&share("refused", |during| during.refused), None)?;
     let refused = both.alone("refusals p99", "ms", |during| during.refused_p99_ms);
     report.add(&refused, Some(Wanted::AtMost(10.0)))?;
-    let back = of_round("back to normal after", "s", |round| round.back_s);
+    let back = of_round("back to normal after", "s", |round| round.back_s.unwrap_or(f64::NAN));
     report.add(&back, Some(Wanted::AtMost(2.0)))?;
     report.add(&share("not sent by the generator", |during| during.unsent), None)?;
     report.add(&both.alone("generator's lag p99", "ms", |during| during.lag_p99_ms), None)
