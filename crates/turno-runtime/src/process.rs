@@ -45,18 +45,39 @@ where
     F: Future<Output = Result<(), E>>,
     E: From<Error>,
 {
+    run_on(threads(), telemetry, metrics, main)
+}
+
+/// How many threads a runtime has that nobody blocks: one a core.
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// [`run`], with so many threads in the async runtime.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_on<F, E>(
+    threads: usize,
+    telemetry: &TelemetryConfig,
+    metrics: Option<SocketAddr>,
+    main: impl FnOnce(Process) -> F,
+) -> Result<(), E>
+where
+    F: Future<Output = Result<(), E>>,
+    E: From<Error>,
+{
     tls::install_provider();
     telemetry::init(telemetry)?;
     let metrics =
         metrics.map(|address| telemetry::init_metrics().map(|handle| (address, handle))).transpose()?;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.enable_all().thread_name("async");
+    builder.enable_all().thread_name("async").worker_threads(threads);
     // A connection that has been given something to write waits for what else is ready: one write for many answers.
     #[cfg(tokio_unstable)]
     builder.disable_lifo_slot();
-    let runtime = builder
-        .build()
-        .map_err(|source| Error::System { what: "cannot start the async runtime", source })?;
+    let runtime =
+        builder.build().map_err(|source| Error::System { what: "cannot start the async runtime", source })?;
     let ended = runtime.block_on(async {
         let shutdown = shutdown::on_signal()?;
         main(Process { shutdown, metrics }).await
