@@ -14,7 +14,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use turno_proto::mesh::v1::{Hello, Invocation, Outcome};
+use turno_proto::mesh::v1::{Blocking, Hello, Invocation, Outcome};
 use turno_runtime::task;
 
 use crate::queue::Place;
@@ -39,6 +39,7 @@ pub(crate) struct Link {
     served: AtomicU64,
     leaving: AtomicBool,
     window: Mutex<Window>,
+    blocking: Mutex<Vec<Blocking>>,
 }
 
 /// Events of a stream on their way to the client; flow control is HTTP/2's.
@@ -66,7 +67,18 @@ impl Link {
             served: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
             window: Mutex::default(),
+            blocking: Mutex::default(),
         }
+    }
+
+    /// The methods that the node has seen to hold a thread, all of them at each word.
+    pub(crate) fn set_blocking(&self, mut blocking: Vec<Blocking>) {
+        blocking.truncate(self.hello.methods.len());
+        *self.blocking.lock() = blocking;
+    }
+
+    pub(crate) fn blocking(&self) -> Vec<Blocking> {
+        self.blocking.lock().clone()
     }
 
     pub(crate) fn learn(&self, method: MethodId, index: u32) {

@@ -127,6 +127,9 @@ async fn read(nodes: Arc<Nodes>, link: Arc<Link>, mut up: Streaming<NodeFrame>, 
                 for outcome in frame.outcomes {
                     link.outcome(outcome);
                 }
+                if !frame.blocking.is_empty() {
+                    link.set_blocking(frame.blocking);
+                }
                 if frame.leaving {
                     nodes.leaving(&link).await;
                     link.release().await;
