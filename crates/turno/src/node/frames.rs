@@ -5,12 +5,14 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::Stream;
 use tokio::sync::mpsc;
-use turno_proto::mesh::v1::{Hello, NodeFrame, Outcome};
+use turno_proto::mesh::v1::{Blocking, Hello, NodeFrame, Outcome};
 
 /// What a node sends up.
 pub(crate) enum Up {
     Hello(Box<Hello>),
     Outcome(Outcome),
+    /// Methods that were caught holding a thread.
+    Blocking(Vec<Blocking>),
     /// No more work, please.
     Leaving,
     /// All is said.
@@ -40,6 +42,7 @@ impl Frames {
                 *bytes += outcome.body.len();
                 frame.outcomes.push(outcome);
             }
+            Up::Blocking(blocking) => frame.blocking = blocking,
             Up::Leaving => frame.leaving = true,
             Up::End => self.ended = true,
         }
