@@ -34,6 +34,12 @@ pub enum Error {
     /// The threads for jobs could not be started.
     #[error("the pool cannot be started: {0}")]
     Pool(String),
+    /// The thread that looks for `async fn`s that block could not be started.
+    #[error("the watchdog cannot be started: {source}")]
+    Watchdog {
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// No connection to the gateway.
     #[error("gateway {gateway} cannot be reached: {reason}")]
     Unreachable {

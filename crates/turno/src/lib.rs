@@ -40,6 +40,8 @@ mod pool;
 pub mod rpc;
 pub mod service;
 mod sink;
+mod tally;
+mod watchdog;
 
 pub use std::process::ExitCode;
 

@@ -4,7 +4,7 @@
 mod carry;
 pub mod config;
 mod dialer;
-mod frames;
+pub(crate) mod frames;
 mod link;
 mod run;
 mod share;
@@ -28,6 +28,7 @@ use crate::node::link::Settings;
 use crate::node::windows::Windows;
 use crate::pool::Pool;
 use crate::service::{Entry, Service, Table};
+use crate::watchdog::Board;
 
 /// Begins a node. `name` is what `turno nodes` shows for it: "gallery".
 pub fn node(name: impl Into<String>) -> Node {
@@ -132,7 +133,8 @@ impl Node {
             methods: methods.iter().map(announced).collect(),
             descriptor_sets,
         };
-        Ok((Dispatch { methods, pool }, hello))
+        let board = Board::new(methods.iter().map(|entry| entry.name), config.blocking_after.into())?;
+        Ok((Dispatch { methods, board, pool }, hello))
     }
 }
 

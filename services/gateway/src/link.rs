@@ -15,7 +15,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use turno_proto::mesh::v1::{Hello, Invocation, Outcome};
+use turno_proto::mesh::v1::{Blocking, Hello, Invocation, Outcome};
 use turno_runtime::task;
 
 use crate::queue::Place;
@@ -46,6 +46,7 @@ pub(crate) struct Link {
     window: Mutex<Window>,
     /// Whether its async threads keep up.
     pub(crate) load: Load,
+    blocking: Mutex<Vec<Blocking>>,
 }
 
 /// Events of a stream on their way to the client; flow control is HTTP/2's.
@@ -77,7 +78,18 @@ impl Link {
             has_backlog: AtomicBool::new(false),
             window: Mutex::default(),
             load: Load::default(),
+            blocking: Mutex::default(),
         }
+    }
+
+    /// The methods that the node has seen to hold a thread, all of them at each word.
+    pub(crate) fn set_blocking(&self, mut blocking: Vec<Blocking>) {
+        blocking.truncate(self.hello.methods.len());
+        *self.blocking.lock() = blocking;
+    }
+
+    pub(crate) fn blocking(&self) -> Vec<Blocking> {
+        self.blocking.lock().clone()
     }
 
     pub(crate) fn learn(&self, method: MethodId, index: u32) {

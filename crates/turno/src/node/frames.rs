@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::Stream;
 use tokio::sync::mpsc;
-use turno_proto::mesh::v1::{Hello, NodeFrame, Outcome};
+use turno_proto::mesh::v1::{Blocking, Hello, NodeFrame, Outcome};
 
 /// What a node sends up.
 pub(crate) enum Up {
@@ -15,6 +15,8 @@ pub(crate) enum Up {
     Outcome(Outcome),
     /// Slots that this gateway may fill, as they are when this is sent.
     Window(Arc<AtomicU32>),
+    /// Methods that were caught holding a thread.
+    Blocking(Vec<Blocking>),
     /// No more work, please.
     Leaving,
     /// All is said.
@@ -45,6 +47,7 @@ impl Frames {
                 frame.outcomes.push(outcome);
             }
             Up::Window(slots) => frame.window = Some(slots.load(Ordering::Relaxed)),
+            Up::Blocking(blocking) => frame.blocking = blocking,
             Up::Leaving => frame.leaving = true,
             Up::End => self.ended = true,
         }

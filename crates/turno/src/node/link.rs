@@ -8,8 +8,8 @@ use bytes::Bytes;
 use dashmap::DashMap;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 use turno_proto::mesh::v1::mesh_client::MeshClient;
@@ -59,6 +59,8 @@ pub(crate) async fn serve(settings: &Arc<Settings>, address: &str) -> Result<(),
     let over = Over(link.clone());
     // Work may have gathered behind the welcome.
     link.take(first);
+    let telling = settings.dispatch.board.clone().tell(link.up.clone());
+    let _telling = AbortOnDropHandle::new(task::spawn("node.watchdog", telling));
     let ended = link.follow(&mut down).await;
     drop(over);
     let gateway = address.to_owned();
