@@ -1,5 +1,6 @@
 //! `turno bench`: measures with the alternative in the same run, in alternating rounds, and quotes medians.
 
+mod decisions;
 mod echo;
 mod figure;
 mod jobs;
@@ -41,6 +42,8 @@ one object a line: bench, case, metric, value, unit, reference, ratio, rounds.";
 
 #[derive(Debug, Subcommand)]
 enum Bench {
+    /// What one decision of the job scheduler costs, by workers and by jobs that wait
+    Decisions(decisions::DecisionsArgs),
     /// Unary echo through the gateway, against the same tonic service called directly
     Echo(echo::EchoArgs),
     /// CPU-bound jobs through the gateway, against a bare rayon loop
@@ -70,6 +73,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// Runs a bench, or one of the parties that it starts.
 pub(crate) fn run(args: BenchArgs) -> Result<ExitCode> {
     match args.bench {
+        Bench::Decisions(args) => decisions::run(args),
         Bench::Echo(args) => in_runtime(echo::run(args)),
         Bench::Jobs(args) => in_runtime(jobs::run(args)),
         Bench::Mixed(args) => in_runtime(mixed::run(args)),

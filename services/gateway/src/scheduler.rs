@@ -7,7 +7,7 @@
 //! could not be finished by its deadline is refused when it comes (`forecast`).
 //!
 //! No decision looks at every job, worker or tenant: each costs a few steps in ordered sets, for each class that
-//! serves the method and each method that the tenant waits for. Hash maps are looked into, never walked where the
+//! serves the method and each limited method that the tenant waits for. Hash maps are looked into, never walked where the
 //! order would matter: the same inputs give the same outputs.
 
 mod classes;
@@ -19,7 +19,7 @@ mod methods;
 mod share;
 mod work;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use classes::{ClassId, Classes, Next};
 use methods::Method;
@@ -31,7 +31,9 @@ pub use job::{Grant, Job, JobId, Lane, Limits, MethodId, Spent, Submitted, Tenan
 pub struct Scheduler {
     limits: Limits,
     next_job: u64,
-    waiting: HashMap<JobId, Waiting>,
+    /// Ordered, though nothing asks for it: who comes and who goes are each near one another in memory, also among
+    /// a million.
+    waiting: BTreeMap<JobId, Waiting>,
     granted: HashMap<JobId, Granted>,
     methods: HashMap<MethodId, Method>,
     classes: Classes,
@@ -63,7 +65,7 @@ struct Granted {
 impl Scheduler {
     /// Nothing waits, nobody serves.
     pub fn new(limits: Limits) -> Self {
-        let (waiting, granted, methods) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let (waiting, granted, methods) = (BTreeMap::new(), HashMap::new(), HashMap::new());
         Self { limits, next_job: 0, waiting, granted, methods, classes: Classes::default() }
     }
 
@@ -292,7 +294,7 @@ impl Scheduler {
                 class.lane_mut(lane).work.add(tenant, service_us);
             }
             if first {
-                class.lane_mut(lane).fair.set_first(job.method, tenant, Some(id));
+                class.lane_mut(lane).fair.set_first(job.method, tenant, None, Some(id));
             }
         }
         self.waiting.insert(id, job);
@@ -310,7 +312,7 @@ impl Scheduler {
                 class.lane_mut(lane).work.remove(tenant, service_us);
             }
             if let Some(first) = first {
-                class.lane_mut(lane).fair.set_first(job.method, tenant, first);
+                class.lane_mut(lane).fair.set_first(job.method, tenant, Some(id), first);
             }
         }
         Some(job)

@@ -138,7 +138,12 @@ impl Class {
     pub(super) fn set_limited(&mut self, id: MethodId, method: &Method) {
         for name in Lane::ALL {
             let lane = self.lane_mut(name);
-            lane.fair.set_limited(id, method.limit.is_some());
+            if method.limit.is_some() {
+                let firsts = method.firsts(name).map(|(tenant, job, _)| (tenant, job));
+                lane.fair.form_line(id, method.is_open(), firsts);
+            } else {
+                lane.fair.break_line(id);
+            }
             for (tenant, _, service_us) in method.firsts(name) {
                 if method.limit.is_some() {
                     lane.work.remove(tenant, service_us);
@@ -155,9 +160,11 @@ impl Class {
         self.backlog += if open { method.waiting } else { 0 };
         for name in Lane::ALL {
             let lane = self.lane_mut(name);
-            lane.fair.add_line(id, open, limited);
+            if limited {
+                lane.fair.add_line(id, open);
+            }
             for (tenant, job, service_us) in method.firsts(name) {
-                lane.fair.set_first(id, tenant, Some(job));
+                lane.fair.set_first(id, tenant, None, Some(job));
                 if !limited {
                     lane.work.add(tenant, service_us);
                 }

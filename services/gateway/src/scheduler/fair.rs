@@ -15,9 +15,12 @@ pub(super) struct Fair {
     /// Where the account of the last tenant that went stood; never goes back.
     clock_us: i64,
     accounts: HashMap<TenantId, Account>,
+    /// The tenants that wait for methods without a limit, each with its first job.
+    turns: BTreeSet<Turn>,
+    /// Those that wait for a method with a limit stand in a line for it, so that it can step aside as one.
     lines: HashMap<MethodId, Line>,
-    /// The first of every open line.
-    heads: BTreeSet<Head>,
+    /// The first of every line whose method is below its limit.
+    heads: BTreeSet<Turn>,
     /// Tenants with nothing in hand that are ahead of the clock: forgotten once it has caught up with them.
     resting: BTreeSet<(i64, TenantId)>,
     /// Tenants that are not resting.
@@ -27,103 +30,139 @@ pub(super) struct Fair {
 /// Above this, resting tenants are forgotten, those least ahead first: names cost a client nothing.
 const MOST_RESTING: usize = 4096;
 
+/// When a tenant goes, and with which job. In the order in which they go.
+type Turn = (i64, TenantId, JobId);
+
 /// A tenant.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Account {
     time_us: i64,
     running: usize,
-    /// Its first job in each line where it waits.
-    firsts: BTreeMap<MethodId, JobId>,
-    /// How many of these lines have no limit.
-    unlimited: usize,
+    /// Its first job for each method without a limit.
+    firsts: BTreeSet<JobId>,
+    /// Its first job in each line.
+    in_lines: BTreeMap<MethodId, JobId>,
 }
 
 impl Account {
+    fn waits(&self) -> bool {
+        !(self.firsts.is_empty() && self.in_lines.is_empty())
+    }
+
     fn is_active(&self) -> bool {
-        self.running > 0 || !self.firsts.is_empty()
+        self.running > 0 || self.waits()
+    }
+
+    /// Whether it starts at the clock when it begins to wait for another method. Who waits only for methods with limits
+    /// has no claim on the slots that these leave, and must not save up for them.
+    fn is_idle_for(&self, limited: bool) -> bool {
+        self.firsts.is_empty() && (!limited || self.in_lines.is_empty())
     }
 }
 
-/// The tenants that wait for one method.
+/// The tenants that wait for a method with a limit.
 #[derive(Debug)]
 struct Line {
-    /// Its method is below its limit.
+    /// It is below its limit.
     open: bool,
-    /// Its method has a limit.
-    limited: bool,
-    turns: BTreeSet<(i64, TenantId, JobId)>,
-    shown: Option<Head>,
+    turns: BTreeSet<Turn>,
+    shown: Option<Turn>,
 }
 
-/// In the order in which they go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Head {
-    time_us: i64,
-    tenant: TenantId,
-    job: JobId,
-    method: MethodId,
+impl Line {
+    fn new(open: bool) -> Self {
+        Self { open, turns: BTreeSet::new(), shown: None }
+    }
+
+    /// Keeps its first tenant among the heads.
+    fn show(&mut self, heads: &mut BTreeSet<Turn>) {
+        let first = self.turns.first().copied().filter(|_| self.open);
+        if first != self.shown {
+            if let Some(before) = self.shown {
+                heads.remove(&before);
+            }
+            heads.extend(first);
+            self.shown = first;
+        }
+    }
 }
 
 impl Fair {
     /// The job that goes next.
     pub(super) fn next(&self) -> Option<JobId> {
-        self.heads.first().map(|head| head.job)
+        let firsts = [self.turns.first(), self.heads.first()];
+        firsts.into_iter().flatten().min().map(|(_, _, job)| *job)
     }
 
-    pub(super) fn add_line(&mut self, method: MethodId, open: bool, limited: bool) {
-        self.lines.insert(method, Line { open, limited, turns: BTreeSet::new(), shown: None });
+    /// A method that has a limit comes up.
+    pub(super) fn add_line(&mut self, method: MethodId, open: bool) {
+        self.lines.insert(method, Line::new(open));
     }
 
     /// A method reaches its limit, or falls below it.
     pub(super) fn set_open(&mut self, method: MethodId, open: bool) {
         if let Some(line) = self.lines.get_mut(&method) {
             line.open = open;
-            show(line, &mut self.heads, method);
+            line.show(&mut self.heads);
         }
     }
 
-    /// A method gets a limit, or loses it. Costs a step for every tenant that waits for it.
-    pub(super) fn set_limited(&mut self, method: MethodId, limited: bool) {
-        let Some(line) = self.lines.get_mut(&method).filter(|line| line.limited != limited) else { return };
-        line.limited = limited;
-        for (_, tenant, _) in &line.turns {
-            let account = self.accounts.get_mut(tenant).expect("who waits has an account");
-            if limited {
-                account.unlimited -= 1;
-            } else {
-                account.unlimited += 1;
-            }
+    /// A method gets a limit: those who wait for it, each with its first job, form a line.
+    pub(super) fn form_line(
+        &mut self,
+        method: MethodId,
+        open: bool,
+        waiting: impl Iterator<Item = (TenantId, JobId)>,
+    ) {
+        self.add_line(method, open);
+        for (tenant, job) in waiting {
+            let mut account = self.take(tenant);
+            self.leave_turns(&mut account, tenant, job);
+            self.enter_line(&mut account, tenant, method, job);
+            self.put(tenant, account);
         }
     }
 
-    /// The first job of `tenant` in a line is another one now, or there is none any more.
-    pub(super) fn set_first(&mut self, method: MethodId, tenant: TenantId, job: Option<JobId>) {
-        let Some(limited) = self.lines.get(&method).map(|line| line.limited) else { return };
+    /// A method loses its limit.
+    pub(super) fn break_line(&mut self, method: MethodId) {
+        let line = self.lines.get(&method).map(|line| line.turns.clone()).unwrap_or_default();
+        for (_, tenant, job) in line {
+            let mut account = self.take(tenant);
+            self.leave_line(&mut account, tenant, method, job);
+            self.enter_turns(&mut account, tenant, job);
+            self.put(tenant, account);
+        }
+        self.lines.remove(&method);
+    }
+
+    /// The first job of `tenant` for a method was `before` and is `now`.
+    pub(super) fn set_first(
+        &mut self,
+        method: MethodId,
+        tenant: TenantId,
+        before: Option<JobId>,
+        now: Option<JobId>,
+    ) {
+        let limited = self.lines.contains_key(&method);
         let mut account = self.take(tenant);
-        let before = account.firsts.get(&method).copied();
-        if before.is_none() && job.is_some() && account.is_idle(limited) {
+        if before.is_none() && account.is_idle_for(limited) {
             let time_us = account.time_us.max(self.clock_us);
             self.move_to(&mut account, tenant, time_us);
         }
-        let line = self.lines.get_mut(&method).expect("looked up above");
-        if let Some(before) = before {
-            line.turns.remove(&(account.time_us, tenant, before));
-            account.firsts.remove(&method);
-            account.unlimited -= usize::from(!limited);
+        if limited {
+            before.into_iter().for_each(|job| self.leave_line(&mut account, tenant, method, job));
+            now.into_iter().for_each(|job| self.enter_line(&mut account, tenant, method, job));
+        } else {
+            before.into_iter().for_each(|job| self.leave_turns(&mut account, tenant, job));
+            now.into_iter().for_each(|job| self.enter_turns(&mut account, tenant, job));
         }
-        if let Some(job) = job {
-            line.turns.insert((account.time_us, tenant, job));
-            account.firsts.insert(method, job);
-            account.unlimited += usize::from(!limited);
-        }
-        show(line, &mut self.heads, method);
         self.put(tenant, account);
     }
 
     /// A job of `tenant` goes to a worker.
     pub(super) fn start(&mut self, tenant: TenantId, charge_us: i64) {
         let mut account = self.take(tenant);
-        if account.firsts.is_empty() {
+        if !account.waits() {
             account.time_us = account.time_us.max(self.clock_us);
         }
         self.advance(account.time_us);
@@ -150,8 +189,7 @@ impl Fair {
     /// An account to work on, out of the table.
     fn take(&mut self, tenant: TenantId) -> Account {
         let Some(account) = self.accounts.remove(&tenant) else {
-            let firsts = BTreeMap::new();
-            return Account { time_us: self.clock_us, running: 0, firsts, unlimited: 0 };
+            return Account { time_us: self.clock_us, ..Account::default() };
         };
         if account.is_active() {
             self.active -= 1;
@@ -190,39 +228,59 @@ impl Fair {
         first.is_some_and(|(_, tenant)| self.accounts.remove(&tenant).is_some())
     }
 
-    /// Costs a step for each method that the tenant waits for.
+    fn enter_turns(&mut self, account: &mut Account, tenant: TenantId, job: JobId) {
+        self.show_turn(account, tenant, |firsts| firsts.insert(job));
+    }
+
+    fn leave_turns(&mut self, account: &mut Account, tenant: TenantId, job: JobId) {
+        self.show_turn(account, tenant, |firsts| firsts.remove(&job));
+    }
+
+    /// Changes its first jobs, and its turn if the first of them is another one then.
+    fn show_turn(
+        &mut self,
+        account: &mut Account,
+        tenant: TenantId,
+        change: impl FnOnce(&mut BTreeSet<JobId>) -> bool,
+    ) {
+        let before = account.firsts.first().copied();
+        change(&mut account.firsts);
+        let now = account.firsts.first().copied();
+        if before != now {
+            before.into_iter().for_each(|job| drop(self.turns.remove(&(account.time_us, tenant, job))));
+            self.turns.extend(now.map(|job| (account.time_us, tenant, job)));
+        }
+    }
+
+    fn enter_line(&mut self, account: &mut Account, tenant: TenantId, method: MethodId, job: JobId) {
+        let line = self.lines.get_mut(&method).expect("called for a method with a limit");
+        account.in_lines.insert(method, job);
+        line.turns.insert((account.time_us, tenant, job));
+        line.show(&mut self.heads);
+    }
+
+    fn leave_line(&mut self, account: &mut Account, tenant: TenantId, method: MethodId, job: JobId) {
+        let line = self.lines.get_mut(&method).expect("called for a method with a limit");
+        account.in_lines.remove(&method);
+        line.turns.remove(&(account.time_us, tenant, job));
+        line.show(&mut self.heads);
+    }
+
+    /// Costs a step, and one more for each method with a limit that the tenant waits for.
     fn move_to(&mut self, account: &mut Account, tenant: TenantId, time_us: i64) {
         let before = std::mem::replace(&mut account.time_us, time_us);
         if before == time_us {
             return;
         }
-        for (method, job) in &account.firsts {
-            let line = self.lines.get_mut(method).expect("who waits, waits in a line");
+        if let Some(job) = account.firsts.first() {
+            self.turns.remove(&(before, tenant, *job));
+            self.turns.insert((time_us, tenant, *job));
+        }
+        for (method, job) in &account.in_lines {
+            let line = self.lines.get_mut(method).expect("who waits for a limit, waits in its line");
             line.turns.remove(&(before, tenant, *job));
             line.turns.insert((time_us, tenant, *job));
-            show(line, &mut self.heads, *method);
+            line.show(&mut self.heads);
         }
-    }
-}
-
-impl Account {
-    /// Whether it starts at the clock when it begins to wait in another line. Who waits only for methods with limits
-    /// has no claim on the slots that these leave, and must not save up for them.
-    fn is_idle(&self, limited: bool) -> bool {
-        self.firsts.is_empty() || (!limited && self.unlimited == 0)
-    }
-}
-
-/// Keeps the line's first tenant among the heads.
-fn show(line: &mut Line, heads: &mut BTreeSet<Head>, method: MethodId) {
-    let first = line.turns.first().filter(|_| line.open);
-    let first =
-        first.map(|(time_us, tenant, job)| Head { time_us: *time_us, tenant: *tenant, job: *job, method });
-    if first != line.shown {
-        if let Some(before) = line.shown {
-            heads.remove(&before);
-        }
-        heads.extend(first);
-        line.shown = first;
     }
 }

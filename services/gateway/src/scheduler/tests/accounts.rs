@@ -65,6 +65,24 @@ fn a_tenant_that_was_away_has_saved_nothing() {
 }
 
 #[test]
+fn a_tenant_that_goes_away_for_a_moment_still_owes() {
+    let mut scheduler = one_slot(0.0);
+    scheduler.resize(WORKER, 2);
+    let other = granted(scheduler.submit(by(2, LIGHT))).job;
+    let dear = granted(scheduler.submit(by(1, HEAVY))).job;
+    let cheap = [(); 30].map(|()| waiting(scheduler.submit(by(2, LIGHT))));
+    // It has nothing in hand when it comes again.
+    assert_eq!(jobs(&scheduler.finish(dear, took(1_000), None)), cheap[..1]);
+    let dear = waiting(scheduler.submit(by(1, HEAVY)));
+    let mut running = other;
+    for next in &cheap[1..] {
+        assert_eq!(jobs(&scheduler.finish(running, took(10), None)), [*next]);
+        running = *next;
+    }
+    assert_eq!(jobs(&scheduler.finish(running, took(10), None)), [dear]);
+}
+
+#[test]
 fn a_tenant_pays_for_what_a_job_really_took() {
     let mut scheduler = one_slot(0.0);
     let (crowd, running) = crowd(&mut scheduler, &[(by(1, LIGHT), 10, 10), (by(2, LIGHT), 10, 10)]);

@@ -193,6 +193,7 @@ impl Model {
             let Some((job, contended)) = self.next(&self.classes[&worker.class]) else { break };
             self.place(job, self.waiting[&job], id, contended);
             self.waiting.remove(&job);
+            self.forget();
             grants.push(Grant { job, worker: id });
         }
         grants
@@ -205,6 +206,7 @@ impl Model {
             let (job, contended) = self.next(&self.classes[&self.workers[&worker].class]).unwrap();
             self.place(job, self.waiting[&job], worker, contended);
             self.waiting.remove(&job);
+            self.forget();
             grants.push(Grant { job, worker });
         }
         grants
@@ -324,11 +326,11 @@ impl Both {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn decides_as_the_plain_one_does(
         share in prop::sample::select(vec![0.0, 0.25, 0.9]),
-        steps in prop::collection::vec(step(), 1..300),
+        steps in prop::collection::vec(step(), 1..200),
     ) {
         let limits = Limits { waiting: 20, batch_share: share };
         let mut both = Both { scheduler: Scheduler::new(limits), model: Model::new(limits) };
