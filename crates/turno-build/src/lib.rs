@@ -23,12 +23,6 @@ pub enum Error {
     /// The `.proto` has a mistake; file, line and column are named.
     #[error("{0:?}")]
     Proto(Box<protox::Error>),
-    /// An rpc is of a kind that Turno does not serve.
-    #[error("rpc {rpc}: a stream of requests is not served: take one message, answer one or a stream")]
-    ClientStream {
-        /// "gallery.v1.Gallery/Upload"
-        rpc: String,
-    },
     /// The generated code could not be written.
     #[error("cannot write the generated code: {0}")]
     Write(#[from] std::io::Error),
@@ -98,7 +92,6 @@ impl Builder {
         let mut compiler = protox::Compiler::new(includes)?;
         compiler.include_imports(true).include_source_info(true).open_files(protos)?;
         let descriptors = compiler.file_descriptor_set();
-        refuse_client_streams(&descriptors)?;
         self.generate(descriptors, &compiler.encode_file_descriptor_set())
     }
 
@@ -143,18 +136,6 @@ fn include_folder(proto: &Path) -> PathBuf {
         proto.ancestors().skip(1).find(|folder| folder.file_name().is_some_and(|name| name == "proto"));
     let folder = named.or_else(|| proto.parent()).unwrap_or(Path::new(""));
     if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() }
-}
-
-fn refuse_client_streams(descriptors: &FileDescriptorSet) -> Result<(), Error> {
-    for file in &descriptors.file {
-        for service in &file.service {
-            if let Some(method) = service.method.iter().find(|method| method.client_streaming()) {
-                let rpc = format!("{}.{}/{}", file.package(), service.name(), method.name());
-                return Err(Error::ClientStream { rpc });
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

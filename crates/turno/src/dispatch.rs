@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::pool::Pool;
 use crate::service::{Entry, Handler};
 use crate::sink::RawSink;
+use crate::source::Source;
 
 /// A call that has arrived whole: its body is here.
 pub(crate) struct Arrival {
@@ -26,9 +27,17 @@ pub(crate) struct Arrival {
     pub(crate) ctx: Context,
     pub(crate) body: Bytes,
     pub(crate) at: Instant,
-    /// Where the messages of a stream go; present for methods that answer one.
-    pub(crate) sink: Option<RawSink>,
+    /// Present for methods that take or answer a stream.
+    pub(crate) ends: Option<Ends>,
     pub(crate) answer: Answer,
+}
+
+/// The ends of a call's own stream.
+pub(crate) struct Ends {
+    /// Where its messages come from, if the method takes a stream.
+    pub(crate) source: Option<Source>,
+    /// Where its messages go.
+    pub(crate) sink: RawSink,
 }
 
 /// Takes the outcome of a call, once. Dropped without one, as when a destructor of the user's panics, it says so: a
@@ -66,18 +75,25 @@ pub(crate) struct Dispatch {
 
 impl Dispatch {
     /// Starts what has arrived, and comes back at once.
-    pub(crate) fn start(&self, method: usize, arrival: Arrival) {
+    pub(crate) fn start(&self, method: usize, mut arrival: Arrival) {
         match self.methods.get(method).map(|entry| (entry.name, entry.handler.clone())) {
             Some((name, Handler::Awaited(handler))) => {
                 let future = handler(arrival.ctx.clone(), arrival.body.clone());
                 await_it(name, arrival, future);
             }
-            Some((name, Handler::Streamed(handler))) => match arrival.sink.clone() {
-                Some(sink) => {
+            Some((name, Handler::Streamed(handler))) => match arrival.ends.take() {
+                Some(Ends { sink, .. }) => {
                     let future = handler(arrival.ctx.clone(), arrival.body.clone(), sink);
                     await_it(name, arrival, async move { future.await.map(|()| Bytes::new()) });
                 }
-                None => refuse(arrival, Status::internal(format!("no way back for the stream of {name}"))),
+                None => refuse(arrival, no_stream(name)),
+            },
+            Some((name, Handler::Duplex(handler))) => match arrival.ends.take() {
+                Some(Ends { source: Some(source), sink }) => {
+                    let future = handler(arrival.ctx.clone(), source, sink);
+                    await_it(name, arrival, async move { future.await.map(|()| Bytes::new()) });
+                }
+                _ => refuse(arrival, no_stream(name)),
             },
             Some((name, Handler::Job(handler))) => match &self.pool {
                 Some(pool) => pool.submit(Box::new(move || run_job(name, arrival, &*handler))),
@@ -90,6 +106,10 @@ impl Dispatch {
     }
 }
 
+fn no_stream(name: &str) -> Status {
+    Status::internal(format!("{name} was called without its stream"))
+}
+
 fn refuse(arrival: Arrival, status: Status) {
     let outcome = Outcome { not_started: true, ..status::to_outcome(arrival.call, status) };
     arrival.answer.give(outcome);
@@ -100,11 +120,10 @@ fn await_it(
     arrival: Arrival,
     future: impl Future<Output = crate::Result<Bytes>> + Send + 'static,
 ) {
-    let Arrival { call, ctx, at, sink, answer, .. } = arrival;
+    let Arrival { call, ctx, at, answer, .. } = arrival;
     task::spawn(name, async move {
         let result = bounded(&ctx, AssertUnwindSafe(future).catch_unwind()).await;
         let result = result.and_then(|caught| caught.unwrap_or_else(|panic| Err(panicked(name, &*panic))));
-        drop(sink);
         let cost = Cost { queue_us: 0, run_us: micros(at.elapsed()), ..Cost::default() };
         answer.give(outcome(call, name, result, ctx.take_trailers(), cost));
     });

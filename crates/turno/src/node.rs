@@ -209,6 +209,7 @@ fn announced(entry: &Entry) -> mesh::Method {
         path: format!("/{}", entry.name),
         kind: entry.handler.kind().into(),
         repeatable: entry.repeatable,
+        takes_stream: entry.handler.takes_stream(),
         ..mesh::Method::default()
     }
 }

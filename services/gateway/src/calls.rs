@@ -1,19 +1,22 @@
 //! A call's way through its attempts: what was not handed over goes elsewhere unseen; what may have run is repeated
 //! only if its `idempotency_level` allows.
 
+mod stream;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 use tonic::{Code, Status};
 use turno_proto::mesh::v1::{Caller, Entry, Invocation, Outcome};
 use turno_proto::status;
 
-use crate::link::pending::{Event, Lost};
-use crate::link::{Link, Sent};
+use crate::link::Link;
+use crate::link::pending::Lost;
 use crate::methods::Method;
 use crate::router::Router;
+
+pub(crate) use stream::{Stream, stream};
 
 /// What a client asks for.
 pub(crate) struct Call {
@@ -23,15 +26,6 @@ pub(crate) struct Call {
     pub(crate) metadata: Vec<Entry>,
     pub(crate) caller: Caller,
     pub(crate) body: Bytes,
-}
-
-/// A stream that has begun.
-pub(crate) struct Stream {
-    /// The first event, taken already: until it came, the call could still go elsewhere.
-    pub(crate) first: Event,
-    pub(crate) events: mpsc::Receiver<Event>,
-    /// Cancels the call when dropped early.
-    pub(crate) sent: Sent,
 }
 
 /// A call may run this often, where it may run again at all: an input that kills nodes must not kill them all.
@@ -48,33 +42,6 @@ pub(crate) async fn unary(router: &Router, call: &Call) -> Result<Outcome, Statu
             Ok(outcome) => return Ok(outcome),
             Err(lost) => attempts.lost(lost, &call.method, &link)?,
         }
-        Box::pin(attempts.pause()).await;
-    }
-}
-
-/// Carries a call whose answer is a stream, until its first event.
-pub(crate) async fn stream(router: &Router, call: &Call) -> Result<Stream, Status> {
-    let mut attempts = Attempts::default();
-    loop {
-        let target = router.route(&call.method).await?;
-        let link = target.link;
-        let lost = match link.stream(invocation(call, target.index)).await {
-            Ok((mut events, sent)) => match events.recv().await {
-                Some(Event::End(Ok(outcome))) if goes_elsewhere(&outcome) => {
-                    attempts.not_started(outcome)?;
-                    Box::pin(attempts.pause()).await;
-                    continue;
-                }
-                Some(Event::End(Ok(outcome))) if status::code_of(outcome.code) != Code::Ok => {
-                    return Err(status::from_outcome(outcome));
-                }
-                Some(Event::End(Err(lost))) => lost,
-                Some(first) => return Ok(Stream { first, events, sent }),
-                None => Lost { may_have_run: true },
-            },
-            Err(lost) => lost,
-        };
-        attempts.lost(lost, &call.method, &link)?;
         Box::pin(attempts.pause()).await;
     }
 }

@@ -2,12 +2,15 @@
 //! reflection, admin) are answered here too.
 
 mod body;
+mod messages;
+mod prefixed;
 mod request;
 mod response;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
@@ -22,8 +25,9 @@ use turno_proto::{entries, headers, status, timeout};
 use turno_runtime::task;
 
 use crate::admin::AdminService;
-use crate::admission::Admission;
+use crate::admission::{Admission, Permit};
 use crate::calls::{self, Call};
+use crate::link::pending::Unfetched;
 use crate::listen::Origin;
 use crate::mesh::MeshService;
 use crate::methods::{Method, Methods};
@@ -32,6 +36,7 @@ use crate::router::Router;
 use crate::token::Token;
 
 pub(crate) use body::Body;
+pub(crate) use messages::Messages;
 
 /// Both ports' way in.
 pub(crate) struct Edge {
@@ -146,17 +151,21 @@ impl Edge {
         let deadline = started + asked.unwrap_or(self.longest_call).min(self.longest_call);
         let late = tokio::time::sleep_until(deadline.into());
         let serving = async {
-            let body = request::read(&mut request, self.max_message, &mut permit).await?;
-            let caller = caller(request.headers(), origin);
-            let metadata = metadata(request.headers(), origin);
-            let deadline_of_caller = asked.map(|_| deadline);
-            let call = Call { method: method.clone(), deadline: deadline_of_caller, metadata, caller, body };
             if method.served().kind == Kind::Unspecified {
                 // Its first node is just joining.
                 Box::pin(method.wait_for_a_node()).await;
             }
+            let caller = caller(request.headers(), origin);
+            let metadata = metadata(request.headers(), origin);
+            let (body, messages) = if method.served().takes_stream {
+                (Bytes::new(), Some(messages(*request, self.max_message, &permit)))
+            } else {
+                (request::read(&mut request, self.max_message, &mut permit.room).await?, None)
+            };
+            let deadline_of_caller = asked.map(|_| deadline);
+            let call = Call { method: method.clone(), deadline: deadline_of_caller, metadata, caller, body };
             if method.served().kind == Kind::Stream {
-                let stream = Box::pin(calls::stream(&self.router, &call)).await?;
+                let stream = Box::pin(calls::stream(&self.router, &call, messages)).await?;
                 return Ok(Response::new(Body::stream(stream, deadline, call.method.name())));
             }
             calls::unary(&self.router, &call).await.and_then(response::once)
@@ -170,6 +179,12 @@ impl Edge {
         response.headers_mut().insert(http::header::CONTENT_TYPE, response::GRPC);
         Ok(response)
     }
+}
+
+/// A stream of requests, of which nothing is read before a node asks for it.
+fn messages(request: Request<Incoming>, max_message: usize, permit: &Permit) -> Unfetched {
+    let (head, body) = request.into_parts();
+    Unfetched::new(Messages::new(&head.headers, body, max_message, permit.more_room()))
 }
 
 /// The time that the caller gives the call.

@@ -17,11 +17,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use turno_proto::mesh::v1::{Hello, Invocation, Outcome};
 use turno_runtime::task;
 
+use crate::edge::Messages;
 use crate::queue::Place;
 use crate::scheduler::{MethodId, WorkerId};
 use crate::window::Window;
 use frames::Down;
-use pending::{Calls, Event, Lost, Pending, Reply};
+use pending::{Calls, Event, Lost, Pending, Reply, Unfetched};
 
 /// The link to one node.
 pub(crate) struct Link {
@@ -103,19 +104,20 @@ impl Link {
         place: Option<Place>,
     ) -> Result<Outcome, Lost> {
         let (reply, outcome) = oneshot::channel();
-        let mut sent = self.send(invocation, Reply::Once(reply), place).await?;
+        let mut sent = self.send(invocation, Reply::Once(reply), place, None).await?;
         let outcome = outcome.await.unwrap_or(Err(Lost { may_have_run: true }));
         sent.done = true;
         outcome
     }
 
-    /// Sends an invocation whose answer is a stream. Dropping the guard cancels the call.
+    /// Sends an invocation whose answer is a stream, and its request perhaps too. Dropping the guard cancels the call.
     pub(crate) async fn stream(
         self: &Arc<Self>,
         invocation: Invocation,
+        messages: Option<Unfetched>,
     ) -> Result<(mpsc::Receiver<Event>, Sent), Lost> {
         let (reply, events) = mpsc::channel(EVENTS_WAITING);
-        let sent = self.send(invocation, Reply::Stream(reply), None).await?;
+        let sent = self.send(invocation, Reply::Stream(reply), None, messages).await?;
         Ok((events, sent))
     }
 
@@ -126,6 +128,7 @@ impl Link {
         mut invocation: Invocation,
         reply: Reply,
         place: Option<Place>,
+        messages: Option<Unfetched>,
     ) -> Result<Sent, Lost> {
         let unsent = Lost { may_have_run: false };
         let room = self.down.reserve().await.map_err(|_| unsent)?;
@@ -133,7 +136,7 @@ impl Link {
         invocation.call = call;
         let body = (invocation.body.len() > self.carry_above).then(|| std::mem::take(&mut invocation.body));
         invocation.carried = body.is_some();
-        let pending = Pending { reply: Some(reply), place, body, sent_at: Instant::now() };
+        let pending = Pending { reply: Some(reply), place, body, messages, sent_at: Instant::now() };
         if !self.pending.lock().insert(call, pending) {
             return Err(unsent);
         }
@@ -168,8 +171,11 @@ impl Link {
 
     /// Nobody waits for the call any more. Its place stays taken until the node says that it is done.
     fn cancel(self: &Arc<Self>, call: u64) {
-        let known =
-            self.pending.lock().get_mut(&call).map(|pending| (pending.reply.take(), pending.body.take()));
+        let known = self
+            .pending
+            .lock()
+            .get_mut(&call)
+            .map(|pending| (pending.reply.take(), pending.body.take(), pending.messages.take()));
         if known.is_none() {
             return;
         }
@@ -185,6 +191,11 @@ impl Link {
     /// The body of a carried request, for the node that fetches it.
     pub(crate) fn take_body(&self, call: u64) -> Option<Bytes> {
         self.pending.lock().get_mut(&call)?.body.take()
+    }
+
+    /// The stream of requests, for the node that reads it. The lock is held meanwhile: what is forgotten is not fetched.
+    pub(crate) fn take_messages(&self, call: u64) -> Option<Messages> {
+        self.pending.lock().get_mut(&call)?.messages.take()?.fetch()
     }
 
     /// Whether the node still owes an outcome for `call`, and where the messages of its stream go.

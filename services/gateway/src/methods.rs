@@ -36,6 +36,7 @@ pub(crate) struct Method {
 #[derive(Clone)]
 pub(crate) struct Served {
     pub(crate) kind: Kind,
+    pub(crate) takes_stream: bool,
     pub(crate) repeatable: bool,
     pub(crate) seats: Vec<Seat>,
 }
@@ -47,6 +48,7 @@ pub(crate) struct Seat {
     /// Its place in the node's Hello.
     pub(crate) index: u32,
     pub(crate) kind: Kind,
+    pub(crate) takes_stream: bool,
     pub(crate) repeatable: bool,
 }
 
@@ -54,7 +56,9 @@ impl Served {
     /// The newest node's word counts for how: it is the newest version of the service. Without one, the last known.
     fn by(self, seats: Vec<Seat>) -> Self {
         match seats.last() {
-            Some(newest) => Self { kind: newest.kind, repeatable: newest.repeatable, seats },
+            Some(&Seat { kind, takes_stream, repeatable, .. }) => {
+                Self { kind, takes_stream, repeatable, seats }
+            }
             None => Self { seats, ..self },
         }
     }
@@ -127,7 +131,8 @@ impl Methods {
 
 impl Method {
     fn new(id: MethodId, path: &str) -> Self {
-        let served = Served { kind: Kind::Unspecified, repeatable: false, seats: Vec::new() };
+        let served =
+            Served { kind: Kind::Unspecified, takes_stream: false, repeatable: false, seats: Vec::new() };
         let name = path.trim_start_matches('/').to_owned();
         Self {
             id,

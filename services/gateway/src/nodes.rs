@@ -65,9 +65,14 @@ impl Nodes {
         self.descriptors.add(&link.hello.descriptor_sets);
         let mut jobs = Vec::new();
         for (index, method) in (0..).zip(&link.hello.methods) {
-            let (kind, repeatable) = (method.kind(), method.repeatable);
-            let joined =
-                self.methods.join(&method.path, &Seat { link: link.clone(), index, kind, repeatable });
+            let seat = Seat {
+                link: link.clone(),
+                index,
+                kind: method.kind(),
+                takes_stream: method.takes_stream,
+                repeatable: method.repeatable,
+            };
+            let joined = self.methods.join(&method.path, &seat);
             link.learn(joined.id, index);
             if method.kind() == Kind::Job {
                 jobs.push(joined.id);

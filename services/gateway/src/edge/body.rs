@@ -104,6 +104,8 @@ impl Frames {
 
     fn event(&mut self, event: Event) {
         match event {
+            // The headers are out by now, which is all that it asks for.
+            Event::Begun => {}
             Event::Message(message) => self.message(message),
             Event::End(end) => self.end(trailers(end)),
         }
@@ -117,7 +119,7 @@ impl Frames {
         self.ready.push_back(Frame::trailers(trailers));
     }
 
-    /// Takes the next event of the stream. Ready once there is something to send, or the end was reached.
+    /// Takes the next event of the stream.
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(rest) = &mut self.rest else { return Poll::Ready(()) };
         if rest.late.as_mut().poll(cx).is_pending() {
@@ -162,7 +164,7 @@ impl http_body::Body for Body {
             Self::Empty => Poll::Ready(None),
             Self::Own(own) => own.poll_frame(cx),
             Self::Frames(frames) => {
-                if frames.ready.is_empty() {
+                while frames.ready.is_empty() && frames.rest.is_some() {
                     ready!(frames.poll_event(cx));
                 }
                 Poll::Ready(frames.ready.pop_front().map(Ok))
