@@ -156,6 +156,7 @@ struct Link {
     carrier: Carrier,
     mesh: Mesh,
     carry_above: usize,
+    over: CancellationToken,
 }
 
 impl Link {
@@ -178,6 +179,7 @@ impl Link {
             carrier,
             mesh,
             carry_above,
+            over: CancellationToken::new(),
         }
     }
 
@@ -298,6 +300,7 @@ impl Link {
 
     /// The link is gone, and with it everybody who waits at its other end.
     fn cancel_all(&self) {
+        self.over.cancel();
         self.running.iter().for_each(|running| running.cancel());
         self.running.clear();
     }

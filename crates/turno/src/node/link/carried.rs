@@ -65,6 +65,10 @@ impl Link {
             }
             said.close();
             let Ok(outcome) = outcome.await else { return };
+            if link.over.is_cancelled() {
+                // The carry may outlive the link, but that the method was cancelled is not its caller's doing.
+                return;
+            }
             match carry.finish(outcome).await {
                 Ok(()) => drop(link.running.remove(&id)),
                 // The carry's connection may break while the link stands: then the link brings the end.
