@@ -111,6 +111,11 @@ impl Carry {
         Ok(())
     }
 
+    /// Ends it without an outcome: the gateway knows already, or soon will.
+    pub(crate) fn abandon(self) {
+        drop(self.down.take_back());
+    }
+
     async fn push(&self, up: CarryUp) -> crate::Result<()> {
         self.up.send(up).await.map_err(|_| Status::unavailable("the gateway has closed the stream"))
     }

@@ -67,7 +67,7 @@ impl Link {
             let Ok(outcome) = outcome.await else { return };
             if link.over.is_cancelled() {
                 // The carry may outlive the link, but that the method was cancelled is not its caller's doing.
-                return;
+                return carry.abandon();
             }
             match carry.finish(outcome).await {
                 Ok(()) => drop(link.running.remove(&id)),
