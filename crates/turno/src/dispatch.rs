@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::pool::Pool;
 use crate::service::{self, Entry, Handler};
 use crate::sink::RawSink;
+use crate::source::Source;
 use crate::tally;
 use crate::watchdog::{Board, Record, Watched};
 
@@ -28,9 +29,17 @@ pub(crate) struct Arrival {
     pub(crate) ctx: Context,
     pub(crate) body: Bytes,
     pub(crate) at: Instant,
-    /// Where the messages of a stream go; present for methods that answer one.
-    pub(crate) sink: Option<RawSink>,
+    /// Present for methods that take or answer a stream.
+    pub(crate) ends: Option<Ends>,
     pub(crate) answer: Answer,
+}
+
+/// The ends of a call's own stream.
+pub(crate) struct Ends {
+    /// Where its messages come from, if the method takes a stream.
+    pub(crate) source: Option<Source>,
+    /// Where its messages go.
+    pub(crate) sink: RawSink,
 }
 
 /// Takes the outcome of a call, once. Dropped without one, as when a destructor of the user's panics, it says so: a
@@ -70,25 +79,32 @@ pub(crate) struct Dispatch {
 
 impl Dispatch {
     /// Starts what has arrived, and comes back at once.
-    pub(crate) fn start(&self, method: usize, arrival: Arrival) {
+    pub(crate) fn start(&self, method: usize, mut arrival: Arrival) {
         let (Some(entry), Some(record)) = (self.methods.get(method), self.board.records.get(method)) else {
             let status = Status::internal("the gateway named a method that this node does not have");
             return refuse(arrival, status);
         };
         let record = record.clone();
-        match (&entry.handler, &arrival.sink) {
-            (Handler::Awaited(handler), _) => {
+        match &entry.handler {
+            Handler::Awaited(handler) => {
                 let future = handler(arrival.ctx.clone(), arrival.body.clone());
                 await_it(record, arrival, future, std::convert::identity);
             }
-            (Handler::Streamed(handler), Some(sink)) => {
-                let future = handler(arrival.ctx.clone(), arrival.body.clone(), sink.clone());
-                await_it(record, arrival, future, |()| Bytes::new());
-            }
-            (Handler::Streamed(_), None) => {
-                refuse(arrival, Status::internal(format!("no way back for the stream of {}", entry.name)))
-            }
-            (Handler::Job(handler), _) => match &self.pool {
+            Handler::Streamed(handler) => match arrival.ends.take() {
+                Some(Ends { sink, .. }) => {
+                    let future = handler(arrival.ctx.clone(), arrival.body.clone(), sink);
+                    await_it(record, arrival, future, |()| Bytes::new());
+                }
+                None => refuse(arrival, no_stream(entry.name)),
+            },
+            Handler::Duplex(handler) => match arrival.ends.take() {
+                Some(Ends { source: Some(source), sink }) => {
+                    let future = handler(arrival.ctx.clone(), source, sink);
+                    await_it(record, arrival, future, |()| Bytes::new());
+                }
+                _ => refuse(arrival, no_stream(entry.name)),
+            },
+            Handler::Job(handler) => match &self.pool {
                 Some(pool) => {
                     let handler = handler.clone();
                     pool.submit(Box::new(move || run_job(&record, arrival, &*handler)))
@@ -97,6 +113,10 @@ impl Dispatch {
             },
         }
     }
+}
+
+fn no_stream(name: &str) -> Status {
+    Status::internal(format!("{name} was called without its stream"))
 }
 
 fn refuse(arrival: Arrival, status: Status) {
@@ -110,7 +130,7 @@ fn await_it<T: Send + 'static>(
     future: service::Answer<T>,
     body: fn(T) -> Bytes,
 ) {
-    let Arrival { call, ctx, at, sink, answer, .. } = arrival;
+    let Arrival { call, ctx, at, answer, .. } = arrival;
     task::spawn(record.name, async move {
         let mut watched = Watched::new(record.clone(), AssertUnwindSafe(future).catch_unwind());
         let result = bounded(&ctx, &mut watched).await;
@@ -119,7 +139,6 @@ fn await_it<T: Send + 'static>(
         let cost = watched.cost(at);
         // Whoever hears of the end finds nothing of it left; unless it was moved aside, where it may block still.
         drop(watched);
-        drop(sink);
         answer.give(outcome(call, &record, result.map(body), ctx.take_trailers(), cost));
     });
 }

@@ -6,6 +6,7 @@
 //! | `async fn(&self, Request) -> turno::Result<Response>` | awaited on an I/O node, beside thousands of others |
 //! | `fn(&self, Request) -> turno::Result<Response>` | a job on a worker's pool, on any of as many workers as you start |
 //! | `async fn(&self, Request) -> turno::Result<impl Stream<Item = turno::Result<Response>>>` | a server stream from an I/O node |
+//! | `async fn(&self, turno::Streaming<Request>) -> …` | a client stream to an I/O node, or, answering a stream too, a bidirectional one |
 //!
 //! Any of them may take a [`Context`]: deadline, cancellation, metadata, and calls to other methods.
 //!
@@ -40,6 +41,7 @@ mod pool;
 pub mod rpc;
 pub mod service;
 mod sink;
+mod source;
 mod tally;
 mod watchdog;
 

@@ -217,6 +217,7 @@ fn announced(entry: &Entry) -> mesh::Method {
         kind: entry.handler.kind().into(),
         repeatable: entry.repeatable,
         policy: entry.policy.announced(),
+        takes_stream: entry.handler.takes_stream(),
         ..mesh::Method::default()
     }
 }

@@ -1,23 +1,26 @@
 //! A call's way through its attempts: what was not handed over goes elsewhere unseen; what may have run is repeated
 //! only if its `idempotency_level` allows.
 
+mod stream;
+
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
-use tokio::sync::mpsc;
 use tonic::{Code, Status};
 use turno_proto::mesh::v1::{Caller, Entry, Invocation, Outcome};
 use turno_proto::status;
 
 use crate::account::Measured;
 use crate::attempts::Attempts;
-use crate::link::pending::{Answer, Event, Lost};
-use crate::link::{Link, Sent};
+use crate::link::Link;
+use crate::link::pending::Answer;
 use crate::methods::Method;
 use crate::router::Router;
 use crate::scheduler::WorkerId;
+
+pub(crate) use stream::{Stream, stream};
 
 /// What a client asks for.
 pub(crate) struct Call {
@@ -27,15 +30,6 @@ pub(crate) struct Call {
     pub(crate) metadata: Vec<Entry>,
     pub(crate) caller: Caller,
     pub(crate) body: Bytes,
-}
-
-/// A stream that has begun.
-pub(crate) struct Stream {
-    /// The first event, taken already: until it came, the call could still go elsewhere.
-    pub(crate) first: Event,
-    pub(crate) events: mpsc::Receiver<Event>,
-    /// Cancels the call when dropped early.
-    pub(crate) sent: Sent,
 }
 
 /// The answer to a unary call.
@@ -106,34 +100,6 @@ async fn attempt(
         }
         Box::pin(attempts.pause()).await;
         measured.again += sent.elapsed();
-    }
-}
-
-/// Carries a call whose answer is a stream, until its first event.
-pub(crate) async fn stream(router: &Router, call: &Call) -> Result<Stream, Status> {
-    router.trouble.admit(call)?;
-    let mut attempts = Attempts::new(&router.trouble);
-    loop {
-        let target = router.route(call, None).await?;
-        let link = target.link;
-        let lost = match link.stream(invocation(call, target.index)).await {
-            Ok((mut events, sent)) => match events.recv().await {
-                Some(Event::End(Ok(outcome))) if goes_elsewhere(&outcome) => {
-                    attempts.not_started(outcome)?;
-                    Box::pin(attempts.pause()).await;
-                    continue;
-                }
-                Some(Event::End(Ok(outcome))) if status::code_of(outcome.code) != Code::Ok => {
-                    return Err(status::from_outcome(outcome));
-                }
-                Some(Event::End(Err(lost))) => lost,
-                Some(first) => return Ok(Stream { first, events, sent }),
-                None => Lost { may_have_run: true },
-            },
-            Err(lost) => lost,
-        };
-        attempts.lost(lost, call, &link)?;
-        Box::pin(attempts.pause()).await;
     }
 }
 

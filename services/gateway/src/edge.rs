@@ -2,12 +2,15 @@
 //! reflection, admin) are answered here too.
 
 mod body;
+mod messages;
+mod prefixed;
 mod request;
 mod response;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
@@ -23,8 +26,9 @@ use turno_runtime::task;
 
 use crate::account::Account;
 use crate::admin::AdminService;
-use crate::admission::Admission;
+use crate::admission::{Admission, Permit};
 use crate::calls::{self, Answered, Call};
+use crate::link::pending::Unfetched;
 use crate::listen::Origin;
 use crate::mesh::MeshService;
 use crate::methods::{Method, Methods};
@@ -33,6 +37,7 @@ use crate::router::Router;
 use crate::token::Token;
 
 pub(crate) use body::Body;
+pub(crate) use messages::Messages;
 
 /// Both ports' way in.
 pub(crate) struct Edge {
@@ -147,21 +152,26 @@ impl Edge {
         let deadline = started + asked.unwrap_or(self.longest_call).min(self.longest_call);
         let late = tokio::time::sleep_until(deadline.into());
         let serving = async {
-            let body = request::read(&mut request, self.max_message, &mut permit).await?;
-            let caller = caller(request.headers(), origin);
-            let metadata = metadata(request.headers(), origin);
-            let deadline_of_caller = asked.map(|_| deadline);
-            let call = Call { method: method.clone(), deadline: deadline_of_caller, metadata, caller, body };
             if method.served().kind == Kind::Unspecified {
                 // Its first node is just joining.
                 Box::pin(method.wait_for_a_node()).await;
             }
+            let caller = caller(request.headers(), origin);
+            let metadata = metadata(request.headers(), origin);
+            let in_trailers = is_explained(request.headers());
+            let (body, messages) = if method.served().takes_stream {
+                (Bytes::new(), Some(messages(*request, self.max_message, &permit)))
+            } else {
+                (request::read(&mut request, self.max_message, &mut permit.room).await?, None)
+            };
+            let deadline_of_caller = asked.map(|_| deadline);
+            let call = Call { method: method.clone(), deadline: deadline_of_caller, metadata, caller, body };
             if method.served().kind == Kind::Stream {
-                let stream = Box::pin(calls::stream(&self.router, &call)).await?;
+                let stream = Box::pin(calls::stream(&self.router, &call, messages)).await?;
                 return Ok(Response::new(Body::stream(stream, deadline, call.method.name())));
             }
             let answered = calls::unary(&self.router, &call).await?;
-            response::once(explained(method, answered, started, is_explained(request.headers())))
+            response::once(explained(method, answered, started, in_trailers))
         };
         let mut response = tokio::select! {
             biased;
@@ -190,6 +200,12 @@ fn explained(method: &Method, answered: Answered, started: Instant, in_trailers:
 /// `turno-explain: 1`
 fn is_explained(map: &HeaderMap) -> bool {
     map.get(headers::EXPLAIN).is_some_and(|value| value == "1" || value == "true")
+}
+
+/// A stream of requests, of which nothing is read before a node asks for it.
+fn messages(request: Request<Incoming>, max_message: usize, permit: &Permit) -> Unfetched {
+    let (head, body) = request.into_parts();
+    Unfetched::new(Messages::new(&head.headers, body, max_message, permit.more_room()))
 }
 
 /// The time that the caller gives the call.

@@ -18,12 +18,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use turno_proto::mesh::v1::{Blocking, Hello, Invocation, Outcome};
 use turno_runtime::task;
 
+use crate::edge::Messages;
 use crate::queue::Place;
 use crate::scheduler::{MethodId, Spent, WorkerId};
 use crate::window::Window;
 use frames::Down;
 use load::Load;
-use pending::{Answer, Calls, Event, Lost, Pending, Reply};
+use pending::{Answer, Calls, Event, Lost, Pending, Reply, Unfetched};
 
 /// The link to one node.
 pub(crate) struct Link {
@@ -141,19 +142,20 @@ impl Link {
         place: Option<Place>,
     ) -> Result<Answer, Lost> {
         let (reply, answer) = oneshot::channel();
-        let mut sent = self.send(invocation, Reply::Once(reply), place).await?;
+        let mut sent = self.send(invocation, Reply::Once(reply), place, None).await?;
         let answer = answer.await.unwrap_or(Err(Lost { may_have_run: true }));
         sent.done = true;
         answer
     }
 
-    /// Sends an invocation whose answer is a stream. Dropping the guard cancels the call.
+    /// Sends an invocation whose answer is a stream, and its request perhaps too. Dropping the guard cancels the call.
     pub(crate) async fn stream(
         self: &Arc<Self>,
         invocation: Invocation,
+        messages: Option<Unfetched>,
     ) -> Result<(mpsc::Receiver<Event>, Sent), Lost> {
         let (reply, events) = mpsc::channel(EVENTS_WAITING);
-        let sent = self.send(invocation, Reply::Stream(reply), None).await?;
+        let sent = self.send(invocation, Reply::Stream(reply), None, messages).await?;
         Ok((events, sent))
     }
 
@@ -164,6 +166,7 @@ impl Link {
         mut invocation: Invocation,
         reply: Reply,
         place: Option<Place>,
+        messages: Option<Unfetched>,
     ) -> Result<Sent, Lost> {
         let unsent = Lost { may_have_run: false };
         let room = self.down.reserve().await.map_err(|_| unsent)?;
@@ -172,7 +175,7 @@ impl Link {
         let body = (invocation.body.len() > self.carry_above).then(|| std::mem::take(&mut invocation.body));
         invocation.carried = body.is_some();
         let sent_as = self.outstanding.fetch_add(1, Ordering::Relaxed) + 1;
-        let pending = Pending { reply: Some(reply), place, body, sent_at: Instant::now(), sent_as };
+        let pending = Pending { reply: Some(reply), place, body, messages, sent_at: Instant::now(), sent_as };
         if !self.pending.lock().insert(call, pending) {
             self.outstanding.fetch_sub(1, Ordering::Relaxed);
             return Err(unsent);
@@ -212,8 +215,11 @@ impl Link {
 
     /// Nobody waits for the call any more. Its place stays taken until the node says that it is done.
     fn cancel(self: &Arc<Self>, call: u64) {
-        let known =
-            self.pending.lock().get_mut(&call).map(|pending| (pending.reply.take(), pending.body.take()));
+        let known = self
+            .pending
+            .lock()
+            .get_mut(&call)
+            .map(|pending| (pending.reply.take(), pending.body.take(), pending.messages.take()));
         if known.is_none() {
             return;
         }
@@ -229,6 +235,11 @@ impl Link {
     /// The body of a carried request, for the node that fetches it.
     pub(crate) fn take_body(&self, call: u64) -> Option<Bytes> {
         self.pending.lock().get_mut(&call)?.body.take()
+    }
+
+    /// The stream of requests, for the node that reads it. The lock is held meanwhile: what is forgotten is not fetched.
+    pub(crate) fn take_messages(&self, call: u64) -> Option<Messages> {
+        self.pending.lock().get_mut(&call)?.messages.take()?.fetch()
     }
 
     /// Whether the node still owes an outcome for `call`, and where the messages of its stream go.

@@ -49,6 +49,7 @@ pub(crate) struct Method {
 #[derive(Clone)]
 pub(crate) struct Served {
     pub(crate) kind: Kind,
+    pub(crate) takes_stream: bool,
     pub(crate) repeatable: bool,
     pub(crate) policy: Policy,
     pub(crate) seats: Vec<Seat>,
@@ -61,6 +62,7 @@ pub(crate) struct Seat {
     /// Its place in the node's Hello.
     pub(crate) index: u32,
     pub(crate) kind: Kind,
+    pub(crate) takes_stream: bool,
     pub(crate) repeatable: bool,
     pub(crate) policy: Policy,
 }
@@ -84,8 +86,8 @@ impl Served {
     /// The newest node's word counts for how: it is the newest version of the service. Without one, the last known.
     fn by(self, seats: Vec<Seat>) -> Self {
         match seats.last() {
-            Some(newest) => {
-                Self { kind: newest.kind, repeatable: newest.repeatable, policy: newest.policy, seats }
+            Some(&Seat { kind, takes_stream, repeatable, policy, .. }) => {
+                Self { kind, takes_stream, repeatable, policy, seats }
             }
             None => Self { seats, ..self },
         }
@@ -162,6 +164,7 @@ impl Method {
     fn new(id: MethodId, path: &str) -> Self {
         let served = Served {
             kind: Kind::Unspecified,
+            takes_stream: false,
             repeatable: false,
             policy: Policy::default(),
             seats: Vec::new(),

@@ -66,8 +66,15 @@ impl Nodes {
         self.descriptors.add(&link.hello.descriptor_sets);
         let mut jobs = Vec::new();
         for (index, method) in (0..).zip(&link.hello.methods) {
-            let (kind, repeatable, policy) = (method.kind(), method.repeatable, Policy::of(method));
-            let seat = Seat { link: link.clone(), index, kind, repeatable, policy };
+            let policy = Policy::of(method);
+            let seat = Seat {
+                link: link.clone(),
+                index,
+                kind: method.kind(),
+                takes_stream: method.takes_stream,
+                repeatable: method.repeatable,
+                policy,
+            };
             let joined = self.methods.join(&method.path, &seat);
             link.learn(joined.id, index);
             self.queue.limit(joined.id, policy.concurrency.map(u32::from));
