@@ -39,7 +39,25 @@ const MOST_RUNS: u32 = 3;
 
 /// Carries a call whose answer is one message.
 pub(crate) async fn unary(router: &Router, call: &Call) -> Result<Outcome, Status> {
+    unary_after(router, call, Attempts::default()).await
+}
+
+/// Goes on with a call whose first attempt, made without waiting, did not end it.
+pub(crate) async fn unary_again(
+    router: &Router,
+    call: &Call,
+    first: Result<Outcome, Lost>,
+    link: &Link,
+) -> Result<Outcome, Status> {
     let mut attempts = Attempts::default();
+    match first {
+        Ok(outcome) => attempts.not_started(outcome)?,
+        Err(lost) => attempts.lost(lost, &call.method, link)?,
+    }
+    unary_after(router, call, attempts).await
+}
+
+async fn unary_after(router: &Router, call: &Call, mut attempts: Attempts) -> Result<Outcome, Status> {
     loop {
         let target = router.route(&call.method).await?;
         let link = target.link;
@@ -79,7 +97,7 @@ pub(crate) async fn stream(router: &Router, call: &Call) -> Result<Stream, Statu
     }
 }
 
-fn invocation(call: &Call, index: u32) -> Invocation {
+pub(crate) fn invocation(call: &Call, index: u32) -> Invocation {
     let left = call.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     // At least one: zero stands for no deadline.
     let timeout_us = left.map_or(0, |left| u64::try_from(left.as_micros()).unwrap_or(u64::MAX).max(1));
@@ -95,7 +113,7 @@ fn invocation(call: &Call, index: u32) -> Invocation {
 }
 
 /// A node handed it back: nothing of it ran, and another node may fare better.
-fn goes_elsewhere(outcome: &Outcome) -> bool {
+pub(crate) fn goes_elsewhere(outcome: &Outcome) -> bool {
     outcome.not_started && status::code_of(outcome.code) == Code::Unavailable
 }
 

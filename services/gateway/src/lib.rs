@@ -9,6 +9,7 @@ mod admin;
 mod admission;
 mod calls;
 mod carry;
+mod clients;
 mod config;
 mod descriptors;
 mod edge;

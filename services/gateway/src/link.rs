@@ -2,6 +2,7 @@
 //! in the SDK's `node/link.rs`.
 
 pub(crate) mod frames;
+mod now;
 pub(crate) mod pending;
 
 use std::collections::HashMap;
@@ -152,6 +153,7 @@ impl Link {
         }
         match pending.reply {
             Some(Reply::Once(reply)) => drop(reply.send(Ok(outcome))),
+            Some(Reply::Client(answer)) => answer.give(Ok(outcome)),
             Some(Reply::Stream(events)) => end_stream(events, Event::End(Ok(outcome))),
             None => {}
         }
@@ -234,6 +236,7 @@ impl Link {
     fn lose(&self, call: u64, lost: Lost) {
         match self.forget(call).and_then(|pending| pending.reply) {
             Some(Reply::Once(reply)) => drop(reply.send(Err(lost))),
+            Some(Reply::Client(answer)) => answer.give(Err(lost)),
             Some(Reply::Stream(events)) => end_stream(events, Event::End(Err(lost))),
             None => {}
         }

@@ -48,6 +48,12 @@ impl Router {
         }
     }
 
+    /// A node, if one can be told without waiting: never for a job.
+    pub(crate) fn at_once(&self, method: &Method) -> Option<Target> {
+        let served = method.served();
+        if served.kind == Kind::Awaited { least_busy(&served.seats) } else { None }
+    }
+
     /// `None` when the last worker has left meanwhile, or the one that was found.
     async fn worker(&self, method: &Method) -> Result<Option<Target>, Status> {
         let mut turn = std::pin::pin!(self.queue.place(method.id));

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use turno_proto::mesh::v1::Outcome;
 
+use crate::clients::Answer;
 use crate::queue::Place;
 
 /// What the gateway keeps of it.
@@ -58,6 +59,8 @@ impl Calls {
 /// Where its answer goes.
 pub(crate) enum Reply {
     Once(oneshot::Sender<Result<Outcome, Lost>>),
+    /// A client that is linked takes it at once.
+    Client(Answer),
     Stream(mpsc::Sender<Event>),
 }
 
