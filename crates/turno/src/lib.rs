@@ -31,6 +31,7 @@
 //! the package, [`include_proto!`].
 
 mod calls;
+pub mod client;
 mod context;
 mod dispatch;
 mod error;
@@ -43,6 +44,7 @@ mod sink;
 pub use std::process::ExitCode;
 
 pub use bytes::Bytes;
+pub use client::Client;
 pub use context::Context;
 pub use error::Error;
 pub use node::{Node, node};
