@@ -1,5 +1,6 @@
 //! `turno bench`: measures with the alternative in the same run, in alternating rounds, and quotes medians.
 
+mod client;
 mod echo;
 mod figure;
 mod parties;
@@ -23,6 +24,8 @@ pub(crate) struct BenchArgs {
 enum Bench {
     /// Unary echo through the gateway, against the same tonic service called directly
     Echo(echo::EchoArgs),
+    /// turno::Client through the gateway, against tonic called directly
+    Client(client::ClientArgs),
     /// Calls that wait together on one I/O node; jobs that hold all slots while small calls go on
     Schedule(schedule::ScheduleArgs),
     /// The I/O node that answers the bench
@@ -37,6 +40,7 @@ enum Bench {
 pub(crate) fn run(args: BenchArgs) -> Result<ExitCode> {
     match args.bench {
         Bench::Echo(args) => in_runtime(echo::run(args)),
+        Bench::Client(args) => in_runtime(client::run(args)),
         Bench::Schedule(args) => in_runtime(schedule::run(args)),
         Bench::Node(args) => parties::node(&args),
         Bench::Direct(args) => in_runtime(parties::direct(args)),

@@ -152,7 +152,7 @@ async fn caller(
 }
 
 /// User and system time of processes so far, in seconds.
-fn cpu_s(pids: &[u32]) -> Result<f64> {
+pub(crate) fn cpu_s(pids: &[u32]) -> Result<f64> {
     let ticks_a_second = rustix::param::clock_ticks_per_second() as f64;
     pids.iter().map(|pid| Ok(cpu_ticks(*pid)? / ticks_a_second)).sum()
 }
