@@ -5,7 +5,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stubs =
         std::path::PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?).join("stubs");
     std::fs::create_dir_all(&stubs)?;
-    let descriptors = protox::compile(["proto/kitchen.proto"], ["proto"])?;
+    let descriptors = protox::compile(["proto/kitchen.proto"], ["proto", "../proto"])?;
     tonic_prost_build::configure().build_server(false).bytes(".").out_dir(stubs).compile_fds(descriptors)?;
     Ok(())
 }

@@ -69,6 +69,12 @@ impl Kitchen {
         self.wait(wait).await
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the mistake that the watchdog is there for")]
+    async fn fry(&self, wait: Wait) -> turno::Result<Dish> {
+        std::thread::sleep(Duration::from_millis(wait.ms));
+        Ok(Dish { content: std::thread::current().name().unwrap_or_default().to_owned().into() })
+    }
+
     fn bake(&self, wait: Wait) -> turno::Result<Dish> {
         hold_the_slot(wait.ms);
         Ok(Dish { content: wait.content })
@@ -159,5 +165,18 @@ impl Kitchen {
 
     async fn given_up(&self, _: Dish) -> turno::Result<Number> {
         Ok(Number { value: self.given_up.load(Ordering::SeqCst), ms: 0 })
+    }
+
+    async fn timed(&self, wait: Wait) -> turno::Result<Dish> {
+        self.wait(wait).await
+    }
+
+    fn narrow(&self, wait: Wait) -> turno::Result<Dish> {
+        hold_the_slot(wait.ms);
+        Ok(Dish { content: wait.content })
+    }
+
+    async fn hedged(&self, wait: Wait) -> turno::Result<Dish> {
+        self.wait(wait).await
     }
 }

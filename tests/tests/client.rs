@@ -148,20 +148,31 @@ async fn ten_thousand_calls_at_once_are_all_answered() {
         .map(|number| {
             let client = client.clone();
             tokio::spawn(async move {
-                if number % 10 == 0 {
-                    let square = client.call::<kitchen::Square>(Number { value: number, ms: 0 });
-                    return square.await.unwrap().value == number * number;
+                loop {
+                    match right(&client, number).await {
+                        // The gateway holds back what its only I/O node cannot keep up with.
+                        Err(error) if error.code() == Code::ResourceExhausted => {
+                            tokio::time::sleep(Duration::from_millis(50)).await;
+                        }
+                        answer => return answer,
+                    }
                 }
-                let content = number.to_string();
-                let reheated =
-                    client.call::<kitchen::Reheat>(Wait { ms: number % 7, content: content.clone().into() });
-                reheated.await.unwrap().content == content
             })
         })
         .collect();
     for call in calls {
-        assert!(call.await.unwrap());
+        assert!(call.await.unwrap().unwrap());
     }
+}
+
+async fn right(client: &Client, number: u64) -> turno::Result<bool> {
+    if number.is_multiple_of(10) {
+        let square = client.call::<kitchen::Square>(Number { value: number, ms: 0 }).await?;
+        return Ok(square.value == number * number);
+    }
+    let content = bytes::Bytes::from(number.to_string());
+    let reheat = Wait { ms: number % 7, content: content.clone() };
+    Ok(client.call::<kitchen::Reheat>(reheat).await?.content == content)
 }
 
 #[tokio::test]

@@ -8,7 +8,17 @@
 //! ```
 //!
 //! In the package, `turno::include_proto!("gallery.v1")` brings what was generated for the proto package `gallery.v1`.
+//!
+//! What a method wants of the mesh stands beside its rpc. `import "turno/v1/options.proto";` is answered from this crate:
+//!
+//! ```proto
+//! rpc Thumbnail(ThumbnailRequest) returns (Picture) {
+//!   option (turno.v1.method) = { timeout: "2s" concurrency: 16 };
+//! }
+//! ```
 
+mod options;
+mod policy;
 mod services;
 
 use std::fmt;
@@ -16,18 +26,26 @@ use std::path::{Path, PathBuf};
 
 use prost_types::FileDescriptorSet;
 
+use crate::policy::Policies;
+
 /// Why a `.proto` could not be compiled. Its `Debug` is made for people, since that is what cargo prints.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The `.proto` has a mistake; file, line and column are named.
-    #[error("{0:?}")]
+    #[error("{:?}{}", .0, options::hint(.0))]
     Proto(Box<protox::Error>),
     /// An rpc is of a kind that Turno does not serve.
     #[error("rpc {rpc}: a stream of requests is not served: take one message, answer one or a stream")]
     ClientStream {
         /// "gallery.v1.Gallery/Upload"
         rpc: String,
+    },
+    /// `option (turno.v1.method)` asks for what cannot be.
+    #[error("{}", mistakes.join("\n"))]
+    Policy {
+        /// "shop.proto:12: rpc shop.v1.Shop/Sell: (turno.v1.method) timeout: …"
+        mistakes: Vec<String>,
     },
     /// The generated code could not be written.
     #[error("cannot write the generated code: {0}")]
@@ -95,17 +113,30 @@ impl Builder {
         for folder in &includes {
             rerun_if_changed(folder);
         }
-        let mut compiler = protox::Compiler::new(includes)?;
+        let mut compiler = options::compiler(includes);
         compiler.include_imports(true).include_source_info(true).open_files(protos)?;
         let descriptors = compiler.file_descriptor_set();
         refuse_client_streams(&descriptors)?;
-        self.generate(descriptors, &compiler.encode_file_descriptor_set())
+        let policies = Policies::read(&compiler.descriptor_pool())?;
+        self.generate(descriptors, policies, &compiler.encode_file_descriptor_set())
     }
 
-    fn generate(self, descriptors: FileDescriptorSet, encoded: &[u8]) -> Result<(), Error> {
+    fn generate(
+        self,
+        mut descriptors: FileDescriptorSet,
+        policies: Policies,
+        encoded: &[u8],
+    ) -> Result<(), Error> {
         let out = self.out_dir.or_else(|| std::env::var_os("OUT_DIR").map(PathBuf::from));
         let out = out.ok_or_else(|| std::io::Error::other("OUT_DIR is not set: call this from build.rs"))?;
-        let mut packages: Vec<&str> = descriptors.file.iter().map(|file| file.package()).collect();
+        // Of the options no Rust is made; reflection's clients read them in `encoded`.
+        descriptors.file.retain(|file| file.name() != options::NAME);
+        let mut packages: Vec<&str> = descriptors
+            .file
+            .iter()
+            .filter(|file| !file.service.is_empty())
+            .map(|file| file.package())
+            .collect();
         packages.dedup();
         for package in packages {
             std::fs::write(out.join(services::descriptors_name(package)), encoded)?;
@@ -115,7 +146,7 @@ impl Builder {
             .bytes(["."])
             .prost_path(format!("{}::prost", self.turno))
             .prost_types_path(format!("{}::prost_types", self.turno))
-            .service_generator(Box::new(services::Services::new(&self.turno)))
+            .service_generator(Box::new(services::Services::new(&self.turno, policies)))
             .compile_fds(descriptors)?;
         Ok(())
     }

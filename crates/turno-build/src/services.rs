@@ -5,7 +5,10 @@ use std::fmt::{self, Write as _};
 
 use heck::ToSnakeCase as _;
 use prost_build::{Comments, Method, Service, ServiceGenerator};
+use prost_types::MethodOptions;
 use prost_types::method_options::IdempotencyLevel;
+
+use crate::policy::Policies;
 
 /// The file in `OUT_DIR` with the descriptors that reflection needs for `package`.
 pub(crate) fn descriptors_name(package: &str) -> String {
@@ -15,12 +18,13 @@ pub(crate) fn descriptors_name(package: &str) -> String {
 /// Writes one module a service.
 pub(crate) struct Services {
     turno: String,
+    policies: Policies,
 }
 
 impl Services {
     /// `turno`: the path by which the SDK is named.
-    pub(crate) fn new(turno: &str) -> Self {
-        Self { turno: turno.to_owned() }
+    pub(crate) fn new(turno: &str, policies: Policies) -> Self {
+        Self { turno: turno.to_owned(), policies }
     }
 
     fn module(&self, service: &Service, out: &mut String) -> fmt::Result {
@@ -51,7 +55,10 @@ impl Services {
         writeln!(out, "        type Request = {request};\n        type Response = {response};")?;
         writeln!(out, "        const NAME: &'static str = \"{name}\";")?;
         writeln!(out, "        const PATH: &'static str = \"/{name}\";")?;
-        writeln!(out, "        const REPEATABLE: bool = {};\n    }}", is_repeatable(method))?;
+        if let Some(policy) = self.policies.expression(&name, turno) {
+            writeln!(out, "        const POLICY: {turno}::rpc::Policy = {policy};")?;
+        }
+        writeln!(out, "        const REPEATABLE: bool = {};\n    }}", is_repeatable(&method.options))?;
         // A mistake is about one rpc: rustc shall not list the others.
         writeln!(out, "    #[diagnostic::do_not_recommend]\n    impl {turno}::rpc::{shape} for {marker} {{}}")
     }
@@ -97,11 +104,8 @@ fn from_module(path: &str) -> String {
 }
 
 /// Whether `idempotency_level` allows running the method again.
-fn is_repeatable(method: &Method) -> bool {
-    matches!(
-        method.options.idempotency_level(),
-        IdempotencyLevel::NoSideEffects | IdempotencyLevel::Idempotent
-    )
+pub(crate) fn is_repeatable(options: &MethodOptions) -> bool {
+    matches!(options.idempotency_level(), IdempotencyLevel::NoSideEffects | IdempotencyLevel::Idempotent)
 }
 
 fn docs(out: &mut String, indent: &str, comments: &Comments, otherwise: &str) -> fmt::Result {

@@ -2,6 +2,7 @@
 //! person or as JSON for a program. Called by `main` with a channel from `call::dial`.
 
 use std::io::{self, Write as _};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
@@ -10,7 +11,8 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use turno_proto::status::code_name;
 use turno_proto::v1::admin_client::AdminClient;
-use turno_proto::v1::{ListMethodsRequest, ListNodesRequest, Method, Node};
+use turno_proto::v1::{Blocking, ListMethodsRequest, ListNodesRequest, Method, Node};
+use turno_runtime::units::Span;
 
 /// Lists the nodes that are linked now.
 pub(crate) async fn nodes(channel: Channel, json: bool) -> anyhow::Result<()> {
@@ -63,7 +65,12 @@ fn node_json(node: &Node) -> Value {
         "calls_served": node.calls_served,
         "age_ms": node.age_ms,
         "leaving": node.leaving,
+        "blocking": node.blocking.iter().map(blocking_json).collect::<Vec<_>>(),
     })
+}
+
+fn blocking_json(blocking: &Blocking) -> Value {
+    json!({ "method": blocking.method, "times": blocking.times, "longest_ms": blocking.longest_ms })
 }
 
 fn method_json(method: &Method) -> Value {
@@ -72,6 +79,9 @@ fn method_json(method: &Method) -> Value {
         "kind": method.kind,
         "repeatable": method.repeatable,
         "nodes": method.nodes,
+        "timeout_us": method.timeout_us,
+        "concurrency": method.concurrency,
+        "hedge_after_us": method.hedge_after_us,
     })
 }
 
@@ -81,7 +91,22 @@ fn node_table(nodes: &[Node]) -> String {
             .to_owned();
     }
     let columns = ["NAME", "ROLE", "STATE", "SLOTS", "IN FLIGHT", "SERVED", "AGE", "PEER", "VERSION"];
-    table(columns, &["SLOTS", "IN FLIGHT", "SERVED"], nodes.iter().map(node_row))
+    let table = table(columns, &["SLOTS", "IN FLIGHT", "SERVED"], nodes.iter().map(node_row));
+    let blocking = blocking_lines(nodes);
+    if blocking.is_empty() { table } else { format!("{table}\n\n{}", blocking.join("\n")) }
+}
+
+/// A line for each method and node where it has held its thread.
+fn blocking_lines(nodes: &[Node]) -> Vec<String> {
+    let line = |node: &Node, blocking: &Blocking| {
+        let Blocking { method, times, longest_ms } = blocking;
+        let times = if *times == 1 { "once".to_owned() } else { format!("{times} times") };
+        let (name, peer) = (&node.name, &node.peer);
+        format!(
+            "\u{26a0} {method} held its thread {times}, up to {longest_ms}ms, on {name} ({peer}): make it a plain fn"
+        )
+    };
+    nodes.iter().flat_map(|node| node.blocking.iter().map(move |blocking| line(node, blocking))).collect()
 }
 
 fn node_row(node: &Node) -> [String; 9] {
@@ -98,12 +123,37 @@ fn node_row(node: &Node) -> [String; 9] {
     ]
 }
 
+const METHOD_COLUMNS: [&str; 4] = ["METHOD", "KIND", "NODES", "REPEATABLE"];
+
 fn method_table(methods: &[Method]) -> String {
     if methods.is_empty() {
         return "no methods are served; they come with the nodes that bring them: see `turno nodes`"
             .to_owned();
     }
-    table(["METHOD", "KIND", "NODES", "REPEATABLE"], &["NODES"], methods.iter().map(method_row))
+    let rows = methods.iter().map(method_row);
+    if methods.iter().all(|method| policy(method).is_empty()) {
+        return table(METHOD_COLUMNS, &["NODES"], rows);
+    }
+    let rows = rows.zip(methods).map(|(row, method)| with(row, policy(method)));
+    table(with(METHOD_COLUMNS, "POLICY"), &["NODES"], rows)
+}
+
+/// One column more.
+fn with<T>([name, kind, nodes, repeatable]: [T; 4], policy: T) -> [T; 5] {
+    [name, kind, nodes, repeatable, policy]
+}
+
+/// "timeout 2s, concurrency 16": what the .proto says beside the rpc.
+fn policy(method: &Method) -> String {
+    let time = |word: &str, micros: u64| {
+        (micros > 0).then(|| format!("{word} {}", Span(Duration::from_micros(micros))))
+    };
+    let said = [
+        time("timeout", method.timeout_us),
+        (method.concurrency > 0).then(|| format!("concurrency {}", method.concurrency)),
+        time("hedge after", method.hedge_after_us),
+    ];
+    said.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn method_row(method: &Method) -> [String; 4] {
@@ -147,7 +197,7 @@ fn age(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::{age, method_json, method_table, methods, node_json, node_table, nodes};
-    use turno_proto::v1::{Method, Node};
+    use turno_proto::v1::{Blocking, Method, Node};
 
     fn node(name: &str, role: &str, slots: u32) -> Node {
         Node {
@@ -161,6 +211,7 @@ mod tests {
             calls_served: 12_345,
             age_ms: 192_400,
             leaving: role == "both",
+            blocking: Vec::new(),
         }
     }
 
@@ -190,18 +241,52 @@ gallery    both     leaving       2           3    12345   3m 12s   127.0.0.1:50
     }
 
     #[test]
+    fn who_blocks_is_named_under_the_table() {
+        let mut gallery = node("gallery", "both", 2);
+        let blocking = |times| Blocking { method: "a.v1.A/Wait".into(), times, longest_ms: 420 };
+        gallery.blocking = vec![blocking(1), blocking(3)];
+        let table = node_table(&[gallery.clone(), node("io", "io", 0)]);
+        let expected = "\n\n\
+\u{26a0} a.v1.A/Wait held its thread once, up to 420ms, on gallery (127.0.0.1:50412): make it a plain fn
+\u{26a0} a.v1.A/Wait held its thread 3 times, up to 420ms, on gallery (127.0.0.1:50412): make it a plain fn";
+        assert!(table.ends_with(expected), "\n{table}");
+        assert_eq!(node_json(&gallery)["blocking"][1]["times"], 3);
+    }
+
+    #[test]
     fn methods_line_up() {
         let method = |name: &str, kind: &str, nodes| Method {
             name: name.into(),
             kind: kind.into(),
             repeatable: kind == "job",
             nodes,
+            ..Method::default()
         };
         let table = method_table(&[method("a.v1.A/Do", "job", 12), method("a.v1.A/Wait", "awaited", 0)]);
         let expected = "\
 METHOD        KIND      NODES   REPEATABLE
 a.v1.A/Do     job          12   yes
 a.v1.A/Wait   awaited    none   no";
+        assert_eq!(table, expected, "\n{table}");
+    }
+
+    #[test]
+    fn policies_are_shown_where_there_are_any() {
+        let plain = Method { name: "a.v1.A/Do".into(), kind: "job".into(), nodes: 2, ..Method::default() };
+        let wants = Method {
+            name: "a.v1.A/Wait".into(),
+            timeout_us: 90_300_000,
+            concurrency: 16,
+            hedge_after_us: 50_000,
+            ..plain.clone()
+        };
+        let one = Method { name: "a.v1.A/Yield".into(), concurrency: 2, ..plain.clone() };
+        let table = method_table(&[plain, wants, one]);
+        let expected = "\
+METHOD         KIND   NODES   REPEATABLE   POLICY
+a.v1.A/Do      job        2   no
+a.v1.A/Wait    job        2   no           timeout 1m 30s 300ms, concurrency 16, hedge after 50ms
+a.v1.A/Yield   job        2   no           concurrency 2";
         assert_eq!(table, expected, "\n{table}");
     }
 
@@ -217,8 +302,19 @@ a.v1.A/Wait   awaited    none   no";
         assert_eq!(value["calls_served"], 12_345);
         assert_eq!(value["age_ms"], 192_400);
         assert_eq!(value["leaving"], false);
-        let method = Method { name: "a/B".into(), kind: "job".into(), repeatable: true, nodes: 1 };
-        let expected = serde_json::json!({ "name": "a/B", "kind": "job", "repeatable": true, "nodes": 1 });
+        let method = Method {
+            name: "a/B".into(),
+            kind: "job".into(),
+            repeatable: true,
+            nodes: 1,
+            timeout_us: 5,
+            concurrency: 6,
+            hedge_after_us: 7,
+        };
+        let expected = serde_json::json!({
+            "name": "a/B", "kind": "job", "repeatable": true, "nodes": 1,
+            "timeout_us": 5, "concurrency": 6, "hedge_after_us": 7,
+        });
         assert_eq!(method_json(&method), expected);
     }
 

@@ -42,6 +42,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The thread that looks for `async fn`s that block could not be started.
+    #[error("the watchdog cannot be started: {source}")]
+    Watchdog {
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// No connection to the gateway.
     #[error("gateway {gateway} cannot be reached: {reason}")]
     Unreachable {

@@ -36,10 +36,13 @@ mod context;
 mod dispatch;
 mod error;
 pub mod node;
+mod policy;
 mod pool;
 pub mod rpc;
 pub mod service;
 mod sink;
+mod tally;
+mod watchdog;
 
 pub use std::process::ExitCode;
 

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use prost::Message;
 use tonic::Status;
 
+pub use crate::policy::Policy;
+
 /// An rpc of a `.proto`: `gallery::Thumbnail`.
 pub trait Rpc: Send + Sync + 'static {
     /// What it takes.
@@ -19,6 +21,8 @@ pub trait Rpc: Send + Sync + 'static {
     const PATH: &'static str;
     /// protobuf's `idempotency_level` allows running it again.
     const REPEATABLE: bool;
+    /// What `option (turno.v1.method)` says.
+    const POLICY: Policy = Policy::NONE;
 }
 
 /// An rpc that answers once.

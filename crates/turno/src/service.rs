@@ -12,6 +12,7 @@ use futures_util::{Stream, TryStreamExt as _};
 use prost::Message;
 
 use crate::context::Context;
+use crate::policy::Policy;
 use crate::rpc::{Failure, RequestOf, ResponseOf, Rpc, ServerStreaming, Unary};
 use crate::sink::{RawSink, Sink};
 
@@ -55,6 +56,7 @@ impl fmt::Debug for Table {
 pub struct Entry {
     pub(crate) name: &'static str,
     pub(crate) repeatable: bool,
+    pub(crate) policy: Policy,
     pub(crate) handler: Handler,
 }
 
@@ -105,7 +107,12 @@ impl<S, R: Rpc> Method<S, R> {
 
     /// The method of this very service.
     pub fn bind(self, service: &Arc<S>) -> Entry {
-        Entry { name: R::NAME, repeatable: R::REPEATABLE, handler: (self.bind)(service.clone()) }
+        Entry {
+            name: R::NAME,
+            repeatable: R::REPEATABLE,
+            policy: R::POLICY,
+            handler: (self.bind)(service.clone()),
+        }
     }
 }
 

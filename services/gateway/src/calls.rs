@@ -1,19 +1,23 @@
 //! A call's way through its attempts: what was not handed over goes elsewhere unseen; what may have run is repeated
 //! only if its `idempotency_level` allows.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::future::{Either, select};
 use tokio::sync::mpsc;
 use tonic::{Code, Status};
 use turno_proto::mesh::v1::{Caller, Entry, Invocation, Outcome};
 use turno_proto::status;
 
-use crate::link::pending::{Event, Lost};
+use crate::account::Measured;
+use crate::attempts::Attempts;
+use crate::link::pending::{Answer, Event, Lost};
 use crate::link::{Link, Sent};
 use crate::methods::Method;
 use crate::router::Router;
+use crate::scheduler::WorkerId;
 
 /// What a client asks for.
 pub(crate) struct Call {
@@ -34,47 +38,115 @@ pub(crate) struct Stream {
     pub(crate) sent: Sent,
 }
 
-/// A call may run this often, where it may run again at all: an input that kills nodes must not kill them all.
-const MOST_RUNS: u32 = 3;
-
-/// Carries a call whose answer is one message.
-pub(crate) async fn unary(router: &Router, call: &Call) -> Result<Outcome, Status> {
-    unary_after(router, call, Attempts::default()).await
+/// The answer to a unary call.
+pub(crate) struct Answered {
+    pub(crate) outcome: Outcome,
+    pub(crate) measured: Measured,
+    /// The node that gave it.
+    pub(crate) link: Arc<Link>,
 }
 
-/// Goes on with a call whose first attempt, made without waiting, did not end it.
+/// Carries a call whose answer is one message.
+pub(crate) async fn unary(router: &Router, call: &Call) -> Result<Answered, Status> {
+    let _running = call.method.enter()?;
+    router.trouble.admit(call)?;
+    let hedge_after = call.method.served().policy.hedge_after;
+    let answered = match hedge_after {
+        None => attempt(router, call, None, Begun::new(router)).await,
+        Some(after) => Box::pin(hedged(router, call, after)).await,
+    };
+    if let Ok(answered) = &answered {
+        router.trouble.answered(call, answered);
+    }
+    answered
+}
+
+/// A second attempt begins when the first has not answered in time, if the budget has room for it: whichever answers
+/// first counts, and the other is cancelled ("hedged requests", Dean and Barroso, The Tail at Scale, 2013).
+async fn hedged(router: &Router, call: &Call, after: Duration) -> Result<Answered, Status> {
+    let first_node = OnceLock::new();
+    let mut first = std::pin::pin!(attempt(router, call, Some(&first_node), Begun::new(router)));
+    if let Ok(answered) = tokio::time::timeout(after, first.as_mut()).await {
+        return answered;
+    }
+    if !router.trouble.may_repeat() {
+        return first.await;
+    }
+    let second = std::pin::pin!(attempt(router, call, Some(&first_node), Begun::new(router)));
+    match select(first, second).await {
+        Either::Left((Err(_), other)) => other.await,
+        Either::Right((Err(_), other)) => other.await,
+        Either::Left((answered, _)) | Either::Right((answered, _)) => answered,
+    }
+}
+
+/// Goes on with a call whose first attempt, made without waiting `ago`, did not end it.
 pub(crate) async fn unary_again(
     router: &Router,
     call: &Call,
-    first: Result<Outcome, Lost>,
+    first: Result<Answer, Lost>,
     link: &Link,
-) -> Result<Outcome, Status> {
-    let mut attempts = Attempts::default();
+    ago: Duration,
+) -> Result<Answered, Status> {
+    let Begun { mut attempts, mut measured } = Begun::new(router);
     match first {
-        Ok(outcome) => attempts.not_started(outcome)?,
-        Err(lost) => attempts.lost(lost, &call.method, link)?,
+        Ok(answer) => attempts.not_started(answer.outcome)?,
+        Err(lost) => attempts.lost(lost, call, link)?,
     }
-    unary_after(router, call, attempts).await
+    measured.again += ago;
+    let answered = attempt(router, call, None, Begun { attempts, measured }).await?;
+    router.trouble.answered(call, &answered);
+    Ok(answered)
 }
 
-async fn unary_after(router: &Router, call: &Call, mut attempts: Attempts) -> Result<Outcome, Status> {
+/// What a call has been through when its attempts begin.
+struct Begun<'a> {
+    attempts: Attempts<'a>,
+    measured: Measured,
+}
+
+impl<'a> Begun<'a> {
+    fn new(router: &'a Router) -> Self {
+        Self { attempts: Attempts::new(&router.trouble), measured: Measured::default() }
+    }
+}
+
+/// Tries until there is an answer. `sibling` is the node of a hedged call's first attempt: the second goes elsewhere.
+async fn attempt(
+    router: &Router,
+    call: &Call,
+    sibling: Option<&OnceLock<WorkerId>>,
+    begun: Begun<'_>,
+) -> Result<Answered, Status> {
+    let Begun { mut attempts, mut measured } = begun;
     loop {
-        let target = router.route(&call.method).await?;
+        let asked = Instant::now();
+        let target = router.route(call, sibling.and_then(OnceLock::get).copied()).await?;
         let link = target.link;
+        if let Some(sibling) = sibling {
+            // The second attempt finds it set.
+            let _first = sibling.set(link.id);
+        }
+        let sent = Instant::now();
+        measured.queue += sent - asked;
         match link.unary(invocation(call, target.index), target.place).await {
-            Ok(outcome) if goes_elsewhere(&outcome) => attempts.not_started(outcome)?,
-            Ok(outcome) => return Ok(outcome),
-            Err(lost) => attempts.lost(lost, &call.method, &link)?,
+            Ok(answer) if goes_elsewhere(&answer.outcome) => attempts.not_started(answer.outcome)?,
+            Ok(Answer { outcome, away }) => {
+                return Ok(Answered { outcome, measured: Measured { away, ..measured }, link });
+            }
+            Err(lost) => attempts.lost(lost, call, &link)?,
         }
         Box::pin(attempts.pause()).await;
+        measured.again += sent.elapsed();
     }
 }
 
 /// Carries a call whose answer is a stream, until its first event.
 pub(crate) async fn stream(router: &Router, call: &Call) -> Result<Stream, Status> {
-    let mut attempts = Attempts::default();
+    router.trouble.admit(call)?;
+    let mut attempts = Attempts::new(&router.trouble);
     loop {
-        let target = router.route(&call.method).await?;
+        let target = router.route(call, None).await?;
         let link = target.link;
         let lost = match link.stream(invocation(call, target.index)).await {
             Ok((mut events, sent)) => match events.recv().await {
@@ -92,7 +164,7 @@ pub(crate) async fn stream(router: &Router, call: &Call) -> Result<Stream, Statu
             },
             Err(lost) => lost,
         };
-        attempts.lost(lost, &call.method, &link)?;
+        attempts.lost(lost, call, &link)?;
         Box::pin(attempts.pause()).await;
     }
 }
@@ -115,59 +187,4 @@ pub(crate) fn invocation(call: &Call, index: u32) -> Invocation {
 /// A node handed it back: nothing of it ran, and another node may fare better.
 pub(crate) fn goes_elsewhere(outcome: &Outcome) -> bool {
     outcome.not_started && status::code_of(outcome.code) == Code::Unavailable
-}
-
-/// What a call has been through.
-#[derive(Default)]
-struct Attempts {
-    runs: u32,
-    handed_back: u32,
-}
-
-const PAUSE: Duration = Duration::from_millis(20);
-/// A node that cannot be given work is soon known to be gone; this bounds what happens until then.
-const MOST_HANDED_BACK: u32 = 100;
-
-impl Attempts {
-    /// A link that has just broken may be chosen again until its node is known to be gone.
-    async fn pause(&self) {
-        if self.handed_back > 1 {
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    fn not_started(&mut self, outcome: Outcome) -> Result<(), Status> {
-        self.handed_back += 1;
-        if self.handed_back > MOST_HANDED_BACK { Err(status::from_outcome(outcome)) } else { Ok(()) }
-    }
-
-    /// Whether the call may be tried again.
-    fn lost(&mut self, lost: Lost, method: &Method, link: &Link) -> Result<(), Status> {
-        let node = &link.hello.name;
-        if !lost.may_have_run {
-            self.handed_back += 1;
-            let given_up = self.handed_back > MOST_HANDED_BACK;
-            return if given_up {
-                Err(Status::unavailable(format!("node {node} could not be reached")))
-            } else {
-                Ok(())
-            };
-        }
-        self.runs += 1;
-        let name = method.name();
-        if !method.served().repeatable {
-            return Err(Status::unavailable(format!(
-                "node {node} was lost while {name} was there: it may have run; it was not tried again, since its \
-                 idempotency_level does not say that it may be repeated"
-            )));
-        }
-        if self.runs >= MOST_RUNS {
-            return Err(Status::unavailable(format!(
-                "{name} may have run {} times, and each time its node was lost",
-                self.runs
-            )));
-        }
-        tracing::info!(method = name, node, "node lost: running it again elsewhere");
-        Ok(())
-    }
 }

@@ -1,20 +1,24 @@
 //! The descriptors that nodes bring, merged file by file for reflection. A file is known by its name; when two nodes
-//! bring different ones under the same name, the newest counts.
+//! bring different ones under the same name, the newest counts. Files stay as they came: decoded and encoded again
+//! they would lose the options that prost-types does not know, `(turno.v1.method)` among them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use prost::Message as _;
-use prost_types::{FileDescriptorProto, FileDescriptorSet};
+use prost::{DecodeError, Message as _};
+use prost_types::FileDescriptorProto;
 
 use crate::reflection::Reflection;
 
-/// All files known.
+/// All files known, by name.
+type Files = BTreeMap<String, Bytes>;
+
+/// What is known, and who answers with it.
 #[derive(Clone)]
 pub(crate) struct Descriptors {
-    files: Arc<Mutex<BTreeMap<String, FileDescriptorProto>>>,
+    files: Arc<Mutex<Files>>,
     reflection: Reflection,
 }
 
@@ -26,16 +30,15 @@ impl Descriptors {
     /// What a node brings. A set that is no set is left out, and said so: its methods work, but are not described.
     pub(crate) fn add(&self, sets: &[Bytes]) {
         let mut known = self.files.lock();
-        let (mut files, mut changed) = (known.clone(), false);
+        let mut files = known.clone();
         for set in sets {
-            match FileDescriptorSet::decode(set.clone()) {
-                Ok(set) => changed |= merge(&mut files, set),
+            match split(set) {
+                Ok(set) => files.extend(set),
                 Err(error) => tracing::warn!(%error, "a node brought descriptors that cannot be read"),
             }
         }
-        if changed {
-            let set = FileDescriptorSet { file: files.values().cloned().collect() };
-            match self.reflection.replace(set) {
+        if files != *known {
+            match self.reflection.replace(&join(&files)) {
                 Ok(()) => *known = files,
                 Err(error) => tracing::warn!(%error, "reflection cannot describe what a node brought"),
             }
@@ -43,14 +46,56 @@ impl Descriptors {
     }
 }
 
-/// Whether anything was new.
-fn merge(files: &mut BTreeMap<String, FileDescriptorProto>, set: FileDescriptorSet) -> bool {
-    let mut changed = false;
-    for file in set.file {
-        if files.get(file.name()) != Some(&file) {
-            files.insert(file.name().to_owned(), file);
-            changed = true;
-        }
+/// A `google.protobuf.FileDescriptorSet` on the wire, its files still encoded.
+#[derive(Clone, PartialEq, prost::Message)]
+struct FileSet {
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    file: Vec<Bytes>,
+}
+
+fn split(set: &Bytes) -> Result<Files, DecodeError> {
+    let files = FileSet::decode(set.clone())?.file.into_iter();
+    let named = |file: Bytes| Ok((FileDescriptorProto::decode(file.clone())?.name().to_owned(), file));
+    files.map(named).collect()
+}
+
+fn join(files: &Files) -> Vec<u8> {
+    FileSet { file: files.values().cloned().collect() }.encode_to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Bytes, FileSet, Files, join, split};
+    use prost::Message as _;
+    use prost_types::{FileDescriptorProto, FileDescriptorSet};
+
+    /// A file with an option, number 50870, that prost-types does not know.
+    fn file(name: &str) -> Vec<u8> {
+        let known = FileDescriptorProto { name: Some(name.to_owned()), ..FileDescriptorProto::default() };
+        let mut file = known.encode_to_vec();
+        prost::encoding::string::encode(50_870, &"kept".to_owned(), &mut file);
+        file
     }
-    changed
+
+    #[test]
+    fn a_file_stays_as_it_came_to_the_byte() {
+        let set = FileSet { file: vec![file("b.proto").into(), file("a.proto").into()] }.encode_to_vec();
+        let files = split(&Bytes::from(set)).unwrap();
+        assert_eq!(
+            files,
+            Files::from(["a.proto", "b.proto"].map(|name| (name.to_owned(), file(name).into())))
+        );
+        let joined = FileDescriptorSet::decode(join(&files).as_slice()).unwrap();
+        assert_eq!(
+            joined.file.iter().map(FileDescriptorProto::name).collect::<Vec<_>>(),
+            ["a.proto", "b.proto"]
+        );
+        assert_eq!(split(&join(&files).into()).unwrap(), files);
+    }
+
+    #[test]
+    fn what_is_no_set_is_an_error() {
+        split(&Bytes::from_static(b"\x0a\x7fno set")).unwrap_err();
+        split(&Bytes::from_static(b"\x0a\x02\xff\xff")).unwrap_err();
+    }
 }

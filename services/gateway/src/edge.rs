@@ -16,14 +16,15 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
 use tower::Service as _;
 use turno_proto::mesh::v1::mesh_server::MeshServer;
-use turno_proto::mesh::v1::{Caller, Kind};
+use turno_proto::mesh::v1::{Caller, Entry, Kind, Outcome};
 use turno_proto::v1::admin_server::AdminServer;
 use turno_proto::{entries, headers, status, timeout};
 use turno_runtime::task;
 
+use crate::account::Account;
 use crate::admin::AdminService;
 use crate::admission::Admission;
-use crate::calls::{self, Call};
+use crate::calls::{self, Answered, Call};
 use crate::clients;
 use crate::listen::Origin;
 use crate::mesh::MeshService;
@@ -150,7 +151,7 @@ impl Edge {
         started: Instant,
     ) -> Result<Response<Body>, Status> {
         let mut permit = self.admission.admit()?;
-        let asked = asked(request.headers())?;
+        let asked = asked(request.headers())?.into_iter().chain(method.served().policy.timeout).min();
         let deadline = started + asked.unwrap_or(self.longest_call).min(self.longest_call);
         let late = tokio::time::sleep_until(deadline.into());
         let serving = async {
@@ -167,7 +168,8 @@ impl Edge {
                 let stream = Box::pin(calls::stream(&self.router, &call)).await?;
                 return Ok(Response::new(Body::stream(stream, deadline, call.method.name())));
             }
-            calls::unary(&self.router, &call).await.and_then(response::once)
+            let answered = calls::unary(&self.router, &call).await?;
+            response::once(explained(method, answered, started, is_explained(request.headers())))
         };
         let mut response = tokio::select! {
             biased;
@@ -178,6 +180,24 @@ impl Edge {
         response.headers_mut().insert(http::header::CONTENT_TYPE, response::GRPC);
         Ok(response)
     }
+}
+
+/// Settles the account of a call; who asks for it finds it in the trailers.
+pub(crate) fn explained(method: &Method, answered: Answered, started: Instant, in_trailers: bool) -> Outcome {
+    let Answered { mut outcome, measured, link } = answered;
+    let account = Account::new(started.elapsed(), &measured, outcome.cost.as_ref());
+    method.spent(&account);
+    tracing::debug!(method = method.name(), node = link.hello.name, %account, "spent");
+    if in_trailers {
+        let explained = format!("{account} node={}/{}", link.hello.name, link.hello.node_id);
+        outcome.trailers.push(Entry { key: headers::EXPLAIN.to_owned(), value: explained.into() });
+    }
+    outcome
+}
+
+/// `turno-explain: 1`
+fn is_explained(map: &HeaderMap) -> bool {
+    map.get(headers::EXPLAIN).is_some_and(|value| value == "1" || value == "true")
 }
 
 /// The time that the caller gives the call.
@@ -255,6 +275,6 @@ mod tests {
     #[test]
     fn the_future_of_a_call_is_small() {
         let size = size_of_answer(Edge::answer);
-        assert!(size <= 2560, "{size} bytes are moved for each call");
+        assert!(size <= 3072, "{size} bytes are moved for each call");
     }
 }

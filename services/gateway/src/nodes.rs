@@ -11,6 +11,7 @@ use crate::descriptors::Descriptors;
 use crate::health::Health;
 use crate::link::Link;
 use crate::methods::{Methods, Seat};
+use crate::policy::Policy;
 use crate::queue::JobQueue;
 use crate::scheduler::{MethodId, WorkerId};
 
@@ -65,10 +66,11 @@ impl Nodes {
         self.descriptors.add(&link.hello.descriptor_sets);
         let mut jobs = Vec::new();
         for (index, method) in (0..).zip(&link.hello.methods) {
-            let (kind, repeatable) = (method.kind(), method.repeatable);
-            let joined =
-                self.methods.join(&method.path, &Seat { link: link.clone(), index, kind, repeatable });
+            let (kind, repeatable, policy) = (method.kind(), method.repeatable, Policy::of(method));
+            let seat = Seat { link: link.clone(), index, kind, repeatable, policy };
+            let joined = self.methods.join(&method.path, &seat);
             link.learn(joined.id, index);
+            self.queue.limit(joined.id, policy.concurrency.map(u32::from));
             if method.kind() == Kind::Job {
                 jobs.push(joined.id);
             }
@@ -83,6 +85,20 @@ impl Nodes {
     fn offer_slots(&self, link: &Link, jobs: Vec<MethodId>) {
         if !jobs.is_empty() && link.hello.slots > 0 {
             self.queue.join(link.id, link.hello.slots, jobs);
+        }
+    }
+
+    /// A worker that has several gateways moves its slots between them.
+    pub(crate) fn resize(&self, link: &Link, slots: u32) {
+        let slots = slots.min(link.hello.slots);
+        link.set_slots(slots);
+        self.queue.resize(link.id, slots);
+    }
+
+    /// Tells the workers whether there is work for them here.
+    pub(crate) fn tell_backlogs(&self) {
+        for link in self.links.iter().filter(|link| link.hello.slots > 0) {
+            link.tell_backlog(self.queue.backlog(link.id));
         }
     }
 

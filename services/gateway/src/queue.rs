@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::scheduler::{Grant, JobId, MethodId, Scheduler, Submitted, WorkerId};
+use crate::scheduler::{Grant, Job, JobId, Limits, MethodId, Scheduler, Spent, Submitted, WorkerId};
 
 /// The queue of all jobs.
 #[derive(Clone)]
@@ -18,20 +18,23 @@ struct Inner {
     waiters: HashMap<JobId, oneshot::Sender<Place>>,
 }
 
-/// As many jobs wait as may.
+/// Why a job was not taken.
 #[derive(Debug)]
-pub(crate) struct Full {
-    pub(crate) waiting: usize,
+pub(crate) enum Refused {
+    /// As many jobs wait as may.
+    Full { waiting: usize },
+    /// It could not be done in the time that it has left.
+    TooLate { left_us: u64, wait_us: u64, service_us: u64 },
 }
 
 impl JobQueue {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self(Arc::new(Mutex::new(Inner { scheduler: Scheduler::new(limit), waiters: HashMap::new() })))
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self(Arc::new(Mutex::new(Inner { scheduler: Scheduler::new(limits), waiters: HashMap::new() })))
     }
 
     /// Waits for a place. Dropping the future gives up the turn.
-    pub(crate) async fn place(&self, method: MethodId) -> Result<Place, Full> {
-        let mut waiting = match self.submit(method)? {
+    pub(crate) async fn place(&self, job: Job) -> Result<Place, Refused> {
+        let mut waiting = match self.submit(job)? {
             Ok(place) => return Ok(place),
             Err(waiting) => waiting,
         };
@@ -39,15 +42,18 @@ impl JobQueue {
         Ok(place.expect("a waiter is dropped only after its grant, or by this very future"))
     }
 
-    fn submit(&self, method: MethodId) -> Result<Result<Place, Waiting>, Full> {
+    fn submit(&self, job: Job) -> Result<Result<Place, Waiting>, Refused> {
         let mut inner = self.0.lock();
-        match inner.scheduler.submit(method) {
-            Submitted::Granted(grant) => Ok(Ok(self.place_at(grant.worker))),
-            Submitted::Full => Err(Full { waiting: inner.scheduler.waiting() }),
+        match inner.scheduler.submit(job) {
+            Submitted::Granted(grant) => Ok(Ok(self.place_of(grant))),
+            Submitted::Full { waiting } => Err(Refused::Full { waiting }),
+            Submitted::TooLate { wait_us, service_us } => {
+                Err(Refused::TooLate { left_us: job.left_us.unwrap_or(u64::MAX), wait_us, service_us })
+            }
             Submitted::Waiting(job) => {
                 let (grant, granted) = oneshot::channel();
                 inner.waiters.insert(job, grant);
-                Ok(Err(Waiting { queue: self.clone(), method, job, granted }))
+                Ok(Err(Waiting { queue: self.clone(), job, granted }))
             }
         }
     }
@@ -55,6 +61,23 @@ impl JobQueue {
     pub(crate) fn join(&self, worker: WorkerId, slots: u32, methods: Vec<MethodId>) {
         let grants = self.0.lock().scheduler.join(worker, slots, methods);
         self.hand_out(grants);
+    }
+
+    /// The worker has another number of slots for this gateway.
+    pub(crate) fn resize(&self, worker: WorkerId, slots: u32) {
+        let grants = self.0.lock().scheduler.resize(worker, slots);
+        self.hand_out(grants);
+    }
+
+    /// So many jobs of a method may be at workers at once.
+    pub(crate) fn limit(&self, method: MethodId, limit: Option<u32>) {
+        let grants = self.0.lock().scheduler.limit(method, limit);
+        self.hand_out(grants);
+    }
+
+    /// Jobs that wait and that this worker could run.
+    pub(crate) fn backlog(&self, worker: WorkerId) -> usize {
+        self.0.lock().scheduler.backlog(worker)
     }
 
     pub(crate) fn leave(&self, worker: WorkerId) {
@@ -65,55 +88,52 @@ impl JobQueue {
         self.0.lock().scheduler.waiting()
     }
 
-    fn finish(&self, worker: WorkerId, prefetch: Option<u32>) {
-        let grants = {
-            let scheduler = &mut self.0.lock().scheduler;
-            let prefetch = prefetch.unwrap_or_else(|| scheduler.prefetch(worker));
-            scheduler.finish(worker, prefetch)
-        };
+    fn finish(&self, job: JobId, spent: Option<Spent>, prefetch: Option<u32>) {
+        let grants = self.0.lock().scheduler.finish(job, spent, prefetch);
         self.hand_out(grants);
     }
 
     /// A waiter that has gone meanwhile drops its place, which hands it on; so not under the lock.
     fn hand_out(&self, grants: Vec<Grant>) {
-        for Grant { job, worker } in grants {
-            let place = self.place_at(worker);
-            let waiter = self.0.lock().waiters.remove(&job);
+        for grant in grants {
+            let place = self.place_of(grant);
+            let waiter = self.0.lock().waiters.remove(&grant.job);
             if let Some(waiter) = waiter {
                 drop(waiter.send(place));
             }
         }
     }
 
-    fn place_at(&self, worker: WorkerId) -> Place {
-        Place { queue: self.clone(), worker, prefetch: None }
+    fn place_of(&self, Grant { job, worker }: Grant) -> Place {
+        Place { queue: self.clone(), job, worker, spent: None, prefetch: None }
     }
 }
 
 /// A job's place at a worker; given back when dropped.
 pub(crate) struct Place {
     queue: JobQueue,
+    job: JobId,
     pub(crate) worker: WorkerId,
+    spent: Option<Spent>,
     prefetch: Option<u32>,
 }
 
 impl Place {
-    /// Gives it back, with what was learned of the worker's window.
-    pub(crate) fn finish(mut self, prefetch: u32) {
-        self.prefetch = Some(prefetch);
+    /// Gives it back, with what the job has cost and what was learned of the worker's window.
+    pub(crate) fn finish(mut self, spent: Spent, prefetch: u32) {
+        (self.spent, self.prefetch) = (Some(spent), Some(prefetch));
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.queue.finish(self.worker, self.prefetch);
+        self.queue.finish(self.job, self.spent, self.prefetch);
     }
 }
 
 /// A turn in the queue, given up when dropped.
 struct Waiting {
     queue: JobQueue,
-    method: MethodId,
     job: JobId,
     granted: oneshot::Receiver<Place>,
 }
@@ -121,7 +141,7 @@ struct Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         let mut inner = self.queue.0.lock();
-        inner.scheduler.cancel(self.method, self.job);
+        inner.scheduler.cancel(self.job);
         let waiter = inner.waiters.remove(&self.job);
         // A place that has been sent and not been taken is dropped with the receiver, and locks again.
         drop(inner);
@@ -132,17 +152,22 @@ impl Drop for Waiting {
 #[cfg(test)]
 mod tests {
     use super::JobQueue;
-    use crate::scheduler::{MethodId, WorkerId};
+    use crate::scheduler::{Job, Lane, Limits, MethodId, TenantId, WorkerId};
     use futures_util::FutureExt as _;
 
     const METHOD: MethodId = MethodId(0);
+    const JOB: Job = Job { method: METHOD, lane: Lane::Calls, tenant: TenantId(0), left_us: None };
+
+    fn queue(waiting: usize) -> JobQueue {
+        JobQueue::new(Limits { waiting, batch_share: 0.1 })
+    }
 
     #[tokio::test]
     async fn who_gives_up_leaves_the_place_to_the_next() {
-        let queue = JobQueue::new(10);
+        let queue = queue(10);
         queue.join(WorkerId(1), 1, vec![METHOD]);
-        let held = queue.place(METHOD).await.unwrap();
-        let (mut first, mut second) = (Box::pin(queue.place(METHOD)), Box::pin(queue.place(METHOD)));
+        let held = queue.place(JOB).await.unwrap();
+        let (mut first, mut second) = (Box::pin(queue.place(JOB)), Box::pin(queue.place(JOB)));
         assert!(first.as_mut().now_or_never().is_none());
         assert!(second.as_mut().now_or_never().is_none());
         drop(held);
@@ -154,10 +179,10 @@ mod tests {
 
     #[tokio::test]
     async fn who_gives_up_early_is_not_counted_any_more() {
-        let queue = JobQueue::new(1);
-        let mut waiting = Box::pin(queue.place(METHOD));
+        let queue = queue(1);
+        let mut waiting = Box::pin(queue.place(JOB));
         assert!(waiting.as_mut().now_or_never().is_none());
-        assert!(queue.place(METHOD).await.is_err());
+        assert!(queue.place(JOB).await.is_err());
         drop(waiting);
         assert_eq!(queue.waiting(), 0);
     }

@@ -1,196 +1,183 @@
-//! Which waiting job goes to which worker: first come, first served, to the worker with the most free slots. A plain
-//! state machine: no clock, no I/O, no tokio. `queue.rs` feeds it and carries out what it says.
+//! Which waiting job goes to which worker. A plain state machine: no clock, no I/O, no tokio. `queue.rs` feeds it and
+//! carries out what it says.
+//!
+//! A new job goes to the worker with the most free slots; a worker that has room takes what goes next: calls before
+//! batch, but for batch's share (`share`); among tenants the one that has had the least CPU time (`fair`); of its jobs
+//! the oldest. A method at its limit stands aside (`methods`). What jobs cost is learned (`estimate`), and a job that
+//! could not be finished by its deadline is refused when it comes (`forecast`).
+//!
+//! No decision looks at every job, worker or tenant: each costs a few steps in ordered sets, for each class that
+//! serves the method and each limited method that the tenant waits for. Hash maps are looked into, never walked where the
+//! order would matter: the same inputs give the same outputs.
 
-use std::collections::{BTreeSet, HashMap};
+mod classes;
+mod estimate;
+mod fair;
+mod forecast;
+mod job;
+mod methods;
+mod share;
+mod work;
 
-/// A job, in the order of arrival.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct JobId(pub u64);
+use std::collections::{BTreeMap, HashMap};
 
-/// A worker's link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WorkerId(pub u64);
+use classes::{ClassId, Classes, Next};
+use methods::Method;
 
-/// A method that runs as a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MethodId(pub u32);
-
-/// A job has got a place at a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// Which job.
-    pub job: JobId,
-    /// At which worker.
-    pub worker: WorkerId,
-}
-
-/// What becomes of a job that arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Submitted {
-    /// It goes at once.
-    Granted(Grant),
-    /// It waits under this id.
-    Waiting(JobId),
-    /// As many jobs wait as may.
-    Full,
-}
+pub use job::{Grant, Job, JobId, Lane, Limits, MethodId, Spent, Submitted, TenantId, WorkerId};
 
 /// The state of all job queues and workers.
 #[derive(Debug)]
 pub struct Scheduler {
-    limit: usize,
-    waiting: usize,
+    limits: Limits,
     next_job: u64,
-    queues: HashMap<MethodId, Queue>,
-    workers: HashMap<WorkerId, Worker>,
-    /// Workers that serve the same methods are one class.
-    classes: Vec<Class>,
+    /// Ordered, though nothing asks for it: who comes and who goes are each near one another in memory, also among
+    /// a million.
+    waiting: BTreeMap<JobId, Waiting>,
+    granted: HashMap<JobId, Granted>,
+    methods: HashMap<MethodId, Method>,
+    classes: Classes,
 }
 
-#[derive(Debug, Default)]
-struct Queue {
-    jobs: BTreeSet<JobId>,
-    classes: Vec<usize>,
+/// A job that waits.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    method: MethodId,
+    lane: Lane,
+    tenant: TenantId,
+    /// What was expected when it came.
+    service_us: u64,
 }
 
-#[derive(Debug)]
-struct Class {
-    methods: Vec<MethodId>,
-    /// Workers with room, the one with the most free slots first.
-    ready: BTreeSet<(i64, WorkerId)>,
-}
-
-#[derive(Debug)]
-struct Worker {
-    class: usize,
-    slots: u32,
-    prefetch: u32,
-    outstanding: u32,
-}
-
-impl Worker {
-    /// Jobs above its slots; the less, the more of them are free.
-    fn load(&self) -> i64 {
-        i64::from(self.outstanding) - i64::from(self.slots)
-    }
-
-    fn has_room(&self) -> bool {
-        self.outstanding < self.slots.saturating_add(self.prefetch)
-    }
+/// A job that is at a worker.
+#[derive(Clone, Copy, Debug)]
+struct Granted {
+    job: Waiting,
+    worker: WorkerId,
+    /// The worker's: when it has come back under the same id meanwhile, this job is none of its.
+    visit: u64,
+    class: ClassId,
+    charged_us: i64,
+    /// Counted between the lanes.
+    contended: bool,
 }
 
 impl Scheduler {
-    /// At most `limit` jobs wait.
-    pub fn new(limit: usize) -> Self {
-        let (queues, workers, classes) = (HashMap::new(), HashMap::new(), Vec::new());
-        Self { limit, waiting: 0, next_job: 0, queues, workers, classes }
+    /// Nothing waits, nobody serves.
+    pub fn new(limits: Limits) -> Self {
+        let (waiting, granted, methods) = (BTreeMap::new(), HashMap::new(), HashMap::new());
+        Self { limits, next_job: 0, waiting, granted, methods, classes: Classes::default() }
     }
 
-    /// Jobs that wait.
-    pub fn waiting(&self) -> usize {
-        self.waiting
-    }
-
-    /// A job of `method` arrives.
-    pub fn submit(&mut self, method: MethodId) -> Submitted {
-        let best = self.queues.get(&method).and_then(|queue| {
-            queue.classes.iter().filter_map(|class| self.classes[*class].ready.first()).min().copied()
-        });
-        if let Some((_, worker)) = best {
+    /// A job arrives.
+    pub fn submit(&mut self, job: Job) -> Submitted {
+        if let Some(too_late) = self.too_late(&job) {
+            return too_late;
+        }
+        let method = self.methods.entry(job.method).or_insert_with(Method::new);
+        let service_us = method.estimate.service_us().unwrap_or(0);
+        let arrived = Waiting { method: job.method, lane: job.lane, tenant: job.tenant, service_us };
+        if let Some(worker) = self.best_worker(job.method) {
             let job = self.new_job();
-            self.load(worker, 1);
+            self.grant(job, arrived, worker, false);
             return Submitted::Granted(Grant { job, worker });
         }
-        if self.waiting >= self.limit {
-            return Submitted::Full;
+        if self.waiting.len() >= self.limits.waiting {
+            return Submitted::Full { waiting: self.waiting.len() };
         }
         let job = self.new_job();
-        self.queues.entry(method).or_default().jobs.insert(job);
-        self.waiting += 1;
+        self.wait(job, arrived);
         Submitted::Waiting(job)
     }
 
     /// A waiting job is not wanted any more. False when it does not wait.
-    pub fn cancel(&mut self, method: MethodId, job: JobId) -> bool {
-        let removed = self.queues.get_mut(&method).is_some_and(|queue| queue.jobs.remove(&job));
-        self.waiting -= usize::from(removed);
-        removed
+    pub fn cancel(&mut self, job: JobId) -> bool {
+        self.unwait(job).is_some()
     }
 
-    /// A worker comes, with so many slots for these methods.
+    /// A worker comes, with so many slots for these methods. One that was there under the same id has left.
     pub fn join(&mut self, worker: WorkerId, slots: u32, mut methods: Vec<MethodId>) -> Vec<Grant> {
+        self.leave(worker);
         methods.sort_unstable();
         methods.dedup();
-        let class = self.class_of(methods);
-        self.workers.insert(worker, Worker { class, slots, prefetch: 0, outstanding: 0 });
-        self.seat(worker);
+        let (class, new) = self.classes.class_of(methods, self.limits.batch_share);
+        if new {
+            self.open_class(class);
+        }
+        self.classes.add(worker, class, slots);
         self.fill(worker)
     }
 
-    /// A worker takes no more work, or is gone. What it has is no longer counted.
+    /// A worker has another number of slots now. Below what it holds, it gets nothing until it has finished enough.
+    pub fn resize(&mut self, worker: WorkerId, slots: u32) -> Vec<Grant> {
+        self.classes.change(worker, |worker| worker.slots = slots);
+        self.fill(worker)
+    }
+
+    /// A worker takes no more work, or is gone. What it has must still be finished.
     pub fn leave(&mut self, worker: WorkerId) {
-        self.unseat(worker);
-        self.workers.remove(&worker);
-    }
-
-    /// A worker has finished a job, and may now hold `prefetch` jobs beyond its slots.
-    pub fn finish(&mut self, worker: WorkerId, prefetch: u32) -> Vec<Grant> {
-        if !self.workers.contains_key(&worker) {
-            return Vec::new();
+        let Some((gone, class)) = self.classes.remove(worker) else { return };
+        for method in &class.methods {
+            if let Some(method) = self.methods.get_mut(method) {
+                method.classes.retain(|class| *class != gone);
+            }
         }
-        self.unseat(worker);
-        if let Some(state) = self.workers.get_mut(&worker) {
-            state.prefetch = prefetch;
-            state.outstanding = state.outstanding.saturating_sub(1);
-        }
-        self.seat(worker);
-        self.fill(worker)
     }
 
-    /// The worker's window as it is now.
-    pub fn prefetch(&self, worker: WorkerId) -> u32 {
-        self.workers.get(&worker).map_or(0, |state| state.prefetch)
-    }
-
-    /// Gives the worker the oldest jobs that it can run, as long as it has room.
-    fn fill(&mut self, worker: WorkerId) -> Vec<Grant> {
+    /// A granted job is over: what it cost, if that is known (else it costs its tenant nothing), and how many jobs its
+    /// worker may hold beyond its slots from now on, if that is known.
+    pub fn finish(&mut self, job: JobId, spent: Option<Spent>, prefetch: Option<u32>) -> Vec<Grant> {
+        let Some(granted) = self.granted.remove(&job) else { return Vec::new() };
+        self.settle(&granted, spent);
+        self.release(granted.job.method);
         let mut grants = Vec::new();
-        while self.workers.get(&worker).is_some_and(Worker::has_room) {
-            let Some((method, job)) = self.oldest_for(worker) else { break };
-            self.cancel(method, job);
-            self.load(worker, 1);
-            grants.push(Grant { job, worker });
+        if self.classes.worker(granted.worker).is_some_and(|worker| worker.visit == granted.visit) {
+            self.classes.change(granted.worker, |worker| {
+                worker.outstanding -= 1;
+                worker.service_us = worker.service_us.saturating_sub(granted.job.service_us);
+                worker.prefetch = prefetch.unwrap_or(worker.prefetch);
+            });
+            grants = self.fill(granted.worker);
         }
+        // The method may have been at its limit, with room elsewhere.
+        grants.extend(self.fill_method(granted.job.method));
         grants
     }
 
-    fn oldest_for(&self, worker: WorkerId) -> Option<(MethodId, JobId)> {
-        let class = &self.classes[self.workers.get(&worker)?.class];
-        let heads = class
-            .methods
-            .iter()
-            .filter_map(|method| Some((*method, *self.queues.get(method)?.jobs.first()?)));
-        heads.min_by_key(|(_, job)| *job)
+    /// At most so many jobs of a method are at workers at once, over all of them.
+    pub fn limit(&mut self, method: MethodId, limit: Option<u32>) -> Vec<Grant> {
+        let known = self.methods.entry(method).or_insert_with(Method::new);
+        let was_open = known.is_open();
+        if known.set_limit(limit) {
+            for class in &known.classes {
+                let class = self.classes.get_mut(*class).expect("a method's classes are there");
+                class.set_limited(method, known);
+            }
+        }
+        self.show_limit(method, was_open);
+        self.fill_method(method)
     }
 
-    fn load(&mut self, worker: WorkerId, jobs: u32) {
-        self.unseat(worker);
-        if let Some(state) = self.workers.get_mut(&worker) {
-            state.outstanding += jobs;
-        }
-        self.seat(worker);
+    /// Jobs that wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
-    fn unseat(&mut self, worker: WorkerId) {
-        if let Some(state) = self.workers.get(&worker) {
-            self.classes[state.class].ready.remove(&(state.load(), worker));
-        }
+    /// Waiting jobs that this worker could run, were there room: those of methods at their limit it could not.
+    pub fn backlog(&self, worker: WorkerId) -> usize {
+        let class = self.classes.worker(worker).and_then(|worker| self.classes.get(worker.class));
+        class.map_or(0, |class| class.backlog)
     }
 
-    fn seat(&mut self, worker: WorkerId) {
-        if let Some(state) = self.workers.get(&worker).filter(|state| state.has_room()) {
-            self.classes[state.class].ready.insert((state.load(), worker));
-        }
+    /// How long a job of this method is expected to run, once one has.
+    pub fn service_us(&self, method: MethodId) -> Option<u64> {
+        self.methods.get(&method)?.estimate.service_us()
+    }
+
+    /// Tenants' accounts that are kept, for tests.
+    #[cfg(test)]
+    fn remembered(&self) -> usize {
+        self.classes.remembered()
     }
 
     fn new_job(&mut self) -> JobId {
@@ -198,19 +185,151 @@ impl Scheduler {
         JobId(self.next_job)
     }
 
-    /// Classes are never removed: there are as many as there are kinds of worker.
-    fn class_of(&mut self, methods: Vec<MethodId>) -> usize {
-        if let Some(known) = self.classes.iter().position(|class| class.methods == methods) {
-            return known;
+    /// The worker with the most free slots of all that may take a job of this method now. Whoever has room has it
+    /// because nothing waits that it could run, so nobody is overtaken.
+    fn best_worker(&self, method: MethodId) -> Option<WorkerId> {
+        let method = self.methods.get(&method).filter(|method| method.is_open())?;
+        let best = method.classes.iter().filter_map(|class| self.classes.get(*class)?.best()).min();
+        best.map(|(_, worker)| worker)
+    }
+
+    /// Gives a worker what goes next, as long as it has room.
+    fn fill(&mut self, worker: WorkerId) -> Vec<Grant> {
+        let mut grants = Vec::new();
+        while let Some(next) = self.next_for(worker) {
+            grants.push(self.take(next, worker));
         }
-        let class = self.classes.len();
-        for method in &methods {
-            self.queues.entry(*method).or_default().classes.push(class);
+        grants
+    }
+
+    /// Gives the jobs of one method to workers with room, as far as its limit allows.
+    fn fill_method(&mut self, method: MethodId) -> Vec<Grant> {
+        let mut grants = Vec::new();
+        while self.methods.get(&method).is_some_and(|method| method.waiting > 0) {
+            let Some(worker) = self.best_worker(method) else { break };
+            let Some(next) = self.next_for(worker) else { break };
+            grants.push(self.take(next, worker));
         }
-        self.classes.push(Class { methods, ready: BTreeSet::new() });
-        class
+        grants
+    }
+
+    fn next_for(&self, worker: WorkerId) -> Option<Next> {
+        let worker = self.classes.worker(worker).filter(|worker| worker.has_room())?;
+        self.classes.get(worker.class)?.next()
+    }
+
+    /// A job that waits goes to a worker.
+    fn take(&mut self, next: Next, worker: WorkerId) -> Grant {
+        let Next { job, contended } = next;
+        let waiting = *self.waiting.get(&job).expect("what goes next, waits");
+        // First the account, then the queue: who has something at work keeps what it is owed.
+        self.grant(job, waiting, worker, contended);
+        self.unwait(job);
+        Grant { job, worker }
+    }
+
+    fn grant(&mut self, id: JobId, job: Waiting, worker: WorkerId, contended: bool) {
+        let method = self.methods.get_mut(&job.method).expect("a job's method is known");
+        let (was_open, charged_us) = (method.is_open(), method.estimate.charge_us());
+        method.granted += 1;
+        method.refused = 0;
+        self.show_limit(job.method, was_open);
+        self.classes.change(worker, |worker| {
+            worker.outstanding += 1;
+            worker.service_us = worker.service_us.saturating_add(job.service_us);
+        });
+        let state = self.classes.worker(worker).expect("who has room is there");
+        let granted = Granted { job, worker, visit: state.visit, class: state.class, charged_us, contended };
+        let class = self.classes.get_mut(granted.class).expect("a worker's class is there");
+        if contended {
+            class.share.count(job.lane, charged_us);
+        } else if job.lane == Lane::Calls {
+            class.share.lapse();
+        }
+        class.lane_mut(job.lane).fair.start(job.tenant, charged_us);
+        self.granted.insert(id, granted);
+    }
+
+    /// Learns from a finished job, and corrects what it was charged.
+    fn settle(&mut self, granted: &Granted, spent: Option<Spent>) {
+        let Granted { job, class, charged_us, contended, .. } = *granted;
+        if let Some(spent) = spent {
+            self.methods.get_mut(&job.method).expect("a job's method is known").estimate.learn(spent);
+        }
+        let Some(class) = self.classes.get_mut(class) else { return };
+        let more_us = spent.map_or(0, estimate::cpu_of) - charged_us;
+        if contended {
+            class.share.count(job.lane, more_us);
+        }
+        class.lane_mut(job.lane).fair.finish(job.tenant, more_us);
+    }
+
+    fn release(&mut self, id: MethodId) {
+        let method = self.methods.get_mut(&id).expect("a job's method is known");
+        let was_open = method.is_open();
+        method.granted -= 1;
+        self.show_limit(id, was_open);
+    }
+
+    /// Tells the classes that a method has come to its limit, or is below it again.
+    fn show_limit(&mut self, id: MethodId, was_open: bool) {
+        let method = self.methods.get(&id).expect("called for a known method");
+        if method.is_open() == was_open {
+            return;
+        }
+        for class in &method.classes {
+            let class = self.classes.get_mut(*class).expect("a method's classes are there");
+            class.set_open(id, method.is_open(), method.waiting);
+        }
+    }
+
+    fn wait(&mut self, id: JobId, job: Waiting) {
+        let Waiting { lane, tenant, service_us, .. } = job;
+        let method = self.methods.get_mut(&job.method).expect("a job's method is known");
+        let first = method.push(lane, tenant, id, service_us);
+        for class in &method.classes {
+            let class = self.classes.get_mut(*class).expect("a method's classes are there");
+            class.backlog += usize::from(method.is_open());
+            if method.limit.is_none() {
+                class.lane_mut(lane).work.add(tenant, service_us);
+            }
+            if first {
+                class.lane_mut(lane).fair.set_first(job.method, tenant, None, Some(id));
+            }
+        }
+        self.waiting.insert(id, job);
+    }
+
+    fn unwait(&mut self, id: JobId) -> Option<Waiting> {
+        let job = self.waiting.remove(&id)?;
+        let Waiting { lane, tenant, service_us, .. } = job;
+        let method = self.methods.get_mut(&job.method).expect("a job's method is known");
+        let first = method.remove(lane, tenant, id, service_us);
+        for class in &method.classes {
+            let class = self.classes.get_mut(*class).expect("a method's classes are there");
+            class.backlog -= usize::from(method.is_open());
+            if method.limit.is_none() {
+                class.lane_mut(lane).work.remove(tenant, service_us);
+            }
+            if let Some(first) = first {
+                class.lane_mut(lane).fair.set_first(job.method, tenant, Some(id), first);
+            }
+        }
+        Some(job)
+    }
+
+    /// Shows a new class what waits for its methods. Costs a step for each tenant that waits for one of them.
+    fn open_class(&mut self, id: ClassId) {
+        let class = self.classes.get_mut(id).expect("it has just been made");
+        for method in class.methods.clone() {
+            let known = self.methods.entry(method).or_insert_with(Method::new);
+            known.classes.push(id);
+            class.add_method(method, known);
+        }
     }
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

@@ -1,45 +1,37 @@
-//! `turno::Client` through gateway and I/O node, against stock tonic calling a tonic server directly, in alternating
-//! rounds of one run. Servers are processes of their own; both clients live in this one.
+//! `turno::Client` → gateway → I/O node, against stock tonic → tonic server, in alternating rounds of one run. Both clients
+//! live in this process, and their CPU time counts.
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use bytes::Bytes;
 use clap::Args;
-use tonic::transport::Channel;
-use turno_runtime::task;
-use turno_runtime::units::Span;
+use turno::Status;
 
-use crate::bench::echo::{connect, cpu_s};
-use crate::bench::figure::{Figure, median};
+use crate::bench::SETTLE;
+use crate::bench::load::{Ask, Caller, Calls, Stub, closed, connect};
 use crate::bench::parties::generated::{EchoRequest, bench};
-use crate::bench::parties::stubs;
-use crate::bench::parties::stubs::bench_client::BenchClient;
-use crate::children::{Role, Watched, free_ports};
-use crate::up::Mesh;
+use crate::bench::proc::cpu_s;
+use crate::bench::progress::Progress;
+use crate::bench::report::{Report, Wanted};
+use crate::bench::rounds::{Case, Rounds};
+use crate::bench::stage::{Part, Stage, cores, on_stage};
 
 /// `turno bench client`
 #[derive(Debug, Args)]
 pub(crate) struct ClientArgs {
-    /// Calls in flight, one case for each number
-    #[arg(long, value_delimiter = ',', default_values_t = [64, 256], value_name = "N,…")]
-    in_flight: Vec<usize>,
+    /// Calls in flight, a case for each
+    #[arg(long, value_delimiter = ',', default_value = "64,256", value_name = "N,…", value_parser = clap::value_parser!(u16).range(1..))]
+    in_flight: Vec<u16>,
     /// Connections that tonic's calls share; turno::Client has one
-    #[arg(long, default_value_t = 8, value_name = "N")]
-    connections: usize,
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    connections: u16,
     /// Bytes of the payload
     #[arg(long, default_value_t = 100, value_name = "N")]
     bytes: usize,
-    /// Rounds, each with both parties
-    #[arg(long, default_value_t = 5, value_name = "N")]
-    rounds: usize,
-    /// How long each party is called in a round
-    #[arg(long, default_value = "2s", value_name = "TIME")]
-    time: Span,
+    #[command(flatten)]
+    rounds: Rounds,
     /// One JSON object a figure
     #[arg(long)]
     json: bool,
@@ -47,127 +39,79 @@ pub(crate) struct ClientArgs {
 
 /// What one party did in one round.
 struct Round {
-    calls_per_s: f64,
-    /// Of the client and all servers.
+    calls: Calls,
+    /// Of client and servers.
     cpu_us_per_call: f64,
 }
 
-/// Who calls.
-enum Party {
-    Ours(turno::Client),
-    /// Stock tonic, on so many connections.
-    Direct(Vec<Channel>),
+/// One caller by the client that all share.
+#[derive(Clone)]
+struct Linked {
+    client: turno::Client,
+    payload: Bytes,
+}
+
+impl Caller for Linked {
+    async fn call(&mut self) -> Result<(), Status> {
+        let request = EchoRequest { payload: self.payload.clone() };
+        let echo = self.client.call::<bench::Echo>(request).await?;
+        if echo.payload == self.payload {
+            Ok(())
+        } else {
+            Err(Status::data_loss("the echo came back changed"))
+        }
+    }
 }
 
 pub(crate) async fn run(args: ClientArgs) -> Result<ExitCode> {
-    let (clients, nodes) = free_ports()?;
-    let (direct, _) = free_ports()?;
-    let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
-    let (listen, dial, direct) =
-        (local(clients).to_string(), local(nodes).to_string(), local(direct).to_string());
-    let roles = [
-        Role::quiet_gateway(&listen, &dial),
-        Role::new("node", &["bench", "node", "--gateway", &dial]),
-        Role::new("direct", &["bench", "direct", "--listen", &direct]),
-    ];
-    let mesh = Mesh::start(&roles, local(nodes)).await?;
-    let measured = measure(&args, &mesh, &listen, &direct).await;
-    mesh.stop().await;
-    measured?;
+    let parts = [Part::Io, Part::Direct { threads: cores() }];
+    on_stage(&parts, async |stage| measure(&args, stage).await).await?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn measure(args: &ClientArgs, mesh: &Mesh, gateway: &str, direct: &str) -> Result<()> {
-    Mesh::ready(gateway.parse()?, 1).await?;
-    let ours = Party::Ours(turno::Client::connect(gateway)?);
-    let theirs = Party::Direct(connect(direct, args.connections).await?);
-    let pids: Vec<u32> = mesh.processes().iter().map(Watched::pid).collect();
-    let (our_pids, their_pids) = pids.split_at(2);
-    let with_this = |servers: &[u32]| [servers, &[std::process::id()]].concat();
-    let (our_pids, their_pids) = (with_this(our_pids), with_this(their_pids));
-    for &in_flight in &args.in_flight {
-        let both = async |time| {
-            let ours = round(&ours, args, in_flight, &our_pids, time).await?;
-            anyhow::Ok((ours, round(&theirs, args, in_flight, &their_pids, time).await?))
-        };
-        both(WARM_UP).await?;
-        let mut rounds = Vec::new();
-        for _ in 0..args.rounds {
-            rounds.push(both(args.time.into()).await?);
-        }
-        figures(args, in_flight, &rounds).iter().try_for_each(|figure| figure.print(args.json))?;
-    }
-    Ok(())
-}
-
-const WARM_UP: Duration = Duration::from_millis(500);
-
-fn figures(args: &ClientArgs, in_flight: usize, rounds: &[(Round, Round)]) -> [Figure; 2] {
-    let case = format!("turno::Client {} B, {in_flight} in flight", args.bytes);
-    let figure = |metric, unit, of: fn(&Round) -> f64| Figure {
-        bench: "client",
-        case: case.clone(),
-        metric,
-        value: median(rounds.iter().map(|(ours, _)| of(ours))),
-        unit,
-        reference: Some(median(rounds.iter().map(|(_, theirs)| of(theirs)))),
-        ratio: Some(median(rounds.iter().map(|(ours, theirs)| of(ours) / of(theirs)))),
-        rounds: rounds.len(),
-    };
-    [
-        figure("throughput", "calls/s", |round| round.calls_per_s),
-        figure("CPU a call in all", "µs", |round| round.cpu_us_per_call),
-    ]
-}
-
-/// So many callers, each with one call after the other.
-async fn round(
-    party: &Party,
-    args: &ClientArgs,
-    in_flight: usize,
-    pids: &[u32],
-    time: Duration,
-) -> Result<Round> {
-    let (calls, before) = (Arc::new(AtomicU64::new(0)), cpu_s(pids)?);
-    let started = Instant::now();
-    let deadline = started + time;
+async fn measure(args: &ClientArgs, stage: &Stage) -> Result<()> {
+    let channels = connect(&stage.direct, args.connections.into()).await?;
     let payload = Bytes::from(vec![7; args.bytes]);
-    let callers = (0..in_flight).map(|number| match party {
-        Party::Ours(client) => {
-            task::spawn("bench.caller", ours(client.clone(), payload.clone(), deadline, calls.clone()))
-        }
-        Party::Direct(channels) => {
-            let stub = BenchClient::new(channels[number % channels.len()].clone());
-            task::spawn("bench.caller", direct(stub, payload.clone(), deadline, calls.clone()))
-        }
-    });
-    for caller in callers.collect::<Vec<_>>() {
-        caller.await??;
+    let linked = Linked { client: turno::Client::connect(&stage.gateway)?, payload: payload.clone() };
+    let ask = Ask::Echo(payload);
+    let (our_pids, their_pids) = (with_this(stage.our_pids()), with_this(stage.direct_pids()));
+    let progress = Progress::new(args.in_flight.len() * args.rounds.count());
+    let mut report = Report::new("DIRECT TONIC", args.json);
+    for &in_flight in &args.in_flight {
+        let case = format!("turno::Client {} B, {in_flight} in flight", args.bytes);
+        let ours = async |time| round(vec![linked.clone(); in_flight.into()], &our_pids, time).await;
+        let stubs = || Stub::callers(&channels, in_flight.into(), &ask);
+        let theirs = async |time| round(stubs(), &their_pids, time).await;
+        ours(SETTLE).await?;
+        theirs(SETTLE).await?;
+        let time = args.rounds.time.into();
+        let (ours, theirs) = (async || ours(time).await, async || theirs(time).await);
+        let rounds = args.rounds.alternate(&progress, &case, ours, theirs).await?;
+        add(&mut report, &Case { bench: "client", case, rounds: &rounds }, in_flight)?;
     }
-    let calls = calls.load(Ordering::Relaxed) as f64;
-    let cpu_us_per_call = (cpu_s(pids)? - before) * 1e6 / calls;
-    Ok(Round { calls_per_s: calls / started.elapsed().as_secs_f64(), cpu_us_per_call })
+    drop(progress);
+    report.finish()
 }
 
-async fn ours(client: turno::Client, payload: Bytes, deadline: Instant, calls: Arc<AtomicU64>) -> Result<()> {
-    while Instant::now() < deadline {
-        let answer = client.call::<bench::Echo>(EchoRequest { payload: payload.clone() }).await?;
-        ensure!(answer.payload == payload, "the echo came back changed");
-        calls.fetch_add(1, Ordering::Relaxed);
-    }
-    Ok(())
+fn with_this(mut servers: Vec<u32>) -> Vec<u32> {
+    servers.push(std::process::id());
+    servers
 }
 
-async fn direct(
-    mut stub: BenchClient<Channel>,
-    payload: Bytes,
-    deadline: Instant,
-    calls: Arc<AtomicU64>,
-) -> Result<()> {
-    while Instant::now() < deadline {
-        let answer = stub.echo(stubs::EchoRequest { payload: payload.clone() }).await?.into_inner();
-        ensure!(answer.payload == payload, "the echo came back changed");
-        calls.fetch_add(1, Ordering::Relaxed);
-    }
-    Ok(())
+async fn round<C: Caller>(callers: Vec<C>, pids: &[u32], time: Duration) -> Result<Round> {
+    let before = cpu_s(pids)?;
+    let calls = closed(callers, time, Duration::ZERO).await?;
+    let cpu_us_per_call = (cpu_s(pids)? - before) * 1e6 / calls.count();
+    Ok(Round { calls, cpu_us_per_call })
+}
+
+fn add(report: &mut Report, case: &Case<'_, Round>, in_flight: u16) -> Result<()> {
+    let wanted = match in_flight {
+        64 => Some(Wanted::RatioAtLeast(3.0)),
+        256 => Some(Wanted::RatioAtLeast(4.0)),
+        _ => None,
+    };
+    report.add(&case.figure("throughput", "calls/s", |round| round.calls.per_s()), wanted)?;
+    report.add(&case.figure("latency p99", "ms", |round| round.calls.percentile_ms(0.99)), None)?;
+    report.add(&case.figure("CPU a call in all", "µs", |round| round.cpu_us_per_call), None)
 }

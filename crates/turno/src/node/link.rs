@@ -8,8 +8,8 @@ use bytes::Bytes;
 use dashmap::DashMap;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 use turno_proto::mesh::v1::mesh_client::MeshClient;
@@ -24,7 +24,9 @@ use crate::dispatch::{Answer, Arrival, Dispatch};
 use crate::error::Error;
 use crate::node::carry::{Carrier, Carry};
 use crate::node::frames::{Frames, Up};
+use crate::node::share::LinkId;
 use crate::node::token::Token;
+use crate::node::windows::Windows;
 
 /// What every link of a node needs.
 pub(crate) struct Settings {
@@ -34,6 +36,7 @@ pub(crate) struct Settings {
     pub(crate) drain: Duration,
     pub(crate) shutdown: CancellationToken,
     pub(crate) readiness: Readiness,
+    pub(crate) windows: Windows,
 }
 
 // Together less than the 3 s in which a black-holed peer is to be noticed.
@@ -56,6 +59,8 @@ pub(crate) async fn serve(settings: &Arc<Settings>, address: &str) -> Result<(),
     let over = Over(link.clone());
     // Work may have gathered behind the welcome.
     link.take(first);
+    let telling = settings.dispatch.board.clone().tell(link.up.clone());
+    let _telling = AbortOnDropHandle::new(task::spawn("node.watchdog", telling));
     let ended = link.follow(&mut down).await;
     drop(over);
     let gateway = address.to_owned();
@@ -74,6 +79,7 @@ impl Drop for Over {
     fn drop(&mut self) {
         let Self(link) = self;
         link.settings.readiness.lose();
+        link.settings.windows.leave(link.window);
         link.cancel_all();
         // It may have ended already.
         let _ended = link.up.try_send(Up::End);
@@ -155,6 +161,7 @@ struct Link {
     carrier: Carrier,
     mesh: Mesh,
     carry_above: usize,
+    window: LinkId,
 }
 
 impl Link {
@@ -169,6 +176,7 @@ impl Link {
         let mesh = Mesh::new(nested, token.clone());
         let carrier = Carrier { channel: bodies, token, link_id: welcome.link_id };
         let carry_above = usize::try_from(welcome.carry_above).unwrap_or(usize::MAX);
+        let window = settings.windows.join(up.clone());
         Self {
             settings,
             up,
@@ -177,6 +185,7 @@ impl Link {
             carrier,
             mesh,
             carry_above,
+            window,
         }
     }
 
@@ -210,6 +219,9 @@ impl Link {
             if let Some((_, cancel)) = self.running.remove(&call) {
                 cancel.cancel();
             }
+        }
+        if let Some(jobs) = frame.backlog {
+            self.settings.windows.backlog(self.window, jobs);
         }
         if frame.released {
             self.finish_and_end();

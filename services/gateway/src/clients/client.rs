@@ -7,17 +7,18 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Status};
-use turno_proto::mesh::v1::Outcome;
-use turno_proto::status;
+use turno_proto::mesh::v1::{Entry, Outcome};
+use turno_proto::{headers, status};
 
+use crate::account::Measured;
 use crate::admission::Permit;
-use crate::calls::{self, Call};
+use crate::calls::{self, Answered, Call};
 use crate::clients::answers::Answers;
 use crate::clients::incoming::MAX_BODY;
 use crate::clients::table::{Table, Turn};
 use crate::edge::{self, Edge};
 use crate::link::Sent;
-use crate::link::pending::Lost;
+use crate::link::pending::{self, Lost};
 use crate::listen::Origin;
 use crate::methods::Method;
 
@@ -75,11 +76,19 @@ pub(crate) struct Answer {
     pub(super) turn: Turn,
 }
 
+/// The outcome, with its account settled.
+pub(super) fn settled(call: &Call, answered: Answered, started: Instant) -> Outcome {
+    let asks = |entry: &Entry| entry.key == headers::EXPLAIN && matches!(&entry.value[..], b"1" | b"true");
+    edge::explained(&call.method, answered, started, call.metadata.iter().any(asks))
+}
+
 impl Answer {
-    pub(crate) fn give(self, first: Result<Outcome, Lost>) {
+    pub(crate) fn give(self, first: Result<pending::Answer, Lost>) {
         let Self { client, number, turn } = self;
         match first {
-            Ok(outcome) if !calls::goes_elsewhere(&outcome) => client.finish(number, turn, Ok(outcome)),
+            Ok(answer) if !calls::goes_elsewhere(&answer.outcome) => {
+                client.finish_first(number, turn, answer)
+            }
             first => client.go_on(number, turn, first),
         }
     }
@@ -126,11 +135,28 @@ impl Client {
     /// A call has its answer, unless it was cancelled or was late meanwhile.
     pub(super) fn finish(&self, number: u64, turn: Turn, answered: Result<Outcome, Status>) {
         let finished = self.change(|state| {
-            let mut call = state.calls.finish(number, turn)?;
-            if let At::Node(sent, _) = &mut call.at {
-                sent.done = true;
-            }
+            let call = state.calls.finish(number, turn)?;
             Some(self.end(state, number, call, answered))
+        });
+        drop(finished);
+    }
+
+    /// The same at the first attempt, which was made without waiting.
+    fn finish_first(&self, number: u64, turn: Turn, answer: pending::Answer) {
+        let finished = self.change(|state| {
+            let mut in_flight = state.calls.finish(number, turn)?;
+            let outcome = match &mut in_flight.at {
+                At::Node(sent, call) => {
+                    sent.done = true;
+                    let measured = Measured { away: answer.away, ..Measured::default() };
+                    let link = sent.link().clone();
+                    let answered = Answered { outcome: answer.outcome, measured, link };
+                    self.edge.router.trouble.answered(call, &answered);
+                    settled(call, answered, in_flight.started)
+                }
+                At::Task(_) | At::Turning => answer.outcome,
+            };
+            Some(self.end(state, number, in_flight, Ok(outcome)))
         });
         drop(finished);
     }

@@ -13,11 +13,11 @@ use turno_runtime::task;
 
 use crate::admission::Permit;
 use crate::calls::{self, Call};
-use crate::clients::client::{Answer, At, Client, InFlight};
+use crate::clients::client::{Answer, At, Client, InFlight, settled};
 use crate::clients::table::Turn;
 use crate::edge;
 use crate::link::Sent;
-use crate::link::pending::Lost;
+use crate::link::pending::{self, Lost};
 use crate::methods::Method;
 
 /// A method that the client has named.
@@ -69,6 +69,8 @@ impl Client {
         };
         let longest = self.edge.longest_call;
         let asked = (invocation.timeout_us > 0).then(|| Duration::from_micros(invocation.timeout_us));
+        let policy = known.method.as_ref().and_then(|method| method.served().policy.timeout);
+        let asked = asked.into_iter().chain(policy).min();
         let deadline = started + asked.unwrap_or(longest).min(longest);
         let (metadata, caller) = self.metadata(invocation.metadata);
         let asked_for = asked.map(|_| deadline);
@@ -130,7 +132,9 @@ impl Client {
     fn send_now(self: &Arc<Self>, call: &Call, number: u64, turn: Turn) -> Option<Sent> {
         let target = self.edge.router.at_once(&call.method)?;
         let answer = Answer { client: self.clone(), number, turn };
-        target.link.send_now(calls::invocation(call, target.index), answer)
+        let sent = target.link.send_now(calls::invocation(call, target.index), answer)?;
+        self.edge.router.trouble.passed();
+        Some(sent)
     }
 
     /// A task for a call that has to wait: for its method, for a node, for a slot, for room on the link.
@@ -141,14 +145,19 @@ impl Client {
         turn: Turn,
         make: impl FnOnce(Arc<Method>) -> Call + Send + 'static,
     ) -> At {
-        let client = self.clone();
+        let (client, started) = (self.clone(), Instant::now());
         self.spawn(&path.clone(), async move {
-            let answered = client.answer(&path, make).await;
+            let answered = client.answer(&path, started, make).await;
             client.finish(number, turn, answered);
         })
     }
 
-    async fn answer(&self, path: &str, make: impl FnOnce(Arc<Method>) -> Call) -> Result<Outcome, Status> {
+    async fn answer(
+        &self,
+        path: &str,
+        started: Instant,
+        make: impl FnOnce(Arc<Method>) -> Call,
+    ) -> Result<Outcome, Status> {
         let edge = &self.edge;
         let method = edge.method(path).await.ok_or_else(|| edge::unknown(path))?;
         if method.served().kind == Kind::Unspecified {
@@ -159,19 +168,23 @@ impl Client {
             let what = format!("{} answers a stream: call it by plain gRPC", method.name());
             return Err(Status::unimplemented(what));
         }
-        calls::unary(&edge.router, &make(method)).await
+        let call = make(method);
+        let answered = calls::unary(&edge.router, &call).await?;
+        Ok(settled(&call, answered, started))
     }
 
     /// The first attempt did not end the call: what follows goes the way of every call.
-    pub(super) fn go_on(self: &Arc<Self>, number: u64, turn: Turn, first: Result<Outcome, Lost>) {
+    pub(super) fn go_on(self: &Arc<Self>, number: u64, turn: Turn, first: Result<pending::Answer, Lost>) {
         let mut state = self.state.lock();
-        let Some(InFlight { path, at, .. }) = state.calls.get_mut(number, turn) else { return };
+        let Some(InFlight { path, at, started, .. }) = state.calls.get_mut(number, turn) else { return };
+        let started = *started;
         let At::Node(mut sent, call) = std::mem::replace(at, At::Turning) else { return };
         sent.done = true;
         let client = self.clone();
         *at = self.spawn(path, async move {
-            let answered = calls::unary_again(&client.edge.router, &call, first, sent.link()).await;
-            client.finish(number, turn, answered);
+            let (router, ago) = (&client.edge.router, started.elapsed());
+            let answered = calls::unary_again(router, &call, first, sent.link(), ago).await;
+            client.finish(number, turn, answered.map(|answered| settled(&call, answered, started)));
         });
     }
 

@@ -22,11 +22,12 @@ impl Link {
         let call = self.next_call.fetch_add(1, Ordering::Relaxed);
         invocation.call = call;
         let reply = Some(Reply::Client(answer));
-        let pending = Pending { reply, place: None, body: None, sent_at: Instant::now() };
+        let sent_as = self.outstanding.fetch_add(1, Ordering::Relaxed) + 1;
+        let pending = Pending { reply, place: None, body: None, sent_at: Instant::now(), sent_as };
         if !self.pending.lock().insert(call, pending) {
+            self.outstanding.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        self.outstanding.fetch_add(1, Ordering::Relaxed);
         room.send(Down::Invoke(invocation));
         Some(Sent { link: self.clone(), call, done: false })
     }

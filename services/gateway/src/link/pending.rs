@@ -1,13 +1,13 @@
 //! A call that is at a node.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use turno_proto::mesh::v1::Outcome;
 
-use crate::clients::Answer;
+use crate::clients;
 use crate::queue::Place;
 
 /// What the gateway keeps of it.
@@ -19,6 +19,8 @@ pub(crate) struct Pending {
     /// The body, until the node has fetched it.
     pub(crate) body: Option<Bytes>,
     pub(crate) sent_at: Instant,
+    /// Calls at the node when it was sent, itself included.
+    pub(crate) sent_as: usize,
 }
 
 /// The calls that are at one node.
@@ -58,10 +60,17 @@ impl Calls {
 
 /// Where its answer goes.
 pub(crate) enum Reply {
-    Once(oneshot::Sender<Result<Outcome, Lost>>),
+    Once(oneshot::Sender<Result<Answer, Lost>>),
     /// A client that is linked takes it at once.
-    Client(Answer),
+    Client(clients::Answer),
     Stream(mpsc::Sender<Event>),
+}
+
+/// What a node has answered.
+pub(crate) struct Answer {
+    pub(crate) outcome: Outcome,
+    /// Since the invocation was sent.
+    pub(crate) away: Duration,
 }
 
 /// What a stream answers.

@@ -1,0 +1,123 @@
+//! What one decision of the job scheduler costs: a job is finished, the next one takes its place, another arrives and
+//! waits. By the number of workers, and by the number of jobs that wait.
+
+use std::hint::black_box;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Args;
+use turno_gateway::scheduler::{
+    Grant, Job, JobId, Lane, Limits, MethodId, Scheduler, Spent, Submitted, TenantId, WorkerId,
+};
+
+use crate::bench::figure::{Figure, median};
+
+/// `turno bench decisions`
+#[derive(Debug, Args)]
+pub(crate) struct DecisionsArgs {
+    /// Rounds, each with every size
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    rounds: usize,
+    /// One JSON object a figure
+    #[arg(long)]
+    json: bool,
+}
+
+/// How many there are of each.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    workers: u64,
+    waiting: usize,
+}
+
+const DECISIONS: u32 = 100_000;
+const SLOTS: u32 = 4;
+const METHODS: u32 = 8;
+const TENANTS: u32 = 100;
+
+pub(crate) fn run(args: DecisionsArgs) -> Result<ExitCode> {
+    let by_workers = [1, 10, 100, 1_000].map(|workers| Size { workers, waiting: 10_000 });
+    let by_waiting = [1_000, 10_000, 100_000, 1_000_000].map(|waiting| Size { workers: 10, waiting });
+    let workers = by_workers.map(|size| format!("{} workers", size.workers));
+    let waiting = by_waiting.map(|size| format!("{} waiting", size.waiting));
+    for (cases, sizes) in [(workers, by_workers), (waiting, by_waiting)] {
+        figures(cases, &rounds(sizes, args.rounds)).iter().try_for_each(|figure| figure.print(args.json))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Every size in each round, so that a slow moment of the machine is shared.
+fn rounds(sizes: [Size; 4], rounds: usize) -> Vec<[f64; 4]> {
+    let mut meshes = sizes.map(Mesh::new);
+    meshes.iter_mut().for_each(|mesh| drop(mesh.round()));
+    (0..rounds).map(|_| meshes.each_mut().map(Mesh::round)).collect()
+}
+
+/// The smallest size is the reference of the others.
+fn figures(cases: [String; 4], rounds: &[[f64; 4]]) -> Vec<Figure> {
+    let figure = |(size, case)| Figure {
+        bench: "decisions",
+        case,
+        metric: "a decision",
+        value: median(rounds.iter().map(|round| round[size])),
+        unit: "ns",
+        reference: Some(median(rounds.iter().map(|round| round[0]))),
+        ratio: Some(median(rounds.iter().map(|round| round[size] / round[0]))),
+        rounds: rounds.len(),
+    };
+    cases.into_iter().enumerate().map(figure).collect()
+}
+
+/// A scheduler whose slots are all taken.
+struct Mesh {
+    scheduler: Scheduler,
+    running: Vec<JobId>,
+    /// Counts jobs, and spreads them over methods, tenants and lanes.
+    next: u32,
+}
+
+impl Mesh {
+    fn new(size: Size) -> Self {
+        let limits = Limits { waiting: usize::MAX, batch_share: 0.2 };
+        let mut mesh = Self { scheduler: Scheduler::new(limits), running: Vec::new(), next: 0 };
+        for worker in 0..size.workers {
+            mesh.scheduler.join(WorkerId(worker), SLOTS, (0..METHODS).map(MethodId).collect());
+        }
+        while mesh.scheduler.waiting() < size.waiting {
+            mesh.submit();
+        }
+        mesh
+    }
+
+    /// Nanoseconds for each finish, grant and submit.
+    fn round(&mut self) -> f64 {
+        let started = Instant::now();
+        for _ in 0..DECISIONS {
+            self.finish();
+            self.submit();
+        }
+        started.elapsed().as_nanos() as f64 / f64::from(DECISIONS)
+    }
+
+    fn submit(&mut self) {
+        self.next = self.next.wrapping_add(1);
+        // Knuth's multiplicative hash: no order that the sets could profit from.
+        let mixed = self.next.wrapping_mul(2_654_435_761) >> 8;
+        let lane = if mixed.is_multiple_of(4) { Lane::Batch } else { Lane::Calls };
+        let (method, tenant) = (MethodId(mixed / 4 % METHODS), TenantId(mixed / 64 % TENANTS));
+        if let Submitted::Granted(grant) = self.scheduler.submit(Job { method, lane, tenant, left_us: None })
+        {
+            self.running.push(grant.job);
+        }
+    }
+
+    fn finish(&mut self) {
+        let which = self.next as usize % self.running.len();
+        let us = u64::from(self.next % 1_000);
+        let spent = Spent { run_us: us, cpu_us: us };
+        let job = self.running.swap_remove(which);
+        let grants = self.scheduler.finish(job, Some(spent), None);
+        self.running.extend(black_box(grants).iter().map(|grant: &Grant| grant.job));
+    }
+}

@@ -1,0 +1,92 @@
+//! The scheduler's words: what comes in, and what it answers.
+
+/// A job, in the order of arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub u64);
+
+/// A worker's link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkerId(pub u64);
+
+/// A method that runs as a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MethodId(pub u32);
+
+/// In whose name a job runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TenantId(pub u32);
+
+/// Who waits for the job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// Somebody holds a call open. Goes first.
+    Calls,
+    /// Nobody in particular: tickets and maps. Keeps its share of the CPU time.
+    Batch,
+}
+
+impl Lane {
+    pub(super) const ALL: [Self; 2] = [Self::Calls, Self::Batch];
+}
+
+/// What bounds the queues.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The most jobs that wait.
+    pub waiting: usize,
+    /// The share of each kind of worker's CPU time that is kept for [`Lane::Batch`] while it waits, 0.0 to 0.9.
+    /// At 0.0 it gets what calls leave idle, and nothing else.
+    pub batch_share: f64,
+}
+
+/// A job that arrives.
+#[derive(Clone, Copy, Debug)]
+pub struct Job {
+    /// What is to run.
+    pub method: MethodId,
+    /// Who waits for it.
+    pub lane: Lane,
+    /// In whose name.
+    pub tenant: TenantId,
+    /// Time until its deadline, if it has one.
+    pub left_us: Option<u64>,
+}
+
+/// A job has got a place at a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Which job.
+    pub job: JobId,
+    /// At which worker.
+    pub worker: WorkerId,
+}
+
+/// What becomes of a job that arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Submitted {
+    /// It goes at once.
+    Granted(Grant),
+    /// It waits under this id.
+    Waiting(JobId),
+    /// As many jobs wait as may.
+    Full {
+        /// How many these are.
+        waiting: usize,
+    },
+    /// It could not be finished by its deadline.
+    TooLate {
+        /// How long it would wait for a slot.
+        wait_us: u64,
+        /// How long it would then run.
+        service_us: u64,
+    },
+}
+
+/// What a finished job has cost, as its node measured it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spent {
+    /// Wall time in its slot.
+    pub run_us: u64,
+    /// CPU time of its threads.
+    pub cpu_us: u64,
+}

@@ -1,0 +1,126 @@
+//! What waits for each method, first come, first served within a tenant's lane; and how many of its jobs may be at
+//! workers at once.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::classes::ClassId;
+use super::estimate::Estimate;
+use super::work::Work;
+use super::{JobId, Lane, TenantId};
+
+/// A method that runs as a job.
+#[derive(Debug)]
+pub(super) struct Method {
+    pub(super) limit: Option<u32>,
+    /// Jobs at workers, also at those that have left.
+    pub(super) granted: u32,
+    /// Jobs that wait.
+    pub(super) waiting: usize,
+    /// The kinds of worker that serve it.
+    pub(super) classes: Vec<ClassId>,
+    pub(super) estimate: Estimate,
+    /// Jobs refused by their deadline since one was last let through.
+    pub(super) refused: u32,
+    lanes: [MethodLane; 2],
+}
+
+#[derive(Debug)]
+struct MethodLane {
+    queues: HashMap<TenantId, Queue>,
+    /// Kept only while the method has a limit: then its work stands in nobody's way but its own.
+    work: Work,
+}
+
+/// One tenant's jobs.
+#[derive(Debug, Default)]
+struct Queue {
+    jobs: BTreeSet<JobId>,
+    service_us: u64,
+}
+
+impl Method {
+    pub(super) fn new() -> Self {
+        let lane = || MethodLane { queues: HashMap::new(), work: Work::new() };
+        Self {
+            limit: None,
+            granted: 0,
+            waiting: 0,
+            classes: Vec::new(),
+            estimate: Estimate::default(),
+            refused: 0,
+            lanes: [lane(), lane()],
+        }
+    }
+
+    /// Another of its jobs may go to a worker.
+    pub(super) fn is_open(&self) -> bool {
+        self.limit.is_none_or(|limit| self.granted < limit)
+    }
+
+    /// Answers whether the job is now the tenant's first.
+    pub(super) fn push(&mut self, lane: Lane, tenant: TenantId, job: JobId, service_us: u64) -> bool {
+        self.waiting += 1;
+        let limited = self.limit.is_some();
+        let lane = &mut self.lanes[lane as usize];
+        if limited {
+            lane.work.add(tenant, service_us);
+        }
+        let queue = lane.queues.entry(tenant).or_default();
+        queue.service_us = queue.service_us.saturating_add(service_us);
+        queue.jobs.insert(job);
+        queue.jobs.len() == 1
+    }
+
+    /// Answers the tenant's first job, if that is another one now, and `None` within if it has none left.
+    pub(super) fn remove(
+        &mut self,
+        lane: Lane,
+        tenant: TenantId,
+        job: JobId,
+        service_us: u64,
+    ) -> Option<Option<JobId>> {
+        let limited = self.limit.is_some();
+        let lane = &mut self.lanes[lane as usize];
+        let queue = lane.queues.get_mut(&tenant)?;
+        let was_first = queue.jobs.first() == Some(&job);
+        if !queue.jobs.remove(&job) {
+            return None;
+        }
+        self.waiting -= 1;
+        if limited {
+            lane.work.remove(tenant, service_us);
+        }
+        queue.service_us = queue.service_us.saturating_sub(service_us);
+        let first = queue.jobs.first().copied();
+        if first.is_none() {
+            lane.queues.remove(&tenant);
+        }
+        was_first.then_some(first)
+    }
+
+    /// Each tenant's first job in a lane, and how much service all of its jobs there need. In no order that counts.
+    pub(super) fn firsts(&self, lane: Lane) -> impl Iterator<Item = (TenantId, JobId, u64)> {
+        let queues = self.lanes[lane as usize].queues.iter();
+        queues.filter_map(|(tenant, queue)| Some((*tenant, *queue.jobs.first()?, queue.service_us)))
+    }
+
+    /// Work of its own that goes before a job of `tenant`, while it has a limit.
+    pub(super) fn work(&self, lane: Lane) -> &Work {
+        &self.lanes[lane as usize].work
+    }
+
+    /// Answers whether it now has a limit, and had none before, or the other way round.
+    pub(super) fn set_limit(&mut self, limit: Option<u32>) -> bool {
+        let before = std::mem::replace(&mut self.limit, limit);
+        if before.is_some() == limit.is_some() {
+            return false;
+        }
+        for lane in &mut self.lanes {
+            lane.work = Work::new();
+            for (tenant, queue) in lane.queues.iter().filter(|_| limit.is_some()) {
+                lane.work.add(*tenant, queue.service_us);
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,144 @@
+//! What is expected, and who is refused for it.
+
+use super::{
+    CLASSIFY, Job, Lane, OTHER, RESIZE, Scheduler, Submitted, TenantId, WORKER, batch, by, call, granted,
+    scheduler, teach, took, waiting,
+};
+
+fn within(left_us: u64) -> Job {
+    Job { left_us: Some(left_us), ..call(RESIZE) }
+}
+
+fn wait_of(scheduler: &Scheduler, tenant: u32) -> Option<u64> {
+    scheduler.expected_wait_us(RESIZE, Lane::Calls, TenantId(tenant))
+}
+
+fn known(slots: u32) -> Scheduler {
+    let mut scheduler = scheduler(1_000);
+    scheduler.join(WORKER, slots, vec![RESIZE]);
+    teach(&mut scheduler, RESIZE, 8, 100);
+    scheduler
+}
+
+#[test]
+fn nothing_is_expected_of_what_nobody_serves_or_has_seen() {
+    let mut scheduler = scheduler(10);
+    assert_eq!((wait_of(&scheduler, 0), scheduler.service_us(RESIZE)), (None, None));
+    scheduler.join(WORKER, 1, vec![RESIZE]);
+    assert_eq!((wait_of(&scheduler, 0), scheduler.service_us(RESIZE)), (Some(0), None));
+    teach(&mut scheduler, RESIZE, 1, 80);
+    teach(&mut scheduler, RESIZE, 1, 160);
+    assert_eq!(scheduler.service_us(RESIZE), Some(90));
+}
+
+#[test]
+fn the_wait_is_the_work_ahead_by_the_slots() {
+    let mut scheduler = known(2);
+    assert_eq!(wait_of(&scheduler, 0), Some(0));
+    for _ in 0..2 {
+        granted(scheduler.submit(call(RESIZE)));
+    }
+    for _ in 0..6 {
+        waiting(scheduler.submit(call(RESIZE)));
+    }
+    assert_eq!(wait_of(&scheduler, 0), Some(300));
+    scheduler.join(OTHER, 0, vec![RESIZE, CLASSIFY]);
+    scheduler.resize(OTHER, 1);
+    assert_eq!(wait_of(&scheduler, 0), Some(166));
+}
+
+#[test]
+fn jobs_beyond_the_slots_are_ahead_too() {
+    let mut scheduler = known(1);
+    let running = granted(scheduler.submit(call(RESIZE))).job;
+    waiting(scheduler.submit(call(RESIZE)));
+    scheduler.finish(running, took(100), Some(3));
+    assert_eq!(wait_of(&scheduler, 0), Some(0));
+    granted(scheduler.submit(call(RESIZE)));
+    granted(scheduler.submit(call(RESIZE)));
+    assert_eq!(wait_of(&scheduler, 0), Some(200));
+}
+
+#[test]
+fn another_tenants_crowd_is_not_ahead_of_mine() {
+    let mut scheduler = known(1);
+    granted(scheduler.submit(call(RESIZE)));
+    for _ in 0..100 {
+        waiting(scheduler.submit(by(1, RESIZE)));
+    }
+    assert_eq!(wait_of(&scheduler, 2), Some(0));
+    waiting(scheduler.submit(by(2, RESIZE)));
+    // Its own one, and one of the crowd's.
+    assert_eq!(wait_of(&scheduler, 2), Some(200));
+    assert_eq!(wait_of(&scheduler, 1), Some(10_100));
+}
+
+#[test]
+fn calls_are_ahead_of_batch_and_batch_hardly_of_calls() {
+    let mut scheduler = known(1);
+    granted(scheduler.submit(call(RESIZE)));
+    for _ in 0..10 {
+        waiting(scheduler.submit(batch(RESIZE)));
+    }
+    assert_eq!(wait_of(&scheduler, 0), Some(0));
+    waiting(scheduler.submit(call(RESIZE)));
+    assert_eq!(scheduler.expected_wait_us(RESIZE, Lane::Batch, TenantId(0)), Some(1_100));
+}
+
+#[test]
+fn a_limited_methods_crowd_waits_for_itself_alone() {
+    let mut scheduler = scheduler(1_000);
+    scheduler.join(WORKER, 10, vec![RESIZE, CLASSIFY]);
+    teach(&mut scheduler, RESIZE, 8, 100);
+    teach(&mut scheduler, CLASSIFY, 8, 100);
+    scheduler.limit(CLASSIFY, Some(2));
+    for _ in 0..2 {
+        granted(scheduler.submit(call(CLASSIFY)));
+    }
+    for _ in 0..20 {
+        waiting(scheduler.submit(call(CLASSIFY)));
+    }
+    for _ in 0..8 {
+        granted(scheduler.submit(call(RESIZE)));
+    }
+    assert_eq!(wait_of(&scheduler, 0), Some(0));
+    assert_eq!(scheduler.expected_wait_us(CLASSIFY, Lane::Calls, TenantId(0)), Some(1_000));
+    scheduler.limit(CLASSIFY, None);
+    assert_eq!(wait_of(&scheduler, 0), Some(200));
+}
+
+#[test]
+fn what_cannot_be_done_in_time_is_refused_at_once() {
+    let mut scheduler = known(1);
+    let alone = Submitted::TooLate { wait_us: 0, service_us: 100 };
+    assert_eq!(scheduler.submit(within(99)), alone);
+    granted(scheduler.submit(within(100)));
+    for _ in 0..5 {
+        waiting(scheduler.submit(call(RESIZE)));
+    }
+    assert_eq!(scheduler.submit(within(599)), Submitted::TooLate { wait_us: 500, service_us: 100 });
+    waiting(scheduler.submit(within(600)));
+}
+
+#[test]
+fn who_has_no_time_left_is_refused_and_who_knows_little_refuses_nobody() {
+    let mut scheduler = scheduler(10);
+    assert_eq!(scheduler.submit(within(0)), Submitted::TooLate { wait_us: 0, service_us: 0 });
+    scheduler.join(WORKER, 1, vec![RESIZE]);
+    teach(&mut scheduler, RESIZE, 7, 100);
+    granted(scheduler.submit(within(1)));
+}
+
+#[test]
+fn a_method_that_was_slow_may_show_that_it_is_fast_again() {
+    let mut scheduler = known(1);
+    let mut refused = 0;
+    for _ in 0..1_000 {
+        match scheduler.submit(within(50)) {
+            Submitted::Granted(grant) => drop(scheduler.finish(grant.job, took(10), None)),
+            _ => refused += 1,
+        }
+    }
+    assert!((16..=200).contains(&refused), "{refused} refused");
+    granted(scheduler.submit(within(50)));
+}
