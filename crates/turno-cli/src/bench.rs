@@ -1,5 +1,6 @@
 //! `turno bench`: measures with the alternative in the same run, in alternating rounds, and quotes medians.
 
+mod client;
 mod decisions;
 mod echo;
 mod figure;
@@ -46,6 +47,8 @@ enum Bench {
     Decisions(decisions::DecisionsArgs),
     /// Unary echo through the gateway, against the same tonic service called directly
     Echo(echo::EchoArgs),
+    /// turno::Client through the gateway, against tonic called directly
+    Client(client::ClientArgs),
     /// CPU-bound jobs through the gateway, against a bare rayon loop
     Jobs(jobs::JobsArgs),
     /// Small calls beside jobs that fill all cores, against tonic with a rayon pool
@@ -75,6 +78,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<ExitCode> {
     match args.bench {
         Bench::Decisions(args) => decisions::run(args),
         Bench::Echo(args) => in_runtime(echo::run(args)),
+        Bench::Client(args) => in_runtime(client::run(args)),
         Bench::Jobs(args) => in_runtime(jobs::run(args)),
         Bench::Mixed(args) => in_runtime(mixed::run(args)),
         Bench::Parked(args) => in_runtime(parked::run(args)),

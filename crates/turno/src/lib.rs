@@ -32,6 +32,7 @@
 //! the package, [`include_proto!`].
 
 mod calls;
+pub mod client;
 mod context;
 mod dispatch;
 mod error;
@@ -48,6 +49,7 @@ mod watchdog;
 pub use std::process::ExitCode;
 
 pub use bytes::Bytes;
+pub use client::Client;
 pub use context::Context;
 pub use error::Error;
 pub use node::{Node, node};

@@ -3,9 +3,9 @@
 
 mod carry;
 pub mod config;
-mod dialer;
+pub(crate) mod dialer;
 pub(crate) mod frames;
-mod link;
+pub(crate) mod link;
 mod run;
 mod share;
 pub mod token;

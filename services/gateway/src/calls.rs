@@ -15,7 +15,7 @@ use turno_proto::status;
 use crate::account::Measured;
 use crate::attempts::Attempts;
 use crate::link::Link;
-use crate::link::pending::Answer;
+use crate::link::pending::{Answer, Lost};
 use crate::methods::Method;
 use crate::router::Router;
 use crate::scheduler::WorkerId;
@@ -46,7 +46,7 @@ pub(crate) async fn unary(router: &Router, call: &Call) -> Result<Answered, Stat
     router.trouble.admit(call)?;
     let hedge_after = call.method.served().policy.hedge_after;
     let answered = match hedge_after {
-        None => attempt(router, call, None).await,
+        None => attempt(router, call, None, Begun::new(router)).await,
         Some(after) => Box::pin(hedged(router, call, after)).await,
     };
     if let Ok(answered) = &answered {
@@ -59,18 +59,49 @@ pub(crate) async fn unary(router: &Router, call: &Call) -> Result<Answered, Stat
 /// first counts, and the other is cancelled ("hedged requests", Dean and Barroso, The Tail at Scale, 2013).
 async fn hedged(router: &Router, call: &Call, after: Duration) -> Result<Answered, Status> {
     let first_node = OnceLock::new();
-    let mut first = std::pin::pin!(attempt(router, call, Some(&first_node)));
+    let mut first = std::pin::pin!(attempt(router, call, Some(&first_node), Begun::new(router)));
     if let Ok(answered) = tokio::time::timeout(after, first.as_mut()).await {
         return answered;
     }
     if !router.trouble.may_repeat() {
         return first.await;
     }
-    let second = std::pin::pin!(attempt(router, call, Some(&first_node)));
+    let second = std::pin::pin!(attempt(router, call, Some(&first_node), Begun::new(router)));
     match select(first, second).await {
         Either::Left((Err(_), other)) => other.await,
         Either::Right((Err(_), other)) => other.await,
         Either::Left((answered, _)) | Either::Right((answered, _)) => answered,
+    }
+}
+
+/// Goes on with a call whose first attempt, made without waiting `ago`, did not end it.
+pub(crate) async fn unary_again(
+    router: &Router,
+    call: &Call,
+    first: Result<Answer, Lost>,
+    link: &Link,
+    ago: Duration,
+) -> Result<Answered, Status> {
+    let Begun { mut attempts, mut measured } = Begun::new(router);
+    match first {
+        Ok(answer) => attempts.not_started(answer.outcome)?,
+        Err(lost) => attempts.lost(lost, call, link)?,
+    }
+    measured.again += ago;
+    let answered = attempt(router, call, None, Begun { attempts, measured }).await?;
+    router.trouble.answered(call, &answered);
+    Ok(answered)
+}
+
+/// What a call has been through when its attempts begin.
+struct Begun<'a> {
+    attempts: Attempts<'a>,
+    measured: Measured,
+}
+
+impl<'a> Begun<'a> {
+    fn new(router: &'a Router) -> Self {
+        Self { attempts: Attempts::new(&router.trouble), measured: Measured::default() }
     }
 }
 
@@ -79,8 +110,9 @@ async fn attempt(
     router: &Router,
     call: &Call,
     sibling: Option<&OnceLock<WorkerId>>,
+    begun: Begun<'_>,
 ) -> Result<Answered, Status> {
-    let (mut attempts, mut measured) = (Attempts::new(&router.trouble), Measured::default());
+    let Begun { mut attempts, mut measured } = begun;
     loop {
         let asked = Instant::now();
         let target = router.route(call, sibling.and_then(OnceLock::get).copied()).await?;
@@ -103,7 +135,7 @@ async fn attempt(
     }
 }
 
-fn invocation(call: &Call, index: u32) -> Invocation {
+pub(crate) fn invocation(call: &Call, index: u32) -> Invocation {
     let left = call.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     // At least one: zero stands for no deadline.
     let timeout_us = left.map_or(0, |left| u64::try_from(left.as_micros()).unwrap_or(u64::MAX).max(1));
@@ -119,6 +151,6 @@ fn invocation(call: &Call, index: u32) -> Invocation {
 }
 
 /// A node handed it back: nothing of it ran, and another node may fare better.
-fn goes_elsewhere(outcome: &Outcome) -> bool {
+pub(crate) fn goes_elsewhere(outcome: &Outcome) -> bool {
     outcome.not_started && status::code_of(outcome.code) == Code::Unavailable
 }

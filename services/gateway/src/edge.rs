@@ -28,6 +28,7 @@ use crate::account::Account;
 use crate::admin::AdminService;
 use crate::admission::{Admission, Permit};
 use crate::calls::{self, Answered, Call};
+use crate::clients;
 use crate::link::pending::Unfetched;
 use crate::listen::Origin;
 use crate::mesh::MeshService;
@@ -60,6 +61,8 @@ pub(crate) struct Own {
     pub(crate) reflection: Reflection,
     /// The clients' port is closing.
     pub(crate) closing: CancellationToken,
+    /// The nodes' port is closing.
+    pub(crate) nodes_closing: CancellationToken,
 }
 
 impl Edge {
@@ -90,7 +93,7 @@ impl Edge {
     }
 
     /// A gateway that has just started does not know its nodes yet: they come within a second or two.
-    async fn method(&self, path: &str) -> Option<Arc<Method>> {
+    pub(crate) async fn method(&self, path: &str) -> Option<Arc<Method>> {
         let known = self.methods.get(path);
         if known.is_some() || Instant::now() >= self.settled || is_own(path) {
             return known;
@@ -98,12 +101,17 @@ impl Edge {
         Box::pin(tokio::time::timeout_at(self.settled.into(), self.methods.appears(path))).await.ok()
     }
 
-    async fn answer_own(&self, request: Request<Incoming>, origin: Origin) -> Response<Body> {
+    async fn answer_own(self: &Arc<Self>, request: Request<Incoming>, origin: Origin) -> Response<Body> {
         let request = request.map(tonic::body::Body::new);
         let own = &self.own;
         let service = request.uri().path().rsplit_once('/').map_or("", |(service, _)| service).to_owned();
         let response = match service.as_str() {
             "/turno.mesh.v1.Mesh" if origin.is_node => own.mesh.clone().call(request).await,
+            // Ends its streams by itself, once what came by them is answered.
+            "/turno.v1.Calls" => {
+                let linked = clients::serve(self.clone(), request, origin).await;
+                return linked.map(|body| Body::own(body, None));
+            }
             "/turno.v1.Admin" => own.admin.clone().call(request).await,
             "/grpc.health.v1.Health" => own.health.clone().call(request).await,
             "/grpc.reflection.v1.ServerReflection" | "/grpc.reflection.v1alpha.ServerReflection" => {
@@ -116,7 +124,7 @@ impl Edge {
         response.unwrap_or_else(|never| match never {}).map(|body| Body::own(body, closing))
     }
 
-    fn admits(&self, headers: &HeaderMap) -> bool {
+    pub(crate) fn admits(&self, headers: &HeaderMap) -> bool {
         self.token.admits(headers.get(headers::AUTHORIZATION).map(|value| value.as_bytes()))
     }
 
@@ -176,7 +184,7 @@ impl Edge {
         let mut response = tokio::select! {
             biased;
             served = serving => served?,
-            () = late => return Err(too_late(method, started)),
+            () = late => return Err(too_late(method.name(), started)),
         };
         response.body_mut().keep(permit);
         response.headers_mut().insert(http::header::CONTENT_TYPE, response::GRPC);
@@ -185,7 +193,7 @@ impl Edge {
 }
 
 /// Settles the account of a call; who asks for it finds it in the trailers.
-fn explained(method: &Method, answered: Answered, started: Instant, in_trailers: bool) -> Outcome {
+pub(crate) fn explained(method: &Method, answered: Answered, started: Instant, in_trailers: bool) -> Outcome {
     let Answered { mut outcome, measured, link } = answered;
     let account = Account::new(started.elapsed(), &measured, outcome.cost.as_ref());
     method.spent(&account);
@@ -256,17 +264,17 @@ fn is_grpc(kind: &[u8]) -> bool {
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-fn unknown(path: &str) -> Status {
+pub(crate) fn unknown(path: &str) -> Status {
     Status::unimplemented(format!(
         "no node has ever served {path} here; `turno methods` lists what is served"
     ))
 }
 
-fn too_late(method: &Method, started: Instant) -> Status {
-    Status::deadline_exceeded(format!("{} was not done within {:?}", method.name(), started.elapsed()))
+pub(crate) fn too_late(name: &str, started: Instant) -> Status {
+    Status::deadline_exceeded(format!("{name} was not done within {:?}", started.elapsed()))
 }
 
-fn count_error(method: &Method, code: tonic::Code) {
+pub(crate) fn count_error(method: &Method, code: tonic::Code) {
     let (method, code) = (method.name().to_owned(), status::code_name(code));
     metrics::counter!("turno_calls_total", "method" => method, "code" => code).increment(1);
 }

@@ -81,6 +81,7 @@ impl Gateway {
             mesh: MeshServer::new(mesh).max_decoding_message_size(usize::MAX),
             reflection,
             closing: closing.clone(),
+            nodes_closing: CancellationToken::new(),
         };
         let edge = Arc::new(edge(&config, own, methods.clone(), nodes.clone(), queue.clone()));
         Ok(Self { config, clients, nodes_port, edge, nodes, methods, queue, health, closing })
@@ -98,7 +99,7 @@ impl Gateway {
     async fn run(self, shutdown: CancellationToken, readiness: Readiness) {
         let Self { config, clients, nodes_port, edge, nodes, methods, queue, health, closing } = self;
         let port = |listener, is_node| Port { listener, is_node, max_connections: config.max_connections };
-        let (from_clients, from_nodes) = (Opened::new(closing), Opened::new(CancellationToken::new()));
+        let (from_clients, from_nodes) = (Opened::new(closing), Opened::new(edge.own.nodes_closing.clone()));
         from_clients.run("gateway.clients", port(clients.0, false), &edge);
         from_nodes.run("gateway.nodes", port(nodes_port.0, true), &edge);
         let gauges = task::spawn("gateway.gauges", gauges(edge, queue));

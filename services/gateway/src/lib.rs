@@ -12,6 +12,7 @@ mod attempts;
 mod budget;
 mod calls;
 mod carry;
+mod clients;
 mod config;
 mod descriptors;
 mod edge;

@@ -3,6 +3,7 @@
 
 pub(crate) mod frames;
 mod load;
+mod now;
 pub(crate) mod pending;
 
 use std::collections::HashMap;
@@ -196,6 +197,7 @@ impl Link {
         }
         match pending.reply {
             Some(Reply::Once(reply)) => drop(reply.send(Ok(Answer { outcome, away }))),
+            Some(Reply::Client(answer)) => answer.give(Ok(Answer { outcome, away })),
             Some(Reply::Stream(events)) => end_stream(events, Event::End(Ok(outcome))),
             None => {}
         }
@@ -289,6 +291,7 @@ impl Link {
     fn lose(&self, call: u64, lost: Lost) {
         match self.forget(call).and_then(|pending| pending.reply) {
             Some(Reply::Once(reply)) => drop(reply.send(Err(lost))),
+            Some(Reply::Client(answer)) => answer.give(Err(lost)),
             Some(Reply::Stream(events)) => end_stream(events, Event::End(Err(lost))),
             None => {}
         }

@@ -56,6 +56,18 @@ impl Router {
         }
     }
 
+    /// A node, if one can be told without waiting or asking further: never for a job, nor for a method that has a
+    /// limit of its own or is hedged, nor while inputs are suspected.
+    pub(crate) fn at_once(&self, method: &Method) -> Option<Target> {
+        let served = method.served();
+        let simple = served.policy.concurrency.is_none() && served.policy.hedge_after.is_none();
+        if served.kind != Kind::Awaited || !simple || !self.trouble.is_calm() {
+            return None;
+        }
+        // Where there is no room, the caller hears so by the way of every call.
+        self.io_node(method, None).ok().flatten()
+    }
+
     /// `None` when the last worker has left meanwhile, or the one that was found.
     async fn worker(&self, call: &Call) -> Result<Option<Target>, Status> {
         let method = &call.method;

@@ -45,6 +45,16 @@ impl Trouble {
         }
     }
 
+    /// Whether a call may pass without being looked at.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.quarantine.is_empty()
+    }
+
+    /// Such a call has passed.
+    pub(crate) fn passed(&self) {
+        self.budget.deposit();
+    }
+
     /// The node that had the call was lost. An input that has now gone down with two is not tried again.
     pub(crate) fn died(&self, call: &Call, link: &Link) -> Result<(), Status> {
         let key = self.quarantine.key(call.method.name(), &call.body);

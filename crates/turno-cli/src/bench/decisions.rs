@@ -50,7 +50,9 @@ pub(crate) fn run(args: DecisionsArgs) -> Result<ExitCode> {
 /// Every size in each round, so that a slow moment of the machine is shared.
 fn rounds(sizes: [Size; 4], rounds: usize) -> Vec<[f64; 4]> {
     let mut meshes = sizes.map(Mesh::new);
-    meshes.iter_mut().for_each(|mesh| drop(mesh.round()));
+    for mesh in &mut meshes {
+        mesh.round();
+    }
     (0..rounds).map(|_| meshes.each_mut().map(Mesh::round)).collect()
 }
 

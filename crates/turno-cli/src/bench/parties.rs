@@ -6,7 +6,7 @@ mod node;
 mod rayon_loop;
 
 pub(crate) use direct::{DirectArgs, direct};
-pub(crate) use node::{NodeArgs, node};
+pub(crate) use node::{NodeArgs, generated, node};
 pub(crate) use rayon_loop::{LoopArgs, rayon_loop, run_rayon_loop};
 
 /// Stock tonic code for the service.

@@ -122,7 +122,7 @@ async fn open(
     Ok((Link::new(settings.clone(), up, bodies, nested, welcome), first, down))
 }
 
-fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
+pub(crate) fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
     Ok(Endpoint::from_shared(format!("http://{address}"))?
         .connect_timeout(CONNECT_PATIENCE)
         .tcp_nodelay(true)
@@ -144,7 +144,7 @@ fn refusal(gateway: &str, status: &Status) -> Error {
 }
 
 /// The innermost cause: "connection refused" rather than "transport error".
-fn root(error: &dyn std::error::Error) -> String {
+pub(crate) fn root(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
         cause = inner;

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use turno_proto::mesh::v1::Outcome;
 
+use crate::clients;
 use crate::edge::Messages;
 use crate::queue::Place;
 
@@ -84,6 +85,8 @@ impl Calls {
 /// Where its answer goes.
 pub(crate) enum Reply {
     Once(oneshot::Sender<Result<Answer, Lost>>),
+    /// A client that is linked takes it at once.
+    Client(clients::Answer),
     Stream(mpsc::Sender<Event>),
 }
 

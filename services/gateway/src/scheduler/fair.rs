@@ -247,7 +247,9 @@ impl Fair {
         change(&mut account.firsts);
         let now = account.firsts.first().copied();
         if before != now {
-            before.into_iter().for_each(|job| drop(self.turns.remove(&(account.time_us, tenant, job))));
+            if let Some(job) = before {
+                self.turns.remove(&(account.time_us, tenant, job));
+            }
             self.turns.extend(now.map(|job| (account.time_us, tenant, job)));
         }
     }

@@ -11,7 +11,7 @@ use turno_runtime::config::Config as _;
 use crate::bench::spin::spin;
 use crate::children::ChildFlags;
 
-mod generated {
+pub(crate) mod generated {
     #![allow(missing_docs, unreachable_pub, clippy::allow_attributes_without_reason, reason = "generated")]
     turno::include_proto!("turno.bench.v1");
 }
