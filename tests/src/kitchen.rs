@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _, stream};
+use tokio::sync::Notify;
 use tonic::metadata::MetadataMap;
-use turno::{Context, Status};
+use turno::{Context, Status, Streaming};
 
 mod generated {
     #![allow(missing_docs, reason = "the .proto documents it")]
@@ -18,6 +19,7 @@ pub use generated::{Courses, Dish, Inspection, Number, Wait, kitchen};
 #[derive(Debug, Default)]
 pub struct Kitchen {
     given_up: Arc<AtomicU64>,
+    bell: Notify,
 }
 
 /// Counts a call that ends before it is done.
@@ -50,6 +52,21 @@ impl Kitchen {
     }
 }
 
+/// A dish that nobody should eat.
+fn checked(dish: Dish) -> turno::Result<Dish> {
+    if dish.content != "spoilt" {
+        return Ok(dish);
+    }
+    let mut metadata = MetadataMap::new();
+    metadata.insert("waiter", "Rosa".parse().expect("a value"));
+    Err(Status::with_metadata(turno::Code::DataLoss, "a dish is spoilt", metadata))
+}
+
+/// `count` dishes with their numbers.
+fn numbered(count: u64) -> impl Stream<Item = Dish> {
+    stream::iter((0..count).map(|number| Dish { content: format!("{number};").into() }))
+}
+
 #[expect(clippy::disallowed_methods, reason = "a job that holds its slot without needing a core")]
 fn hold_the_slot(ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
@@ -67,6 +84,12 @@ impl Kitchen {
 
     async fn reheat(&self, wait: Wait) -> turno::Result<Dish> {
         self.wait(wait).await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the mistake that the watchdog is there for")]
+    async fn fry(&self, wait: Wait) -> turno::Result<Dish> {
+        std::thread::sleep(Duration::from_millis(wait.ms));
+        Ok(Dish { content: std::thread::current().name().unwrap_or_default().to_owned().into() })
     }
 
     fn bake(&self, wait: Wait) -> turno::Result<Dish> {
@@ -143,7 +166,7 @@ impl Kitchen {
         let dish = Dish { content: vec![7; courses.bytes as usize].into() };
         let begun = self.begun();
         ctx.add_trailer("courses".parse().expect("a key"), courses.count.into());
-        Ok(futures_util::stream::unfold((0, Some(begun)), move |(served, mut begun)| {
+        Ok(stream::unfold((0, Some(begun)), move |(served, mut begun)| {
             let dish = dish.clone();
             async move {
                 tokio::time::sleep(Duration::from_millis(courses.pause_ms)).await;
@@ -155,6 +178,68 @@ impl Kitchen {
                 failing.then(|| (Err(Status::data_loss("the last plate fell")), (served, None)))
             }
         }))
+    }
+
+    async fn collect(&self, mut dishes: Streaming<Dish>, ctx: Context) -> turno::Result<Dish> {
+        let begun = self.begun();
+        ctx.add_trailer("kitchen".parse().expect("a key"), "open".parse().expect("a value"));
+        let mut all = bytes::BytesMut::new();
+        while let Some(dish) = dishes.message().await? {
+            all.extend_from_slice(&checked(dish)?.content);
+        }
+        begun.done();
+        Ok(Dish { content: all.freeze() })
+    }
+
+    async fn taste(&self, mut dishes: Streaming<Dish>) -> turno::Result<Dish> {
+        dishes.message().await?.ok_or_else(|| Status::invalid_argument("nothing to taste"))
+    }
+
+    async fn hold(&self, mut dishes: Streaming<Dish>) -> turno::Result<Number> {
+        let mut count = u64::from(dishes.message().await?.is_some());
+        self.bell.notified().await;
+        while dishes.message().await?.is_some() {
+            count += 1;
+        }
+        Ok(Number { value: count, ms: 0 })
+    }
+
+    async fn ring(&self, dish: Dish) -> turno::Result<Dish> {
+        self.bell.notify_one();
+        Ok(dish)
+    }
+
+    async fn banter(
+        &self,
+        ctx: Context,
+        dishes: Streaming<Dish>,
+    ) -> turno::Result<impl Stream<Item = turno::Result<Dish>>> {
+        if ctx.metadata().contains_key("x-closed") {
+            return Err(Status::failed_precondition("the kitchen is closed"));
+        }
+        let begun = self.begun();
+        Ok(stream::unfold((dishes, Some(begun)), async |(mut dishes, mut begun)| {
+            match dishes.message().await.and_then(|dish| dish.map(checked).transpose()) {
+                Ok(Some(dish)) => Some((Ok(dish), (dishes, begun))),
+                Ok(None) => {
+                    begun.take()?.done();
+                    None
+                }
+                Err(error) => begun.take().map(|_| (Err(error), (dishes, None))),
+            }
+        }))
+    }
+
+    async fn collect_nested(&self, ctx: Context, count: Number) -> turno::Result<Dish> {
+        ctx.client_stream::<kitchen::Collect>(numbered(count.value)).await
+    }
+
+    async fn banter_nested(&self, ctx: Context, count: Number) -> turno::Result<Number> {
+        let answers = ctx.bidi_stream::<kitchen::Banter>(numbered(count.value)).await?;
+        Ok(Number {
+            value: answers.filter(|dish| std::future::ready(dish.is_ok())).count().await as u64,
+            ms: 0,
+        })
     }
 
     async fn given_up(&self, _: Dish) -> turno::Result<Number> {

@@ -57,7 +57,9 @@ impl Rpc for Before {
     const REPEATABLE: bool = false;
 }
 
-impl rpc::Unary for Before {}
+impl rpc::TakesOne for Before {}
+
+impl rpc::AnswersOne for Before {}
 
 /// The kitchen of that day.
 struct OldKitchen;

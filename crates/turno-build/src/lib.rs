@@ -35,12 +35,6 @@ pub enum Error {
     /// The `.proto` has a mistake; file, line and column are named.
     #[error("{:?}{}", .0, options::hint(.0))]
     Proto(Box<protox::Error>),
-    /// An rpc is of a kind that Turno does not serve.
-    #[error("rpc {rpc}: a stream of requests is not served: take one message, answer one or a stream")]
-    ClientStream {
-        /// "gallery.v1.Gallery/Upload"
-        rpc: String,
-    },
     /// `option (turno.v1.method)` asks for what cannot be.
     #[error("{}", mistakes.join("\n"))]
     Policy {
@@ -116,7 +110,6 @@ impl Builder {
         let mut compiler = options::compiler(includes);
         compiler.include_imports(true).include_source_info(true).open_files(protos)?;
         let descriptors = compiler.file_descriptor_set();
-        refuse_client_streams(&descriptors)?;
         let policies = Policies::read(&compiler.descriptor_pool())?;
         self.generate(descriptors, policies, &compiler.encode_file_descriptor_set())
     }
@@ -174,18 +167,6 @@ fn include_folder(proto: &Path) -> PathBuf {
         proto.ancestors().skip(1).find(|folder| folder.file_name().is_some_and(|name| name == "proto"));
     let folder = named.or_else(|| proto.parent()).unwrap_or(Path::new(""));
     if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() }
-}
-
-fn refuse_client_streams(descriptors: &FileDescriptorSet) -> Result<(), Error> {
-    for file in &descriptors.file {
-        for service in &file.service {
-            if let Some(method) = service.method.iter().find(|method| method.client_streaming()) {
-                let rpc = format!("{}.{}/{}", file.package(), service.name(), method.name());
-                return Err(Error::ClientStream { rpc });
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -48,7 +48,8 @@ impl Services {
         let (marker, request, response) =
             (&method.proto_name, from_module(&method.input_type), from_module(&method.output_type));
         let name = format!("{}.{}/{}", service.package, service.proto_name, method.proto_name);
-        let shape = if method.server_streaming { "ServerStreaming" } else { "Unary" };
+        let takes = if method.client_streaming { "TakesStream" } else { "TakesOne" };
+        let answers = if method.server_streaming { "AnswersStream" } else { "AnswersOne" };
         docs(out, "    ", &method.comments, &format!("The rpc `{name}`."))?;
         writeln!(out, "    #[derive(Clone, Copy, Debug)]\n    pub struct {marker};")?;
         writeln!(out, "    impl {turno}::Rpc for {marker} {{")?;
@@ -60,7 +61,13 @@ impl Services {
         }
         writeln!(out, "        const REPEATABLE: bool = {};\n    }}", is_repeatable(&method.options))?;
         // A mistake is about one rpc: rustc shall not list the others.
-        writeln!(out, "    #[diagnostic::do_not_recommend]\n    impl {turno}::rpc::{shape} for {marker} {{}}")
+        for shape in [takes, answers] {
+            writeln!(
+                out,
+                "    #[diagnostic::do_not_recommend]\n    impl {turno}::rpc::{shape} for {marker} {{}}"
+            )?;
+        }
+        Ok(())
     }
 
     fn methods(&self, service: &Service, out: &mut String) -> fmt::Result {

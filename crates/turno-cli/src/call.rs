@@ -37,11 +37,13 @@ const GRACE: Duration = Duration::from_millis(500);
 #[command(after_help = "Examples:
   turno call gallery.v1.Gallery/Thumbnail '{\"url\": \"https://a.example/cat.jpg\", \"width\": 256}' --out cat.jpg
   turno call turno.cpu.v1.Images/Info '{\"data\": \"@cat.jpg\"}'
-  turno call grpc.health.v1.Health/Watch --timeout 10s --json")]
+  turno call grpc.health.v1.Health/Watch --timeout 10s --json
+  printf '{\"number\": 1} {\"number\": 2}' | turno call clock.v1.Diary/Sum -     (a stream of requests)")]
 pub(crate) struct CallArgs {
     /// The method: package.Service/Method
     pub(crate) method: String,
-    /// The request: JSON, @FILE, or - for stdin; "@FILE" in a bytes field stands for that file's content
+    /// The request: JSON, @FILE, or - for stdin; "@FILE" in a bytes field stands for that file's content; of a stream
+    /// of requests, one object after another
     #[arg(value_name = "JSON", default_value = "{}")]
     pub(crate) request: String,
     /// Save the answer's bytes, the longest of them, to FILE (of a stream: FILE-1, FILE-2, …)
@@ -79,9 +81,7 @@ async fn run_on(args: &CallArgs, address: &str, screen: Screen<'_>) -> anyhow::R
     let channel = dial(address).await?;
     let method = name.find(&reflect::describe(channel.clone(), &name.service).await?)?;
     let style = style(args, &method, screen.terminal)?;
-    let message = json::parse(&method.input(), &text)?;
-
-    let mut request = Request::from_parts(metadata, Default::default(), Bytes::from(message.encode_to_vec()));
+    let mut request = Request::from_parts(metadata, Default::default(), encoded(&method, &text)?);
     if let Some(timeout) = args.timeout {
         request.set_timeout(timeout);
     }
@@ -91,6 +91,16 @@ async fn run_on(args: &CallArgs, address: &str, screen: Screen<'_>) -> anyhow::R
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => failed(error, method.parent_pool(), args, screen.err),
     }
+}
+
+/// One request, or those of a stream.
+fn encoded(method: &MethodDescriptor, text: &str) -> anyhow::Result<Vec<Bytes>> {
+    let messages = if method.is_client_streaming() {
+        json::parse_all(&method.input(), text)?
+    } else {
+        vec![json::parse(&method.input(), text)?]
+    };
+    Ok(messages.iter().map(|message| message.encode_to_vec().into()).collect())
 }
 
 fn style(args: &CallArgs, method: &MethodDescriptor, terminal: bool) -> anyhow::Result<Style> {
@@ -105,7 +115,7 @@ fn style(args: &CallArgs, method: &MethodDescriptor, terminal: bool) -> anyhow::
 async fn exchange(
     channel: Channel,
     path: PathAndQuery,
-    request: Request<Bytes>,
+    request: Request<Vec<Bytes>>,
     answer: MessageDescriptor,
     mut show: Show<'_>,
 ) -> anyhow::Result<()> {
@@ -118,18 +128,18 @@ async fn exchange(
     show.finish()
 }
 
-/// On the wire a unary call is a stream of one answer.
+/// On the wire a unary call is a stream of one request and a stream of one answer.
 async fn send(
     channel: Channel,
     path: PathAndQuery,
-    request: Request<Bytes>,
+    request: Request<Vec<Bytes>>,
 ) -> Result<Streaming<Bytes>, Status> {
     let mut client = tonic::client::Grpc::new(channel)
         .max_decoding_message_size(usize::MAX)
         .max_encoding_message_size(usize::MAX)
         .accept_compressed(CompressionEncoding::Gzip);
     client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-    Ok(client.server_streaming(request, path, codec::RawCodec).await?.into_inner())
+    Ok(client.streaming(request.map(tokio_stream::iter), path, codec::RawCodec).await?.into_inner())
 }
 
 /// Holds a call to its timeout. The other end should say that it passed; tonic says `CANCELLED` of its own.

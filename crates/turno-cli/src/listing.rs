@@ -11,7 +11,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use turno_proto::status::code_name;
 use turno_proto::v1::admin_client::AdminClient;
-use turno_proto::v1::{ListMethodsRequest, ListNodesRequest, Method, Node};
+use turno_proto::v1::{Blocking, ListMethodsRequest, ListNodesRequest, Method, Node};
 use turno_runtime::units::Span;
 
 /// Lists the nodes that are linked now.
@@ -65,7 +65,12 @@ fn node_json(node: &Node) -> Value {
         "calls_served": node.calls_served,
         "age_ms": node.age_ms,
         "leaving": node.leaving,
+        "blocking": node.blocking.iter().map(blocking_json).collect::<Vec<_>>(),
     })
+}
+
+fn blocking_json(blocking: &Blocking) -> Value {
+    json!({ "method": blocking.method, "times": blocking.times, "longest_ms": blocking.longest_ms })
 }
 
 fn method_json(method: &Method) -> Value {
@@ -86,7 +91,22 @@ fn node_table(nodes: &[Node]) -> String {
             .to_owned();
     }
     let columns = ["NAME", "ROLE", "STATE", "SLOTS", "IN FLIGHT", "SERVED", "AGE", "PEER", "VERSION"];
-    table(columns, &["SLOTS", "IN FLIGHT", "SERVED"], nodes.iter().map(node_row))
+    let table = table(columns, &["SLOTS", "IN FLIGHT", "SERVED"], nodes.iter().map(node_row));
+    let blocking = blocking_lines(nodes);
+    if blocking.is_empty() { table } else { format!("{table}\n\n{}", blocking.join("\n")) }
+}
+
+/// A line for each method and node where it has held its thread.
+fn blocking_lines(nodes: &[Node]) -> Vec<String> {
+    let line = |node: &Node, blocking: &Blocking| {
+        let Blocking { method, times, longest_ms } = blocking;
+        let times = if *times == 1 { "once".to_owned() } else { format!("{times} times") };
+        let (name, peer) = (&node.name, &node.peer);
+        format!(
+            "\u{26a0} {method} held its thread {times}, up to {longest_ms}ms, on {name} ({peer}): make it a plain fn"
+        )
+    };
+    nodes.iter().flat_map(|node| node.blocking.iter().map(move |blocking| line(node, blocking))).collect()
 }
 
 fn node_row(node: &Node) -> [String; 9] {
@@ -177,7 +197,7 @@ fn age(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::{age, method_json, method_table, methods, node_json, node_table, nodes};
-    use turno_proto::v1::{Method, Node};
+    use turno_proto::v1::{Blocking, Method, Node};
 
     fn node(name: &str, role: &str, slots: u32) -> Node {
         Node {
@@ -191,6 +211,7 @@ mod tests {
             calls_served: 12_345,
             age_ms: 192_400,
             leaving: role == "both",
+            blocking: Vec::new(),
         }
     }
 
@@ -217,6 +238,19 @@ turno-io   io       ready         -           3    12345   3m 12s   127.0.0.1:50
 worker     worker   ready        16           3    12345   3m 12s   127.0.0.1:50412   0.1.0
 gallery    both     leaving       2           3    12345   3m 12s   127.0.0.1:50412   0.1.0";
         assert_eq!(table, expected, "\n{table}");
+    }
+
+    #[test]
+    fn who_blocks_is_named_under_the_table() {
+        let mut gallery = node("gallery", "both", 2);
+        let blocking = |times| Blocking { method: "a.v1.A/Wait".into(), times, longest_ms: 420 };
+        gallery.blocking = vec![blocking(1), blocking(3)];
+        let table = node_table(&[gallery.clone(), node("io", "io", 0)]);
+        let expected = "\n\n\
+\u{26a0} a.v1.A/Wait held its thread once, up to 420ms, on gallery (127.0.0.1:50412): make it a plain fn
+\u{26a0} a.v1.A/Wait held its thread 3 times, up to 420ms, on gallery (127.0.0.1:50412): make it a plain fn";
+        assert!(table.ends_with(expected), "\n{table}");
+        assert_eq!(node_json(&gallery)["blocking"][1]["times"], 3);
     }
 
     #[test]

@@ -52,9 +52,11 @@ fn field(method: &Method) -> TokenStream {
     let Method { name, conditions, place, request, response, failure, .. } = method;
     let call = call(method);
     let answer = answer(name, failure);
+    let request = &request.message;
+    let maker = maker(method);
     let method = match place {
         Place::Awaited => quote_spanned! { name.span() =>
-            ::turno::service::awaited::<Self, _, #request, #response>(|this, ctx, request| {
+            ::turno::service::#maker::<Self, _, #request, #response>(|this, ctx, request| {
                 ::turno::service::on_any_thread(async move {
                     let outcome = #call.await;
                     #answer
@@ -62,7 +64,7 @@ fn field(method: &Method) -> TokenStream {
             })
         },
         Place::Job => quote_spanned! { name.span() =>
-            ::turno::service::job::<Self, _, #request, #response>(|this, ctx, request| {
+            ::turno::service::#maker::<Self, _, #request, #response>(|this, ctx, request| {
                 let outcome = #call;
                 #answer
             })
@@ -70,7 +72,7 @@ fn field(method: &Method) -> TokenStream {
         Place::Streamed(failure) => {
             let items = error(failure);
             quote_spanned! { name.span() =>
-                ::turno::service::streamed::<Self, _, #request, #response>(|this, ctx, request, sink| {
+                ::turno::service::#maker::<Self, _, #request, #response>(|this, ctx, request, sink| {
                     ::turno::service::on_any_thread(async move {
                         let outcome = #call.await;
                         let stream = #answer?;
@@ -81,6 +83,18 @@ fn field(method: &Method) -> TokenStream {
         }
     };
     quote_spanned! { name.span() => #(#conditions)* #name: #method }
+}
+
+/// The function of the SDK that makes the method of the user's.
+fn maker(method: &Method) -> Ident {
+    let maker = match (&method.place, method.request.is_stream) {
+        (Place::Job, _) => "job",
+        (Place::Awaited, false) => "awaited",
+        (Place::Awaited, true) => "client_streamed",
+        (Place::Streamed(_), false) => "streamed",
+        (Place::Streamed(_), true) => "bidi_streamed",
+    };
+    Ident::new(maker, method.name.span())
 }
 
 fn call(method: &Method) -> TokenStream {

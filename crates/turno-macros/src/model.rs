@@ -19,10 +19,17 @@ pub(crate) struct Method {
     /// Its `#[cfg(…)]`s.
     pub(crate) conditions: Vec<Attribute>,
     pub(crate) place: Place,
-    pub(crate) request: Type,
+    pub(crate) request: Request,
     pub(crate) response: Type,
     pub(crate) failure: Failure,
     pub(crate) context: ContextAt,
+}
+
+/// What a method takes.
+pub(crate) struct Request {
+    /// The message, or that of a `Streaming<…>`.
+    pub(crate) message: Type,
+    pub(crate) is_stream: bool,
 }
 
 /// Where a method runs: the signature is the schedule.

@@ -33,8 +33,14 @@ pub(crate) fn is_future(kind: &Type) -> bool {
 pub(crate) fn is_stream(kind: &Type) -> bool {
     bound(kind, "Stream").is_some()
         || is_generic(kind, "Stream")
-        || is_generic(kind, "Streaming")
+        || streaming(kind).is_some()
         || boxed(kind).is_some_and(is_stream)
+}
+
+/// The message of a `Streaming<…>`.
+pub(crate) fn streaming(kind: &Type) -> Option<&Type> {
+    let last = last_segment(kind).filter(|last| last.ident.to_string().ends_with("Streaming"))?;
+    type_arguments(last).next()
 }
 
 /// The item of an `impl Stream<Item = …>`.

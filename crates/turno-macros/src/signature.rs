@@ -3,7 +3,7 @@
 use syn::{FnArg, Receiver, Result, ReturnType, Signature, Type};
 
 use crate::mistakes::{Mistakes, mistake};
-use crate::model::{ContextAt, Failure, Method, Place};
+use crate::model::{ContextAt, Failure, Method, Place, Request};
 use crate::shapes::{self, Outcome};
 
 /// The rpc that a signature describes.
@@ -52,7 +52,7 @@ fn receiver(receiver: &Receiver) -> Result<()> {
 }
 
 /// The request, and where the `Context` is.
-fn arguments(signature: &Signature) -> Result<(Type, ContextAt)> {
+fn arguments(signature: &Signature) -> Result<(Request, ContextAt)> {
     let types: Vec<&Type> = signature.inputs.iter().filter_map(typed).collect();
     let (contexts, requests): (Vec<&Type>, Vec<&Type>) =
         types.iter().partition(|kind| shapes::is_context(kind));
@@ -65,21 +65,34 @@ fn arguments(signature: &Signature) -> Result<(Type, ContextAt)> {
     Ok((request(signature, &requests)?, context))
 }
 
-fn request(signature: &Signature, requests: &[&Type]) -> Result<Type> {
+fn request(signature: &Signature, requests: &[&Type]) -> Result<Request> {
     match requests {
         [] => mistake(&signature.ident, "an rpc takes its request: `(&self, request: …)`"),
         [Type::Reference(context), ..] if shapes::is_context(&context.elem) => {
             mistake(context, "take the `Context` by value: it is cheap to clone")
         }
         [Type::Reference(request)] => mistake(request, "an rpc owns its request: take it by value"),
-        [request] if shapes::is_stream(request) => {
-            mistake(request, "a stream of requests is not served: take one message")
-        }
+        [request] if shapes::is_stream(request) => stream_of_requests(request, signature.asyncness.is_some()),
         [request] if shapes::is_generic(request, "Request") => {
             mistake(request, "take the message itself: its metadata is asked of a `turno::Context`")
         }
-        [request] => Ok((*request).clone()),
+        [request] => Ok(Request { message: (*request).clone(), is_stream: false }),
         [_, second, ..] => mistake(second, "an rpc takes one request, and a `Context` if it wants one"),
+    }
+}
+
+fn stream_of_requests(request: &Type, is_async: bool) -> Result<Request> {
+    if !is_async {
+        return mistake(
+            request,
+            "a job never waits, not for its requests either: a method that takes a stream is an `async fn`",
+        );
+    }
+    match shapes::streaming(request) {
+        Some(message) => Ok(Request { message: message.clone(), is_stream: true }),
+        None => {
+            mistake(request, "a stream of requests is taken as `turno::Streaming<…>` of the rpc's request")
+        }
     }
 }
 

@@ -11,8 +11,14 @@ pub const GRPC_TIMEOUT: &str = "grpc-timeout";
 /// Who pays for a call. Carried on to nested calls.
 pub const TENANT: &str = "turno-tenant";
 
+/// `batch` for work that may wait: it takes the lane behind that of other calls, which has a share of its own. Carried
+/// on to nested calls.
+pub const LANE: &str = "turno-lane";
+/// `1` asks for a trailer of the same name that says where the time of the call went.
+pub const EXPLAIN: &str = "turno-explain";
+
 /// Metadata that a nested call inherits from the call it is made in.
-pub const INHERITED: &[&str] = &[TENANT, "traceparent", "tracestate", "baggage"];
+pub const INHERITED: &[&str] = &[TENANT, LANE, "traceparent", "tracestate", "baggage"];
 
 /// Whether a request header belongs to the transport and not to the user's metadata.
 pub fn is_transport(name: &str) -> bool {

@@ -32,11 +32,18 @@ impl Process {
     }
 }
 
-/// Sets the process up, runs `main` to its end, and ends with its result. With an address for `metrics`, it counts.
+/// How many threads a runtime has that nobody blocks: one a core.
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Sets the process up, runs `main` to its end, and ends with its result. The async runtime has so many `threads`. With
+/// an address for `metrics`, it counts.
 ///
 /// # Errors
 /// What cannot be set up, and what `main` answers.
 pub fn run<F, E>(
+    threads: usize,
     telemetry: &TelemetryConfig,
     metrics: Option<SocketAddr>,
     main: impl FnOnce(Process) -> F,
@@ -50,13 +57,12 @@ where
     let metrics =
         metrics.map(|address| telemetry::init_metrics().map(|handle| (address, handle))).transpose()?;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.enable_all().thread_name("async");
+    builder.enable_all().thread_name("async").worker_threads(threads);
     // A connection that has been given something to write waits for what else is ready: one write for many answers.
     #[cfg(tokio_unstable)]
     builder.disable_lifo_slot();
-    let runtime = builder
-        .build()
-        .map_err(|source| Error::System { what: "cannot start the async runtime", source })?;
+    let runtime =
+        builder.build().map_err(|source| Error::System { what: "cannot start the async runtime", source })?;
     let ended = runtime.block_on(async {
         let shutdown = shutdown::on_signal()?;
         main(Process { shutdown, metrics }).await

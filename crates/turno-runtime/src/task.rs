@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -22,6 +23,27 @@ where
         let _unseen = name;
         #[expect(clippy::disallowed_methods, reason = "this is the place that the ban points to")]
         tokio::spawn(future)
+    }
+}
+
+/// Spawns a task under `name` in another runtime. One that has ended drops it.
+#[track_caller]
+pub fn spawn_on<F>(name: &str, runtime: &Handle, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    #[cfg(tokio_unstable)]
+    {
+        tokio::task::Builder::new()
+            .name(name)
+            .spawn_on(future, runtime)
+            .expect("tokio refuses only blocking tasks")
+    }
+    #[cfg(not(tokio_unstable))]
+    {
+        let _unseen = name;
+        runtime.spawn(future)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures_util::Stream;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::{AsciiMetadataKey, MetadataMap, MetadataValue};
@@ -13,7 +14,7 @@ use turno_proto::{headers, timeout};
 
 use crate::context::Context;
 use crate::node::token::Token;
-use crate::rpc::{ServerStreaming, Unary};
+use crate::rpc::{BidiStreaming, ClientStreaming, ServerStreaming, Unary};
 
 /// The way from a node to the methods of the mesh, by the gateway that a call came from.
 #[derive(Clone, Debug)]
@@ -41,6 +42,26 @@ impl Mesh {
         let mut client = self.ready().await?;
         let path = PathAndQuery::from_static(R::PATH);
         let response = client.server_streaming(request, path, ProstCodec::default()).await;
+        response.map(tonic::Response::into_inner).map_err(late)
+    }
+
+    pub(crate) async fn client_streaming<R: ClientStreaming>(
+        &self,
+        request: Request<impl Stream<Item = R::Request> + Send + 'static>,
+    ) -> crate::Result<R::Response> {
+        let mut client = self.ready().await?;
+        let path = PathAndQuery::from_static(R::PATH);
+        let response = client.client_streaming(request, path, ProstCodec::default()).await;
+        response.map(tonic::Response::into_inner).map_err(late)
+    }
+
+    pub(crate) async fn bidi_streaming<R: BidiStreaming>(
+        &self,
+        request: Request<impl Stream<Item = R::Request> + Send + 'static>,
+    ) -> crate::Result<Streaming<R::Response>> {
+        let mut client = self.ready().await?;
+        let path = PathAndQuery::from_static(R::PATH);
+        let response = client.streaming(request, path, ProstCodec::default()).await;
         response.map(tonic::Response::into_inner).map_err(late)
     }
 

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
-use tonic::{IntoRequest, Status, Streaming};
+use tonic::{IntoRequest, IntoStreamingRequest, Status, Streaming};
 use turno_proto::entries;
 use turno_proto::mesh::v1::{Caller, Entry};
 
 use crate::calls::Mesh;
-use crate::rpc::{Rpc, ServerStreaming, Unary};
+use crate::rpc::{BidiStreaming, ClientStreaming, ServerStreaming, Unary};
 
 /// The call that a method serves: its deadline, whether its caller is still there, who called with what metadata,
 /// and the way to other methods of the mesh. Cheap to clone; a clone may outlive the method.
@@ -122,7 +122,7 @@ impl Context {
     /// # Errors
     /// The method's own, or the mesh's: `UNIMPLEMENTED`, `UNAVAILABLE`, `DEADLINE_EXCEEDED`, `RESOURCE_EXHAUSTED`.
     pub async fn call<R: Unary>(&self, request: impl IntoRequest<R::Request>) -> crate::Result<R::Response> {
-        self.0.mesh.unary::<R>(self.prepared::<R>(request)?).await
+        self.0.mesh.unary::<R>(self.prepared(request.into_request())?).await
     }
 
     /// Calls a method that answers a stream.
@@ -133,15 +133,33 @@ impl Context {
         &self,
         request: impl IntoRequest<R::Request>,
     ) -> crate::Result<Streaming<R::Response>> {
-        self.0.mesh.server_streaming::<R>(self.prepared::<R>(request)?).await
+        self.0.mesh.server_streaming::<R>(self.prepared(request.into_request())?).await
     }
 
-    fn prepared<R: Rpc>(
+    /// Calls a method that takes a stream, and waits for its answer. It is read as fast as the method reads.
+    ///
+    /// # Errors
+    /// As [`Context::call`].
+    pub async fn client_stream<R: ClientStreaming>(
         &self,
-        request: impl IntoRequest<R::Request>,
-    ) -> crate::Result<tonic::Request<R::Request>> {
+        requests: impl IntoStreamingRequest<Message = R::Request>,
+    ) -> crate::Result<R::Response> {
+        self.0.mesh.client_streaming::<R>(self.prepared(requests.into_streaming_request())?).await
+    }
+
+    /// Calls a method that takes a stream and answers a stream.
+    ///
+    /// # Errors
+    /// As [`Context::call`].
+    pub async fn bidi_stream<R: BidiStreaming>(
+        &self,
+        requests: impl IntoStreamingRequest<Message = R::Request>,
+    ) -> crate::Result<Streaming<R::Response>> {
+        self.0.mesh.bidi_streaming::<R>(self.prepared(requests.into_streaming_request())?).await
+    }
+
+    fn prepared<Q>(&self, mut request: tonic::Request<Q>) -> crate::Result<tonic::Request<Q>> {
         self.checkpoint()?;
-        let mut request = request.into_request();
         self.0.mesh.label(&mut request, self);
         Ok(request)
     }

@@ -5,7 +5,7 @@ use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -17,8 +17,11 @@ use turno_runtime::task;
 
 use crate::context::Context;
 use crate::pool::Pool;
-use crate::service::{Entry, Handler};
+use crate::service::{self, Entry, Handler};
 use crate::sink::RawSink;
+use crate::source::Source;
+use crate::tally;
+use crate::watchdog::{Board, Record, Watched};
 
 /// A call that has arrived whole: its body is here.
 pub(crate) struct Arrival {
@@ -26,9 +29,17 @@ pub(crate) struct Arrival {
     pub(crate) ctx: Context,
     pub(crate) body: Bytes,
     pub(crate) at: Instant,
-    /// Where the messages of a stream go; present for methods that answer one.
-    pub(crate) sink: Option<RawSink>,
+    /// Present for methods that take or answer a stream.
+    pub(crate) ends: Option<Ends>,
     pub(crate) answer: Answer,
+}
+
+/// The ends of a call's own stream.
+pub(crate) struct Ends {
+    /// Where its messages come from, if the method takes a stream.
+    pub(crate) source: Option<Source>,
+    /// Where its messages go.
+    pub(crate) sink: RawSink,
 }
 
 /// Takes the outcome of a call, once. Dropped without one, as when a destructor of the user's panics, it says so: a
@@ -61,33 +72,51 @@ impl Drop for Answer {
 /// The methods of a node, in the order of its Hello.
 pub(crate) struct Dispatch {
     pub(crate) methods: Vec<Entry>,
+    /// Their records, in the same order.
+    pub(crate) board: Arc<Board>,
     pub(crate) pool: Option<Arc<Pool>>,
 }
 
 impl Dispatch {
     /// Starts what has arrived, and comes back at once.
-    pub(crate) fn start(&self, method: usize, arrival: Arrival) {
-        match self.methods.get(method).map(|entry| (entry.name, entry.handler.clone())) {
-            Some((name, Handler::Awaited(handler))) => {
+    pub(crate) fn start(&self, method: usize, mut arrival: Arrival) {
+        let (Some(entry), Some(record)) = (self.methods.get(method), self.board.records.get(method)) else {
+            let status = Status::internal("the gateway named a method that this node does not have");
+            return refuse(arrival, status);
+        };
+        let record = record.clone();
+        match &entry.handler {
+            Handler::Awaited(handler) => {
                 let future = handler(arrival.ctx.clone(), arrival.body.clone());
-                await_it(name, arrival, future);
+                await_it(record, arrival, future, std::convert::identity);
             }
-            Some((name, Handler::Streamed(handler))) => match arrival.sink.clone() {
-                Some(sink) => {
+            Handler::Streamed(handler) => match arrival.ends.take() {
+                Some(Ends { sink, .. }) => {
                     let future = handler(arrival.ctx.clone(), arrival.body.clone(), sink);
-                    await_it(name, arrival, async move { future.await.map(|()| Bytes::new()) });
+                    await_it(record, arrival, future, |()| Bytes::new());
                 }
-                None => refuse(arrival, Status::internal(format!("no way back for the stream of {name}"))),
+                None => refuse(arrival, no_stream(entry.name)),
             },
-            Some((name, Handler::Job(handler))) => match &self.pool {
-                Some(pool) => pool.submit(Box::new(move || run_job(name, arrival, &*handler))),
+            Handler::Duplex(handler) => match arrival.ends.take() {
+                Some(Ends { source: Some(source), sink }) => {
+                    let future = handler(arrival.ctx.clone(), source, sink);
+                    await_it(record, arrival, future, |()| Bytes::new());
+                }
+                _ => refuse(arrival, no_stream(entry.name)),
+            },
+            Handler::Job(handler) => match &self.pool {
+                Some(pool) => {
+                    let handler = handler.clone();
+                    pool.submit(Box::new(move || run_job(&record, arrival, &*handler)))
+                }
                 None => refuse(arrival, Status::internal("this node has no pool")),
             },
-            None => {
-                refuse(arrival, Status::internal("the gateway named a method that this node does not have"))
-            }
         }
     }
+}
+
+fn no_stream(name: &str) -> Status {
+    Status::internal(format!("{name} was called without its stream"))
 }
 
 fn refuse(arrival: Arrival, status: Status) {
@@ -95,18 +124,22 @@ fn refuse(arrival: Arrival, status: Status) {
     arrival.answer.give(outcome);
 }
 
-fn await_it(
-    name: &'static str,
+fn await_it<T: Send + 'static>(
+    record: Arc<Record>,
     arrival: Arrival,
-    future: impl Future<Output = crate::Result<Bytes>> + Send + 'static,
+    future: service::Answer<T>,
+    body: fn(T) -> Bytes,
 ) {
-    let Arrival { call, ctx, at, sink, answer, .. } = arrival;
-    task::spawn(name, async move {
-        let result = bounded(&ctx, AssertUnwindSafe(future).catch_unwind()).await;
-        let result = result.and_then(|caught| caught.unwrap_or_else(|panic| Err(panicked(name, &*panic))));
-        drop(sink);
-        let cost = Cost { queue_us: 0, run_us: micros(at.elapsed()), ..Cost::default() };
-        answer.give(outcome(call, name, result, ctx.take_trailers(), cost));
+    let Arrival { call, ctx, at, answer, .. } = arrival;
+    task::spawn(record.name, async move {
+        let mut watched = Watched::new(record.clone(), AssertUnwindSafe(future).catch_unwind());
+        let result = bounded(&ctx, &mut watched).await;
+        let result =
+            result.and_then(|caught| caught.unwrap_or_else(|panic| Err(panicked(record.name, &*panic))));
+        let cost = watched.cost(at);
+        // Whoever hears of the end finds nothing of it left; unless it was moved aside, where it may block still.
+        drop(watched);
+        answer.give(outcome(call, &record, result.map(body), ctx.take_trailers(), cost));
     });
 }
 
@@ -127,7 +160,7 @@ async fn bounded<T>(ctx: &Context, future: impl Future<Output = T>) -> crate::Re
 }
 
 fn run_job(
-    name: &'static str,
+    record: &Record,
     arrival: Arrival,
     handler: &(dyn Fn(Context, Bytes) -> crate::Result<Bytes> + Send + Sync),
 ) {
@@ -136,28 +169,34 @@ fn run_job(
         let outcome = status::to_outcome(call, status);
         return answer.give(Outcome { not_started: true, ..outcome });
     }
-    let started = Instant::now();
+    let (started, cpu) = (Instant::now(), tally::cpu_of_this_thread());
     let run = || catch_unwind(AssertUnwindSafe(|| handler(ctx.clone(), body)));
-    let result = task::run_busy(name, run).unwrap_or_else(|panic| Err(panicked(name, &*panic)));
-    let cost = Cost { queue_us: micros(started - at), run_us: micros(started.elapsed()), ..Cost::default() };
-    answer.give(outcome(call, name, result, ctx.take_trailers(), cost));
+    let result = task::run_busy(record.name, run).unwrap_or_else(|panic| Err(panicked(record.name, &*panic)));
+    let cost = Cost {
+        queue_us: tally::micros(started - at),
+        run_us: tally::micros(started.elapsed()),
+        cpu_us: tally::micros(tally::cpu_of_this_thread().saturating_sub(cpu)),
+    };
+    answer.give(outcome(call, record, result, ctx.take_trailers(), cost));
 }
 
 fn outcome(
     call: u64,
-    name: &str,
+    record: &Record,
     result: crate::Result<Bytes>,
     trailers: MetadataMap,
     cost: Cost,
 ) -> Outcome {
     let code = result.as_ref().map_or_else(Status::code, |_| Code::Ok);
     tracing::debug!(
-        method = name,
+        method = record.name,
         code = status::code_name(code),
         run_us = cost.run_us,
         queue_us = cost.queue_us,
+        cpu_us = cost.cpu_us,
         "served"
     );
+    record.tally.count(code, &cost);
     let mut outcome = match result {
         Ok(body) => Outcome { call, body, ..Outcome::default() },
         Err(status) => status::to_outcome(call, as_error(status)),
@@ -180,8 +219,4 @@ fn panicked(name: &str, panic: &(dyn Any + Send)) -> Status {
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
     tracing::error!(method = name, panic = text, "the method panicked");
     Status::internal(format!("{name} panicked; its node's log says more"))
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

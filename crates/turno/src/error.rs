@@ -1,6 +1,6 @@
-//! Why a node could not start or keep its links. What a *method* answers is a [`crate::Status`].
+//! Why a node or a client could not start or keep its links. What a *method* answers is a [`crate::Status`].
 
-/// Why a node could not be started, or a link not be kept.
+/// Why a node or a client could not be started, or a link not be kept.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -34,6 +34,20 @@ pub enum Error {
     /// The threads for jobs could not be started.
     #[error("the pool cannot be started: {0}")]
     Pool(String),
+    /// A client cannot dial what it was given.
+    #[error("{address:?} cannot be dialled: {reason}")]
+    Address {
+        /// What was given.
+        address: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The thread that looks for `async fn`s that block could not be started.
+    #[error("the watchdog cannot be started: {source}")]
+    Watchdog {
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// No connection to the gateway.
     #[error("gateway {gateway} cannot be reached: {reason}")]
     Unreachable {

@@ -6,6 +6,7 @@
 //! | `async fn(&self, Request) -> turno::Result<Response>` | awaited on an I/O node, beside thousands of others |
 //! | `fn(&self, Request) -> turno::Result<Response>` | a job on a worker's pool, on any of as many workers as you start |
 //! | `async fn(&self, Request) -> turno::Result<impl Stream<Item = turno::Result<Response>>>` | a server stream from an I/O node |
+//! | `async fn(&self, turno::Streaming<Request>) -> …` | a client stream to an I/O node, or, answering a stream too, a bidirectional one |
 //!
 //! Any of them may take a [`Context`]: deadline, cancellation, metadata, and calls to other methods.
 //!
@@ -31,6 +32,7 @@
 //! the package, [`include_proto!`].
 
 mod calls;
+pub mod client;
 mod context;
 mod dispatch;
 mod error;
@@ -40,10 +42,14 @@ mod pool;
 pub mod rpc;
 pub mod service;
 mod sink;
+mod source;
+mod tally;
+mod watchdog;
 
 pub use std::process::ExitCode;
 
 pub use bytes::Bytes;
+pub use client::Client;
 pub use context::Context;
 pub use error::Error;
 pub use node::{Node, node};

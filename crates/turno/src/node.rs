@@ -3,11 +3,13 @@
 
 mod carry;
 pub mod config;
-mod dialer;
-mod frames;
-mod link;
+pub(crate) mod dialer;
+pub(crate) mod frames;
+pub(crate) mod link;
 mod run;
+mod share;
 pub mod token;
+mod windows;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -23,8 +25,10 @@ use crate::dispatch::Dispatch;
 use crate::error::Error;
 use crate::node::config::{NodeConfig, Role};
 use crate::node::link::Settings;
+use crate::node::windows::Windows;
 use crate::pool::Pool;
 use crate::service::{Entry, Service, Table};
+use crate::watchdog::Board;
 
 /// Begins a node. `name` is what `turno nodes` shows for it: "gallery".
 pub fn node(name: impl Into<String>) -> Node {
@@ -90,6 +94,7 @@ impl Node {
     pub fn start(self, config: &NodeConfig, shutdown: CancellationToken) -> Result<Running, Error> {
         let readiness = Readiness::default();
         let (dispatch, hello) = self.assemble(config)?;
+        let windows = Windows::new(hello.slots);
         let settings = Arc::new(Settings {
             dispatch,
             hello,
@@ -97,6 +102,7 @@ impl Node {
             drain: config.drain.into(),
             shutdown,
             readiness: readiness.clone(),
+            windows,
         });
         let node_id = settings.hello.node_id.clone();
         let dialer = task::spawn("node.dialer", dialer::run(settings, config.gateway.clone()));
@@ -127,7 +133,8 @@ impl Node {
             methods: methods.iter().map(announced).collect(),
             descriptor_sets,
         };
-        Ok((Dispatch { methods, pool }, hello))
+        let board = Board::new(methods.iter().map(|entry| entry.name), config.blocking_after.into())?;
+        Ok((Dispatch { methods, board, pool }, hello))
     }
 }
 
@@ -210,6 +217,7 @@ fn announced(entry: &Entry) -> mesh::Method {
         kind: entry.handler.kind().into(),
         repeatable: entry.repeatable,
         policy: entry.policy.announced(),
+        takes_stream: entry.handler.takes_stream(),
         ..mesh::Method::default()
     }
 }

@@ -25,19 +25,73 @@ pub trait Rpc: Send + Sync + 'static {
     const POLICY: Policy = Policy::NONE;
 }
 
+/// An rpc that takes one message.
+#[diagnostic::on_unimplemented(
+    message = "rpc `{Self}` takes a stream, and this method takes one message",
+    label = "expected `turno::Streaming<…>` of the rpc's request"
+)]
+pub trait TakesOne: Rpc {}
+
+/// An rpc that takes a stream.
+#[diagnostic::on_unimplemented(
+    message = "rpc `{Self}` takes one message, and this method takes a stream",
+    label = "expected the rpc's request itself, not a stream of it"
+)]
+pub trait TakesStream: Rpc {}
+
 /// An rpc that answers once.
 #[diagnostic::on_unimplemented(
     message = "rpc `{Self}` answers a stream, and this method answers once",
     label = "expected `async fn … -> turno::Result<impl Stream<Item = turno::Result<…>>>`"
 )]
-pub trait Unary: Rpc {}
+pub trait AnswersOne: Rpc {}
 
 /// An rpc that answers a stream.
 #[diagnostic::on_unimplemented(
     message = "rpc `{Self}` answers once, and this method answers a stream",
     label = "expected `-> turno::Result<…>` with the rpc's response"
 )]
-pub trait ServerStreaming: Rpc {}
+pub trait AnswersStream: Rpc {}
+
+/// An rpc that takes one message and answers once.
+#[diagnostic::on_unimplemented(
+    message = "rpc `{Self}` is not unary: it takes or answers a stream",
+    label = "expected an rpc that takes one message and answers once"
+)]
+pub trait Unary: TakesOne + AnswersOne {}
+
+/// An rpc that takes one message and answers a stream.
+#[diagnostic::on_unimplemented(
+    message = "rpc `{Self}` is no server stream",
+    label = "expected an rpc that takes one message and answers a stream"
+)]
+pub trait ServerStreaming: TakesOne + AnswersStream {}
+
+/// An rpc that takes a stream and answers once.
+#[diagnostic::on_unimplemented(
+    message = "rpc `{Self}` is no client stream",
+    label = "expected an rpc that takes a stream and answers once"
+)]
+pub trait ClientStreaming: TakesStream + AnswersOne {}
+
+/// An rpc that takes a stream and answers a stream.
+#[diagnostic::on_unimplemented(
+    message = "rpc `{Self}` is no bidirectional stream",
+    label = "expected an rpc that takes a stream and answers a stream"
+)]
+pub trait BidiStreaming: TakesStream + AnswersStream {}
+
+#[diagnostic::do_not_recommend]
+impl<R: TakesOne + AnswersOne> Unary for R {}
+
+#[diagnostic::do_not_recommend]
+impl<R: TakesOne + AnswersStream> ServerStreaming for R {}
+
+#[diagnostic::do_not_recommend]
+impl<R: TakesStream + AnswersOne> ClientStreaming for R {}
+
+#[diagnostic::do_not_recommend]
+impl<R: TakesStream + AnswersStream> BidiStreaming for R {}
 
 /// The message `T` that the rpc `R` takes: implemented by `T` alone.
 #[diagnostic::on_unimplemented(

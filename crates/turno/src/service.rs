@@ -10,11 +10,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt as _};
 use prost::Message;
+use tonic::Streaming;
 
 use crate::context::Context;
 use crate::policy::Policy;
-use crate::rpc::{Failure, RequestOf, ResponseOf, Rpc, ServerStreaming, Unary};
-use crate::sink::{RawSink, Sink};
+use crate::rpc::{AnswersOne, AnswersStream, Failure, RequestOf, ResponseOf, Rpc, TakesOne, TakesStream};
+use crate::sink::{RawSink, Said, Sink, say};
+use crate::source::{Source, typed};
 
 pub use turno_proto::mesh::v1::Kind;
 
@@ -68,6 +70,7 @@ impl fmt::Debug for Entry {
 
 type Awaited = dyn Fn(Context, Bytes) -> Answer<Bytes> + Send + Sync;
 type Streamed = dyn Fn(Context, Bytes, RawSink) -> Answer<()> + Send + Sync;
+type Duplex = dyn Fn(Context, Source, RawSink) -> Answer<()> + Send + Sync;
 type Job = dyn Fn(Context, Bytes) -> crate::Result<Bytes> + Send + Sync;
 
 /// How a method is run: the signature is the schedule.
@@ -75,6 +78,8 @@ type Job = dyn Fn(Context, Bytes) -> crate::Result<Bytes> + Send + Sync;
 pub(crate) enum Handler {
     Awaited(Arc<Awaited>),
     Streamed(Arc<Streamed>),
+    /// Takes a stream, and answers as one what it answers, be it once.
+    Duplex(Arc<Duplex>),
     Job(Arc<Job>),
 }
 
@@ -82,13 +87,18 @@ impl Handler {
     pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::Awaited(_) => Kind::Awaited,
-            Self::Streamed(_) => Kind::Stream,
+            Self::Streamed(_) | Self::Duplex(_) => Kind::Stream,
             Self::Job(_) => Kind::Job,
         }
     }
+
+    pub(crate) fn takes_stream(&self) -> bool {
+        matches!(self, Self::Duplex(_))
+    }
 }
 
-/// The implementation of the rpc `R` by a service `S`, made by [`awaited`], [`streamed`] or [`job`].
+/// The implementation of the rpc `R` by a service `S`, made by [`awaited`], [`streamed`],
+/// [`client_streamed`], [`bidi_streamed`] or [`job`].
 pub struct Method<S, R> {
     bind: Box<dyn FnOnce(Arc<S>) -> Handler>,
     rpc: PhantomData<fn() -> R>,
@@ -122,7 +132,7 @@ pub fn awaited<S, R, Q, A>(
 ) -> Method<S, R>
 where
     S: Service,
-    R: Unary,
+    R: TakesOne + AnswersOne,
     Q: RequestOf<R, R::Request>,
     A: ResponseOf<R, R::Response>,
 {
@@ -143,7 +153,7 @@ pub fn streamed<S, R, Q, A>(
 ) -> Method<S, R>
 where
     S: Service,
-    R: ServerStreaming,
+    R: TakesOne + AnswersStream,
     Q: RequestOf<R, R::Request>,
     A: Message + ResponseOf<R, R::Response>,
 {
@@ -158,13 +168,51 @@ where
     })
 }
 
+/// An `async fn` that takes a stream and answers once. Called by `#[turno::service]`.
+pub fn client_streamed<S, R, Q, A>(
+    method: impl Fn(Arc<S>, Context, Streaming<Q>) -> Answer<A> + Copy + Send + Sync + 'static,
+) -> Method<S, R>
+where
+    S: Service,
+    R: TakesStream + AnswersOne,
+    Q: RequestOf<R, R::Request>,
+    A: ResponseOf<R, R::Response>,
+{
+    Method::new(move |service: Arc<S>| {
+        Handler::Duplex(Arc::new(move |ctx, source, sink| {
+            let answer = method(service.clone(), ctx, typed::<R, Q>(source));
+            Box::pin(async move {
+                let message = answer.await?.to_wire();
+                say(&sink, Said::Message(message)).await
+            })
+        }))
+    })
+}
+
+/// An `async fn` that takes a stream and answers a stream. Called by `#[turno::service]`.
+pub fn bidi_streamed<S, R, Q, A>(
+    method: impl Fn(Arc<S>, Context, Streaming<Q>, Sink<A>) -> Answer<()> + Copy + Send + Sync + 'static,
+) -> Method<S, R>
+where
+    S: Service,
+    R: TakesStream + AnswersStream,
+    Q: RequestOf<R, R::Request>,
+    A: Message + ResponseOf<R, R::Response>,
+{
+    Method::new(move |service: Arc<S>| {
+        Handler::Duplex(Arc::new(move |ctx, source, sink| {
+            method(service.clone(), ctx, typed::<R, Q>(source), Sink::announcing(sink))
+        }))
+    })
+}
+
 /// A plain `fn`. Called by `#[turno::service]`.
 pub fn job<S, R, Q, A>(
     method: impl Fn(Arc<S>, Context, Q) -> crate::Result<A> + Copy + Send + Sync + 'static,
 ) -> Method<S, R>
 where
     S: Service,
-    R: Unary,
+    R: TakesOne + AnswersOne,
     Q: RequestOf<R, R::Request>,
     A: ResponseOf<R, R::Response>,
 {

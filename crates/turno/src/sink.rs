@@ -11,12 +11,21 @@ use prost::Message;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-/// Encoded messages on their way out.
-pub(crate) type RawSink = mpsc::Sender<Bytes>;
+/// What a method has said on its stream.
+pub(crate) enum Said {
+    /// That it answers, for a caller that waits to hear so before it sends anything.
+    Begun,
+    /// An encoded message.
+    Message(Bytes),
+}
+
+/// What was said, on its way out.
+pub(crate) type RawSink = mpsc::Sender<Said>;
 
 /// The messages of a stream on their way out, typed.
 pub struct Sink<A> {
     raw: RawSink,
+    announces: bool,
     message: PhantomData<fn(A)>,
 }
 
@@ -28,7 +37,12 @@ impl<A> fmt::Debug for Sink<A> {
 
 impl<A: Message> Sink<A> {
     pub(crate) fn new(raw: RawSink) -> Self {
-        Self { raw, message: PhantomData }
+        Self { raw, announces: false, message: PhantomData }
+    }
+
+    /// Says that the answer has begun before there is a message of it.
+    pub(crate) fn announcing(raw: RawSink) -> Self {
+        Self { announces: true, ..Self::new(raw) }
     }
 
     /// Sends what the stream yields until it ends, yields an error, or nobody reads any more.
@@ -36,13 +50,19 @@ impl<A: Message> Sink<A> {
         self,
         stream: impl Stream<Item = Result<A, E>>,
     ) -> crate::Result<()> {
+        if self.announces {
+            say(&self.raw, Said::Begun).await?;
+        }
         let mut stream = pin!(stream);
         while let Some(item) = stream.next().await {
-            let message = item.map_err(Into::into)?.encode_to_vec().into();
-            if self.raw.send(message).await.is_err() {
-                return Err(Status::cancelled("nobody reads the stream any more"));
-            }
+            let message = item.map_err(Into::into)?.encode_to_vec();
+            say(&self.raw, Said::Message(message.into())).await?;
         }
         Ok(())
     }
+}
+
+/// Waits for room.
+pub(crate) async fn say(raw: &RawSink, said: Said) -> crate::Result<()> {
+    raw.send(said).await.map_err(|_| Status::cancelled("nobody reads the stream any more"))
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::{Request, Response, Status};
-use turno_proto::mesh::v1::{Kind, Role};
+use turno_proto::mesh::v1::{self as mesh, Kind, Role};
 use turno_proto::v1::admin_server::Admin;
 use turno_proto::v1::{
-    ListMethodsRequest, ListMethodsResponse, ListNodesRequest, ListNodesResponse, Method, Node,
+    Blocking, ListMethodsRequest, ListMethodsResponse, ListNodesRequest, ListNodesResponse, Method, Node,
 };
 
 use crate::link::Link;
@@ -53,7 +53,18 @@ fn node(link: &Link) -> Node {
         calls_served: link.served(),
         age_ms: u64::try_from(link.since.elapsed().as_millis()).unwrap_or(u64::MAX),
         leaving: link.is_leaving(),
+        blocking: link.blocking().iter().filter_map(|blocking| named(link, blocking)).collect(),
     }
+}
+
+/// None for a method that the node does not have.
+fn named(link: &Link, blocking: &mesh::Blocking) -> Option<Blocking> {
+    let method = link.hello.methods.get(usize::try_from(blocking.method).ok()?)?;
+    Some(Blocking {
+        method: method.path.trim_start_matches('/').to_owned(),
+        times: blocking.times,
+        longest_ms: blocking.longest_us / 1000,
+    })
 }
 
 fn method(method: &methods::Method) -> Method {

@@ -20,6 +20,13 @@ pub(crate) struct Admission {
 /// A call that was let in; it leaves when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
+    /// For the one body of its request.
+    pub(crate) room: Room,
+}
+
+/// What is held of a call's bodies; given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Room {
     admission: Arc<Admission>,
     bytes: usize,
 }
@@ -34,10 +41,16 @@ impl Admission {
         self.calls.load(Ordering::Relaxed)
     }
 
+    /// Bytes in the house.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn admit(self: &Arc<Self>) -> Result<Permit, Status> {
         let before = self.calls.fetch_add(1, Ordering::Relaxed);
         // Made first, so that a refusal gives the place back.
-        let permit = Permit { admission: self.clone(), bytes: 0 };
+        let permit = Permit { room: Room { admission: self.clone(), bytes: 0 } };
         if before >= self.max_calls {
             return Err(full(format!(
                 "{} calls are in flight, which is all that may (max_calls)",
@@ -49,7 +62,14 @@ impl Admission {
 }
 
 impl Permit {
-    /// The call is to hold a body of `bytes`.
+    /// Room of its own for what is read beside the answer, and may outlive it.
+    pub(crate) fn more_room(&self) -> Room {
+        Room { admission: self.room.admission.clone(), bytes: 0 }
+    }
+}
+
+impl Room {
+    /// The call is to hold `bytes` more.
     pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Status> {
         let before = self.admission.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
@@ -59,10 +79,8 @@ impl Permit {
         }
         Ok(())
     }
-}
 
-impl Permit {
-    /// The call holds so much less than it was let in with.
+    /// The call holds so much less than before.
     pub(crate) fn give_back(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes);
         self.admission.bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -72,7 +90,12 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.admission.calls.fetch_sub(1, Ordering::Relaxed);
+        self.room.admission.calls.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
         self.admission.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
@@ -103,13 +126,13 @@ mod tests {
     fn what_is_refused_holds_nothing() {
         let admission = Admission::new(10, 100);
         let mut one = admission.admit().unwrap();
-        one.hold(90).unwrap();
+        one.room.hold(90).unwrap();
         let mut other = admission.admit().unwrap();
-        assert_eq!(other.hold(20).unwrap_err().code(), Code::ResourceExhausted);
+        assert_eq!(other.room.hold(20).unwrap_err().code(), Code::ResourceExhausted);
         drop(other);
-        one.hold(10).unwrap();
+        one.room.hold(10).unwrap();
         drop(one);
         assert_eq!(admission.calls(), 0);
-        admission.admit().unwrap().hold(100).unwrap();
+        admission.admit().unwrap().room.hold(100).unwrap();
     }
 }

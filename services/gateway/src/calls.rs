@@ -1,19 +1,26 @@
 //! A call's way through its attempts: what was not handed over goes elsewhere unseen; what may have run is repeated
 //! only if its `idempotency_level` allows.
 
-use std::sync::Arc;
+mod stream;
+
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use futures_util::future::{Either, select};
 use tonic::{Code, Status};
 use turno_proto::mesh::v1::{Caller, Entry, Invocation, Outcome};
 use turno_proto::status;
 
-use crate::link::pending::{Event, Lost};
-use crate::link::{Link, Sent};
+use crate::account::Measured;
+use crate::attempts::Attempts;
+use crate::link::Link;
+use crate::link::pending::{Answer, Lost};
 use crate::methods::Method;
 use crate::router::Router;
+use crate::scheduler::WorkerId;
+
+pub(crate) use stream::{Stream, stream};
 
 /// What a client asks for.
 pub(crate) struct Call {
@@ -25,61 +32,110 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
 }
 
-/// A stream that has begun.
-pub(crate) struct Stream {
-    /// The first event, taken already: until it came, the call could still go elsewhere.
-    pub(crate) first: Event,
-    pub(crate) events: mpsc::Receiver<Event>,
-    /// Cancels the call when dropped early.
-    pub(crate) sent: Sent,
+/// The answer to a unary call.
+pub(crate) struct Answered {
+    pub(crate) outcome: Outcome,
+    pub(crate) measured: Measured,
+    /// The node that gave it.
+    pub(crate) link: Arc<Link>,
 }
-
-/// A call may run this often, where it may run again at all: an input that kills nodes must not kill them all.
-const MOST_RUNS: u32 = 3;
 
 /// Carries a call whose answer is one message.
-pub(crate) async fn unary(router: &Router, call: &Call) -> Result<Outcome, Status> {
-    let mut attempts = Attempts::default();
+pub(crate) async fn unary(router: &Router, call: &Call) -> Result<Answered, Status> {
+    let _running = call.method.enter()?;
+    router.trouble.admit(call)?;
+    let hedge_after = call.method.served().policy.hedge_after;
+    let answered = match hedge_after {
+        None => attempt(router, call, None, Begun::new(router)).await,
+        Some(after) => Box::pin(hedged(router, call, after)).await,
+    };
+    if let Ok(answered) = &answered {
+        router.trouble.answered(call, answered);
+    }
+    answered
+}
+
+/// A second attempt begins when the first has not answered in time, if the budget has room for it: whichever answers
+/// first counts, and the other is cancelled ("hedged requests", Dean and Barroso, The Tail at Scale, 2013).
+async fn hedged(router: &Router, call: &Call, after: Duration) -> Result<Answered, Status> {
+    let first_node = OnceLock::new();
+    let mut first = std::pin::pin!(attempt(router, call, Some(&first_node), Begun::new(router)));
+    if let Ok(answered) = tokio::time::timeout(after, first.as_mut()).await {
+        return answered;
+    }
+    if !router.trouble.may_repeat() {
+        return first.await;
+    }
+    let second = std::pin::pin!(attempt(router, call, Some(&first_node), Begun::new(router)));
+    match select(first, second).await {
+        Either::Left((Err(_), other)) => other.await,
+        Either::Right((Err(_), other)) => other.await,
+        Either::Left((answered, _)) | Either::Right((answered, _)) => answered,
+    }
+}
+
+/// Goes on with a call whose first attempt, made without waiting `ago`, did not end it.
+pub(crate) async fn unary_again(
+    router: &Router,
+    call: &Call,
+    first: Result<Answer, Lost>,
+    link: &Link,
+    ago: Duration,
+) -> Result<Answered, Status> {
+    let Begun { mut attempts, mut measured } = Begun::new(router);
+    match first {
+        Ok(answer) => attempts.not_started(answer.outcome)?,
+        Err(lost) => attempts.lost(lost, call, link)?,
+    }
+    measured.again += ago;
+    let answered = attempt(router, call, None, Begun { attempts, measured }).await?;
+    router.trouble.answered(call, &answered);
+    Ok(answered)
+}
+
+/// What a call has been through when its attempts begin.
+struct Begun<'a> {
+    attempts: Attempts<'a>,
+    measured: Measured,
+}
+
+impl<'a> Begun<'a> {
+    fn new(router: &'a Router) -> Self {
+        Self { attempts: Attempts::new(&router.trouble), measured: Measured::default() }
+    }
+}
+
+/// Tries until there is an answer. `sibling` is the node of a hedged call's first attempt: the second goes elsewhere.
+async fn attempt(
+    router: &Router,
+    call: &Call,
+    sibling: Option<&OnceLock<WorkerId>>,
+    begun: Begun<'_>,
+) -> Result<Answered, Status> {
+    let Begun { mut attempts, mut measured } = begun;
     loop {
-        let target = router.route(&call.method).await?;
+        let asked = Instant::now();
+        let target = router.route(call, sibling.and_then(OnceLock::get).copied()).await?;
         let link = target.link;
+        if let Some(sibling) = sibling {
+            // The second attempt finds it set.
+            let _first = sibling.set(link.id);
+        }
+        let sent = Instant::now();
+        measured.queue += sent - asked;
         match link.unary(invocation(call, target.index), target.place).await {
-            Ok(outcome) if goes_elsewhere(&outcome) => attempts.not_started(outcome)?,
-            Ok(outcome) => return Ok(outcome),
-            Err(lost) => attempts.lost(lost, &call.method, &link)?,
+            Ok(answer) if goes_elsewhere(&answer.outcome) => attempts.not_started(answer.outcome)?,
+            Ok(Answer { outcome, away }) => {
+                return Ok(Answered { outcome, measured: Measured { away, ..measured }, link });
+            }
+            Err(lost) => attempts.lost(lost, call, &link)?,
         }
         Box::pin(attempts.pause()).await;
+        measured.again += sent.elapsed();
     }
 }
 
-/// Carries a call whose answer is a stream, until its first event.
-pub(crate) async fn stream(router: &Router, call: &Call) -> Result<Stream, Status> {
-    let mut attempts = Attempts::default();
-    loop {
-        let target = router.route(&call.method).await?;
-        let link = target.link;
-        let lost = match link.stream(invocation(call, target.index)).await {
-            Ok((mut events, sent)) => match events.recv().await {
-                Some(Event::End(Ok(outcome))) if goes_elsewhere(&outcome) => {
-                    attempts.not_started(outcome)?;
-                    Box::pin(attempts.pause()).await;
-                    continue;
-                }
-                Some(Event::End(Ok(outcome))) if status::code_of(outcome.code) != Code::Ok => {
-                    return Err(status::from_outcome(outcome));
-                }
-                Some(Event::End(Err(lost))) => lost,
-                Some(first) => return Ok(Stream { first, events, sent }),
-                None => Lost { may_have_run: true },
-            },
-            Err(lost) => lost,
-        };
-        attempts.lost(lost, &call.method, &link)?;
-        Box::pin(attempts.pause()).await;
-    }
-}
-
-fn invocation(call: &Call, index: u32) -> Invocation {
+pub(crate) fn invocation(call: &Call, index: u32) -> Invocation {
     let left = call.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     // At least one: zero stands for no deadline.
     let timeout_us = left.map_or(0, |left| u64::try_from(left.as_micros()).unwrap_or(u64::MAX).max(1));
@@ -95,61 +151,6 @@ fn invocation(call: &Call, index: u32) -> Invocation {
 }
 
 /// A node handed it back: nothing of it ran, and another node may fare better.
-fn goes_elsewhere(outcome: &Outcome) -> bool {
+pub(crate) fn goes_elsewhere(outcome: &Outcome) -> bool {
     outcome.not_started && status::code_of(outcome.code) == Code::Unavailable
-}
-
-/// What a call has been through.
-#[derive(Default)]
-struct Attempts {
-    runs: u32,
-    handed_back: u32,
-}
-
-const PAUSE: Duration = Duration::from_millis(20);
-/// A node that cannot be given work is soon known to be gone; this bounds what happens until then.
-const MOST_HANDED_BACK: u32 = 100;
-
-impl Attempts {
-    /// A link that has just broken may be chosen again until its node is known to be gone.
-    async fn pause(&self) {
-        if self.handed_back > 1 {
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    fn not_started(&mut self, outcome: Outcome) -> Result<(), Status> {
-        self.handed_back += 1;
-        if self.handed_back > MOST_HANDED_BACK { Err(status::from_outcome(outcome)) } else { Ok(()) }
-    }
-
-    /// Whether the call may be tried again.
-    fn lost(&mut self, lost: Lost, method: &Method, link: &Link) -> Result<(), Status> {
-        let node = &link.hello.name;
-        if !lost.may_have_run {
-            self.handed_back += 1;
-            let given_up = self.handed_back > MOST_HANDED_BACK;
-            return if given_up {
-                Err(Status::unavailable(format!("node {node} could not be reached")))
-            } else {
-                Ok(())
-            };
-        }
-        self.runs += 1;
-        let name = method.name();
-        if !method.served().repeatable {
-            return Err(Status::unavailable(format!(
-                "node {node} was lost while {name} was there: it may have run; it was not tried again, since its \
-                 idempotency_level does not say that it may be repeated"
-            )));
-        }
-        if self.runs >= MOST_RUNS {
-            return Err(Status::unavailable(format!(
-                "{name} may have run {} times, and each time its node was lost",
-                self.runs
-            )));
-        }
-        tracing::info!(method = name, node, "node lost: running it again elsewhere");
-        Ok(())
-    }
 }

@@ -1,4 +1,5 @@
-//! The gateway's half of a carry: gives a node the body of its request, takes messages and the outcome from it.
+//! The gateway's half of a carry: gives a node the body of its request, or the stream of them, and takes messages and
+//! the outcome from it.
 
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use turno_proto::mesh::v1::{CarryDown, CarryUp, Outcome, Part};
 use turno_proto::status;
 use turno_runtime::task;
 
+use crate::edge::Messages;
 use crate::link::Link;
 use crate::link::pending::Event;
 
@@ -19,36 +21,66 @@ const PARTS_IN_FLIGHT: usize = 4;
 
 pub(crate) type CarryStream = tokio_stream::wrappers::ReceiverStream<Result<CarryDown, Status>>;
 
+type Down = mpsc::Sender<Result<CarryDown, Status>>;
+
 /// Serves the carry of `call`.
 pub(crate) fn serve(link: Arc<Link>, call: u64, up: Streaming<CarryUp>, max_message: usize) -> CarryStream {
     let (down, parts) = mpsc::channel(PARTS_IN_FLIGHT);
-    let body = link.take_body(call);
+    let (body, messages) = (link.take_body(call), link.take_messages(call));
     task::spawn("gateway.carry", async move {
-        // The stream down stays open until the outcome is in: its end tells the node so.
-        let ending = down.clone();
-        let (sent, received) = tokio::join!(send(body, down), receive(&link, call, up, max_message));
-        if let Some(outcome) = received {
+        let outcome = tokio::select! {
+            outcome = receive(&link, call, up, max_message) => outcome,
+            broken = sent(body, messages, &down) => {
+                // A node that cannot be told just now sees its stream of requests break off.
+                let _full = down.try_send(Err(broken.clone()));
+                Some(status::to_outcome(call, broken))
+            }
+        };
+        if let Some(outcome) = outcome {
             link.outcome(outcome);
-        } else if sent.is_err() {
-            tracing::debug!(call, "a node has given up fetching a body");
         }
-        drop(ending);
+        // The stream down stays open until the outcome is in: its end tells the node so.
+        drop(down);
     });
     CarryStream::new(parts)
 }
 
-async fn send(body: Option<Bytes>, down: mpsc::Sender<Result<CarryDown, Status>>) -> Result<(), ()> {
-    let Some(mut body) = body else { return Ok(()) };
+/// Sends what the node has come for. Completes only if the client's stream breaks: that ends the call.
+async fn sent(body: Option<Bytes>, messages: Option<Messages>, down: &Down) -> Status {
+    if let Some(body) = body {
+        send(body, down).await;
+    }
+    if let Some(messages) = messages
+        && let Err(broken) = forward(messages, down).await
+    {
+        return broken;
+    }
+    std::future::pending().await
+}
+
+/// A node that does not want the rest says why in its outcome.
+async fn send(mut body: Bytes, down: &Down) {
     loop {
         let data = body.split_to(body.len().min(PART));
         let last = body.is_empty();
-        down.send(Ok(CarryDown { part: Some(Part { data, last }), ..CarryDown::default() }))
-            .await
-            .map_err(drop)?;
-        if last {
+        let part = CarryDown { part: Some(Part { data, last }), ..CarryDown::default() };
+        if down.send(Ok(part)).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+/// Reads on from the client as fast as the node takes it.
+async fn forward(mut messages: Messages, down: &Down) -> Result<(), Status> {
+    while let Some(part) = messages.part(PART).await? {
+        let part = CarryDown { part: Some(part), ..CarryDown::default() };
+        if down.send(Ok(part)).await.is_err() {
             return Ok(());
         }
     }
+    // As above.
+    let _unwanted = down.send(Ok(CarryDown { end: true, ..CarryDown::default() })).await;
+    Ok(())
 }
 
 /// Takes messages until the outcome. A node that breaks off is noticed by its link.
@@ -57,6 +89,12 @@ async fn receive(link: &Link, call: u64, mut up: Streaming<CarryUp>, max_message
     let mut whole = Bytes::new();
     loop {
         let frame = up.message().await.ok().flatten()?;
+        if frame.begun
+            && let Some(Some(events)) = link.stream_of(call)
+        {
+            // As below.
+            let _gone = events.send(Event::Begun).await;
+        }
         if let Some(Part { data, last }) = frame.part {
             if message.len() + data.len() > max_message {
                 return Some(too_large(call, max_message));

@@ -34,6 +34,12 @@ pub struct GatewayConfig {
     pub max_calls: usize,
     /// Jobs that wait for a slot.
     pub max_waiting: usize,
+    /// The share of the workers' time that is kept for the batch lane while it has work.
+    pub batch_share: f64,
+    /// Threads that move calls. Half of the cores when absent: nodes and clients want the others, and one thread moves
+    /// tens of thousands of calls a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
     /// Connections at once, on each port.
     pub max_connections: usize,
     /// A body above this is carried on a stream of its own.
@@ -59,6 +65,8 @@ impl Default for GatewayConfig {
             max_bodies: Size::gib(1),
             max_calls: 100_000,
             max_waiting: 100_000,
+            batch_share: 0.1,
+            threads: None,
             max_connections: 10_000,
             carry_above: Size::kib(64),
             longest_call: Span::seconds(3600),
@@ -97,6 +105,12 @@ impl Config for GatewayConfig {
         }
         if self.max_calls == 0 || self.max_waiting == 0 || self.max_connections == 0 {
             return Err("max_calls, max_waiting, max_connections: at least 1".to_owned());
+        }
+        if !(0.0..=0.9).contains(&self.batch_share) {
+            return Err("batch_share: from 0 to 0.9".to_owned());
+        }
+        if self.threads.is_some_and(|threads| !(1..=1024).contains(&threads)) {
+            return Err("threads: from 1 to 1024".to_owned());
         }
         Ok(())
     }
@@ -149,6 +163,14 @@ pub struct GatewayFlags {
     #[arg(long, env = "TURNO_MAX_WAITING", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_waiting: Option<usize>,
+    /// Share of the workers' time that is kept for the batch lane (turno-lane: batch) [default: 0.1]
+    #[arg(long, env = "TURNO_BATCH_SHARE", value_name = "SHARE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch_share: Option<f64>,
+    /// Threads that move calls [default: half of the cores]
+    #[arg(long, env = "TURNO_THREADS", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threads: Option<usize>,
     /// The longest that a call may take [default: 1h]
     #[arg(long, env = "TURNO_LONGEST_CALL", value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -2,12 +2,15 @@
 //! reflection, admin) are answered here too.
 
 mod body;
+mod messages;
+mod prefixed;
 mod request;
 mod response;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
@@ -16,14 +19,17 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
 use tower::Service as _;
 use turno_proto::mesh::v1::mesh_server::MeshServer;
-use turno_proto::mesh::v1::{Caller, Kind};
+use turno_proto::mesh::v1::{Caller, Entry, Kind, Outcome};
 use turno_proto::v1::admin_server::AdminServer;
 use turno_proto::{entries, headers, status, timeout};
 use turno_runtime::task;
 
+use crate::account::Account;
 use crate::admin::AdminService;
-use crate::admission::Admission;
-use crate::calls::{self, Call};
+use crate::admission::{Admission, Permit};
+use crate::calls::{self, Answered, Call};
+use crate::clients;
+use crate::link::pending::Unfetched;
 use crate::listen::Origin;
 use crate::mesh::MeshService;
 use crate::methods::{Method, Methods};
@@ -32,6 +38,7 @@ use crate::router::Router;
 use crate::token::Token;
 
 pub(crate) use body::Body;
+pub(crate) use messages::Messages;
 
 /// Both ports' way in.
 pub(crate) struct Edge {
@@ -54,6 +61,8 @@ pub(crate) struct Own {
     pub(crate) reflection: Reflection,
     /// The clients' port is closing.
     pub(crate) closing: CancellationToken,
+    /// The nodes' port is closing.
+    pub(crate) nodes_closing: CancellationToken,
 }
 
 impl Edge {
@@ -84,7 +93,7 @@ impl Edge {
     }
 
     /// A gateway that has just started does not know its nodes yet: they come within a second or two.
-    async fn method(&self, path: &str) -> Option<Arc<Method>> {
+    pub(crate) async fn method(&self, path: &str) -> Option<Arc<Method>> {
         let known = self.methods.get(path);
         if known.is_some() || Instant::now() >= self.settled || is_own(path) {
             return known;
@@ -92,12 +101,17 @@ impl Edge {
         Box::pin(tokio::time::timeout_at(self.settled.into(), self.methods.appears(path))).await.ok()
     }
 
-    async fn answer_own(&self, request: Request<Incoming>, origin: Origin) -> Response<Body> {
+    async fn answer_own(self: &Arc<Self>, request: Request<Incoming>, origin: Origin) -> Response<Body> {
         let request = request.map(tonic::body::Body::new);
         let own = &self.own;
         let service = request.uri().path().rsplit_once('/').map_or("", |(service, _)| service).to_owned();
         let response = match service.as_str() {
             "/turno.mesh.v1.Mesh" if origin.is_node => own.mesh.clone().call(request).await,
+            // Ends its streams by itself, once what came by them is answered.
+            "/turno.v1.Calls" => {
+                let linked = clients::serve(self.clone(), request, origin).await;
+                return linked.map(|body| Body::own(body, None));
+            }
             "/turno.v1.Admin" => own.admin.clone().call(request).await,
             "/grpc.health.v1.Health" => own.health.clone().call(request).await,
             "/grpc.reflection.v1.ServerReflection" | "/grpc.reflection.v1alpha.ServerReflection" => {
@@ -110,7 +124,7 @@ impl Edge {
         response.unwrap_or_else(|never| match never {}).map(|body| Body::own(body, closing))
     }
 
-    fn admits(&self, headers: &HeaderMap) -> bool {
+    pub(crate) fn admits(&self, headers: &HeaderMap) -> bool {
         self.token.admits(headers.get(headers::AUTHORIZATION).map(|value| value.as_bytes()))
     }
 
@@ -142,34 +156,64 @@ impl Edge {
         started: Instant,
     ) -> Result<Response<Body>, Status> {
         let mut permit = self.admission.admit()?;
-        let asked = asked(request.headers())?;
+        let asked = asked(request.headers())?.into_iter().chain(method.served().policy.timeout).min();
         let deadline = started + asked.unwrap_or(self.longest_call).min(self.longest_call);
         let late = tokio::time::sleep_until(deadline.into());
         let serving = async {
-            let body = request::read(&mut request, self.max_message, &mut permit).await?;
-            let caller = caller(request.headers(), origin);
-            let metadata = metadata(request.headers(), origin);
-            let deadline_of_caller = asked.map(|_| deadline);
-            let call = Call { method: method.clone(), deadline: deadline_of_caller, metadata, caller, body };
             if method.served().kind == Kind::Unspecified {
                 // Its first node is just joining.
                 Box::pin(method.wait_for_a_node()).await;
             }
+            let caller = caller(request.headers(), origin);
+            let metadata = metadata(request.headers(), origin);
+            let in_trailers = is_explained(request.headers());
+            let (body, messages) = if method.served().takes_stream {
+                (Bytes::new(), Some(messages(*request, self.max_message, &permit)))
+            } else {
+                (request::read(&mut request, self.max_message, &mut permit.room).await?, None)
+            };
+            let deadline_of_caller = asked.map(|_| deadline);
+            let call = Call { method: method.clone(), deadline: deadline_of_caller, metadata, caller, body };
             if method.served().kind == Kind::Stream {
-                let stream = Box::pin(calls::stream(&self.router, &call)).await?;
+                let stream = Box::pin(calls::stream(&self.router, &call, messages)).await?;
                 return Ok(Response::new(Body::stream(stream, deadline, call.method.name())));
             }
-            calls::unary(&self.router, &call).await.and_then(response::once)
+            let answered = calls::unary(&self.router, &call).await?;
+            response::once(explained(method, answered, started, in_trailers))
         };
         let mut response = tokio::select! {
             biased;
             served = serving => served?,
-            () = late => return Err(too_late(method, started)),
+            () = late => return Err(too_late(method.name(), started)),
         };
         response.body_mut().keep(permit);
         response.headers_mut().insert(http::header::CONTENT_TYPE, response::GRPC);
         Ok(response)
     }
+}
+
+/// Settles the account of a call; who asks for it finds it in the trailers.
+pub(crate) fn explained(method: &Method, answered: Answered, started: Instant, in_trailers: bool) -> Outcome {
+    let Answered { mut outcome, measured, link } = answered;
+    let account = Account::new(started.elapsed(), &measured, outcome.cost.as_ref());
+    method.spent(&account);
+    tracing::debug!(method = method.name(), node = link.hello.name, %account, "spent");
+    if in_trailers {
+        let explained = format!("{account} node={}/{}", link.hello.name, link.hello.node_id);
+        outcome.trailers.push(Entry { key: headers::EXPLAIN.to_owned(), value: explained.into() });
+    }
+    outcome
+}
+
+/// `turno-explain: 1`
+fn is_explained(map: &HeaderMap) -> bool {
+    map.get(headers::EXPLAIN).is_some_and(|value| value == "1" || value == "true")
+}
+
+/// A stream of requests, of which nothing is read before a node asks for it.
+fn messages(request: Request<Incoming>, max_message: usize, permit: &Permit) -> Unfetched {
+    let (head, body) = request.into_parts();
+    Unfetched::new(Messages::new(&head.headers, body, max_message, permit.more_room()))
 }
 
 /// The time that the caller gives the call.
@@ -220,17 +264,17 @@ fn is_grpc(kind: &[u8]) -> bool {
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-fn unknown(path: &str) -> Status {
+pub(crate) fn unknown(path: &str) -> Status {
     Status::unimplemented(format!(
         "no node has ever served {path} here; `turno methods` lists what is served"
     ))
 }
 
-fn too_late(method: &Method, started: Instant) -> Status {
-    Status::deadline_exceeded(format!("{} was not done within {:?}", method.name(), started.elapsed()))
+pub(crate) fn too_late(name: &str, started: Instant) -> Status {
+    Status::deadline_exceeded(format!("{name} was not done within {:?}", started.elapsed()))
 }
 
-fn count_error(method: &Method, code: tonic::Code) {
+pub(crate) fn count_error(method: &Method, code: tonic::Code) {
     let (method, code) = (method.name().to_owned(), status::code_name(code));
     metrics::counter!("turno_calls_total", "method" => method, "code" => code).increment(1);
 }
@@ -247,6 +291,6 @@ mod tests {
     #[test]
     fn the_future_of_a_call_is_small() {
         let size = size_of_answer(Edge::answer);
-        assert!(size <= 2560, "{size} bytes are moved for each call");
+        assert!(size <= 3072, "{size} bytes are moved for each call");
     }
 }

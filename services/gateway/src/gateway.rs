@@ -30,6 +30,8 @@ use crate::queue::JobQueue;
 use crate::reflection::Reflection;
 use crate::router::Router;
 use crate::scheduler::Limits;
+use crate::tenants::Tenants;
+use crate::trouble::Trouble;
 
 /// A gateway whose ports are bound.
 pub struct Gateway {
@@ -62,7 +64,8 @@ impl Gateway {
         let (health, health_server) = Health::new();
         let reflection = Reflection::new()?;
         let methods = Arc::new(Methods::default());
-        let queue = JobQueue::new(Limits { waiting: config.max_waiting, batch_share: 0.0 });
+        let limits = Limits { waiting: config.max_waiting, batch_share: config.batch_share };
+        let queue = JobQueue::new(limits);
         let descriptors = Descriptors::new(reflection.clone());
         let nodes = Arc::new(Nodes::new(methods.clone(), queue.clone(), descriptors, health.clone()));
         let mesh = MeshService {
@@ -78,6 +81,7 @@ impl Gateway {
             mesh: MeshServer::new(mesh).max_decoding_message_size(usize::MAX),
             reflection,
             closing: closing.clone(),
+            nodes_closing: CancellationToken::new(),
         };
         let edge = Arc::new(edge(&config, own, methods.clone(), nodes.clone(), queue.clone()));
         Ok(Self { config, clients, nodes_port, edge, nodes, methods, queue, health, closing })
@@ -95,10 +99,11 @@ impl Gateway {
     async fn run(self, shutdown: CancellationToken, readiness: Readiness) {
         let Self { config, clients, nodes_port, edge, nodes, methods, queue, health, closing } = self;
         let port = |listener, is_node| Port { listener, is_node, max_connections: config.max_connections };
-        let (from_clients, from_nodes) = (Opened::new(closing), Opened::new(CancellationToken::new()));
+        let (from_clients, from_nodes) = (Opened::new(closing), Opened::new(edge.own.nodes_closing.clone()));
         from_clients.run("gateway.clients", port(clients.0, false), &edge);
         from_nodes.run("gateway.nodes", port(nodes_port.0, true), &edge);
         let gauges = task::spawn("gateway.gauges", gauges(edge, queue));
+        let backlogs = task::spawn("gateway.backlogs", backlogs(nodes.clone()));
         shutdown.cancelled().await;
         readiness.lose();
         health.end(&methods.services()).await;
@@ -110,6 +115,7 @@ impl Gateway {
         }
         from_nodes.close(LINKS_PATIENCE).await;
         gauges.abort();
+        backlogs.abort();
     }
 }
 
@@ -121,6 +127,7 @@ async fn release(nodes: Arc<Nodes>, link: Arc<Link>) {
 /// Nodes that were released end their links at once, but for calls that nobody waits for any more.
 const LINKS_PATIENCE: Duration = Duration::from_secs(2);
 const GAUGES_EVERY: Duration = Duration::from_secs(1);
+const BACKLOGS_EVERY: Duration = Duration::from_millis(50);
 
 /// The connections of a port.
 struct Opened {
@@ -152,7 +159,13 @@ impl Opened {
 fn edge(config: &GatewayConfig, own: Own, methods: Arc<Methods>, nodes: Arc<Nodes>, queue: JobQueue) -> Edge {
     Edge {
         methods,
-        router: Router { nodes, queue, patience: config.patience.into() },
+        router: Router {
+            nodes,
+            queue,
+            patience: config.patience.into(),
+            trouble: Trouble::new(),
+            tenants: Tenants::default(),
+        },
         admission: Admission::new(config.max_calls, bytes(config.max_bodies)),
         max_message: bytes(config.max_message),
         longest_call: config.longest_call.into(),
@@ -170,7 +183,16 @@ async fn gauges(edge: Arc<Edge>, queue: JobQueue) {
     loop {
         metrics::gauge!("turno_calls_in_flight").set(edge.admission.calls() as f64);
         metrics::gauge!("turno_jobs_waiting").set(queue.waiting() as f64);
+        edge.router.trouble.tick();
         tokio::time::sleep(GAUGES_EVERY).await;
+    }
+}
+
+/// A worker that has several gateways moves its slots to those where work waits.
+async fn backlogs(nodes: Arc<Nodes>) {
+    loop {
+        nodes.tell_backlogs();
+        tokio::time::sleep(BACKLOGS_EVERY).await;
     }
 }
 

@@ -5,28 +5,37 @@
 //! `link` and `carry` bring it to the node and its outcome back. `methods` and `nodes` are what is known;
 //! `scheduler` and `window` decide, and touch neither clock nor network.
 
+mod account;
 mod admin;
 mod admission;
+mod attempts;
+mod budget;
 mod calls;
 mod carry;
+mod clients;
 mod config;
 mod descriptors;
 mod edge;
 mod error;
 mod gateway;
 mod health;
+mod limit;
 mod link;
 mod listen;
 mod mesh;
 mod methods;
 mod nodes;
+mod outliers;
 mod policy;
+mod quarantine;
 mod queue;
 mod reflection;
 mod router;
 mod run;
 pub mod scheduler;
+mod tenants;
 mod token;
+mod trouble;
 pub mod window;
 
 pub use config::{GatewayConfig, GatewayFlags};

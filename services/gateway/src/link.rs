@@ -2,26 +2,30 @@
 //! in the SDK's `node/link.rs`.
 
 pub(crate) mod frames;
+mod load;
+mod now;
 pub(crate) mod pending;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use turno_proto::mesh::v1::{Hello, Invocation, Outcome};
+use turno_proto::mesh::v1::{Blocking, Hello, Invocation, Outcome};
 use turno_runtime::task;
 
+use crate::edge::Messages;
 use crate::queue::Place;
 use crate::scheduler::{MethodId, Spent, WorkerId};
 use crate::window::Window;
 use frames::Down;
-use pending::{Calls, Event, Lost, Pending, Reply};
+use load::Load;
+use pending::{Answer, Calls, Event, Lost, Pending, Reply, Unfetched};
 
 /// The link to one node.
 pub(crate) struct Link {
@@ -38,7 +42,13 @@ pub(crate) struct Link {
     outstanding: AtomicUsize,
     served: AtomicU64,
     leaving: AtomicBool,
+    /// Slots that this gateway may fill.
+    slots: AtomicU32,
+    has_backlog: AtomicBool,
     window: Mutex<Window>,
+    /// Whether its async threads keep up.
+    pub(crate) load: Load,
+    blocking: Mutex<Vec<Blocking>>,
 }
 
 /// Events of a stream on their way to the client; flow control is HTTP/2's.
@@ -52,6 +62,7 @@ impl Link {
         down: mpsc::Sender<Down>,
         carry_above: usize,
     ) -> Self {
+        let slots = hello.slots;
         Self {
             id,
             hello,
@@ -65,8 +76,22 @@ impl Link {
             outstanding: AtomicUsize::new(0),
             served: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
+            slots: AtomicU32::new(slots),
+            has_backlog: AtomicBool::new(false),
             window: Mutex::default(),
+            load: Load::default(),
+            blocking: Mutex::default(),
         }
+    }
+
+    /// The methods that the node has seen to hold a thread, all of them at each word.
+    pub(crate) fn set_blocking(&self, mut blocking: Vec<Blocking>) {
+        blocking.truncate(self.hello.methods.len());
+        *self.blocking.lock() = blocking;
+    }
+
+    pub(crate) fn blocking(&self) -> Vec<Blocking> {
+        self.blocking.lock().clone()
     }
 
     pub(crate) fn learn(&self, method: MethodId, index: u32) {
@@ -96,26 +121,42 @@ impl Link {
         !self.leaving.swap(true, Ordering::Relaxed)
     }
 
+    /// The node gives this gateway so many of its slots from now on.
+    pub(crate) fn set_slots(&self, slots: u32) {
+        self.slots.store(slots, Ordering::Relaxed);
+    }
+
+    /// Tells the node whether jobs wait that it could run, when that is news: it may have several gateways.
+    pub(crate) fn tell_backlog(&self, jobs: usize) {
+        let has_backlog = jobs > 0;
+        if self.has_backlog.load(Ordering::Relaxed) != has_backlog
+            && self.down.try_send(Down::Backlog(jobs as u64)).is_ok()
+        {
+            self.has_backlog.store(has_backlog, Ordering::Relaxed);
+        }
+    }
+
     /// Sends an invocation whose answer is one message. Dropping what this answers cancels the call.
     pub(crate) async fn unary(
         self: &Arc<Self>,
         invocation: Invocation,
         place: Option<Place>,
-    ) -> Result<Outcome, Lost> {
-        let (reply, outcome) = oneshot::channel();
-        let mut sent = self.send(invocation, Reply::Once(reply), place).await?;
-        let outcome = outcome.await.unwrap_or(Err(Lost { may_have_run: true }));
+    ) -> Result<Answer, Lost> {
+        let (reply, answer) = oneshot::channel();
+        let mut sent = self.send(invocation, Reply::Once(reply), place, None).await?;
+        let answer = answer.await.unwrap_or(Err(Lost { may_have_run: true }));
         sent.done = true;
-        outcome
+        answer
     }
 
-    /// Sends an invocation whose answer is a stream. Dropping the guard cancels the call.
+    /// Sends an invocation whose answer is a stream, and its request perhaps too. Dropping the guard cancels the call.
     pub(crate) async fn stream(
         self: &Arc<Self>,
         invocation: Invocation,
+        messages: Option<Unfetched>,
     ) -> Result<(mpsc::Receiver<Event>, Sent), Lost> {
         let (reply, events) = mpsc::channel(EVENTS_WAITING);
-        let sent = self.send(invocation, Reply::Stream(reply), None).await?;
+        let sent = self.send(invocation, Reply::Stream(reply), None, messages).await?;
         Ok((events, sent))
     }
 
@@ -126,6 +167,7 @@ impl Link {
         mut invocation: Invocation,
         reply: Reply,
         place: Option<Place>,
+        messages: Option<Unfetched>,
     ) -> Result<Sent, Lost> {
         let unsent = Lost { may_have_run: false };
         let room = self.down.reserve().await.map_err(|_| unsent)?;
@@ -133,11 +175,12 @@ impl Link {
         invocation.call = call;
         let body = (invocation.body.len() > self.carry_above).then(|| std::mem::take(&mut invocation.body));
         invocation.carried = body.is_some();
-        let pending = Pending { reply: Some(reply), place, body, sent_at: Instant::now() };
+        let sent_as = self.outstanding.fetch_add(1, Ordering::Relaxed) + 1;
+        let pending = Pending { reply: Some(reply), place, body, messages, sent_at: Instant::now(), sent_as };
         if !self.pending.lock().insert(call, pending) {
+            self.outstanding.fetch_sub(1, Ordering::Relaxed);
             return Err(unsent);
         }
-        self.outstanding.fetch_add(1, Ordering::Relaxed);
         room.send(Down::Invoke(invocation));
         Ok(Sent { link: self.clone(), call, done: false })
     }
@@ -147,32 +190,38 @@ impl Link {
         // A call that was given up by both sides at once is answered and already forgotten.
         let Some(pending) = self.forget(outcome.call) else { return };
         self.served.fetch_add(1, Ordering::Relaxed);
-        if let Some(place) = pending.place {
-            let spent = outcome.cost.map(|cost| Spent { run_us: cost.run_us, cpu_us: cost.cpu_us });
-            // What was handed back unstarted has cost nothing, and says nothing of the others.
-            let spent = spent.filter(|_| !outcome.not_started);
-            place.finish(spent, self.prefetch_after(&outcome, pending.sent_at));
+        let away = pending.sent_at.elapsed();
+        match pending.place {
+            Some(place) => self.finish(place, &outcome, away),
+            None => self.load.observe(&outcome, pending.sent_as, self.outstanding()),
         }
         match pending.reply {
-            Some(Reply::Once(reply)) => drop(reply.send(Ok(outcome))),
+            Some(Reply::Once(reply)) => drop(reply.send(Ok(Answer { outcome, away }))),
+            Some(Reply::Client(answer)) => answer.give(Ok(Answer { outcome, away })),
             Some(Reply::Stream(events)) => end_stream(events, Event::End(Ok(outcome))),
             None => {}
         }
     }
 
-    fn prefetch_after(&self, outcome: &Outcome, sent_at: Instant) -> u32 {
-        let mut window = self.window.lock();
-        if let Some(cost) = outcome.cost {
-            let away = u64::try_from(sent_at.elapsed().as_micros()).unwrap_or(u64::MAX);
+    /// Gives a job's place back, with what was learned.
+    fn finish(&self, place: Place, outcome: &Outcome, away: Duration) {
+        let Some(cost) = outcome.cost else { return };
+        let prefetch = {
+            let mut window = self.window.lock();
+            let away = u64::try_from(away.as_micros()).unwrap_or(u64::MAX);
             window.observe(away, cost.queue_us.saturating_add(cost.run_us), cost.run_us);
-        }
-        window.prefetch(self.hello.slots)
+            window.prefetch(self.slots.load(Ordering::Relaxed))
+        };
+        place.finish(Spent { run_us: cost.run_us, cpu_us: cost.cpu_us }, prefetch);
     }
 
     /// Nobody waits for the call any more. Its place stays taken until the node says that it is done.
     fn cancel(self: &Arc<Self>, call: u64) {
-        let known =
-            self.pending.lock().get_mut(&call).map(|pending| (pending.reply.take(), pending.body.take()));
+        let known = self
+            .pending
+            .lock()
+            .get_mut(&call)
+            .map(|pending| (pending.reply.take(), pending.body.take(), pending.messages.take()));
         if known.is_none() {
             return;
         }
@@ -188,6 +237,11 @@ impl Link {
     /// The body of a carried request, for the node that fetches it.
     pub(crate) fn take_body(&self, call: u64) -> Option<Bytes> {
         self.pending.lock().get_mut(&call)?.body.take()
+    }
+
+    /// The stream of requests, for the node that reads it. The lock is held meanwhile: what is forgotten is not fetched.
+    pub(crate) fn take_messages(&self, call: u64) -> Option<Messages> {
+        self.pending.lock().get_mut(&call)?.messages.take()?.fetch()
     }
 
     /// Whether the node still owes an outcome for `call`, and where the messages of its stream go.
@@ -237,6 +291,7 @@ impl Link {
     fn lose(&self, call: u64, lost: Lost) {
         match self.forget(call).and_then(|pending| pending.reply) {
             Some(Reply::Once(reply)) => drop(reply.send(Err(lost))),
+            Some(Reply::Client(answer)) => answer.give(Err(lost)),
             Some(Reply::Stream(events)) => end_stream(events, Event::End(Err(lost))),
             None => {}
         }

@@ -127,6 +127,12 @@ async fn read(nodes: Arc<Nodes>, link: Arc<Link>, mut up: Streaming<NodeFrame>, 
                 for outcome in frame.outcomes {
                     link.outcome(outcome);
                 }
+                if let Some(slots) = frame.window {
+                    nodes.resize(&link, slots);
+                }
+                if !frame.blocking.is_empty() {
+                    link.set_blocking(frame.blocking);
+                }
                 if frame.leaving {
                     nodes.leaving(&link).await;
                     link.release().await;

@@ -3,16 +3,23 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 use turno_proto::mesh::v1::Kind;
 
+use crate::account::{Account, NAMES, PARTS};
 use crate::link::Link;
+use crate::outliers::Outliers;
 use crate::policy::Policy;
-use crate::scheduler::MethodId;
+use crate::scheduler::{MethodId, WorkerId};
+use crate::trouble::Trouble;
 
 /// All methods, by path.
 #[derive(Default)]
@@ -31,12 +38,18 @@ pub(crate) struct Method {
     changed: Notify,
     /// Calls that ended well.
     pub(crate) succeeded: metrics::Counter,
+    /// Where their time went, by the parts of an [`Account`].
+    spent: [metrics::Counter; PARTS],
+    /// Calls of an `async fn` with a limit that are under way.
+    running: AtomicUsize,
+    slow: Mutex<Outliers<WorkerId>>,
 }
 
 /// How and by whom a method is served now.
 #[derive(Clone)]
 pub(crate) struct Served {
     pub(crate) kind: Kind,
+    pub(crate) takes_stream: bool,
     pub(crate) repeatable: bool,
     pub(crate) policy: Policy,
     pub(crate) seats: Vec<Seat>,
@@ -49,16 +62,32 @@ pub(crate) struct Seat {
     /// Its place in the node's Hello.
     pub(crate) index: u32,
     pub(crate) kind: Kind,
+    pub(crate) takes_stream: bool,
     pub(crate) repeatable: bool,
     pub(crate) policy: Policy,
+}
+
+impl Seat {
+    pub(crate) fn has_room(&self) -> bool {
+        self.link.load.allows(self.link.outstanding())
+    }
+}
+
+/// A call of a method that has a limit; counted until this is dropped.
+pub(crate) struct Running(Arc<Method>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Served {
     /// The newest node's word counts for how: it is the newest version of the service. Without one, the last known.
     fn by(self, seats: Vec<Seat>) -> Self {
         match seats.last() {
-            Some(newest) => {
-                Self { kind: newest.kind, repeatable: newest.repeatable, policy: newest.policy, seats }
+            Some(&Seat { kind, takes_stream, repeatable, policy, .. }) => {
+                Self { kind, takes_stream, repeatable, policy, seats }
             }
             None => Self { seats, ..self },
         }
@@ -103,6 +132,7 @@ impl Methods {
                     let seats = served.seats.iter().filter(others).cloned().collect();
                     Served::clone(served).by(seats)
                 });
+                method.slow.lock().leave(link.id);
             }
         }
     }
@@ -134,6 +164,7 @@ impl Method {
     fn new(id: MethodId, path: &str) -> Self {
         let served = Served {
             kind: Kind::Unspecified,
+            takes_stream: false,
             repeatable: false,
             policy: Policy::default(),
             seats: Vec::new(),
@@ -144,8 +175,55 @@ impl Method {
             path: path.into(),
             served: ArcSwap::from_pointee(served),
             changed: Notify::new(),
-            succeeded: metrics::counter!("turno_calls_total", "method" => name, "code" => "OK"),
+            succeeded: metrics::counter!("turno_calls_total", "method" => name.clone(), "code" => "OK"),
+            spent: NAMES.map(|part| {
+                metrics::counter!("turno_call_microseconds_total", "method" => name.clone(), "part" => part)
+            }),
+            running: AtomicUsize::new(0),
+            slow: Mutex::default(),
         }
+    }
+
+    /// Counts where the time of a call went.
+    pub(crate) fn spent(&self, account: &Account) {
+        for (counter, (_, us)) in self.spent.iter().zip(account.parts()) {
+            counter.increment(us);
+        }
+    }
+
+    /// Lets a call of an `async fn` in that has a limit of its own; jobs above theirs wait in the queue.
+    pub(crate) fn enter(self: &Arc<Self>) -> Result<Option<Running>, Status> {
+        let served = self.served();
+        let Some(limit) = served.policy.concurrency.filter(|_| served.kind != Kind::Job) else {
+            return Ok(None);
+        };
+        let limit = limit.get() as usize;
+        let before = self.running.fetch_add(1, Ordering::Relaxed);
+        // Made first, so that a refusal is counted back.
+        let running = Running(self.clone());
+        if before < limit {
+            return Ok(Some(running));
+        }
+        let what = format!(
+            "{limit} calls of {} are under way, which is all that may (its concurrency)",
+            self.name()
+        );
+        let soon = ErrorDetails::with_retry_info(Some(Duration::from_millis(100)));
+        Err(Status::with_error_details(Code::ResourceExhausted, what, soon))
+    }
+
+    /// Takes in how long a call was away at a node, where there is another to compare it with.
+    pub(crate) fn observe(&self, node: WorkerId, away: Duration, trouble: &Trouble) {
+        let served = self.served();
+        if served.seats.len() > 1 && served.kind != Kind::Job {
+            let away_us = u64::try_from(away.as_micros()).unwrap_or(u64::MAX);
+            self.slow.lock().observe(node, away_us, trouble.now_us());
+        }
+    }
+
+    /// Whether the node is much slower with this method than the others, and set aside for a while.
+    pub(crate) fn is_aside(&self, node: WorkerId, now_us: u64) -> bool {
+        self.slow.lock().is_aside(node, now_us)
     }
 
     /// "gallery.v1.Gallery/Thumbnail"

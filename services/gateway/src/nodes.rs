@@ -66,10 +66,18 @@ impl Nodes {
         self.descriptors.add(&link.hello.descriptor_sets);
         let mut jobs = Vec::new();
         for (index, method) in (0..).zip(&link.hello.methods) {
-            let (kind, repeatable, policy) = (method.kind(), method.repeatable, Policy::of(method));
-            let seat = Seat { link: link.clone(), index, kind, repeatable, policy };
+            let policy = Policy::of(method);
+            let seat = Seat {
+                link: link.clone(),
+                index,
+                kind: method.kind(),
+                takes_stream: method.takes_stream,
+                repeatable: method.repeatable,
+                policy,
+            };
             let joined = self.methods.join(&method.path, &seat);
             link.learn(joined.id, index);
+            self.queue.limit(joined.id, policy.concurrency.map(u32::from));
             if method.kind() == Kind::Job {
                 jobs.push(joined.id);
             }
@@ -84,6 +92,20 @@ impl Nodes {
     fn offer_slots(&self, link: &Link, jobs: Vec<MethodId>) {
         if !jobs.is_empty() && link.hello.slots > 0 {
             self.queue.join(link.id, link.hello.slots, jobs);
+        }
+    }
+
+    /// A worker that has several gateways moves its slots between them.
+    pub(crate) fn resize(&self, link: &Link, slots: u32) {
+        let slots = slots.min(link.hello.slots);
+        link.set_slots(slots);
+        self.queue.resize(link.id, slots);
+    }
+
+    /// Tells the workers whether there is work for them here.
+    pub(crate) fn tell_backlogs(&self) {
+        for link in self.links.iter().filter(|link| link.hello.slots > 0) {
+            link.tell_backlog(self.queue.backlog(link.id));
         }
     }
 

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -19,13 +18,13 @@ struct Inner {
     waiters: HashMap<JobId, oneshot::Sender<Place>>,
 }
 
-/// Why a job gets no place.
+/// Why a job was not taken.
 #[derive(Debug)]
 pub(crate) enum Refused {
     /// As many jobs wait as may.
     Full { waiting: usize },
-    /// It could not be finished by its deadline: so long until it had a slot, so long in it.
-    TooLate { wait: Duration, service: Duration },
+    /// It could not be done in the time that it has left.
+    TooLate { left_us: u64, wait_us: u64, service_us: u64 },
 }
 
 impl JobQueue {
@@ -46,11 +45,10 @@ impl JobQueue {
     fn submit(&self, job: Job) -> Result<Result<Place, Waiting>, Refused> {
         let mut inner = self.0.lock();
         match inner.scheduler.submit(job) {
-            Submitted::Granted(grant) => Ok(Ok(self.place_at(grant))),
+            Submitted::Granted(grant) => Ok(Ok(self.place_of(grant))),
             Submitted::Full { waiting } => Err(Refused::Full { waiting }),
             Submitted::TooLate { wait_us, service_us } => {
-                let (wait, service) = (Duration::from_micros(wait_us), Duration::from_micros(service_us));
-                Err(Refused::TooLate { wait, service })
+                Err(Refused::TooLate { left_us: job.left_us.unwrap_or(u64::MAX), wait_us, service_us })
             }
             Submitted::Waiting(job) => {
                 let (grant, granted) = oneshot::channel();
@@ -63,6 +61,23 @@ impl JobQueue {
     pub(crate) fn join(&self, worker: WorkerId, slots: u32, methods: Vec<MethodId>) {
         let grants = self.0.lock().scheduler.join(worker, slots, methods);
         self.hand_out(grants);
+    }
+
+    /// The worker has another number of slots for this gateway.
+    pub(crate) fn resize(&self, worker: WorkerId, slots: u32) {
+        let grants = self.0.lock().scheduler.resize(worker, slots);
+        self.hand_out(grants);
+    }
+
+    /// So many jobs of a method may be at workers at once.
+    pub(crate) fn limit(&self, method: MethodId, limit: Option<u32>) {
+        let grants = self.0.lock().scheduler.limit(method, limit);
+        self.hand_out(grants);
+    }
+
+    /// Jobs that wait and that this worker could run.
+    pub(crate) fn backlog(&self, worker: WorkerId) -> usize {
+        self.0.lock().scheduler.backlog(worker)
     }
 
     pub(crate) fn leave(&self, worker: WorkerId) {
@@ -81,7 +96,7 @@ impl JobQueue {
     /// A waiter that has gone meanwhile drops its place, which hands it on; so not under the lock.
     fn hand_out(&self, grants: Vec<Grant>) {
         for grant in grants {
-            let place = self.place_at(grant);
+            let place = self.place_of(grant);
             let waiter = self.0.lock().waiters.remove(&grant.job);
             if let Some(waiter) = waiter {
                 drop(waiter.send(place));
@@ -89,7 +104,7 @@ impl JobQueue {
         }
     }
 
-    fn place_at(&self, Grant { job, worker }: Grant) -> Place {
+    fn place_of(&self, Grant { job, worker }: Grant) -> Place {
         Place { queue: self.clone(), job, worker, spent: None, prefetch: None }
     }
 }
@@ -104,9 +119,9 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Gives it back, with what the job has cost, if the node said so, and what was learned of the worker's window.
-    pub(crate) fn finish(mut self, spent: Option<Spent>, prefetch: u32) {
-        (self.spent, self.prefetch) = (spent, Some(prefetch));
+    /// Gives it back, with what the job has cost and what was learned of the worker's window.
+    pub(crate) fn finish(mut self, spent: Spent, prefetch: u32) {
+        (self.spent, self.prefetch) = (Some(spent), Some(prefetch));
     }
 }
 
@@ -144,7 +159,7 @@ mod tests {
     const JOB: Job = Job { method: METHOD, lane: Lane::Calls, tenant: TenantId(0), left_us: None };
 
     fn queue(waiting: usize) -> JobQueue {
-        JobQueue::new(Limits { waiting, batch_share: 0.0 })
+        JobQueue::new(Limits { waiting, batch_share: 0.1 })
     }
 
     #[tokio::test]

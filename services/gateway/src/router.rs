@@ -2,24 +2,30 @@
 //! Mitzenmacher 2001), a job to the queue for the workers' slots.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::Rng as _;
-use tonic::Status;
+use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
+use turno_proto::headers;
 use turno_proto::mesh::v1::Kind;
 
+use crate::calls::Call;
 use crate::link::Link;
 use crate::methods::{Method, Seat};
 use crate::nodes::Nodes;
 use crate::queue::{JobQueue, Place, Refused};
-use crate::scheduler::{Job, Lane, TenantId};
+use crate::scheduler::{Job, Lane, WorkerId};
+use crate::tenants::Tenants;
+use crate::trouble::Trouble;
 
 /// Finds nodes for calls.
 pub(crate) struct Router {
     pub(crate) nodes: Arc<Nodes>,
     pub(crate) queue: JobQueue,
     pub(crate) patience: Duration,
+    pub(crate) trouble: Trouble,
+    pub(crate) tenants: Tenants,
 }
 
 /// A node for a call.
@@ -31,17 +37,18 @@ pub(crate) struct Target {
 }
 
 impl Router {
-    /// Waits until there is a node, and for a job until there is a place.
-    pub(crate) async fn route(&self, method: &Method) -> Result<Target, Status> {
+    /// Waits until there is a node, and for a job until there is a place. Not at the node to `avoid`, if there is another.
+    pub(crate) async fn route(&self, call: &Call, avoid: Option<WorkerId>) -> Result<Target, Status> {
+        let method = &call.method;
         loop {
             if !method.is_served() {
                 let come = Box::pin(tokio::time::timeout(self.patience, method.wait_for_a_node())).await;
                 come.map_err(|_| nobody(method, self.patience))?;
             }
             let found = if method.served().kind == Kind::Job {
-                Box::pin(self.worker(method)).await?
+                Box::pin(self.worker(call)).await?
             } else {
-                least_busy(&method.served().seats)
+                self.io_node(method, avoid)?
             };
             if let Some(target) = found {
                 return Ok(target);
@@ -49,13 +56,25 @@ impl Router {
         }
     }
 
+    /// A node, if one can be told without waiting or asking further: never for a job, nor for a method that has a
+    /// limit of its own or is hedged, nor while inputs are suspected.
+    pub(crate) fn at_once(&self, method: &Method) -> Option<Target> {
+        let served = method.served();
+        let simple = served.policy.concurrency.is_none() && served.policy.hedge_after.is_none();
+        if served.kind != Kind::Awaited || !simple || !self.trouble.is_calm() {
+            return None;
+        }
+        // Where there is no room, the caller hears so by the way of every call.
+        self.io_node(method, None).ok().flatten()
+    }
+
     /// `None` when the last worker has left meanwhile, or the one that was found.
-    async fn worker(&self, method: &Method) -> Result<Option<Target>, Status> {
-        let job = Job { method: method.id, lane: Lane::Calls, tenant: TenantId(0), left_us: None };
-        let mut turn = std::pin::pin!(self.queue.place(job));
+    async fn worker(&self, call: &Call) -> Result<Option<Target>, Status> {
+        let method = &call.method;
+        let mut turn = std::pin::pin!(self.queue.place(self.job(call)));
         let place = loop {
             match tokio::time::timeout(self.patience, turn.as_mut()).await {
-                Ok(place) => break place.map_err(|refused| no_place(method, &refused))?,
+                Ok(place) => break place.map_err(|refused| no_room(method, &refused))?,
                 Err(_) if method.is_served() => {}
                 Err(_) => return Err(nobody(method, self.patience)),
             }
@@ -64,19 +83,46 @@ impl Router {
         let index = link.index_of(method.id);
         Ok(index.map(|index| Target { link, index, place: Some(place) }))
     }
+
+    fn job(&self, call: &Call) -> Job {
+        let said = |key| call.metadata.iter().find(|entry| entry.key == key).map(|entry| &entry.value[..]);
+        let lane = if said(headers::LANE) == Some(b"batch") { Lane::Batch } else { Lane::Calls };
+        let tenant = said(headers::TENANT).map_or(Tenants::NAMELESS, |name| self.tenants.id(name));
+        let left = call.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left_us = left.map(|left| u64::try_from(left.as_micros()).unwrap_or(u64::MAX));
+        Job { method: call.method.id, lane, tenant, left_us }
+    }
+
+    /// The less busy of two random seats, but for those that are set aside for being slow, and those that are full.
+    fn io_node(&self, method: &Method, avoid: Option<WorkerId>) -> Result<Option<Target>, Status> {
+        let served = method.served();
+        let seat = match served.seats.as_slice() {
+            [] => return Ok(None),
+            [only] => only,
+            several => {
+                let now_us = self.trouble.now_us();
+                let is_good = |seat: &&Seat| {
+                    Some(seat.link.id) != avoid && seat.has_room() && !method.is_aside(seat.link.id, now_us)
+                };
+                two_choices(several, is_good)
+            }
+        };
+        if !seat.has_room() {
+            return Err(overloaded(method, served.seats.len()));
+        }
+        Ok(Some(Target { link: seat.link.clone(), index: seat.index, place: None }))
+    }
 }
 
-fn least_busy(seats: &[Seat]) -> Option<Target> {
-    let seat = match seats {
-        [] => return None,
-        [only] => only,
-        several => {
-            let (one, other) = two_of(several.len());
-            let (one, other) = (&several[one], &several[other]);
-            if one.link.outstanding() <= other.link.outstanding() { one } else { other }
-        }
-    };
-    Some(Target { link: seat.link.clone(), index: seat.index, place: None })
+/// Of two random seats the less busy; if neither is good, the least busy of all that are, or of all.
+fn two_choices(seats: &[Seat], is_good: impl Fn(&&Seat) -> bool) -> &Seat {
+    let (one, other) = two_of(seats.len());
+    let two = [&seats[one], &seats[other]];
+    let busy = |seat: &&Seat| seat.link.outstanding();
+    let good = two.into_iter().filter(&is_good).min_by_key(busy);
+    good.or_else(|| seats.iter().filter(&is_good).min_by_key(busy))
+        .or_else(|| seats.iter().filter(|seat| seat.has_room()).min_by_key(busy))
+        .unwrap_or(two[0])
 }
 
 /// Two different places out of `count`, which is at least two.
@@ -94,22 +140,46 @@ fn nobody(method: &Method, waited: Duration) -> Status {
     ))
 }
 
-fn no_place(method: &Method, refused: &Refused) -> Status {
-    match refused {
-        Refused::Full { waiting } => {
-            let what = format!(
-                "{waiting} jobs wait already, which is all that may (max_waiting): {} was not queued",
-                method.name()
-            );
-            let soon = ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
-            Status::with_error_details(tonic::Code::ResourceExhausted, what, soon)
+fn no_room(method: &Method, refused: &Refused) -> Status {
+    let name = method.name();
+    let (what, soon) = match refused {
+        Refused::Full { waiting } => (
+            format!(
+                "{waiting} jobs wait already, which is all that may (max_waiting): {name} was not queued"
+            ),
+            Duration::from_secs(1),
+        ),
+        Refused::TooLate { left_us: 0, .. } => {
+            return Status::deadline_exceeded(format!("the deadline had passed before {name} was queued"));
         }
-        Refused::TooLate { wait, service } => Status::deadline_exceeded(format!(
-            "{} was not started: it would wait {wait:?} for a slot and then run {service:?}, which is more time than \
-             is left",
-            method.name()
-        )),
-    }
+        Refused::TooLate { wait_us, service_us, left_us } => (
+            format!(
+                "{name} would not be done in time, and was not queued: {:?} are left, about {:?} of work is ahead of \
+                 it, and it takes about {:?}",
+                Duration::from_micros(*left_us),
+                Duration::from_micros(*wait_us),
+                Duration::from_micros(*service_us),
+            ),
+            Duration::from_micros(*wait_us).max(LEAST_PAUSE),
+        ),
+    };
+    exhausted(what, soon)
+}
+
+fn overloaded(method: &Method, nodes: usize) -> Status {
+    let what = format!(
+        "the {nodes} node(s) of {} have as many calls as their threads keep up with: it was not sent",
+        method.name()
+    );
+    exhausted(what, LEAST_PAUSE)
+}
+
+/// Before a refused caller comes again.
+const LEAST_PAUSE: Duration = Duration::from_millis(100);
+
+fn exhausted(what: String, come_again: Duration) -> Status {
+    let soon = ErrorDetails::with_retry_info(Some(come_again));
+    Status::with_error_details(Code::ResourceExhausted, what, soon)
 }
 
 #[cfg(test)]

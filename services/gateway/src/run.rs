@@ -11,7 +11,8 @@ use crate::gateway::Gateway;
 /// # Errors
 /// A port that is taken.
 pub fn run(config: GatewayConfig) -> Result<(), Error> {
-    process::run(&config.telemetry.clone(), config.metrics, |process| serve(config, process))
+    let threads = config.threads.unwrap_or_else(|| (process::threads() / 2).max(1));
+    process::run(threads, &config.telemetry.clone(), config.metrics, |process| serve(config, process))
 }
 
 async fn serve(config: GatewayConfig, mut process: Process) -> Result<(), Error> {

@@ -1,167 +1,101 @@
-//! Unary echo: client → gateway → I/O node, against client → tonic server, in alternating rounds of one run. Every
-//! party is a process of its own.
+//! Unary echo: client → gateway → I/O node, against client → tonic server, in alternating rounds of one run.
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use bytes::Bytes;
 use clap::Args;
-use futures_util::future::try_join_all;
-use tonic::transport::{Channel, Endpoint};
-use turno_runtime::task;
-use turno_runtime::units::Span;
+use tonic::transport::Channel;
 
-use crate::bench::figure::{Figure, median};
-use crate::bench::parties::stubs::EchoRequest;
-use crate::bench::parties::stubs::bench_client::BenchClient;
-use crate::children::{Role, free_ports};
-use crate::up::Mesh;
+pub(crate) use crate::bench::load::connect;
+
+use crate::bench::SETTLE;
+use crate::bench::load::{Ask, Calls, Stub, closed};
+use crate::bench::proc::cpu_s;
+use crate::bench::progress::Progress;
+use crate::bench::report::{Report, Wanted};
+use crate::bench::rounds::{Case, Rounds};
+use crate::bench::stage::{Part, Stage, cores, on_stage};
 
 /// `turno bench echo`
 #[derive(Debug, Args)]
 pub(crate) struct EchoArgs {
-    /// Calls in flight
-    #[arg(long, default_value_t = 64, value_name = "N")]
-    in_flight: usize,
+    /// Calls in flight, a case for each
+    #[arg(long, value_delimiter = ',', default_value = "64,256,1", value_name = "N,…", value_parser = clap::value_parser!(u16).range(1..))]
+    in_flight: Vec<u16>,
     /// Connections that they share
-    #[arg(long, default_value_t = 8, value_name = "N")]
-    connections: usize,
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    connections: u16,
     /// Bytes of the payload
     #[arg(long, default_value_t = 100, value_name = "N")]
     bytes: usize,
-    /// Rounds, each with both parties
-    #[arg(long, default_value_t = 5, value_name = "N")]
-    rounds: usize,
-    /// How long each party is called in a round
-    #[arg(long, default_value = "2s", value_name = "TIME")]
-    time: Span,
+    #[command(flatten)]
+    rounds: Rounds,
     /// One JSON object a figure
     #[arg(long)]
     json: bool,
 }
 
+/// What is called, and whose CPU time it costs.
+struct Party {
+    channels: Vec<Channel>,
+    pids: Vec<u32>,
+}
+
 /// What one party did in one round.
 struct Round {
-    calls_per_s: f64,
+    calls: Calls,
     cpu_us_per_call: f64,
 }
 
 pub(crate) async fn run(args: EchoArgs) -> Result<ExitCode> {
-    let (clients, nodes) = free_ports()?;
-    let (direct, _) = free_ports()?;
-    let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
-    let (listen, dial, direct) =
-        (local(clients).to_string(), local(nodes).to_string(), local(direct).to_string());
-    let roles = [
-        Role::quiet_gateway(&listen, &dial),
-        Role::new("node", &["bench", "node", "--gateway", &dial]),
-        Role::new("direct", &["bench", "direct", "--listen", &direct]),
-    ];
-    let mesh = Mesh::start(&roles, local(nodes)).await?;
-    let measured = measure(&args, &mesh, &listen, &direct).await;
-    mesh.stop().await;
-    measured?;
+    let parts = [Part::Io, Part::Direct { threads: cores() }];
+    on_stage(&parts, async |stage| measure(&args, stage).await).await?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn measure(args: &EchoArgs, mesh: &Mesh, gateway: &str, direct: &str) -> Result<()> {
-    Mesh::ready(gateway.parse()?, 1).await?;
-    let (ours, theirs) =
-        (connect(gateway, args.connections).await?, connect(direct, args.connections).await?);
-    let pids: Vec<u32> = mesh.processes().iter().map(crate::children::Watched::pid).collect();
-    let (our_pids, their_pids) = pids.split_at(2);
-    let warm_up = Duration::from_millis(500);
-    round(args, &ours, our_pids, warm_up).await?;
-    round(args, &theirs, their_pids, warm_up).await?;
-    let mut rounds = Vec::new();
-    for _ in 0..args.rounds {
-        let ours = round(args, &ours, our_pids, args.time.into()).await?;
-        let theirs = round(args, &theirs, their_pids, args.time.into()).await?;
-        rounds.push((ours, theirs));
+async fn measure(args: &EchoArgs, stage: &Stage) -> Result<()> {
+    let ours =
+        Party { channels: connect(&stage.gateway, args.connections.into()).await?, pids: stage.our_pids() };
+    let theirs =
+        Party { channels: connect(&stage.direct, args.connections.into()).await?, pids: stage.direct_pids() };
+    let progress = Progress::new(args.in_flight.len() * args.rounds.count());
+    let mut report = Report::new("DIRECT TONIC", args.json);
+    let ask = Ask::Echo(Bytes::from(vec![7; args.bytes]));
+    for &in_flight in &args.in_flight {
+        let case = format!("unary {} B, {in_flight} in flight", args.bytes);
+        ours.round(&ask, in_flight, SETTLE).await?;
+        theirs.round(&ask, in_flight, SETTLE).await?;
+        let time = args.rounds.time.into();
+        let ours = async || ours.round(&ask, in_flight, time).await;
+        let theirs = async || theirs.round(&ask, in_flight, time).await;
+        let rounds = args.rounds.alternate(&progress, &case, ours, theirs).await?;
+        add(&mut report, &Case { bench: "echo", case, rounds: &rounds }, in_flight)?;
     }
-    figures(args, &rounds).iter().try_for_each(|figure| figure.print(args.json))
+    drop(progress);
+    report.finish()
 }
 
-fn figures(args: &EchoArgs, rounds: &[(Round, Round)]) -> [Figure; 2] {
-    let case = format!("unary {} B, {} in flight", args.bytes, args.in_flight);
-    let figure = |metric, unit, of: fn(&Round) -> f64| Figure {
-        bench: "echo",
-        case: case.clone(),
-        metric,
-        value: median(rounds.iter().map(|(ours, _)| of(ours))),
-        unit,
-        reference: Some(median(rounds.iter().map(|(_, theirs)| of(theirs)))),
-        ratio: Some(median(rounds.iter().map(|(ours, theirs)| of(ours) / of(theirs)))),
-        rounds: rounds.len(),
-    };
-    [
-        figure("throughput", "calls/s", |round| round.calls_per_s),
-        figure("server CPU a call", "µs", |round| round.cpu_us_per_call),
-    ]
-}
-
-/// Waits until the party is there.
-pub(crate) async fn connect(address: &str, connections: usize) -> Result<Vec<Channel>> {
-    let connect = || async {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true);
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            match endpoint.connect().await {
-                Ok(channel) => return Ok(channel),
-                Err(error) if Instant::now() > deadline => return Err(anyhow::Error::new(error)),
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        }
-    };
-    try_join_all((0..connections).map(|_| connect())).await
-}
-
-async fn round(args: &EchoArgs, channels: &[Channel], pids: &[u32], time: Duration) -> Result<Round> {
-    let (calls, before) = (Arc::new(AtomicU64::new(0)), cpu_s(pids)?);
-    let started = Instant::now();
-    let deadline = started + time;
-    let payload = Bytes::from(vec![7; args.bytes]);
-    let callers = (0..args.in_flight).map(|number| {
-        let client = BenchClient::new(channels[number % channels.len()].clone());
-        task::spawn("bench.caller", caller(client, payload.clone(), deadline, calls.clone()))
-    });
-    for caller in callers.collect::<Vec<_>>() {
-        caller.await??;
+impl Party {
+    async fn round(&self, ask: &Ask, in_flight: u16, time: Duration) -> Result<Round> {
+        let callers = Stub::callers(&self.channels, in_flight.into(), ask);
+        let before = cpu_s(&self.pids)?;
+        let calls = closed(callers, time, Duration::ZERO).await?;
+        let cpu_us_per_call = (cpu_s(&self.pids)? - before) * 1e6 / calls.count();
+        Ok(Round { calls, cpu_us_per_call })
     }
-    let calls = calls.load(Ordering::Relaxed) as f64;
-    let cpu_us_per_call = (cpu_s(pids)? - before) * 1e6 / calls;
-    Ok(Round { calls_per_s: calls / started.elapsed().as_secs_f64(), cpu_us_per_call })
 }
 
-async fn caller(
-    mut client: BenchClient<Channel>,
-    payload: Bytes,
-    deadline: Instant,
-    calls: Arc<AtomicU64>,
-) -> Result<()> {
-    while Instant::now() < deadline {
-        let answer = client.echo(EchoRequest { payload: payload.clone() }).await?.into_inner();
-        anyhow::ensure!(answer.payload == payload, "the echo came back changed");
-        calls.fetch_add(1, Ordering::Relaxed);
-    }
-    Ok(())
-}
-
-/// User and system time of processes so far, in seconds.
-fn cpu_s(pids: &[u32]) -> Result<f64> {
-    let ticks_a_second = rustix::param::clock_ticks_per_second() as f64;
-    pids.iter().map(|pid| Ok(cpu_ticks(*pid)? / ticks_a_second)).sum()
-}
-
-/// proc(5): the fields after the command's closing parenthesis; utime and stime are the 14th and 15th of all.
-fn cpu_ticks(pid: u32) -> Result<f64> {
-    let stat =
-        std::fs::read_to_string(format!("/proc/{pid}/stat")).context("a party of the bench has ended")?;
-    let fields = stat.rsplit(')').next().unwrap_or_default();
-    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
-    Ok(ticks.sum::<Result<f64, _>>()?)
+/// One at a time, latency is what counts; with many in flight, it is how many go through, and at what cost.
+fn add(report: &mut Report, case: &Case<'_, Round>, in_flight: u16) -> Result<()> {
+    let many = |wanted| (in_flight > 1).then_some(wanted);
+    let alone = |wanted| (in_flight == 1).then_some(wanted);
+    let throughput = case.figure("throughput", "calls/s", |round| round.calls.per_s());
+    report.add(&throughput, many(Wanted::RatioAtLeast(0.70)))?;
+    let latency = case.figure("latency p50", "ms", |round| round.calls.percentile_ms(0.5));
+    report.add(&latency, alone(Wanted::RatioAtMost(1.7)))?;
+    report.add(&case.figure("latency p99", "ms", |round| round.calls.percentile_ms(0.99)), None)?;
+    let cpu = case.figure("server CPU a call", "µs", |round| round.cpu_us_per_call);
+    report.add(&cpu, many(Wanted::AtMost(18.0)))
 }

@@ -1,7 +1,9 @@
-//! What a bench prints: one figure a line, as JSON or for people.
+//! A figure of a bench: what was measured, and what the alternative has beside it.
 
 use anyhow::Result;
 use serde::Serialize;
+
+pub(crate) use crate::bench::stats::median;
 
 /// One figure.
 #[derive(Debug, Serialize)]
@@ -40,13 +42,6 @@ impl Figure {
 }
 
 /// Two decimals for what is small, none for what is large.
-fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     if value.abs() < 100.0 { format!("{value:.2}") } else { format!("{value:.0}") }
-}
-
-/// The middle one.
-pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.into_iter().collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -29,7 +29,20 @@ pub(super) fn read(request: &str) -> anyhow::Result<String> {
 
 /// A message out of JSON, with `"@path"` in a bytes field replaced by that file's content.
 pub(super) fn parse(descriptor: &MessageDescriptor, text: &str) -> anyhow::Result<DynamicMessage> {
-    let mut value: Value = serde_json::from_str(text).context("the request is not JSON")?;
+    message(descriptor, serde_json::from_str(text).context("the request is not JSON")?)
+}
+
+/// The messages of a stream, one JSON object after another.
+pub(super) fn parse_all(descriptor: &MessageDescriptor, text: &str) -> anyhow::Result<Vec<DynamicMessage>> {
+    let values = serde_json::Deserializer::from_str(text).into_iter();
+    let parsed = (1..).zip(values).map(|(place, value)| {
+        let value = value.with_context(|| format!("request {place} of the stream is not JSON"))?;
+        message(descriptor, value).with_context(|| format!("request {place} of the stream"))
+    });
+    parsed.collect()
+}
+
+fn message(descriptor: &MessageDescriptor, mut value: Value) -> anyhow::Result<DynamicMessage> {
     each_bytes(descriptor, &mut value, "", &mut read_bytes)?;
     DynamicMessage::deserialize(descriptor.clone(), &value).map_err(|error| {
         let (field, error) = blame(descriptor, &value, "").unwrap_or((String::new(), error));

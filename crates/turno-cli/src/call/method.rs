@@ -24,16 +24,9 @@ impl Name {
         }
     }
 
-    /// The method, as long as it can be called with one request.
+    /// The method, if the service has it.
     pub(super) fn find(&self, service: &ServiceDescriptor) -> anyhow::Result<MethodDescriptor> {
-        let method = service
-            .methods()
-            .find(|method| method.name() == self.method)
-            .ok_or_else(|| self.unknown(service))?;
-        if method.is_client_streaming() {
-            bail!("{self} takes a stream of requests, which `turno call` does not support");
-        }
-        Ok(method)
+        service.methods().find(|method| method.name() == self.method).ok_or_else(|| self.unknown(service))
     }
 
     fn unknown(&self, service: &ServiceDescriptor) -> anyhow::Error {

@@ -13,8 +13,8 @@ use prost_reflect::prost::Message as _;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service};
-use tonic::server::{Grpc, NamedService, ServerStreamingService, UnaryService};
-use tonic::{Request, Response, Status};
+use tonic::server::{ClientStreamingService, Grpc, NamedService, ServerStreamingService, UnaryService};
+use tonic::{Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::codec::RawCodec;
@@ -41,6 +41,7 @@ impl Service<http::Request<Body>> for Studio {
         let mut grpc = Grpc::new(RawCodec).max_decoding_message_size(usize::MAX);
         Box::pin(async move {
             Ok(match request.uri().path() {
+                "/album.v1.Studio/Upload" => grpc.client_streaming(Upload, request).await,
                 "/album.v1.Studio/Pages" => grpc.server_streaming(Pages, request).await,
                 _ => grpc.unary(Print, request).await,
             })
@@ -83,6 +84,25 @@ impl ServerStreamingService<Bytes> for Pages {
         let encode = |page: &prost_reflect::Value| Ok(page.as_message().unwrap().encode_to_vec().into());
         let pages: Vec<_> = pages.as_list().unwrap().iter().map(encode).collect();
         Box::pin(async move { Ok(Response::new(tokio_stream::iter(pages))) })
+    }
+}
+
+/// Answers an album of the pictures that it was sent: each as a field 3, one behind the other.
+struct Upload;
+
+impl ClientStreamingService<Bytes> for Upload {
+    type Response = Bytes;
+    type Future = BoxFuture<Response<Bytes>, Status>;
+
+    fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
+        Box::pin(async move {
+            let (mut pictures, mut album) = (request.into_inner(), Vec::new());
+            while let Some(picture) = pictures.message().await? {
+                album.extend([3 << 3 | 2, u8::try_from(picture.len()).unwrap()]);
+                album.extend(picture);
+            }
+            Ok(Response::new(album.into()))
+        })
     }
 }
 
@@ -214,9 +234,21 @@ async fn the_pages_of_a_stream_are_saved_one_by_one() {
 }
 
 #[tokio::test]
+async fn a_stream_of_requests_is_sent_object_by_object() {
+    let requests = "{\"width\":1}\n{}\n{\"width\": 3} ";
+    let out = call(&["album.v1.Studio/Upload", requests, "--json"]).await.fine();
+    assert_eq!(out, "{\"pages\":[{\"width\":1},{},{\"width\":3}]}\n");
+    assert_eq!(call(&["album.v1.Studio/Upload", "", "--json"]).await.fine(), "{}\n");
+}
+
+#[tokio::test]
 async fn what_cannot_be_called_is_refused_in_words() {
     for (words, expected) in [
-        (vec!["album.v1.Studio/Upload"], "takes a stream of requests, which `turno call` does not support"),
+        (vec!["album.v1.Studio/Upload", r#"{"width":1} {"#], "request 2 of the stream is not JSON"),
+        (
+            vec!["album.v1.Studio/Upload", r#"{"width":1} {"with":1}"#],
+            "request 2 of the stream: with: no such",
+        ),
         (
             vec!["album.v1.Studio/Prnt"],
             "album.v1.Studio has no method Prnt; did you mean Print?\nit has: Print,",

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,8 @@ pub struct NodeConfig {
     pub slots: Option<u32>,
     /// How long a node that was asked to end may finish what it has.
     pub drain: Span,
+    /// How long an `async fn` may hold its thread before it is named, and kept away from the others.
+    pub blocking_after: Span,
     /// Where health and metrics are served over HTTP; nowhere when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<SocketAddr>,
@@ -43,6 +46,7 @@ impl Default for NodeConfig {
             role: Role::Both,
             slots: None,
             drain: Span::seconds(30),
+            blocking_after: Span(Duration::from_millis(100)),
             metrics: None,
             telemetry: TelemetryConfig::default(),
         }
@@ -56,6 +60,10 @@ impl Config for NodeConfig {
         }
         if self.drain > Span::seconds(30 * 24 * 3600) {
             return Err("drain: at most 30 days".to_owned());
+        }
+        if self.blocking_after < Span(Duration::from_millis(10)) || self.blocking_after > Span::seconds(3600)
+        {
+            return Err("blocking_after: 10ms to 1h".to_owned());
         }
         match self.gateway.rsplit_once(':') {
             Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(()),
@@ -95,6 +103,10 @@ pub struct NodeFlags {
     #[arg(long, env = "TURNO_DRAIN", value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     drain: Option<Span>,
+    /// How long an `async fn` may hold its thread before it is named as blocking [default: 100ms]
+    #[arg(long, env = "TURNO_BLOCKING_AFTER", value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocking_after: Option<Span>,
     /// Serve health and metrics over HTTP on this address
     #[arg(long, env = "TURNO_METRICS", value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -144,5 +156,8 @@ mod tests {
         assert!(config.validate().unwrap_err().starts_with("gateway: expected HOST:PORT"));
         config = NodeConfig { slots: Some(0), ..NodeConfig::default() };
         assert!(config.validate().unwrap_err().starts_with("slots"));
+        let blocking_after = "1ms".parse().unwrap();
+        config = NodeConfig { blocking_after, ..NodeConfig::default() };
+        assert!(config.validate().unwrap_err().starts_with("blocking_after"));
     }
 }

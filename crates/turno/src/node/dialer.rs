@@ -15,11 +15,11 @@ use crate::error::Error;
 use crate::node::link::{self, Settings};
 
 // A gateway that is new under the name is found this soon.
-const RESOLVE_EVERY: Duration = Duration::from_secs(2);
+pub(crate) const RESOLVE_EVERY: Duration = Duration::from_secs(2);
 const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LONGEST_WAIT: Duration = Duration::from_millis(800);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_millis(800);
 // A link that has lasted this long was a good one: the next wait is the first again.
-const GOOD_LINK: Duration = Duration::from_secs(5);
+pub(crate) const GOOD_LINK: Duration = Duration::from_secs(5);
 
 /// Dials until shutdown, then answers once every link has left in order.
 pub(crate) async fn run(settings: Arc<Settings>, gateway: String) {
@@ -86,14 +86,14 @@ async fn keep(
 }
 
 /// A name that cannot be resolved now says nothing about the address.
-async fn still_there(gateway: &str, address: SocketAddr) -> bool {
+pub(crate) async fn still_there(gateway: &str, address: SocketAddr) -> bool {
     match tokio::net::lookup_host(gateway).await {
         Ok(mut addresses) => addresses.any(|other| other == address),
         Err(_) => true,
     }
 }
 
-fn waits() -> impl Iterator<Item = Duration> {
+pub(crate) fn waits() -> impl Iterator<Item = Duration> {
     ExponentialBuilder::default()
         .with_min_delay(FIRST_WAIT)
         .with_max_delay(LONGEST_WAIT)
@@ -104,10 +104,10 @@ fn waits() -> impl Iterator<Item = Duration> {
 
 /// Says each thing once, not at every attempt.
 #[derive(Default)]
-struct Complaint(String);
+pub(crate) struct Complaint(String);
 
 impl Complaint {
-    fn about(&mut self, error: &Error) {
+    pub(crate) fn about(&mut self, error: &Error) {
         let text = error.to_string();
         if text != self.0 {
             match error {

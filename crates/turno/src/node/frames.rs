@@ -1,16 +1,22 @@
 //! The writer's half of a link: what has gathered in the channel goes into one frame; it never waits to gather.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 
 use futures_util::Stream;
 use tokio::sync::mpsc;
-use turno_proto::mesh::v1::{Hello, NodeFrame, Outcome};
+use turno_proto::mesh::v1::{Blocking, Hello, NodeFrame, Outcome};
 
 /// What a node sends up.
 pub(crate) enum Up {
     Hello(Box<Hello>),
     Outcome(Outcome),
+    /// Slots that this gateway may fill, as they are when this is sent.
+    Window(Arc<AtomicU32>),
+    /// Methods that were caught holding a thread.
+    Blocking(Vec<Blocking>),
     /// No more work, please.
     Leaving,
     /// All is said.
@@ -40,6 +46,8 @@ impl Frames {
                 *bytes += outcome.body.len();
                 frame.outcomes.push(outcome);
             }
+            Up::Window(slots) => frame.window = Some(slots.load(Ordering::Relaxed)),
+            Up::Blocking(blocking) => frame.blocking = blocking,
             Up::Leaving => frame.leaving = true,
             Up::End => self.ended = true,
         }

@@ -1,6 +1,8 @@
 //! One link to one gateway: says hello, hands invocations to [`Dispatch`], sends outcomes up, and leaves in order
 //! when asked to. The gateway's half is in its own `link.rs`.
 
+mod carried;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,8 +10,8 @@ use bytes::Bytes;
 use dashmap::DashMap;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 use turno_proto::mesh::v1::mesh_client::MeshClient;
@@ -20,11 +22,13 @@ use turno_runtime::task;
 
 use crate::calls::Mesh;
 use crate::context::{Context, Particulars};
-use crate::dispatch::{Answer, Arrival, Dispatch};
+use crate::dispatch::{Answer, Arrival, Dispatch, Ends};
 use crate::error::Error;
-use crate::node::carry::{Carrier, Carry};
+use crate::node::carry::Carrier;
 use crate::node::frames::{Frames, Up};
+use crate::node::share::LinkId;
 use crate::node::token::Token;
+use crate::node::windows::Windows;
 
 /// What every link of a node needs.
 pub(crate) struct Settings {
@@ -34,6 +38,7 @@ pub(crate) struct Settings {
     pub(crate) drain: Duration,
     pub(crate) shutdown: CancellationToken,
     pub(crate) readiness: Readiness,
+    pub(crate) windows: Windows,
 }
 
 // Together less than the 3 s in which a black-holed peer is to be noticed.
@@ -45,7 +50,6 @@ const OUTCOMES_WAITING: usize = 1024;
 const STREAM_WINDOW: u32 = 1 << 20;
 /// As large as HTTP/2 has it: streams limit themselves, and one that is not read must not stop the others.
 const CONNECTION_WINDOW: u32 = i32::MAX as u32;
-const MESSAGES_WAITING: usize = 4;
 
 /// Links to the gateway at `address` and serves it until the link breaks, or until this node has left in order.
 pub(crate) async fn serve(settings: &Arc<Settings>, address: &str) -> Result<(), Error> {
@@ -56,6 +60,8 @@ pub(crate) async fn serve(settings: &Arc<Settings>, address: &str) -> Result<(),
     let over = Over(link.clone());
     // Work may have gathered behind the welcome.
     link.take(first);
+    let telling = settings.dispatch.board.clone().tell(link.up.clone());
+    let _telling = AbortOnDropHandle::new(task::spawn("node.watchdog", telling));
     let ended = link.follow(&mut down).await;
     drop(over);
     let gateway = address.to_owned();
@@ -74,6 +80,7 @@ impl Drop for Over {
     fn drop(&mut self) {
         let Self(link) = self;
         link.settings.readiness.lose();
+        link.settings.windows.leave(link.window);
         link.cancel_all();
         // It may have ended already.
         let _ended = link.up.try_send(Up::End);
@@ -115,7 +122,7 @@ async fn open(
     Ok((Link::new(settings.clone(), up, bodies, nested, welcome), first, down))
 }
 
-fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
+pub(crate) fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
     Ok(Endpoint::from_shared(format!("http://{address}"))?
         .connect_timeout(CONNECT_PATIENCE)
         .tcp_nodelay(true)
@@ -137,7 +144,7 @@ fn refusal(gateway: &str, status: &Status) -> Error {
 }
 
 /// The innermost cause: "connection refused" rather than "transport error".
-fn root(error: &dyn std::error::Error) -> String {
+pub(crate) fn root(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
         cause = inner;
@@ -155,6 +162,8 @@ struct Link {
     carrier: Carrier,
     mesh: Mesh,
     carry_above: usize,
+    window: LinkId,
+    over: CancellationToken,
 }
 
 impl Link {
@@ -169,6 +178,7 @@ impl Link {
         let mesh = Mesh::new(nested, token.clone());
         let carrier = Carrier { channel: bodies, token, link_id: welcome.link_id };
         let carry_above = usize::try_from(welcome.carry_above).unwrap_or(usize::MAX);
+        let window = settings.windows.join(up.clone());
         Self {
             settings,
             up,
@@ -177,6 +187,8 @@ impl Link {
             carrier,
             mesh,
             carry_above,
+            window,
+            over: CancellationToken::new(),
         }
     }
 
@@ -210,6 +222,9 @@ impl Link {
             if let Some((_, cancel)) = self.running.remove(&call) {
                 cancel.cancel();
             }
+        }
+        if let Some(jobs) = frame.backlog {
+            self.settings.windows.backlog(self.window, jobs);
         }
         if frame.released {
             self.finish_and_end();
@@ -255,40 +270,13 @@ impl Link {
         });
         let call = Call { call: invocation.call, method: invocation.method as usize, ctx };
         if invocation.carried || entry.handler.kind() == Kind::Stream {
-            self.begin_carried(call, invocation.carried, invocation.body, entry.handler.kind());
+            self.begin_carried(call, &entry.handler, invocation.carried, invocation.body);
         } else {
             self.start(call, invocation.body, None, None);
         }
     }
 
-    /// Opens the call's own stream first: for its body, for its answer, or for both.
-    fn begin_carried(&self, call: Call, fetch: bool, body: Bytes, kind: Kind) {
-        let (link, token) = (self.clone(), self.tracker.token());
-        task::spawn("node.carry", async move {
-            let opened = link.open_carry(&call, fetch, body).await;
-            match opened {
-                Ok((carry, body)) if kind == Kind::Stream => link.start_stream(call, body, carry),
-                Ok((_, body)) => link.start(call, body, None, None),
-                Err(status) => return link.answer(not_fetched(call.call, &status), Some(token)),
-            }
-            drop(token);
-        });
-    }
-
-    async fn open_carry(&self, call: &Call, fetch: bool, body: Bytes) -> crate::Result<(Carry, Bytes)> {
-        let cancelled = call.ctx.cancelled();
-        let opening = async {
-            let mut carry = self.carrier.open(call.call).await?;
-            let body = if fetch { carry.receive().await? } else { body };
-            Ok((carry, body))
-        };
-        tokio::select! {
-            opened = opening => opened,
-            () = cancelled => Err(Status::cancelled("the caller has gone away")),
-        }
-    }
-
-    fn start(&self, call: Call, body: Bytes, sink: Option<mpsc::Sender<Bytes>>, done: Option<Done>) {
+    fn start(&self, call: Call, body: Bytes, ends: Option<Ends>, done: Option<Done>) {
         let Call { call, method, ctx } = call;
         // The time that a body took to be fetched is the way's, not the queue's.
         let at = Instant::now();
@@ -302,34 +290,7 @@ impl Link {
                 None => link.answer(outcome, Some(token)),
             }
         });
-        self.settings.dispatch.start(method, Arrival { call, ctx, body, at, sink, answer });
-    }
-
-    /// Pumps the messages of a stream into its carry, then the outcome behind them.
-    fn start_stream(&self, call: Call, body: Bytes, carry: Carry) {
-        let (sink, mut messages) = mpsc::channel::<Bytes>(MESSAGES_WAITING);
-        let (done, outcome) = tokio::sync::oneshot::channel();
-        let (id, link, token) = (call.call, self.clone(), self.tracker.token());
-        self.start(call, body, Some(sink), Some(done));
-        task::spawn("node.stream", async move {
-            if pump(&mut messages, &carry).await.is_err()
-                && let Some((_, cancel)) = link.running.remove(&id)
-            {
-                // Nobody can read on: the method ends, and the link brings the outcome.
-                cancel.cancel();
-            }
-            messages.close();
-            let Ok(outcome) = outcome.await else { return };
-            match carry.finish(outcome).await {
-                Ok(()) => drop(link.running.remove(&id)),
-                // The carry's connection may break while the link stands: then the link brings the end.
-                Err(status) => {
-                    let broken =
-                        Status::unavailable(format!("the stream could not be carried: {}", status.message()));
-                    link.answer(status::to_outcome(id, broken), Some(token));
-                }
-            }
-        });
+        self.settings.dispatch.start(method, Arrival { call, ctx, body, at, ends, answer });
     }
 
     /// Sends an outcome: over the link, or, with a large body, on a stream of its own. Comes back at once.
@@ -349,57 +310,12 @@ impl Link {
         }
     }
 
-    fn carry_answer(&self, mut outcome: Outcome, token: Option<TaskTrackerToken>) {
-        if self.up.is_closed() {
-            // The gateway that asked is gone, and has dealt with the call itself.
-            return;
-        }
-        let link = self.clone();
-        task::spawn("node.carry", async move {
-            let (call, body) = (outcome.call, std::mem::take(&mut outcome.body));
-            let sent = async {
-                let carry = link.carrier.open(call).await?;
-                carry.send(body).await?;
-                carry.finish(outcome).await
-            };
-            if let Err(error) = sent.await {
-                tracing::debug!(call, %error, "a large answer could not be delivered");
-                let status =
-                    Status::unavailable("the answer could not be carried to the gateway; the method has run");
-                // As above.
-                let _gone = link.say(Up::Outcome(status::to_outcome(call, status))).await;
-            }
-            link.running.remove(&call);
-            drop(token);
-        });
-    }
-
     /// The link is gone, and with it everybody who waits at its other end.
     fn cancel_all(&self) {
+        self.over.cancel();
         self.running.iter().for_each(|running| running.cancel());
         self.running.clear();
     }
-}
-
-/// Until the method sends no more; an error once its carry is broken, at once and not at the next message.
-async fn pump(messages: &mut mpsc::Receiver<Bytes>, carry: &Carry) -> crate::Result<()> {
-    loop {
-        let message = tokio::select! {
-            message = messages.recv() => message,
-            () = carry.broken() => return Err(Status::unavailable("the stream's carry broke")),
-        };
-        match message {
-            Some(message) => carry.send(message).await?,
-            None => return Ok(()),
-        }
-    }
-}
-
-/// Nothing of the call has run, and another node may fare better; unless its caller has gone.
-fn not_fetched(call: u64, status: &Status) -> Outcome {
-    let code = if status.code() == Code::Cancelled { Code::Cancelled } else { Code::Unavailable };
-    let status = Status::new(code, format!("the request could not be fetched: {}", status.message()));
-    Outcome { not_started: true, ..status::to_outcome(call, status) }
 }
 
 /// Takes the outcome of a stream.

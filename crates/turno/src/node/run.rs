@@ -45,7 +45,9 @@ impl Node {
     /// # Errors
     /// As [`Node::start`], and a port for metrics that is taken.
     pub fn run_with(self, config: &NodeConfig) -> Result<(), Error> {
-        process::run(&config.telemetry, config.metrics, |process| serve(self, config, process))
+        // Users' code may have as many threads as there are cores: the watchdog leaves the last to the links.
+        let threads = process::threads() + 1;
+        process::run(threads, &config.telemetry, config.metrics, |process| serve(self, config, process))
     }
 }
 

@@ -19,6 +19,7 @@ use crate::calls::Stream;
 use crate::edge::response::{error_trailers, framed, ok_trailers};
 use crate::link::Sent;
 use crate::link::pending::{Event, Lost};
+use crate::methods::Running;
 
 /// A response's body.
 #[derive(Default)]
@@ -54,6 +55,7 @@ struct Rest {
     /// Ends the method at its deadline even while the client reads nothing, and hyper does not ask for more.
     _ending: DropGuard,
     sent: Sent,
+    _running: Option<Running>,
 }
 
 impl Body {
@@ -67,9 +69,16 @@ impl Body {
 
     /// A stream that has begun.
     pub(crate) fn stream(stream: Stream, deadline: Instant, method: &str) -> Self {
-        let Stream { first, events, sent } = stream;
+        let Stream { first, events, sent, running } = stream;
         let late = Box::pin(tokio::time::sleep_until(deadline.into()));
-        let rest = Rest { method: method.to_owned(), events, late, _ending: sent.cancel_at(deadline), sent };
+        let rest = Rest {
+            method: method.to_owned(),
+            events,
+            late,
+            _ending: sent.cancel_at(deadline),
+            sent,
+            _running: running,
+        };
         let mut frames =
             Frames { ready: VecDeque::with_capacity(3), rest: Some(Box::new(rest)), permit: None };
         frames.event(first);
@@ -104,6 +113,8 @@ impl Frames {
 
     fn event(&mut self, event: Event) {
         match event {
+            // The headers are out by now, which is all that it asks for.
+            Event::Begun => {}
             Event::Message(message) => self.message(message),
             Event::End(end) => self.end(trailers(end)),
         }
@@ -117,7 +128,7 @@ impl Frames {
         self.ready.push_back(Frame::trailers(trailers));
     }
 
-    /// Takes the next event of the stream. Ready once there is something to send, or the end was reached.
+    /// Takes the next event of the stream.
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(rest) = &mut self.rest else { return Poll::Ready(()) };
         if rest.late.as_mut().poll(cx).is_pending() {
@@ -162,7 +173,7 @@ impl http_body::Body for Body {
             Self::Empty => Poll::Ready(None),
             Self::Own(own) => own.poll_frame(cx),
             Self::Frames(frames) => {
-                if frames.ready.is_empty() {
+                while frames.ready.is_empty() && frames.rest.is_some() {
                     ready!(frames.poll_event(cx));
                 }
                 Poll::Ready(frames.ready.pop_front().map(Ok))

@@ -17,6 +17,8 @@ pub(crate) enum Down {
     Welcome(Welcome),
     Invoke(Invocation),
     Cancel(u64),
+    /// Jobs that wait and that the node could run.
+    Backlog(u64),
     /// No invocation follows.
     Released,
     /// All is said.
@@ -51,6 +53,7 @@ impl Frames {
                 frame.invocations.push(invocation);
             }
             Down::Cancel(call) => frame.cancels.push(call),
+            Down::Backlog(jobs) => frame.backlog = Some(jobs),
             // What is in the same frame was invoked before, and the node takes it first.
             Down::Released => (self.released, frame.released) = (true, true),
             Down::End => self.ended = true,

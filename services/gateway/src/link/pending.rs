@@ -1,12 +1,16 @@
 //! A call that is at a node.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use turno_proto::mesh::v1::Outcome;
 
+use crate::clients;
+use crate::edge::Messages;
 use crate::queue::Place;
 
 /// What the gateway keeps of it.
@@ -17,7 +21,30 @@ pub(crate) struct Pending {
     pub(crate) place: Option<Place>,
     /// The body, until the node has fetched it.
     pub(crate) body: Option<Bytes>,
+    /// The stream of requests, until the node has come for it.
+    pub(crate) messages: Option<Unfetched>,
     pub(crate) sent_at: Instant,
+    /// Calls at the node when it was sent, itself included.
+    pub(crate) sent_as: usize,
+}
+
+/// A stream of requests that waits for a node to come for it. Shared with the call's attempts: as long as it is here,
+/// no method has begun with it.
+#[derive(Clone)]
+pub(crate) struct Unfetched(Arc<Mutex<Option<Messages>>>);
+
+impl Unfetched {
+    pub(crate) fn new(messages: Messages) -> Self {
+        Self(Arc::new(Mutex::new(Some(messages))))
+    }
+
+    pub(crate) fn fetch(&self) -> Option<Messages> {
+        self.0.lock().take()
+    }
+
+    pub(crate) fn is_here(&self) -> bool {
+        self.0.lock().is_some()
+    }
 }
 
 /// The calls that are at one node.
@@ -57,12 +84,23 @@ impl Calls {
 
 /// Where its answer goes.
 pub(crate) enum Reply {
-    Once(oneshot::Sender<Result<Outcome, Lost>>),
+    Once(oneshot::Sender<Result<Answer, Lost>>),
+    /// A client that is linked takes it at once.
+    Client(clients::Answer),
     Stream(mpsc::Sender<Event>),
+}
+
+/// What a node has answered.
+pub(crate) struct Answer {
+    pub(crate) outcome: Outcome,
+    /// Since the invocation was sent.
+    pub(crate) away: Duration,
 }
 
 /// What a stream answers.
 pub(crate) enum Event {
+    /// A method that takes a stream will answer one, and wants to be asked.
+    Begun,
     Message(Bytes),
     End(Result<Outcome, Lost>),
 }

@@ -10,9 +10,9 @@ use turno::cpu::v1::{
     ConvertRequest, Image, InfoRequest, InfoResponse, ResizeRequest, ThumbnailRequest, images,
 };
 use turno::io::v1::{FetchRequest, FetchResponse, http};
-use turno::{Context, Status};
+use turno::{Context, Status, Streaming};
 
-use streams::{Tick, WatchRequest, clock};
+use streams::{Tick, WatchRequest, clock, diary};
 
 struct Sour;
 
@@ -83,6 +83,28 @@ impl Clock {
     }
 }
 
+struct Diary;
+
+#[turno::service(diary)]
+impl Diary {
+    async fn sum(&self, mut ticks: Streaming<Tick>, ctx: Context) -> Result<Tick, Sour> {
+        let mut number = 0;
+        while let Ok(Some(tick)) = ticks.message().await {
+            number += tick.number;
+        }
+        if ctx.is_cancelled() { Err(Sour) } else { Ok(Tick { number }) }
+    }
+
+    async fn delay(
+        &self,
+        ctx: Context,
+        ticks: turno::Streaming<Tick>,
+    ) -> turno::Result<impl Stream<Item = turno::Result<Tick>>> {
+        ctx.checkpoint()?;
+        Ok(ticks)
+    }
+}
+
 fn main() {
-    turno::node("shop").service(|| Shop).service(|| Ok::<_, Sour>(Hand)).service(|| Clock);
+    turno::node("shop").service(|| Shop).service(|| Ok::<_, Sour>(Hand)).service(|| Clock).service(|| Diary);
 }

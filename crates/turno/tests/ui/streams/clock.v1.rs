@@ -11,9 +11,9 @@ pub struct Tick {
     #[prost(uint64, tag = "1")]
     pub number: u64,
 }
-///Tells the time.
+/// Tells the time.
 pub mod clock {
-    ///A tick for each moment until there are `count` of them.
+    /// A tick for each moment until there are `count` of them.
     #[derive(Clone, Copy, Debug)]
     pub struct Watch;
     impl ::turno::Rpc for Watch {
@@ -24,7 +24,9 @@ pub mod clock {
         const REPEATABLE: bool = false;
     }
     #[diagnostic::do_not_recommend]
-    impl ::turno::rpc::ServerStreaming for Watch {}
+    impl ::turno::rpc::TakesOne for Watch {}
+    #[diagnostic::do_not_recommend]
+    impl ::turno::rpc::AnswersStream for Watch {}
     /// One field for each rpc: filled by `#[turno::service]`.
     pub struct Methods<S> {
         /// [`Watch`]
@@ -38,6 +40,56 @@ pub mod clock {
                 "clock.v1.Clock",
                 DESCRIPTORS,
                 ::std::vec![self.watch.bind(& service),],
+            )
+        }
+    }
+    const DESCRIPTORS: &[u8] = ::std::include_bytes!("clock.v1.descriptors.bin");
+}
+/// Is told the time.
+pub mod diary {
+    /// As many ticks as there are, as one.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Sum;
+    impl ::turno::Rpc for Sum {
+        type Request = super::Tick;
+        type Response = super::Tick;
+        const NAME: &'static str = "clock.v1.Diary/Sum";
+        const PATH: &'static str = "/clock.v1.Diary/Sum";
+        const REPEATABLE: bool = false;
+    }
+    #[diagnostic::do_not_recommend]
+    impl ::turno::rpc::TakesStream for Sum {}
+    #[diagnostic::do_not_recommend]
+    impl ::turno::rpc::AnswersOne for Sum {}
+    /// Each tick back, later.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Delay;
+    impl ::turno::Rpc for Delay {
+        type Request = super::Tick;
+        type Response = super::Tick;
+        const NAME: &'static str = "clock.v1.Diary/Delay";
+        const PATH: &'static str = "/clock.v1.Diary/Delay";
+        const REPEATABLE: bool = false;
+    }
+    #[diagnostic::do_not_recommend]
+    impl ::turno::rpc::TakesStream for Delay {}
+    #[diagnostic::do_not_recommend]
+    impl ::turno::rpc::AnswersStream for Delay {}
+    /// One field for each rpc: filled by `#[turno::service]`.
+    pub struct Methods<S> {
+        /// [`Sum`]
+        pub sum: ::turno::service::Method<S, Sum>,
+        /// [`Delay`]
+        pub delay: ::turno::service::Method<S, Delay>,
+    }
+    impl<S: ::turno::Service> Methods<S> {
+        /// The table by which a node finds the methods of `service`.
+        pub fn bind(self, service: S) -> ::turno::service::Table {
+            let service = ::std::sync::Arc::new(service);
+            ::turno::service::Table::new(
+                "clock.v1.Diary",
+                DESCRIPTORS,
+                ::std::vec![self.sum.bind(& service), self.delay.bind(& service),],
             )
         }
     }

@@ -1,4 +1,4 @@
-//! What `turno-build` makes of `clock.proto`, for the cases that need an rpc that answers a stream: a case has no
+//! What `turno-build` makes of `clock.proto`, for the cases that need rpcs with streams: a case has no
 //! build script. A test of `turno-build` sees to it that this stays what it makes.
 
 include!("clock.v1.rs");

@@ -1,4 +1,4 @@
-//! A stream of requests.
+//! An rpc that takes one message, implemented as one that takes a stream.
 
 use turno::io::v1::{FetchRequest, FetchResponse, http};
 

@@ -1,0 +1,93 @@
+//! Jobs: the same CPU work through the gateway on one worker, and in a bare rayon loop with as many threads as that
+//! worker has slots. What is missing to 1 is what the mesh costs.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+use tonic::transport::Channel;
+use turno_runtime::units::Span;
+
+use crate::bench::SETTLE;
+use crate::bench::load::{Ask, Stub, closed, connect};
+use crate::bench::parties::run_rayon_loop;
+use crate::bench::progress::Progress;
+use crate::bench::report::{Report, Wanted};
+use crate::bench::rounds::{Case, Rounds};
+use crate::bench::spin::Pace;
+use crate::bench::stage::{Part, Stage, cores, on_stage};
+
+/// `turno bench jobs`
+#[derive(Debug, Args)]
+pub(crate) struct JobsArgs {
+    /// How long a job takes one core, a case for each
+    #[arg(long, value_delimiter = ',', default_value = "1ms,10ms,10us", value_name = "TIME,…")]
+    job: Vec<Span>,
+    /// Jobs in flight [default: 8; 256 for jobs below 100 µs]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    in_flight: Option<u16>,
+    /// Connections that they share
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    connections: u16,
+    /// The worker's slots, and the threads of the loop [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    slots: Option<u32>,
+    #[command(flatten)]
+    rounds: Rounds,
+    /// One JSON object a figure
+    #[arg(long)]
+    json: bool,
+}
+
+impl JobsArgs {
+    fn slots(&self) -> u32 {
+        self.slots.unwrap_or_else(cores)
+    }
+
+    fn in_flight(&self, job: Duration) -> u16 {
+        self.in_flight.unwrap_or(if job < Duration::from_micros(100) { 256 } else { 8 })
+    }
+}
+
+pub(crate) async fn run(args: JobsArgs) -> Result<ExitCode> {
+    anyhow::ensure!(args.job.iter().all(|job| !job.0.is_zero()), "--job: a job takes more than no time");
+    let pace = Pace::measure();
+    let worker = Part::Worker { slots: args.slots() };
+    on_stage(&[worker], async |stage| measure(&args, stage, pace).await).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn measure(args: &JobsArgs, stage: &Stage, pace: Pace) -> Result<()> {
+    let channels = connect(&stage.gateway, args.connections.into()).await?;
+    let progress = Progress::new(args.job.len() * args.rounds.count());
+    let mut report = Report::new("RAYON LOOP", args.json);
+    for &Span(job) in &args.job {
+        let (loops, in_flight) = (pace.loops(job), args.in_flight(job));
+        let case = format!("jobs of {}, {in_flight} in flight", Span(job));
+        per_s(&channels, loops, in_flight, SETTLE).await?;
+        let time = args.rounds.time.into();
+        let ours = async || per_s(&channels, loops, in_flight, time).await;
+        let theirs = async || run_rayon_loop(args.slots(), loops, job, time).await;
+        let rounds = args.rounds.alternate(&progress, &case, ours, theirs).await?;
+        let case = Case { bench: "jobs", case, rounds: &rounds };
+        report.add(&case.figure("throughput", "jobs/s", |&per_s| per_s), wanted(job))?;
+    }
+    drop(progress);
+    report.finish()
+}
+
+async fn per_s(channels: &[Channel], loops: u64, in_flight: u16, time: Duration) -> Result<f64> {
+    let callers = Stub::callers(channels, in_flight.into(), &Ask::Spin { loops });
+    Ok(closed(callers, time, Duration::ZERO).await?.per_s())
+}
+
+/// The lengths of which something is promised.
+fn wanted(job: Duration) -> Option<Wanted> {
+    match job.as_micros() {
+        10 => Some(Wanted::AtLeast(40_000.0)),
+        1_000 => Some(Wanted::RatioAtLeast(0.90)),
+        10_000 => Some(Wanted::RatioAtLeast(0.98)),
+        _ => None,
+    }
+}

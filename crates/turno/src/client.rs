@@ -1,0 +1,172 @@
+//! A client for programs that call a mesh a thousand times a second: calls travel in batches, over one standing link to
+//! each gateway. What a call is, does and answers is the same as by plain gRPC.
+//!
+//! `call` takes a call through its attempts, `links` knows the links that are up, `dialer` keeps them up, `link` speaks
+//! to one gateway, `pending` and `frames` make frames of what gathers. The gateway's half is in its own `clients.rs`.
+
+mod call;
+mod dialer;
+mod frames;
+mod link;
+mod links;
+mod pending;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::metadata::MetadataMap;
+use tonic::{IntoRequest, Status, Streaming};
+use turno_runtime::task;
+
+use crate::calls::Mesh;
+use crate::client::call::Call;
+use crate::client::links::Links;
+use crate::error::Error;
+use crate::node::token::Token;
+use crate::rpc::{ServerStreaming, Unary};
+
+/// Calls the methods of a mesh from any tokio program, in batches: several times the calls a second of a plain gRPC
+/// client, which works as well. Cheap to clone; the last clone's end is the end of its links.
+///
+/// It needs no node, and no gateway yet: it dials in the background, again and again. A call waits for a gateway as long
+/// as [`Builder::patience`] says. Dropping the future of a call cancels the call.
+///
+/// ```no_run
+/// use turno::cpu::v1::{images, InfoRequest};
+///
+/// # async fn example(data: bytes::Bytes) -> Result<(), Box<dyn std::error::Error>> {
+/// let client = turno::Client::connect("127.0.0.1:7070")?;
+/// let info = client.call::<images::Info>(InfoRequest { data }).await?;
+///
+/// let mut request = turno::Request::new(InfoRequest::default());
+/// request.set_timeout(std::time::Duration::from_secs(2));
+/// request.metadata_mut().insert("turno-tenant", "bakery".parse()?);
+/// let answer = client.call::<images::Info>(request).await;
+/// # Ok(()) }
+/// ```
+///
+/// What may have run when its link breaks is repeated only if the method's `idempotency_level` allows it; else the
+/// caller hears `UNAVAILABLE`. What had not left goes by another gateway, unseen.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    links: Arc<Links>,
+    /// Places for calls in flight.
+    places: Semaphore,
+    /// They end with the last client.
+    _dialers: Vec<AbortOnDropHandle<()>>,
+}
+
+/// A client before it dials.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    gateways: Vec<String>,
+    patience: Duration,
+    in_flight: usize,
+}
+
+const PATIENCE: Duration = Duration::from_secs(5);
+const IN_FLIGHT: usize = 65_536;
+
+impl Client {
+    /// A client of the gateway at `host:port`, or of every gateway that the name resolves to. Call it inside a tokio
+    /// runtime, which it dials in.
+    ///
+    /// # Errors
+    /// What is no `host:port`.
+    pub fn connect(gateway: impl Into<String>) -> Result<Self, Error> {
+        Self::to([gateway]).connect()
+    }
+
+    /// A client of several gateways: calls spread over those that are there.
+    ///
+    /// ```no_run
+    /// # fn example() -> Result<(), turno::Error> {
+    /// let client = turno::Client::to(["10.0.0.1:7070", "10.0.0.2:7070"]).connect()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn to<G: Into<String>>(gateways: impl IntoIterator<Item = G>) -> Builder {
+        let gateways = gateways.into_iter().map(Into::into).collect();
+        Builder { gateways, patience: PATIENCE, in_flight: IN_FLIGHT }
+    }
+
+    /// Calls a method, wherever it runs, and waits for its answer.
+    ///
+    /// # Errors
+    /// The method's own, or the mesh's: `UNIMPLEMENTED`, `UNAVAILABLE`, `DEADLINE_EXCEEDED`, `RESOURCE_EXHAUSTED`.
+    pub async fn call<R: Unary>(&self, request: impl IntoRequest<R::Request>) -> crate::Result<R::Response> {
+        let request = request.into_request();
+        let link = match self.0.links.pick() {
+            Some(link) => link,
+            None => Box::pin(call::within(call::asked(request.metadata())?, self.0.links.live())).await?,
+        };
+        if request.get_ref().encoded_len() + size_of(request.metadata()) > link.max_body() {
+            // A connection of its own, where it does not stand in the way of small calls.
+            return Box::pin(Mesh::new(link.plain(), Token::default()).unary::<R>(request)).await;
+        }
+        let call = Call::new::<R>(request)?;
+        let body = call.carry(&self.0.links, &self.0.places, link).await?;
+        R::Response::decode(body)
+            .map_err(|error| Status::internal(format!("the answer of {} cannot be read: {error}", R::NAME)))
+    }
+
+    /// Calls a method that answers a stream, by plain gRPC on a connection of its own.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn stream<R: ServerStreaming>(
+        &self,
+        request: impl IntoRequest<R::Request>,
+    ) -> crate::Result<Streaming<R::Response>> {
+        let request = request.into_request();
+        let link = call::within(call::asked(request.metadata())?, self.0.links.live()).await?;
+        Mesh::new(link.plain(), Token::default()).server_streaming::<R>(request).await
+    }
+}
+
+fn size_of(metadata: &MetadataMap) -> usize {
+    metadata.as_ref().iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("linked", &self.0.links.gateways()).finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// How long a call waits for a gateway when none is there; 5 s unless told otherwise.
+    #[must_use]
+    pub fn patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Calls in flight at once; one more waits for its turn. 65,536 unless told otherwise.
+    #[must_use]
+    pub fn in_flight(self, in_flight: usize) -> Self {
+        Self { in_flight, ..self }
+    }
+
+    /// Begins to dial. Call it inside a tokio runtime.
+    ///
+    /// # Errors
+    /// No gateway, or what is no `host:port`.
+    pub fn connect(self) -> Result<Client, Error> {
+        let mut gateways = self.gateways.into_iter().map(dialer::address).collect::<Result<Vec<_>, _>>()?;
+        gateways.sort();
+        gateways.dedup();
+        if gateways.is_empty() {
+            return Err(Error::Address { address: String::new(), reason: "no gateway is named" });
+        }
+        let links = Arc::new(Links::new(gateways.join(", "), self.patience));
+        let dial = |gateway| task::spawn("client.dialer", dialer::run(links.clone(), gateway));
+        let dialers = gateways.into_iter().map(|gateway| AbortOnDropHandle::new(dial(gateway))).collect();
+        let places = Semaphore::new(self.in_flight.clamp(1, Semaphore::MAX_PERMITS));
+        Ok(Client(Arc::new(Inner { links, places, _dialers: dialers })))
+    }
+}

@@ -1,0 +1,120 @@
+//! One call as it travels, and its way through the attempts: what did not leave goes elsewhere unseen; what may have run
+//! is repeated only if its `idempotency_level` allows.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use prost::Message as _;
+use tokio::sync::Semaphore;
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Request, Status};
+use turno_proto::mesh::v1::{Entry, Invocation};
+use turno_proto::{entries, headers, status, timeout};
+
+use crate::client::link::Link;
+use crate::client::links::Links;
+use crate::rpc::Rpc;
+
+/// A call, encoded.
+pub(crate) struct Call {
+    pub(crate) path: &'static str,
+    name: &'static str,
+    repeatable: bool,
+    deadline: Option<Instant>,
+    metadata: Vec<Entry>,
+    body: Bytes,
+}
+
+/// A call may run this often, where it may run again at all.
+const MOST_RUNS: u32 = 3;
+
+impl Call {
+    pub(crate) fn new<R: Rpc>(request: Request<R::Request>) -> crate::Result<Self> {
+        let (metadata, _, message) = request.into_parts();
+        let deadline = asked(&metadata)?;
+        let metadata =
+            if metadata.is_empty() { Vec::new() } else { entries::from_request(&metadata.into_headers()) };
+        let body = message.encode_to_vec().into();
+        let (path, name, repeatable) = (R::PATH, R::NAME, R::REPEATABLE);
+        Ok(Self { path, name, repeatable, deadline, metadata, body })
+    }
+
+    /// Answers the body of the response. Dropping the future cancels the call.
+    pub(crate) async fn carry(
+        &self,
+        links: &Links,
+        places: &Semaphore,
+        first: Arc<Link>,
+    ) -> crate::Result<Bytes> {
+        let carried = async {
+            let _place = places.acquire().await.expect("the semaphore is never closed");
+            self.attempts(links, first).await
+        };
+        match self.deadline {
+            None => carried.await,
+            Some(_) => within(self.deadline, carried).await,
+        }
+    }
+
+    async fn attempts(&self, links: &Links, first: Arc<Link>) -> crate::Result<Bytes> {
+        let (mut link, mut runs) = (first, 0);
+        loop {
+            let lost = match link.call(self).await {
+                Ok(outcome) if status::code_of(outcome.code) == Code::Ok => return Ok(outcome.body),
+                Ok(outcome) => return Err(status::from_outcome(outcome)),
+                Err(lost) => lost,
+            };
+            if lost.may_have_run {
+                runs += 1;
+                self.may_run_again(runs, &link)?;
+            }
+            link = Box::pin(links.live()).await?;
+        }
+    }
+
+    fn may_run_again(&self, runs: u32, link: &Link) -> crate::Result<()> {
+        let (name, gateway) = (self.name, link.gateway());
+        if !self.repeatable {
+            return Err(Status::unavailable(format!(
+                "the link to gateway {gateway} broke while {name} was on its way: it may have run; it was not tried \
+                 again, since its idempotency_level does not say that it may be repeated"
+            )));
+        }
+        if runs >= MOST_RUNS {
+            return Err(Status::unavailable(format!(
+                "{name} may have run {runs} times, and each time the link to its gateway broke"
+            )));
+        }
+        Ok(())
+    }
+
+    /// For the link, which adds its own numbers.
+    pub(crate) fn invocation(&self) -> Invocation {
+        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        // At least one: zero stands for no deadline.
+        let timeout_us = left.map_or(0, |left| u64::try_from(left.as_micros()).unwrap_or(u64::MAX).max(1));
+        let (metadata, body) = (self.metadata.clone(), self.body.clone());
+        Invocation { timeout_us, metadata, body, ..Invocation::default() }
+    }
+}
+
+/// When the caller stops waiting, if `Request::set_timeout` says so.
+pub(crate) fn asked(metadata: &MetadataMap) -> crate::Result<Option<Instant>> {
+    let Some(value) = metadata.get(headers::GRPC_TIMEOUT) else { return Ok(None) };
+    let asked: Duration = timeout::parse(value.as_bytes()).map_err(|_| {
+        Status::invalid_argument(format!("grpc-timeout: {value:?} does not follow the protocol"))
+    })?;
+    Ok(Instant::now().checked_add(asked))
+}
+
+/// The gateway ends a call at its deadline; a gateway that has fallen silent does not.
+pub(crate) async fn within<T>(
+    deadline: Option<Instant>,
+    future: impl Future<Output = crate::Result<T>>,
+) -> crate::Result<T> {
+    let Some(deadline) = deadline else { return future.await };
+    let late = || Status::deadline_exceeded("the deadline passed before the answer was here");
+    tokio::time::timeout_at(deadline.into(), future).await.unwrap_or_else(|_| Err(late()))
+}

@@ -1,0 +1,219 @@
+//! One link to one gateway: sends what gathers, hands answers to those who wait, and ends in order when the gateway
+//! says that it is leaving.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, oneshot};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status, Streaming};
+use turno_proto::mesh::v1::Outcome;
+use turno_proto::v1::calls_client::CallsClient;
+use turno_proto::v1::{CallsFrame, OutcomesFrame};
+
+use crate::client::call::Call;
+use crate::client::frames::Frames;
+use crate::client::links::Links;
+use crate::client::pending::{Lost, Pending, Reply};
+use crate::error::Error;
+use crate::node::link::{endpoint, root};
+
+/// A link.
+pub(crate) struct Link {
+    gateway: String,
+    endpoint: Endpoint,
+    /// Places for calls that have not left.
+    room: Semaphore,
+    pending: Mutex<Pending>,
+    max_body: AtomicUsize,
+    plain: OnceLock<Channel>,
+}
+
+/// Calls that gather while the writer is busy; then callers wait.
+const CALLS_WAITING: usize = 1024;
+const WELCOME_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Links to the gateway at `address` until the link breaks, or the gateway has left in order.
+pub(crate) async fn serve(links: &Links, address: &str) -> Result<(), Error> {
+    let unreachable = |reason| Error::Unreachable { gateway: address.to_owned(), reason };
+    let endpoint = endpoint(address).map_err(|error| unreachable(error.to_string()))?;
+    let channel = endpoint.connect().await.map_err(|error| unreachable(root(&error)))?;
+    let link = Arc::new(Link::new(address, endpoint));
+    // However this ends, be it that this future is dropped.
+    let _over = Over { links, link: link.clone() };
+    let opened = tokio::time::timeout(WELCOME_PATIENCE, open(channel, &link));
+    let opened = opened.await.map_err(|_| unreachable("no welcome in time".to_owned()))?;
+    let mut down = opened.map_err(|status| unreachable(status.message().to_owned()))?;
+    links.add(&link);
+    tracing::info!(gateway = address, "linked");
+    let broken =
+        |status: Status| Error::Lost { gateway: address.to_owned(), reason: status.message().to_owned() };
+    while let Some(frame) = down.message().await.map_err(broken)? {
+        if link.take(frame) {
+            links.remove(&link);
+            link.leave();
+        }
+    }
+    Ok(())
+}
+
+async fn open(channel: Channel, link: &Arc<Link>) -> crate::Result<Streaming<OutcomesFrame>> {
+    // The largest answer is the gateway's to limit.
+    let mut client = CallsClient::new(channel).max_decoding_message_size(usize::MAX);
+    let mut down = client.link(Request::new(Frames::new(link.clone()))).await?.into_inner();
+    let first = down.message().await?.ok_or_else(|| Status::unavailable("the gateway is ending"))?;
+    link.max_body.store(usize::try_from(first.max_body).unwrap_or(usize::MAX), Ordering::Relaxed);
+    if first.leaving {
+        return Err(Status::unavailable("the gateway is ending"));
+    }
+    Ok(down)
+}
+
+/// The end of a link.
+struct Over<'a> {
+    links: &'a Links,
+    link: Arc<Link>,
+}
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.links.remove(&self.link);
+        self.link.close();
+    }
+}
+
+impl Link {
+    fn new(gateway: &str, endpoint: Endpoint) -> Self {
+        Self {
+            gateway: gateway.to_owned(),
+            endpoint,
+            room: Semaphore::new(CALLS_WAITING),
+            pending: Mutex::default(),
+            max_body: AtomicUsize::new(0),
+            plain: OnceLock::new(),
+        }
+    }
+
+    /// Its address.
+    pub(crate) fn gateway(&self) -> &str {
+        &self.gateway
+    }
+
+    /// Above it, a call goes by plain gRPC.
+    pub(crate) fn max_body(&self) -> usize {
+        self.max_body.load(Ordering::Relaxed)
+    }
+
+    /// Calls that wait for their answers.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.pending.lock().len()
+    }
+
+    /// Plain gRPC to the same gateway, on a connection that is opened when it is first used.
+    pub(crate) fn plain(&self) -> Channel {
+        self.plain.get_or_init(|| self.endpoint.connect_lazy()).clone()
+    }
+
+    /// Sends a call and waits for its outcome. Dropping the future cancels the call.
+    pub(crate) async fn call(&self, call: &Call) -> Result<Outcome, Lost> {
+        let unsent = Lost { may_have_run: false };
+        self.room.acquire().await.map_err(|_| unsent)?.forget();
+        let (reply, outcome) = oneshot::channel();
+        let (number, writer) = {
+            let mut pending = self.pending.lock();
+            (pending.add(call.path, call.invocation(), reply).ok_or(unsent)?, pending.writer())
+        };
+        writer.into_iter().for_each(Waker::wake);
+        let mut sent = Sent { link: self, call: number, done: false };
+        let outcome = outcome.await;
+        sent.done = true;
+        outcome.unwrap_or(Err(Lost { may_have_run: true }))
+    }
+
+    fn cancel(&self, call: u64) {
+        let writer = {
+            let mut pending = self.pending.lock();
+            pending.cancel(call);
+            pending.writer()
+        };
+        writer.into_iter().for_each(Waker::wake);
+    }
+
+    /// Hands answers to those who wait; answers whether the gateway is leaving.
+    fn take(&self, frame: OutcomesFrame) -> bool {
+        let answered: Vec<(Reply, Outcome)> = {
+            let mut pending = self.pending.lock();
+            let answered = |outcome: Outcome| Some((pending.take(outcome.call)?, outcome));
+            frame.outcomes.into_iter().filter_map(answered).collect()
+        };
+        for (reply, outcome) in answered {
+            // A caller that has gone meanwhile.
+            let _gone = reply.send(Ok(outcome));
+        }
+        frame.leaving
+    }
+
+    /// No call is taken any more, and the stream up ends. What has not left goes elsewhere.
+    fn leave(&self) {
+        self.room.close();
+        let (unsent, writer) = {
+            let mut pending = self.pending.lock();
+            (pending.leave(), pending.writer())
+        };
+        writer.into_iter().for_each(Waker::wake);
+        lose(unsent, Lost { may_have_run: false });
+    }
+
+    fn close(&self) {
+        self.leave();
+        let sent = self.pending.lock().take_sent();
+        lose(sent, Lost { may_have_run: true });
+    }
+
+    /// Whether calls wait for the writer.
+    pub(crate) fn has_gathered(&self) -> bool {
+        self.pending.lock().has_gathered()
+    }
+
+    /// For the writer: what has gathered.
+    pub(crate) fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<CallsFrame>> {
+        let mut pending = self.pending.lock();
+        while let Some((frame, taken)) = pending.next_frame() {
+            self.room.add_permits(taken);
+            // Empty when all callers have gone meanwhile.
+            if frame != CallsFrame::default() {
+                return Poll::Ready(Some(frame));
+            }
+        }
+        if pending.is_closed() {
+            return Poll::Ready(None);
+        }
+        pending.wait(cx.waker());
+        Poll::Pending
+    }
+}
+
+fn lose(replies: Vec<Reply>, lost: Lost) {
+    for reply in replies {
+        // A caller that has gone meanwhile.
+        let _gone = reply.send(Err(lost));
+    }
+}
+
+/// A call that has left; cancelled when dropped before it is done.
+struct Sent<'a> {
+    link: &'a Link,
+    call: u64,
+    done: bool,
+}
+
+impl Drop for Sent<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.link.cancel(self.call);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The links that are up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tonic::Status;
+
+use crate::client::link::Link;
+use crate::error::Error;
+
+/// What a client knows of its gateways.
+pub(crate) struct Links {
+    /// What the client was told to dial.
+    gateways: String,
+    patience: Duration,
+    live: Mutex<Vec<Arc<Link>>>,
+    come: Notify,
+    trouble: Mutex<Option<String>>,
+}
+
+impl Links {
+    pub(crate) fn new(gateways: String, patience: Duration) -> Self {
+        Self { gateways, patience, live: Mutex::default(), come: Notify::new(), trouble: Mutex::default() }
+    }
+
+    /// The link with the fewest calls on it.
+    pub(crate) fn pick(&self) -> Option<Arc<Link>> {
+        let live = self.live.lock();
+        match live.as_slice() {
+            [only] => Some(only.clone()),
+            several => several.iter().min_by_key(|link| link.outstanding()).cloned(),
+        }
+    }
+
+    /// The same, waiting for one as long as the client's patience lasts.
+    pub(crate) async fn live(&self) -> crate::Result<Arc<Link>> {
+        let waiting = async {
+            loop {
+                let come = self.come.notified();
+                if let Some(link) = self.pick() {
+                    return link;
+                }
+                come.await;
+            }
+        };
+        tokio::time::timeout(self.patience, waiting).await.map_err(|_| self.nobody())
+    }
+
+    fn nobody(&self) -> Status {
+        let why = self.trouble.lock().clone().unwrap_or_else(|| "no link came up".to_owned());
+        Status::unavailable(format!(
+            "no gateway of {} takes calls ({why}); gave up after {:?}",
+            self.gateways, self.patience
+        ))
+    }
+
+    pub(crate) fn add(&self, link: &Arc<Link>) {
+        self.live.lock().push(link.clone());
+        *self.trouble.lock() = None;
+        self.come.notify_waiters();
+    }
+
+    pub(crate) fn remove(&self, link: &Arc<Link>) {
+        self.live.lock().retain(|other| !Arc::ptr_eq(other, link));
+    }
+
+    /// Why a gateway cannot be reached, for those who wait for one.
+    pub(crate) fn note(&self, error: &Error) {
+        *self.trouble.lock() = Some(error.to_string());
+    }
+
+    /// Those that are linked.
+    pub(crate) fn gateways(&self) -> Vec<String> {
+        self.live.lock().iter().map(|link| link.gateway().to_owned()).collect()
+    }
+}

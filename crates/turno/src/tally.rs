@@ -1,0 +1,69 @@
+//! What the calls of a method have cost, counted for the node's `/metrics`. Each method has its handles from the start:
+//! a call looks nothing up.
+
+use std::time::Duration;
+
+use metrics::Counter;
+use rustix::time::{ClockId, clock_gettime};
+use tonic::Code;
+use turno_proto::mesh::v1::Cost;
+use turno_proto::status;
+
+/// One method's.
+pub(crate) struct Tally {
+    method: &'static str,
+    succeeded: Counter,
+    run_us: Counter,
+    cpu_us: Counter,
+}
+
+impl Tally {
+    pub(crate) fn new(method: &'static str) -> Self {
+        Self {
+            method,
+            succeeded: metrics::counter!("turno_served_total", "method" => method, "code" => "OK"),
+            run_us: metrics::counter!("turno_run_microseconds_total", "method" => method),
+            cpu_us: metrics::counter!("turno_cpu_microseconds_total", "method" => method),
+        }
+    }
+
+    /// A call has ended with `code`.
+    pub(crate) fn count(&self, code: Code, cost: &Cost) {
+        if code == Code::Ok {
+            self.succeeded.increment(1);
+        } else {
+            let code = status::code_name(code);
+            metrics::counter!("turno_served_total", "method" => self.method, "code" => code).increment(1);
+        }
+        self.run_us.increment(cost.run_us);
+        self.cpu_us.increment(cost.cpu_us);
+    }
+}
+
+/// How long this thread has run on a core. What a job leaves to other threads, as rayon does, is not in it; what it
+/// takes over from others while it waits for them is.
+pub(crate) fn cpu_of_this_thread() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cpu_of_this_thread;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a thread that sleeps")]
+    fn working_costs_cpu_and_sleeping_does_not() {
+        let (began, patience) = (cpu_of_this_thread(), Instant::now());
+        while cpu_of_this_thread() < began + Duration::from_millis(5) {
+            assert!(patience.elapsed() < Duration::from_secs(20), "it does not run at all");
+        }
+        let worked = cpu_of_this_thread();
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(cpu_of_this_thread() - worked < Duration::from_millis(40));
+    }
+}

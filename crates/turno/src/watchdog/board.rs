@@ -1,0 +1,56 @@
+//! The records of a node, in the order of its Hello, and what its gateways are told of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use turno_proto::mesh::v1::Blocking;
+
+use super::lanes::Home;
+use super::patrol;
+use super::record::Record;
+use crate::error::Error;
+use crate::node::frames::Up;
+
+/// All methods of a node.
+pub(crate) struct Board {
+    pub(crate) records: Vec<Arc<Record>>,
+    changed: Arc<watch::Sender<()>>,
+}
+
+/// A gateway is told this often at most.
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl Board {
+    /// Watches methods that are awaited in the runtime that is there. `limit`: how long one may hold its thread.
+    pub(crate) fn new(
+        methods: impl Iterator<Item = &'static str>,
+        limit: Duration,
+    ) -> Result<Arc<Self>, Error> {
+        let (home, changed) = (Home::new(Handle::current()), Arc::new(watch::Sender::new(())));
+        let records: Vec<_> =
+            methods.map(|name| Record::new(name, limit, home.clone(), changed.clone())).collect();
+        patrol::watch(&records).map_err(|source| Error::Watchdog { source })?;
+        Ok(Arc::new(Self { records, changed }))
+    }
+
+    /// Tells one gateway, at the beginning and whenever something has changed, until the link is gone.
+    pub(crate) async fn tell(self: Arc<Self>, up: mpsc::Sender<Up>) {
+        let mut changed = self.changed.subscribe();
+        loop {
+            let blocking = self.blocking();
+            if !blocking.is_empty() && up.send(Up::Blocking(blocking)).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn blocking(&self) -> Vec<Blocking> {
+        (0..).zip(&self.records).filter_map(|(index, record)| record.blocking(index)).collect()
+    }
+}

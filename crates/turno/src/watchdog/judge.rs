@@ -1,0 +1,180 @@
+//! Who is guilty, and how often to say so. Pure: the patrol brings the time and what it has seen.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// A poll that is under way, as one look has seen it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sight {
+    /// The thread that polls.
+    pub(super) thread: u64,
+    /// The method that is polled, by its record.
+    pub(super) method: u64,
+    pub(super) since: Duration,
+}
+
+/// What a look makes of a poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Not for long yet, but no longer new.
+    Suspect,
+    /// For longer than allowed, as of now.
+    Caught,
+    /// Caught before, and still there.
+    Still,
+}
+
+/// Follows each thread's poll from look to look.
+#[derive(Debug, Default)]
+pub(super) struct Judge {
+    cases: HashMap<u64, Case>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    sight: Sight,
+    looked: Duration,
+    held: Duration,
+    caught: bool,
+}
+
+impl Judge {
+    /// Between two looks no more than `most` counts: on a machine that lets the patrol wait, or a process that was
+    /// stopped for a while, a poll has not blocked, it has not been let run.
+    pub(super) fn look(
+        &mut self,
+        now: Duration,
+        most: Duration,
+        sights: &[Sight],
+        limit: impl Fn(u64) -> Option<Duration>,
+    ) -> Vec<(Sight, Verdict)> {
+        let before = std::mem::take(&mut self.cases);
+        let mut verdicts = Vec::new();
+        for sight in sights {
+            let known = before.get(&sight.thread).filter(|case| case.sight == *sight);
+            let (from, held) = known.map_or((sight.since, Duration::ZERO), |case| (case.looked, case.held));
+            let held = held + now.saturating_sub(from).min(most);
+            let was_caught = known.is_some_and(|case| case.caught);
+            let caught = was_caught || limit(sight.method).is_some_and(|limit| held >= limit);
+            match (known.is_some(), was_caught, caught) {
+                (_, true, _) => verdicts.push((*sight, Verdict::Still)),
+                (_, false, true) => verdicts.push((*sight, Verdict::Caught)),
+                (true, false, false) => verdicts.push((*sight, Verdict::Suspect)),
+                (false, false, false) => {}
+            }
+            self.cases.insert(sight.thread, Case { sight: *sight, looked: now, held, caught });
+        }
+        verdicts
+    }
+}
+
+/// How often one method is named: at once, then not again before [`Voice::PAUSE`] is over, with what has gathered.
+#[derive(Debug, Default)]
+pub(super) struct Voice {
+    said: Option<Duration>,
+    unsaid: u64,
+    longest: Duration,
+}
+
+impl Voice {
+    pub(super) const PAUSE: Duration = Duration::from_secs(10);
+
+    /// The method was caught once more, `held` after the poll began.
+    pub(super) fn caught(&mut self, held: Duration) {
+        self.unsaid += 1;
+        self.longest = self.longest.max(held);
+    }
+
+    /// How often it was caught since the last word, and the longest of that, if it is to be named now.
+    pub(super) fn say(&mut self, now: Duration) -> Option<(u64, Duration)> {
+        let rested = self.said.is_none_or(|said| now.saturating_sub(said) >= Self::PAUSE);
+        if self.unsaid == 0 || !rested {
+            return None;
+        }
+        self.said = Some(now);
+        Some((std::mem::take(&mut self.unsaid), std::mem::take(&mut self.longest)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Judge, Sight, Verdict, Voice};
+    use std::time::Duration;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn sight(thread: u64, since: u64) -> Sight {
+        Sight { thread, method: 7, since: ms(since) }
+    }
+
+    /// The verdicts of one look, with looks meant every 25 ms and a limit of 100 ms.
+    fn look(judge: &mut Judge, now: u64, sights: &[Sight]) -> Vec<Verdict> {
+        judge
+            .look(ms(now), ms(50), sights, |_| Some(ms(100)))
+            .into_iter()
+            .map(|(_, verdict)| verdict)
+            .collect()
+    }
+
+    #[test]
+    fn one_poll_that_lasts_is_caught_once() {
+        let (mut judge, poll) = (Judge::default(), [sight(1, 5)]);
+        let verdicts: Vec<_> = (1..=6).map(|n| look(&mut judge, n * 25, &poll).first().copied()).collect();
+        use Verdict::{Caught, Still, Suspect};
+        assert_eq!(verdicts, [None, Some(Suspect), Some(Suspect), Some(Suspect), Some(Caught), Some(Still)]);
+    }
+
+    #[test]
+    fn many_short_polls_on_one_thread_are_nobodys_fault() {
+        let mut judge = Judge::default();
+        for n in 1..100 {
+            assert_eq!(look(&mut judge, n * 25, &[sight(1, n * 25 - 20)]), []);
+        }
+    }
+
+    #[test]
+    fn each_thread_is_judged_for_itself() {
+        let mut judge = Judge::default();
+        for n in 1..4 {
+            let seen = look(&mut judge, n * 25, &[sight(1, 0), sight(2, n * 25 - 1)]);
+            assert!(!seen.contains(&Verdict::Caught));
+        }
+        let seen = judge.look(ms(100), ms(50), &[sight(2, 99), sight(1, 0)], |_| Some(ms(100)));
+        assert_eq!(seen, [(sight(1, 0), Verdict::Caught)]);
+    }
+
+    #[test]
+    fn a_process_that_was_stopped_accuses_nobody() {
+        let (mut judge, poll) = (Judge::default(), [sight(1, 0)]);
+        assert_eq!(look(&mut judge, 20, &poll), []);
+        // Five seconds for which nothing ran, the patrol as little as the poll.
+        assert_eq!(look(&mut judge, 5_020, &poll), [Verdict::Suspect]);
+        assert_eq!(look(&mut judge, 5_045, &poll), [Verdict::Suspect]);
+        assert_eq!(look(&mut judge, 5_070, &poll), [Verdict::Caught]);
+    }
+
+    #[test]
+    fn a_method_without_a_record_is_left_alone() {
+        let mut judge = Judge::default();
+        for n in 1..9 {
+            let seen = judge.look(ms(n * 25), ms(50), &[sight(1, 0)], |_| None);
+            assert!(seen.iter().all(|(_, verdict)| *verdict == Verdict::Suspect));
+        }
+    }
+
+    #[test]
+    fn a_method_is_named_at_once_and_then_seldom() {
+        let mut voice = Voice::default();
+        assert_eq!(voice.say(ms(0)), None);
+        voice.caught(ms(110));
+        assert_eq!(voice.say(ms(100)), Some((1, ms(110))));
+        for held in 101..131 {
+            voice.caught(ms(held));
+            assert_eq!(voice.say(ms(5_000)), None);
+        }
+        assert_eq!(voice.say(ms(10_100)), Some((30, ms(130))));
+        assert_eq!(voice.say(ms(30_000)), None);
+    }
+}

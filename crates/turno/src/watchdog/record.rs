@@ -1,0 +1,92 @@
+//! What is known of a method at its node: how often it was caught, whether it is confined, what its calls have cost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use metrics::{Counter, Gauge};
+use tokio::sync::watch;
+use turno_proto::mesh::v1::Blocking;
+
+use super::lanes::{Aside, Home};
+use crate::tally::Tally;
+
+/// One method's.
+pub(crate) struct Record {
+    pub(super) id: u64,
+    pub(crate) name: &'static str,
+    pub(crate) tally: Tally,
+    pub(super) limit: Duration,
+    pub(super) home: Arc<Home>,
+    /// In nanoseconds of the watchdog's clock.
+    confined_until: AtomicU64,
+    times: AtomicU64,
+    longest_us: AtomicU64,
+    blocking: Counter,
+    longest: Gauge,
+    changed: Arc<watch::Sender<()>>,
+}
+
+/// A method is confined until it has not been caught for so long.
+const CONFINED_FOR: Duration = Duration::from_secs(60);
+
+impl Record {
+    pub(super) fn new(
+        name: &'static str,
+        limit: Duration,
+        home: Arc<Home>,
+        changed: Arc<watch::Sender<()>>,
+    ) -> Arc<Self> {
+        static RECORDS: AtomicU64 = AtomicU64::new(1);
+        Arc::new(Self {
+            id: RECORDS.fetch_add(1, Ordering::Relaxed),
+            name,
+            tally: Tally::new(name),
+            limit,
+            home,
+            confined_until: AtomicU64::new(0),
+            times: AtomicU64::new(0),
+            longest_us: AtomicU64::new(0),
+            blocking: metrics::counter!("turno_blocking_total", "method" => name),
+            longest: metrics::gauge!("turno_blocking_longest_seconds", "method" => name),
+            changed,
+        })
+    }
+
+    pub(super) fn is_confined(&self, now: Duration) -> bool {
+        Duration::from_nanos(self.confined_until.load(Ordering::Relaxed)) > now
+    }
+
+    /// A poll has lasted too long, and lasts on.
+    pub(super) fn caught(&self, now: Duration, held: Duration) {
+        let is_new = !self.is_confined(now);
+        let until = u64::try_from((now + CONFINED_FOR).as_nanos()).unwrap_or(u64::MAX);
+        self.confined_until.store(until, Ordering::Relaxed);
+        self.times.fetch_add(1, Ordering::Relaxed);
+        self.blocking.increment(1);
+        self.held(held);
+        // Those who wait may be of this method, or wait for places that are lost now.
+        if is_new || self.home.gate.is_lost() {
+            self.home.gate.tell();
+        }
+        if is_new && let Some(aside) = Aside::started() {
+            aside.guests.tell();
+        }
+    }
+
+    /// A poll that was caught has lasted so long, by now or in all.
+    pub(super) fn held(&self, held: Duration) {
+        let held_us = u64::try_from(held.as_micros()).unwrap_or(u64::MAX);
+        if self.longest_us.fetch_max(held_us, Ordering::Relaxed) < held_us {
+            self.longest.set(held.as_secs_f64());
+            self.changed.send_replace(());
+        }
+    }
+
+    /// For the gateway, once there is something to say.
+    pub(super) fn blocking(&self, method: u32) -> Option<Blocking> {
+        let times = self.times.load(Ordering::Relaxed);
+        let longest_us = self.longest_us.load(Ordering::Relaxed);
+        (times > 0).then_some(Blocking { method, times, longest_us })
+    }
+}

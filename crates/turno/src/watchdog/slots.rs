@@ -1,0 +1,127 @@
+//! What each thread polls at this moment. A thread writes its own slot, twice a poll and without waiting; the patrol
+//! reads them all.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::judge::Sight;
+
+/// One thread's.
+pub(super) struct Slot {
+    thread: u64,
+    method: AtomicU64,
+    /// Zero between polls; else when the poll began, in nanoseconds, and the two marks below.
+    state: AtomicU64,
+}
+
+const CAUGHT: u64 = 0b01;
+const ASIDE: u64 = 0b10;
+const MARKS: u32 = 2;
+
+/// A slot stays until its thread has ended: then nobody else holds it.
+static SLOTS: Mutex<Vec<Arc<Slot>>> = Mutex::new(Vec::new());
+
+thread_local! {
+    static MINE: Arc<Slot> = register();
+}
+
+fn register() -> Arc<Slot> {
+    static THREADS: AtomicU64 = AtomicU64::new(0);
+    let thread = THREADS.fetch_add(1, Ordering::Relaxed);
+    let slot = Arc::new(Slot { thread, method: AtomicU64::new(0), state: AtomicU64::new(0) });
+    SLOTS.lock().push(slot.clone());
+    slot
+}
+
+/// This thread polls `method` from `now` on.
+pub(super) fn enter(method: u64, aside: bool, now: Duration) {
+    let nanos = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX) << MARKS;
+    // Never zero: that is an idle slot.
+    let state = nanos.max(1 << MARKS) | if aside { ASIDE } else { 0 };
+    MINE.with(|slot| {
+        // Who sees the method sees that the poll before it is over.
+        slot.method.store(method, Ordering::Release);
+        slot.state.store(state, Ordering::Release);
+    });
+}
+
+/// The poll is over. Answers whether it was caught.
+pub(super) fn leave() -> bool {
+    MINE.with(|slot| slot.state.swap(0, Ordering::AcqRel) & CAUGHT != 0)
+}
+
+/// A slot in whose thread a poll is under way.
+pub(super) struct Seen {
+    slot: Arc<Slot>,
+    state: u64,
+    pub(super) sight: Sight,
+}
+
+impl Seen {
+    /// Marks the poll as caught, unless it is over.
+    pub(super) fn catch(&self) -> bool {
+        let (before, after) = (self.state & !CAUGHT, self.state | CAUGHT);
+        self.slot.state.compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Whether it is a thread of the runtime aside.
+    pub(super) fn is_aside(&self) -> bool {
+        self.state & ASIDE != 0
+    }
+}
+
+/// All polls that are under way.
+pub(super) fn look() -> Vec<Seen> {
+    let mut slots = SLOTS.lock();
+    slots.retain(|slot| Arc::strong_count(slot) > 1);
+    slots.iter().filter_map(see).collect()
+}
+
+fn see(slot: &Arc<Slot>) -> Option<Seen> {
+    let state = slot.state.load(Ordering::Acquire);
+    let method = slot.method.load(Ordering::Acquire);
+    // A poll that has ended meanwhile may have left the next one's method behind.
+    if state == 0 || slot.state.load(Ordering::Acquire) != state {
+        return None;
+    }
+    let since = Duration::from_nanos(state >> MARKS);
+    Some(Seen { slot: slot.clone(), state, sight: Sight { thread: slot.thread, method, since } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{enter, leave, look};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    fn polls_of(method: u64) -> Vec<super::Seen> {
+        look().into_iter().filter(|seen| seen.sight.method == method).collect()
+    }
+
+    #[test]
+    fn a_poll_is_seen_while_it_lasts_and_knows_that_it_was_caught() {
+        let (begin, (over, wait)) = (mpsc::channel(), mpsc::channel::<()>());
+        let poll = std::thread::spawn(move || {
+            enter(u64::MAX, true, Duration::from_nanos(77));
+            begin.0.send(()).unwrap();
+            wait.recv().unwrap();
+            let first = leave();
+            enter(u64::MAX, false, Duration::from_nanos(99));
+            (first, leave())
+        });
+        begin.1.recv().unwrap();
+        let seen = polls_of(u64::MAX);
+        assert_eq!(seen.len(), 1);
+        assert_eq!(seen[0].sight.since, Duration::from_nanos(77));
+        assert!(seen[0].is_aside());
+        assert!(seen[0].catch());
+        assert!(!seen[0].catch(), "once");
+        over.send(()).unwrap();
+        assert_eq!(poll.join().unwrap(), (true, false));
+        assert!(!seen[0].catch(), "over");
+        assert!(polls_of(u64::MAX).is_empty());
+    }
+}

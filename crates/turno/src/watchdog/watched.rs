@@ -1,0 +1,252 @@
+//! The future around a call of an `async fn`. At each poll it takes a place and notes itself in its thread's slot; when
+//! its method was caught, or those who were hold all places at home, it moves to the runtime aside.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio_util::task::AbortOnDropHandle;
+use turno_proto::mesh::v1::Cost;
+use turno_runtime::task;
+
+use super::lanes::{Aside, Gate};
+use super::record::Record;
+use super::{clock, clock_at, slots};
+use crate::tally::micros;
+
+/// A call of a method, watched.
+pub(crate) struct Watched<F: Future> {
+    record: Arc<Record>,
+    lane: Lane,
+    stage: Stage<F>,
+    spent: Spent,
+}
+
+/// In which runtime the future is polled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    Home,
+    Aside,
+}
+
+enum Stage<F: Future> {
+    Here(F, Option<Waiting>),
+    /// A task of the runtime aside has it.
+    Moved(AbortOnDropHandle<(F::Output, Spent)>),
+    Empty,
+}
+
+/// For a place: true when it has come.
+struct Waiting {
+    place: Place,
+    has_come: Pin<Box<dyn Future<Output = bool> + Send>>,
+}
+
+/// Where the next poll belongs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Home,
+    /// Away from home, to the runtime aside.
+    Move,
+    /// Aside, among those who were caught.
+    Confined,
+    /// Aside, because all places at home are lost.
+    Guest,
+}
+
+fn place(record: &Record, lane: Lane, now: Duration) -> Place {
+    match (lane, record.is_confined(now)) {
+        (Lane::Home, confined) if (confined || record.home.gate.is_lost()) && Aside::get().is_some() => {
+            Place::Move
+        }
+        (Lane::Home, _) => Place::Home,
+        (Lane::Aside, true) => Place::Confined,
+        (Lane::Aside, false) => Place::Guest,
+    }
+}
+
+fn gate(record: &Record, place: Place) -> Option<&Gate> {
+    match place {
+        Place::Home => Some(&record.home.gate),
+        Place::Move => None,
+        Place::Confined => Aside::started().map(|aside| &*aside.confined),
+        Place::Guest => Aside::started().map(|aside| &*aside.guests),
+    }
+}
+
+/// The time that a call has taken so far.
+#[derive(Clone, Copy, Default)]
+struct Spent {
+    began: Option<Instant>,
+    ended: Option<Instant>,
+    inside: Duration,
+}
+
+impl<F> Watched<F>
+where
+    F: Future<Output: Send> + Send + Unpin + 'static,
+{
+    pub(crate) fn new(record: Arc<Record>, future: F) -> Self {
+        Self { record, lane: Lane::Home, stage: Stage::Here(future, None), spent: Spent::default() }
+    }
+
+    /// What the call has cost, up to its last poll: of a future that is given up while it is aside, up to its move.
+    pub(crate) fn cost(&self, arrived: Instant) -> Cost {
+        let Spent { began, ended, inside } = self.spent;
+        let (Some(began), Some(ended)) = (began, ended) else {
+            return Cost { queue_us: micros(arrived.elapsed()), ..Cost::default() };
+        };
+        Cost {
+            queue_us: micros(began.saturating_duration_since(arrived)),
+            run_us: micros(ended - began),
+            cpu_us: micros(inside),
+        }
+    }
+
+    fn move_aside(&mut self) {
+        let aside = Aside::started().expect("it is there when a place is aside");
+        let Stage::Here(future, _) = std::mem::replace(&mut self.stage, Stage::Empty) else {
+            unreachable!("only what is here is moved")
+        };
+        let (record, stage, spent) = (self.record.clone(), Stage::Here(future, None), self.spent);
+        let mut there = Self { record, lane: Lane::Aside, stage, spent };
+        let moved = task::spawn_on(self.record.name, aside.runtime(), async move {
+            let output = (&mut there).await;
+            (output, there.spent)
+        });
+        self.stage = Stage::Moved(AbortOnDropHandle::new(moved));
+    }
+}
+
+impl<F> Future for Watched<F>
+where
+    F: Future<Output: Send> + Send + Unpin + 'static,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.get_mut();
+        loop {
+            let (future, waiting) = match &mut this.stage {
+                Stage::Here(future, waiting) => (future, waiting),
+                Stage::Moved(moved) => {
+                    // An error is the end of this process: the future itself catches what it panics with.
+                    let Ok((output, spent)) = ready!(Pin::new(moved).poll(cx)) else { return Poll::Pending };
+                    this.spent = spent;
+                    return Poll::Ready(output);
+                }
+                Stage::Empty => unreachable!("it is left only to be filled"),
+            };
+            let now = Instant::now();
+            let place = self::place(&this.record, this.lane, clock_at(now));
+            let Some(gate) = self::gate(&this.record, place) else {
+                this.move_aside();
+                continue;
+            };
+            if !ready!(enter(&this.record, this.lane, place, waiting, cx)) {
+                continue;
+            }
+            let inside = Inside::begin(&this.record, gate, this.lane, now);
+            let polled = Pin::new(future).poll(cx);
+            drop(inside);
+            this.spent.add(now, Instant::now());
+            return polled;
+        }
+    }
+}
+
+/// Takes the place, or waits for it. False when the poll may belong elsewhere by now.
+fn enter(
+    record: &Arc<Record>,
+    lane: Lane,
+    place: Place,
+    waiting: &mut Option<Waiting>,
+    cx: &mut Context<'_>,
+) -> Poll<bool> {
+    // What waits elsewhere waits in vain; dropping it gives back what has come meanwhile.
+    let waits_here = waiting.take_if(|waiting| waiting.place != place).is_none() && waiting.is_some();
+    if !waits_here && gate(record, place).is_some_and(Gate::enter) {
+        return Poll::Ready(true);
+    }
+    let record = record.clone();
+    let waits =
+        waiting.get_or_insert_with(|| Waiting { place, has_come: Box::pin(wait(record, lane, place)) });
+    let has_come = ready!(waits.has_come.as_mut().poll(cx));
+    *waiting = None;
+    Poll::Ready(has_come)
+}
+
+async fn wait(record: Arc<Record>, lane: Lane, at: Place) -> bool {
+    match gate(&record, at) {
+        Some(gate) => gate.wait(|| place(&record, lane, clock()) != at).await,
+        None => false,
+    }
+}
+
+/// A poll that is under way: has a place, and is noted in its thread's slot.
+struct Inside<'a> {
+    record: &'a Record,
+    gate: &'a Gate,
+    lane: Lane,
+    began: Instant,
+}
+
+impl<'a> Inside<'a> {
+    fn begin(record: &'a Record, gate: &'a Gate, lane: Lane, began: Instant) -> Self {
+        slots::enter(record.id, lane == Lane::Aside, clock_at(began));
+        Self { record, gate, lane, began }
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        let was_caught = slots::leave();
+        if was_caught {
+            self.record.held(self.began.elapsed());
+        }
+        self.gate.leave(was_caught && self.lane == Lane::Home);
+    }
+}
+
+impl Spent {
+    fn add(&mut self, began: Instant, ended: Instant) {
+        self.began.get_or_insert(began);
+        self.ended = Some(ended);
+        self.inside += ended - began;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cost, Watched};
+    use crate::watchdog::Board;
+    use std::future::Future;
+    use std::time::{Duration, Instant};
+
+    const LONG: Duration = Duration::from_millis(60);
+
+    async fn cost(future: impl Future<Output = ()> + Send + 'static) -> Cost {
+        let board = Board::new(["a.v1.A/Wait"].into_iter(), Duration::from_secs(3600)).unwrap();
+        let arrived = Instant::now();
+        let mut watched = Watched::new(board.records[0].clone(), Box::pin(future));
+        tokio::time::sleep(LONG).await;
+        (&mut watched).await;
+        watched.cost(arrived)
+    }
+
+    #[tokio::test]
+    async fn waiting_costs_time_but_not_a_thread() {
+        let Cost { queue_us, run_us, cpu_us } = cost(async { tokio::time::sleep(LONG).await }).await;
+        assert!(queue_us >= 60_000 && run_us >= 60_000, "{queue_us} {run_us}");
+        assert!(cpu_us < run_us, "{cpu_us} of {run_us}");
+    }
+
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "a thread that is held")]
+    async fn holding_the_thread_costs_both() {
+        let Cost { run_us, cpu_us, .. } = cost(async { std::thread::sleep(LONG) }).await;
+        assert!(cpu_us >= 60_000 && run_us >= cpu_us, "{cpu_us} of {run_us}");
+    }
+}

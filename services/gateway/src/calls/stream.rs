@@ -1,0 +1,72 @@
+//! Calls whose answer, or request, is a stream. Once a node has begun with one, it is no other node's.
+
+use tokio::sync::mpsc;
+use tonic::{Code, Status};
+use turno_proto::status;
+
+use super::{Call, goes_elsewhere, invocation};
+use crate::attempts::Attempts;
+use crate::link::pending::{Event, Lost, Unfetched};
+use crate::link::{Link, Sent};
+use crate::methods::Running;
+use crate::router::Router;
+
+/// A stream that has begun.
+pub(crate) struct Stream {
+    /// The first event, taken already: until it came, the call could still go elsewhere.
+    pub(crate) first: Event,
+    pub(crate) events: mpsc::Receiver<Event>,
+    /// Cancels the call when dropped early.
+    pub(crate) sent: Sent,
+    /// Counted from its beginning to its end, where the method has a limit.
+    pub(crate) running: Option<Running>,
+}
+
+/// Carries a call whose answer is a stream, its request perhaps too, until its first event. An answer of one message to
+/// a stream of requests is a stream of one.
+pub(crate) async fn stream(
+    router: &Router,
+    call: &Call,
+    messages: Option<Unfetched>,
+) -> Result<Stream, Status> {
+    // A stream of requests is there once: what a node has fetched of it no other node can have.
+    let may_go_elsewhere = || messages.as_ref().is_none_or(Unfetched::is_here);
+    let mut running = call.method.enter()?;
+    router.trouble.admit(call)?;
+    let mut attempts = Attempts::new(&router.trouble);
+    loop {
+        let target = router.route(call, None).await?;
+        let link = target.link;
+        let lost = match link.stream(invocation(call, target.index), messages.clone()).await {
+            Ok((mut events, sent)) => match events.recv().await {
+                Some(Event::End(Ok(outcome))) if goes_elsewhere(&outcome) && may_go_elsewhere() => {
+                    attempts.not_started(outcome)?;
+                    Box::pin(attempts.pause()).await;
+                    continue;
+                }
+                Some(Event::End(Ok(outcome))) if status::code_of(outcome.code) != Code::Ok => {
+                    return Err(status::from_outcome(outcome));
+                }
+                Some(Event::End(Err(lost))) => lost,
+                Some(first) => return Ok(Stream { first, events, sent, running: running.take() }),
+                None => Lost { may_have_run: true },
+            },
+            Err(lost) => lost,
+        };
+        attempts.lost(lost_with(lost, messages.as_ref(), call, &link)?, call, &link)?;
+        Box::pin(attempts.pause()).await;
+    }
+}
+
+/// What is lost of a call with a stream of requests: nothing, unless a node has come for it.
+fn lost_with(lost: Lost, messages: Option<&Unfetched>, call: &Call, link: &Link) -> Result<Lost, Status> {
+    match messages {
+        None => Ok(lost),
+        Some(messages) if messages.is_here() => Ok(Lost { may_have_run: false }),
+        Some(_) => Err(Status::unavailable(format!(
+            "node {} was lost while {} ran: a stream of requests is not sent twice",
+            link.hello.name,
+            call.method.name()
+        ))),
+    }
+}

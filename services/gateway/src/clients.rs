@@ -1,0 +1,105 @@
+//! `turno.v1.Calls`: clients that send many calls on one stream. A call of an `async fn` is handed to its node's link
+//! at once, without a task of its own; whatever has to wait becomes a task and goes the way of every call (`calls`).
+//!
+//! `incoming` takes a client's calls, `client` ends them, `table` knows them, `answers` gathers what goes down. The other end is the SDK's
+//! `client/link.rs`.
+
+mod answers;
+mod client;
+mod incoming;
+mod table;
+
+use std::sync::Arc;
+
+use http::Response;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Status, Streaming};
+use tower::Service as _;
+use turno_proto::headers;
+use turno_proto::v1::CallsFrame;
+use turno_proto::v1::calls_server::{Calls, CallsServer};
+use turno_runtime::task;
+
+use crate::edge::Edge;
+use crate::listen::Origin;
+use answers::Frames;
+use client::Client;
+use incoming::Known;
+
+pub(crate) use client::Answer;
+
+/// Answers a request to link.
+pub(crate) async fn serve(
+    edge: Arc<Edge>,
+    request: http::Request<tonic::body::Body>,
+    origin: Origin,
+) -> Response<tonic::body::Body> {
+    let linked = CallsServer::new(CallsService { edge, origin }).call(request).await;
+    linked.unwrap_or_else(|never| match never {})
+}
+
+struct CallsService {
+    edge: Arc<Edge>,
+    origin: Origin,
+}
+
+#[tonic::async_trait]
+impl Calls for CallsService {
+    type LinkStream = Frames;
+
+    async fn link(&self, request: Request<Streaming<CallsFrame>>) -> Result<tonic::Response<Frames>, Status> {
+        let (metadata, _, up) = request.into_parts();
+        let headers = metadata.into_headers();
+        if self.origin.is_node && !self.edge.admits(&headers) {
+            let what = format!("wrong or missing join token ({})", headers::AUTHORIZATION);
+            return Err(Status::unauthenticated(what));
+        }
+        let own = &self.edge.own;
+        let closing = if self.origin.is_node { &own.nodes_closing } else { &own.closing };
+        let client = Client::new(self.edge.clone(), self.origin);
+        task::spawn("gateway.client", read(client.clone(), up, closing.clone()));
+        Ok(tonic::Response::new(Frames::new(client)))
+    }
+}
+
+/// Takes a client's frames, and sees to the deadlines of its calls, until the last of them is answered.
+async fn read(client: Arc<Client>, mut up: Streaming<CallsFrame>, closing: CancellationToken) {
+    let mut names: Vec<Known> = Vec::new();
+    let (mut leaving, mut ended) = (false, false);
+    let mut closing = std::pin::pin!(closing.cancelled());
+    let mut late = std::pin::pin!(tokio::time::sleep_until(tokio::time::Instant::now()));
+    let mut armed = None;
+    while !client.is_over() {
+        let first = client.first_deadline();
+        // It may fire too early, since calls end before their time: that costs less than setting it for each of them.
+        if let Some(first) = first.filter(|first| armed.is_none_or(|armed| *first < armed)) {
+            late.as_mut().reset(first.into());
+            armed = Some(first);
+        }
+        tokio::select! {
+            biased;
+            () = late.as_mut(), if armed.is_some() => {
+                armed = None;
+                client.end_late();
+            }
+            () = closing.as_mut(), if !leaving => {
+                leaving = true;
+                client.leave();
+            }
+            () = client.news() => {}
+            frame = up.message(), if !ended && client.has_room() => match frame {
+                Ok(Some(frame)) => if let Err(status) = client.take(frame, &mut names) {
+                    return client.break_off(status);
+                },
+                Ok(None) => {
+                    ended = true;
+                    client.no_more();
+                }
+                Err(error) => {
+                    tracing::debug!(peer = %client.origin.peer, %error, "a client's link broke");
+                    return client.close();
+                }
+            },
+        }
+    }
+}

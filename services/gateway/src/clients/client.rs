@@ -1,0 +1,266 @@
+//! A client that is linked: what is held for its calls, and how they end.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::{Code, Status};
+use turno_proto::mesh::v1::{Entry, Outcome};
+use turno_proto::{headers, status};
+
+use crate::account::Measured;
+use crate::admission::Permit;
+use crate::calls::{self, Answered, Call};
+use crate::clients::answers::Answers;
+use crate::clients::incoming::MAX_BODY;
+use crate::clients::table::{Table, Turn};
+use crate::edge::{self, Edge};
+use crate::link::Sent;
+use crate::link::pending::{self, Lost};
+use crate::listen::Origin;
+use crate::methods::Method;
+
+/// One client.
+pub(crate) struct Client {
+    pub(super) edge: Arc<Edge>,
+    pub(super) origin: Origin,
+    pub(super) peer: String,
+    pub(super) runtime: tokio::runtime::Handle,
+    pub(super) state: Mutex<State>,
+    /// The reader should look again.
+    news: Notify,
+}
+
+pub(super) struct State {
+    pub(super) calls: Table<InFlight>,
+    pub(super) answers: Answers,
+    /// The client has ended its side.
+    no_more: bool,
+    /// Nobody reads what would be answered.
+    closed: bool,
+}
+
+impl State {
+    /// Nothing is left to be answered.
+    fn is_over(&self) -> bool {
+        self.closed || (self.no_more && self.calls.is_empty())
+    }
+}
+
+/// What is held for a call.
+pub(super) struct InFlight {
+    pub(super) path: Arc<str>,
+    /// None when the call came before the method was known.
+    pub(super) method: Option<Arc<Method>>,
+    pub(super) started: Instant,
+    pub(super) permit: Permit,
+    pub(super) at: At,
+}
+
+/// Where a call is. Dropping it cancels the call.
+pub(super) enum At {
+    /// At its node, handed to the link at once; with what another attempt would need.
+    Node(Sent, Call),
+    /// On its way through the attempts, in a task of its own.
+    Task(#[expect(dead_code, reason = "held for its drop")] AbortOnDropHandle<()>),
+    /// Between the two.
+    Turning,
+}
+
+/// Takes the answer of a node's link to a call's first attempt.
+pub(crate) struct Answer {
+    pub(super) client: Arc<Client>,
+    pub(super) number: u64,
+    pub(super) turn: Turn,
+}
+
+/// The outcome, with its account settled.
+pub(super) fn settled(call: &Call, answered: Answered, started: Instant) -> Outcome {
+    let asks = |entry: &Entry| entry.key == headers::EXPLAIN && matches!(&entry.value[..], b"1" | b"true");
+    edge::explained(&call.method, answered, started, call.metadata.iter().any(asks))
+}
+
+impl Answer {
+    pub(crate) fn give(self, first: Result<pending::Answer, Lost>) {
+        let Self { client, number, turn } = self;
+        match first {
+            Ok(answer) if !calls::goes_elsewhere(&answer.outcome) => {
+                client.finish_first(number, turn, answer)
+            }
+            first => client.go_on(number, turn, first),
+        }
+    }
+}
+
+impl Client {
+    pub(crate) fn new(edge: Arc<Edge>, origin: Origin) -> Arc<Self> {
+        let answers = Answers::new(MAX_BODY.min(edge.max_message));
+        let state = State { calls: Table::default(), answers, no_more: false, closed: false };
+        Arc::new(Self {
+            edge,
+            origin,
+            peer: origin.peer.to_string(),
+            runtime: tokio::runtime::Handle::current(),
+            state: Mutex::new(state),
+            news: Notify::new(),
+        })
+    }
+
+    /// Completes when the reader should look again.
+    pub(crate) async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.state.lock().answers.has_room()
+    }
+
+    pub(crate) fn first_deadline(&self) -> Option<Instant> {
+        self.state.lock().calls.first_deadline()
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.state.lock().is_over()
+    }
+
+    /// A call was not let in.
+    pub(super) fn refuse(&self, number: u64, path: &str, method: Option<&Arc<Method>>, status: Status) {
+        let outcome = status::to_outcome(number, status);
+        self.record(path, method, Instant::now(), &outcome);
+        self.change(|state| state.answers.push(outcome, None));
+    }
+
+    /// A call has its answer, unless it was cancelled or was late meanwhile.
+    pub(super) fn finish(&self, number: u64, turn: Turn, answered: Result<Outcome, Status>) {
+        let finished = self.change(|state| {
+            let call = state.calls.finish(number, turn)?;
+            Some(self.end(state, number, call, answered))
+        });
+        drop(finished);
+    }
+
+    /// The same at the first attempt, which was made without waiting.
+    fn finish_first(&self, number: u64, turn: Turn, answer: pending::Answer) {
+        let finished = self.change(|state| {
+            let mut in_flight = state.calls.finish(number, turn)?;
+            let outcome = match &mut in_flight.at {
+                At::Node(sent, call) => {
+                    sent.done = true;
+                    let measured = Measured { away: answer.away, ..Measured::default() };
+                    let link = sent.link().clone();
+                    let answered = Answered { outcome: answer.outcome, measured, link };
+                    self.edge.router.trouble.answered(call, &answered);
+                    settled(call, answered, in_flight.started)
+                }
+                At::Task(_) | At::Turning => answer.outcome,
+            };
+            Some(self.end(state, number, in_flight, Ok(outcome)))
+        });
+        drop(finished);
+    }
+
+    /// Ends what should have been done by now.
+    pub(crate) fn end_late(&self) {
+        let now = Instant::now();
+        let late = self.change(|state| {
+            let mut late = Vec::new();
+            while let Some((number, call)) = state.calls.take_late(now) {
+                let status = edge::too_late(call.path.trim_start_matches('/'), call.started);
+                late.push(self.end(state, number, call, Err(status)));
+            }
+            late
+        });
+        drop(late);
+    }
+
+    /// Answers what is to be dropped outside the lock, which may cancel the call.
+    fn end(&self, state: &mut State, number: u64, call: InFlight, answered: Result<Outcome, Status>) -> At {
+        let outcome = answered.unwrap_or_else(|status| status::to_outcome(number, status));
+        let outcome = Outcome { call: number, cost: None, not_started: false, ..outcome };
+        self.record(&call.path, call.method.as_ref(), call.started, &outcome);
+        state.answers.push(outcome, Some(call.permit));
+        call.at
+    }
+
+    /// As for a plain call: counted, and one line in the log.
+    fn record(&self, path: &str, method: Option<&Arc<Method>>, started: Instant, outcome: &Outcome) {
+        let found = if method.is_none() { self.edge.methods.get(path) } else { None };
+        let Some(method) = method.or(found.as_ref()) else { return };
+        let code = status::code_of(outcome.code);
+        let took = started.elapsed();
+        if code == Code::Ok {
+            method.succeeded.increment(1);
+            tracing::debug!(method = method.name(), peer = self.peer, code = "OK", ?took, "call");
+        } else {
+            edge::count_error(method, code);
+            tracing::debug!(
+                method = method.name(),
+                peer = self.peer,
+                code = status::code_name(code),
+                error = outcome.message,
+                ?took,
+                "call"
+            );
+        }
+    }
+
+    /// The client has ended its side: what it asked for is still answered.
+    pub(crate) fn no_more(&self) {
+        self.change(|state| state.no_more = true);
+    }
+
+    /// The gateway is ending, and says so.
+    pub(crate) fn leave(&self) {
+        self.change(|state| state.answers.leave());
+    }
+
+    /// The client does not follow the protocol.
+    pub(crate) fn break_off(&self, status: Status) {
+        self.close_after(|answers| answers.break_off(status));
+    }
+
+    /// Nobody waits for anything any more.
+    pub(crate) fn close(&self) {
+        self.close_after(|_| ());
+    }
+
+    fn close_after(&self, last: impl FnOnce(&mut Answers)) {
+        let cancelled = self.change(|state| {
+            state.closed = true;
+            state.answers.clear();
+            last(&mut state.answers);
+            state.calls.take_all()
+        });
+        drop(cancelled);
+    }
+
+    /// Wakes those who wait for what was changed, outside the lock.
+    fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.state.lock();
+        let changed = change(&mut state);
+        let (writer, over) = (state.answers.writer(), state.is_over());
+        drop(state);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        if over {
+            self.news.notify_one();
+        }
+        changed
+    }
+
+    /// For the writer: takes from the answers, told whether none will follow.
+    pub(super) fn write<R>(&self, take: impl FnOnce(&mut Answers, bool) -> R) -> R {
+        let mut state = self.state.lock();
+        let (over, had_room) = (state.is_over(), state.answers.has_room());
+        let taken = take(&mut state.answers, over);
+        let has_room = state.answers.has_room();
+        drop(state);
+        if has_room && !had_room {
+            self.news.notify_one();
+        }
+        taken
+    }
+}

@@ -1,0 +1,212 @@
+//! Calls as a client's frames bring them: let in, and on their way at once where that can be.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::Status;
+use turno_proto::headers;
+use turno_proto::mesh::v1::{Caller, Entry, Invocation, Kind, Outcome};
+use turno_proto::v1::CallsFrame;
+use turno_runtime::task;
+
+use crate::admission::Permit;
+use crate::calls::{self, Call};
+use crate::clients::client::{Answer, At, Client, InFlight, settled};
+use crate::clients::table::Turn;
+use crate::edge;
+use crate::link::Sent;
+use crate::link::pending::{self, Lost};
+use crate::methods::Method;
+
+/// A method that the client has named.
+pub(crate) struct Known {
+    path: Arc<str>,
+    method: Option<Arc<Method>>,
+}
+
+/// Above it, a call comes by plain gRPC: a frame is read as a whole.
+pub(super) const MAX_BODY: usize = 64 * 1024;
+const MOST_NAMES: usize = 10_000;
+const LONGEST_NAME: usize = 1024;
+
+impl Client {
+    /// Takes a frame; an error ends the link.
+    pub(crate) fn take(self: &Arc<Self>, frame: CallsFrame, names: &mut Vec<Known>) -> Result<(), Status> {
+        learn(names, frame.methods)?;
+        let now = Instant::now();
+        for invocation in frame.calls {
+            let at = usize::try_from(invocation.method).ok();
+            let known = at.and_then(|at| names.get_mut(at)).ok_or_else(|| {
+                Status::invalid_argument(format!("no name was sent for method {}", invocation.method))
+            })?;
+            if known.method.is_none() {
+                known.method = self.edge.methods.get(&known.path);
+            }
+            self.begin(invocation, known, now)?;
+        }
+        for number in frame.cancels {
+            let cancelled = self.state.lock().calls.cancel(number);
+            drop(cancelled);
+        }
+        Ok(())
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        mut invocation: Invocation,
+        known: &Known,
+        started: Instant,
+    ) -> Result<(), Status> {
+        let (number, body) = (invocation.call, std::mem::take(&mut invocation.body));
+        let permit = match self.admit(&body) {
+            Ok(permit) => permit,
+            Err(status) => {
+                self.refuse(number, &known.path, known.method.as_ref(), status);
+                return Ok(());
+            }
+        };
+        let longest = self.edge.longest_call;
+        let asked = (invocation.timeout_us > 0).then(|| Duration::from_micros(invocation.timeout_us));
+        let policy = known.method.as_ref().and_then(|method| method.served().policy.timeout);
+        let asked = asked.into_iter().chain(policy).min();
+        let deadline = started + asked.unwrap_or(longest).min(longest);
+        let (metadata, caller) = self.metadata(invocation.metadata);
+        let asked_for = asked.map(|_| deadline);
+        let make =
+            move |method| Call { method, deadline: asked_for, metadata, caller, body: detached(&body) };
+        let mut state = self.state.lock();
+        if state.calls.contains(number) {
+            return Err(Status::invalid_argument(format!("call {number} is in flight already")));
+        }
+        let turn = state.calls.next_turn();
+        let at = match &known.method {
+            Some(method) if !task::is_watched() => {
+                let call = make(method.clone());
+                match self.send_now(&call, number, turn) {
+                    Some(sent) => At::Node(sent, call),
+                    None => {
+                        self.wait(known.path.clone(), number, turn, move |method| Call { method, ..call })
+                    }
+                }
+            }
+            _ => self.wait(known.path.clone(), number, turn, make),
+        };
+        let (path, method) = (known.path.clone(), known.method.clone());
+        state.calls.insert(number, turn, deadline, InFlight { path, method, started, permit, at });
+        Ok(())
+    }
+
+    fn admit(&self, body: &Bytes) -> Result<Permit, Status> {
+        let max = MAX_BODY.min(self.edge.max_message);
+        if body.len() > max {
+            return Err(Status::resource_exhausted(format!(
+                "a request of {} bytes is larger than the {max} that a link takes: call by plain gRPC",
+                body.len()
+            )));
+        }
+        let mut permit = self.edge.admission.admit()?;
+        permit.room.hold(body.len())?;
+        Ok(permit)
+    }
+
+    /// What the method sees of the metadata, and who calls: a node speaks for the client that its own call came from.
+    fn metadata(&self, mut metadata: Vec<Entry>) -> (Vec<Entry>, Caller) {
+        let mut caller = Caller { peer: self.peer.clone(), method: String::new() };
+        metadata.iter_mut().for_each(|entry| entry.key.make_ascii_lowercase());
+        for Entry { key, value } in metadata.iter().filter(|_| self.origin.is_node) {
+            let said = std::str::from_utf8(value).map(str::to_owned);
+            match (key.as_str(), said) {
+                (headers::CALLER_PEER, Ok(peer)) => caller.peer = peer,
+                (headers::CALLER_METHOD, Ok(method)) => caller.method = method,
+                _ => {}
+            }
+        }
+        let token = |key: &str| self.origin.is_node && key == headers::AUTHORIZATION;
+        metadata.retain(|entry| !headers::is_transport(&entry.key) && !token(&entry.key));
+        metadata.iter_mut().for_each(|entry| entry.value = detached(&entry.value));
+        (metadata, caller)
+    }
+
+    fn send_now(self: &Arc<Self>, call: &Call, number: u64, turn: Turn) -> Option<Sent> {
+        let target = self.edge.router.at_once(&call.method)?;
+        let answer = Answer { client: self.clone(), number, turn };
+        let sent = target.link.send_now(calls::invocation(call, target.index), answer)?;
+        self.edge.router.trouble.passed();
+        Some(sent)
+    }
+
+    /// A task for a call that has to wait: for its method, for a node, for a slot, for room on the link.
+    fn wait(
+        self: &Arc<Self>,
+        path: Arc<str>,
+        number: u64,
+        turn: Turn,
+        make: impl FnOnce(Arc<Method>) -> Call + Send + 'static,
+    ) -> At {
+        let (client, started) = (self.clone(), Instant::now());
+        self.spawn(&path.clone(), async move {
+            let answered = client.answer(&path, started, make).await;
+            client.finish(number, turn, answered);
+        })
+    }
+
+    async fn answer(
+        &self,
+        path: &str,
+        started: Instant,
+        make: impl FnOnce(Arc<Method>) -> Call,
+    ) -> Result<Outcome, Status> {
+        let edge = &self.edge;
+        let method = edge.method(path).await.ok_or_else(|| edge::unknown(path))?;
+        if method.served().kind == Kind::Unspecified {
+            // Its first node is just joining.
+            method.wait_for_a_node().await;
+        }
+        if method.served().kind == Kind::Stream {
+            let what = format!("{} answers a stream: call it by plain gRPC", method.name());
+            return Err(Status::unimplemented(what));
+        }
+        let call = make(method);
+        let answered = calls::unary(&edge.router, &call).await?;
+        Ok(settled(&call, answered, started))
+    }
+
+    /// The first attempt did not end the call: what follows goes the way of every call.
+    pub(super) fn go_on(self: &Arc<Self>, number: u64, turn: Turn, first: Result<pending::Answer, Lost>) {
+        let mut state = self.state.lock();
+        let Some(InFlight { path, at, started, .. }) = state.calls.get_mut(number, turn) else { return };
+        let started = *started;
+        let At::Node(mut sent, call) = std::mem::replace(at, At::Turning) else { return };
+        sent.done = true;
+        let client = self.clone();
+        *at = self.spawn(path, async move {
+            let (router, ago) = (&client.edge.router, started.elapsed());
+            let answered = calls::unary_again(router, &call, first, sent.link(), ago).await;
+            client.finish(number, turn, answered.map(|answered| settled(&call, answered, started)));
+        });
+    }
+
+    /// Under the method's name. A link may be lost where no runtime is entered.
+    fn spawn(&self, path: &str, future: impl Future<Output = ()> + Send + 'static) -> At {
+        let _entered = self.runtime.enter();
+        At::Task(AbortOnDropHandle::new(task::spawn(path.trim_start_matches('/'), future)))
+    }
+}
+
+fn learn(names: &mut Vec<Known>, paths: Vec<String>) -> Result<(), Status> {
+    if names.len() + paths.len() > MOST_NAMES {
+        return Err(Status::invalid_argument(format!("more than {MOST_NAMES} methods on one link")));
+    }
+    if paths.iter().any(|path| path.len() > LONGEST_NAME) {
+        return Err(Status::invalid_argument(format!("a method's name above {LONGEST_NAME} bytes")));
+    }
+    names.extend(paths.into_iter().map(|path| Known { path: path.into(), method: None }));
+    Ok(())
+}
+
+/// What one call keeps shall not keep the whole frame.
+fn detached(bytes: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}

@@ -1,0 +1,42 @@
+//! Sending without waiting, for clients that are linked: the answer goes straight to where the client's answers gather.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use turno_proto::mesh::v1::Invocation;
+
+use crate::clients::Answer;
+use crate::link::frames::Down;
+use crate::link::pending::{Pending, Reply};
+use crate::link::{Link, Sent};
+
+impl Link {
+    /// Sends an invocation whose answer is one message; `None` when that cannot be done at once. Dropping what this
+    /// answers cancels the call, unless it is said to be done.
+    pub(crate) fn send_now(self: &Arc<Self>, mut invocation: Invocation, answer: Answer) -> Option<Sent> {
+        if invocation.body.len() > self.carry_above {
+            return None;
+        }
+        let room = self.down.try_reserve().ok()?;
+        let call = self.next_call.fetch_add(1, Ordering::Relaxed);
+        invocation.call = call;
+        let reply = Some(Reply::Client(answer));
+        let sent_as = self.outstanding.fetch_add(1, Ordering::Relaxed) + 1;
+        let pending =
+            Pending { reply, place: None, body: None, messages: None, sent_at: Instant::now(), sent_as };
+        if !self.pending.lock().insert(call, pending) {
+            self.outstanding.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        room.send(Down::Invoke(invocation));
+        Some(Sent { link: self.clone(), call, done: false })
+    }
+}
+
+impl Sent {
+    /// The link that it went by.
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+}

@@ -1,0 +1,104 @@
+//! What the gateway remembers of what went wrong: how many repetitions it can still afford, which inputs have killed
+//! nodes, which nodes are slow. `budget`, `quarantine` and `outliers` decide; here is their clock, and their words.
+
+use std::hash::RandomState;
+use std::time::{Duration, Instant};
+
+use tonic::Status;
+
+use crate::budget::Budget;
+use crate::calls::{Answered, Call};
+use crate::link::Link;
+use crate::quarantine::Quarantine;
+
+/// The memory of one gateway.
+pub(crate) struct Trouble {
+    since: Instant,
+    budget: Budget,
+    quarantine: Quarantine,
+}
+
+/// Repetitions and hedges, as a share of all calls.
+const SHARE: f64 = 0.2;
+/// Inputs remembered at once.
+const MOST_INPUTS: usize = 10_000;
+/// For so long an input that has killed two nodes is not tried again.
+const QUARANTINE: Duration = Duration::from_secs(600);
+
+impl Trouble {
+    pub(crate) fn new() -> Self {
+        let quarantine = Quarantine::new(MOST_INPUTS, micros(QUARANTINE), RandomState::new());
+        Self { since: Instant::now(), budget: Budget::new(SHARE), quarantine }
+    }
+
+    /// Lets a call pass, unless its input is in quarantine.
+    pub(crate) fn admit(&self, call: &Call) -> Result<(), Status> {
+        self.budget.deposit();
+        if self.quarantine.is_empty() {
+            return Ok(());
+        }
+        let now_us = self.now_us();
+        let suspect = self.quarantine.suspect(call.method.name(), &call.body, now_us);
+        match suspect.filter(|key| self.quarantine.is_quarantined(*key, now_us)) {
+            Some(_) => Err(in_quarantine(call)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a call may pass without being looked at.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.quarantine.is_empty()
+    }
+
+    /// Such a call has passed.
+    pub(crate) fn passed(&self) {
+        self.budget.deposit();
+    }
+
+    /// The node that had the call was lost. An input that has now gone down with two is not tried again.
+    pub(crate) fn died(&self, call: &Call, link: &Link) -> Result<(), Status> {
+        let key = self.quarantine.key(call.method.name(), &call.body);
+        if self.quarantine.died(key, link.id.0, self.now_us()) < 2 {
+            return Ok(());
+        }
+        let (method, bytes) = (call.method.name(), call.body.len());
+        tracing::error!(method, bytes, "two nodes were lost with the same request: it is in quarantine");
+        Err(in_quarantine(call))
+    }
+
+    /// The call was answered: its input is innocent.
+    pub(crate) fn answered(&self, call: &Call, answered: &Answered) {
+        if !self.quarantine.is_empty()
+            && let Some(key) = self.quarantine.suspect(call.method.name(), &call.body, self.now_us())
+        {
+            self.quarantine.answered(key);
+        }
+        call.method.observe(answered.link.id, answered.measured.away, self);
+    }
+
+    /// Whether the budget has room for one repetition; it is taken.
+    pub(crate) fn may_repeat(&self) -> bool {
+        self.budget.withdraw(self.now_us())
+    }
+
+    /// Once a second, so that the budget knows which calls are recent.
+    pub(crate) fn tick(&self) {
+        self.budget.tick(self.now_us());
+    }
+
+    pub(crate) fn now_us(&self) -> u64 {
+        micros(self.since.elapsed())
+    }
+}
+
+fn in_quarantine(call: &Call) -> Status {
+    let name = call.method.name();
+    Status::failed_precondition(format!(
+        "this very request to {name} was running on two nodes when they were lost: it is not tried again for {} minutes",
+        QUARANTINE.as_secs() / 60
+    ))
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
