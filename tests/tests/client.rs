@@ -368,7 +368,7 @@ mod breaking {
             let answers = request.into_inner().map(move |frame| {
                 let mut outcomes = Vec::new();
                 for call in frame?.calls {
-                    if calls.fetch_add(1, Ordering::SeqCst) % 2 == 0 {
+                    if calls.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
                         return Err(Status::unavailable("the link breaks"));
                     }
                     outcomes.push(Outcome { call: call.call, body: call.body, ..Outcome::default() });

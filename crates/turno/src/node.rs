@@ -218,6 +218,5 @@ fn announced(entry: &Entry) -> mesh::Method {
         repeatable: entry.repeatable,
         policy: entry.policy.announced(),
         takes_stream: entry.handler.takes_stream(),
-        ..mesh::Method::default()
     }
 }
