@@ -1,0 +1,47 @@
+//! What a store may answer instead of what was asked for. Variants by what the caller can do next.
+
+use crate::ticket::TicketId;
+
+/// A store's error.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no such ticket, or it has expired.
+    #[error("there is no ticket {0}")]
+    NotFound(TicketId),
+    /// The idempotency key stands for another method or another request.
+    #[error(
+        "the idempotency key {key:?} stands for ticket {ticket}, which was submitted with another method or request"
+    )]
+    KeyTaken {
+        /// As submitted.
+        key: String,
+        /// Whose it is.
+        ticket: TicketId,
+    },
+    /// The ticket is not in a state for that.
+    #[error("ticket {ticket} is {state}: {hint}")]
+    WrongState {
+        /// Which.
+        ticket: TicketId,
+        /// Its state's name.
+        state: &'static str,
+        /// What can be done instead.
+        hint: &'static str,
+    },
+    /// The attempt is not the ticket's current one: another gateway has taken it over, or it has ended.
+    #[error("the attempt of ticket {0} is not its current one any more")]
+    Superseded(TicketId),
+    /// Nothing was stored: the disk, or the database's quota, is full. Comes again when there is space.
+    #[error("the store is full: nothing was stored")]
+    Full,
+    /// What is stored of this ticket is damaged: its checksum does not fit.
+    #[error("what is stored of ticket {0} is damaged")]
+    Damaged(TicketId),
+    /// The store cannot be opened as it is: a person has to look.
+    #[error("{0}")]
+    Unusable(String),
+    /// The store does not answer now; nothing is known of what was asked. Safe to ask again where it says so.
+    #[error("the store does not answer: {0}")]
+    Unavailable(String),
+}

@@ -1,0 +1,18 @@
+//! Where tickets are kept. [`Store`] says what is promised; SQLite keeps the promises for one gateway, PostgreSQL for
+//! several. What happens to a ticket is decided in `state.rs`, by a table without clock or disk; who runs tickets is the
+//! gateway's business.
+
+mod error;
+mod query;
+mod state;
+mod store;
+mod ticket;
+
+pub use error::Error;
+pub use query::{Page, Query};
+pub use state::{Event, State};
+pub use store::{Cancelled, Claimed, Counts, Store, Submitted};
+pub use ticket::{
+    Attempt, AttemptRecord, Failure, GatewayId, INLINE, IdempotencyKey, NewTicket, Outcome, Progress, Ticket,
+    TicketId, Timestamp,
+};

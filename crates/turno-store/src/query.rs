@@ -1,0 +1,36 @@
+//! Which tickets are asked for.
+
+use std::collections::BTreeMap;
+
+use crate::state::State;
+use crate::ticket::{Ticket, TicketId, Timestamp};
+
+/// Every part that is said must hold. The newest come first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Query {
+    /// One of these; any when empty.
+    pub states: Vec<State>,
+    /// "gallery.v1.Gallery/Thumbnail", or "gallery.v1.Gallery/" for all of a service.
+    pub method: Option<String>,
+    /// Whose.
+    pub tenant: Option<String>,
+    /// All of these.
+    pub labels: BTreeMap<String, String>,
+    /// Submitted then or later.
+    pub since: Option<Timestamp>,
+    /// Submitted before.
+    pub before: Option<Timestamp>,
+    /// Only what comes behind this one: the last of the page before.
+    pub after: Option<TicketId>,
+    /// At most so many; the store may answer fewer. At least 1.
+    pub most: u32,
+}
+
+/// A part of a listing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    /// The newest first.
+    pub tickets: Vec<Ticket>,
+    /// More follow: ask again, `after` the last.
+    pub has_more: bool,
+}

@@ -1,0 +1,203 @@
+//! The promises of a store, in words. One suite of tests holds every store to them.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::query::{Page, Query};
+use crate::state::State;
+use crate::ticket::{
+    Attempt, AttemptRecord, Failure, GatewayId, NewTicket, Outcome, Progress, Ticket, TicketId, Timestamp,
+};
+
+/// Keeps tickets. Every method that changes something answers when the change is on disk (fsync) and not before; what
+/// gathers while a change is being written goes with the next one, together. A method whose future is dropped may have
+/// happened or not; nothing happens by half.
+///
+/// Time is the store's own: of SQLite this machine's clock, of PostgreSQL the database's, so that gateways need not agree.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Stores a ticket. With an idempotency key that is known already nothing is stored and the known ticket is answered.
+    ///
+    /// # Errors
+    /// [`Error::KeyTaken`], [`Error::Full`].
+    async fn submit(&self, ticket: NewTicket) -> Result<Submitted, Error>;
+
+    /// Gives `gateway` tickets whose time has come and that nobody holds, the longest due first, at most so many: those that
+    /// wait, those whose next attempt is due, and those whose gateway's lease has run out. Each is held until its attempt
+    /// is finished, retried or released, or the lease of `gateway` runs out. The attempt is on record when this answers.
+    ///
+    /// # Errors
+    /// [`Error::Full`]: an attempt that cannot be put on record does not begin.
+    async fn claim(&self, gateway: GatewayId, most: usize) -> Result<Vec<Claimed>, Error>;
+
+    /// When the next ticket that nobody holds becomes due, as far as is known: in zero time when some are.
+    async fn next_due(&self) -> Result<Option<Duration>, Error>;
+
+    /// Ends a ticket, once and for all.
+    ///
+    /// # Errors
+    /// [`Error::Superseded`]: somebody else answers for it now, and the outcome is not wanted. [`Error::Full`]: not
+    /// stored; try again, the attempt is still held.
+    async fn finish(&self, attempt: Attempt, outcome: Outcome) -> Result<(), Error>;
+
+    /// The attempt has failed, and the next one is due after `pause`. Answers [`State::Cancelled`] if it was cancelled
+    /// meanwhile: then it has ended.
+    ///
+    /// # Errors
+    /// As [`Store::finish`].
+    async fn retry(&self, attempt: Attempt, failure: Failure, pause: Duration) -> Result<State, Error>;
+
+    /// Gives back what has not begun: the ticket is due again at once, and the attempt does not count.
+    ///
+    /// # Errors
+    /// As [`Store::finish`].
+    async fn release(&self, attempt: Attempt) -> Result<(), Error>;
+
+    /// Notes how far an attempt is. Need not survive a crash.
+    ///
+    /// # Errors
+    /// [`Error::Superseded`].
+    async fn progress(&self, attempt: Attempt, progress: Progress) -> Result<(), Error>;
+
+    /// Wants a ticket cancelled. One that nobody holds is cancelled then and there.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    async fn cancel(&self, ticket: TicketId) -> Result<Cancelled, Error>;
+
+    /// Forgets a ticket: at once if it has ended, else when it does.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    async fn delete(&self, ticket: TicketId) -> Result<(), Error>;
+
+    /// Replaces the request of a dead ticket, or its retries, before it is redriven.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::WrongState`].
+    async fn edit(
+        &self,
+        ticket: TicketId,
+        request: Option<Bytes>,
+        retries: Option<u32>,
+    ) -> Result<Ticket, Error>;
+
+    /// Submits what a dead ticket asked for as a new one, with its method, request, labels and limits. Twice is once: a
+    /// dead ticket that was redriven answers the same new one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::WrongState`], [`Error::Full`].
+    async fn redrive(&self, dead: TicketId, new: TicketId) -> Result<Ticket, Error>;
+
+    /// A ticket, without request and response.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    async fn get(&self, ticket: TicketId) -> Result<Ticket, Error>;
+
+    /// The request of a ticket. Its checksum has been looked at.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Damaged`].
+    async fn request(&self, ticket: TicketId) -> Result<Bytes, Error>;
+
+    /// The response of a ticket that is done; `None` of one that is not. Its checksum has been looked at.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Damaged`].
+    async fn response(&self, ticket: TicketId) -> Result<Option<Bytes>, Error>;
+
+    /// The attempts of a ticket that have failed.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    async fn attempts(&self, ticket: TicketId) -> Result<Vec<AttemptRecord>, Error>;
+
+    /// A page of tickets.
+    async fn list(&self, query: &Query) -> Result<Page, Error>;
+
+    /// How many there are of each state.
+    async fn counts(&self) -> Result<Counts, Error>;
+
+    /// Forgets up to `most` tickets whose time is over, with what lies beside them; answers how many.
+    async fn expire(&self, most: u32) -> Result<u64, Error>;
+
+    /// `gateway` is alive for `lease` from now on. Until the first word it holds nothing.
+    async fn renew(&self, gateway: GatewayId, lease: Duration) -> Result<(), Error>;
+
+    /// `gateway` ends in order: its lease is over.
+    async fn resign(&self, gateway: GatewayId) -> Result<(), Error>;
+
+    /// The next ticket that has changed its state, has become due, or is to be cancelled, as far as this process did not
+    /// do it itself: another gateway's word. With a store of one gateway it never completes. Some may be missed, so that
+    /// who waits for one asks for it from time to time as well.
+    async fn changed(&self) -> TicketId;
+}
+
+/// What became of a submit.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Submitted {
+    /// It is on disk. If it was to begin at once, this is its first attempt.
+    Stored {
+        /// When.
+        at: Timestamp,
+        /// Present if it was wanted, was due, and was not known already.
+        attempt: Option<Attempt>,
+    },
+    /// The key is known: this is the ticket.
+    Known(Box<Ticket>),
+}
+
+/// A ticket to be run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claimed {
+    /// To report by.
+    pub attempt: Attempt,
+    /// "gallery.v1.Gallery/Thumbnail"
+    pub method: String,
+    /// Its checksum has been looked at: a damaged one is dead, and not claimed.
+    pub request: Bytes,
+    /// As submitted.
+    pub tenant: String,
+    /// As submitted.
+    pub metadata: Bytes,
+    /// As submitted.
+    pub timeout: Option<Duration>,
+    /// Attempts after the first that it may have.
+    pub retries: u32,
+    /// Attempts that have failed so far.
+    pub failures: u32,
+    /// Somebody wants it cancelled: it is to be finished as [`Outcome::Cancelled`].
+    pub cancel_requested: bool,
+}
+
+/// What became of a cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It had ended already.
+    Ended(State),
+    /// Nobody held it: it is cancelled.
+    Now,
+    /// It runs at this gateway, which finishes it as [`Outcome::Cancelled`] when its attempt has stopped.
+    Asked(GatewayId),
+}
+
+/// How many tickets there are of each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// [`State::Waiting`].
+    pub waiting: u64,
+    /// [`State::Running`].
+    pub running: u64,
+    /// [`State::Done`].
+    pub done: u64,
+    /// [`State::Failed`].
+    pub failed: u64,
+    /// [`State::Cancelled`].
+    pub cancelled: u64,
+    /// [`State::Dead`].
+    pub dead: u64,
+}
