@@ -19,7 +19,8 @@ use crate::ticket::{
 /// Time is the store's own: of SQLite this machine's clock, of PostgreSQL the database's, so that gateways need not agree.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Stores a ticket. With an idempotency key that is known already nothing is stored and the known ticket is answered.
+    /// Stores a ticket. With an idempotency key that is known already nothing is stored and the known ticket is answered,
+    /// even if it is [forgotten](Ticket::forgotten) but for its key.
     ///
     /// # Errors
     /// [`Error::KeyTaken`], [`Error::Full`].
@@ -28,6 +29,7 @@ pub trait Store: Send + Sync + 'static {
     /// Gives `gateway` tickets whose time has come and that nobody holds, the longest due first, at most so many: those that
     /// wait, those whose next attempt is due, and those whose gateway's lease has run out. Each is held until its attempt
     /// is finished, retried or released, or the lease of `gateway` runs out. The attempt is on record when this answers.
+    /// Without a lease it gives nothing. What is claimed by a future that was dropped is released.
     ///
     /// # Errors
     /// [`Error::Full`]: an attempt that cannot be put on record does not begin.
@@ -43,14 +45,15 @@ pub trait Store: Send + Sync + 'static {
     /// stored; try again, the attempt is still held.
     async fn finish(&self, attempt: Attempt, outcome: Outcome) -> Result<(), Error>;
 
-    /// The attempt has failed, and the next one is due after `pause`. Answers [`State::Cancelled`] if it was cancelled
-    /// meanwhile: then it has ended.
+    /// The attempt has failed, and the next one is due after `pause`: [`State::Running`]. Answers [`State::Cancelled`] if it
+    /// was cancelled meanwhile: then it has ended.
     ///
     /// # Errors
     /// As [`Store::finish`].
     async fn retry(&self, attempt: Attempt, failure: Failure, pause: Duration) -> Result<State, Error>;
 
-    /// Gives back what has not begun: the ticket is due again at once, and the attempt does not count.
+    /// Gives back what has not begun: the ticket is due again at once, and the attempt does not count against its retries.
+    /// If it was cancelled meanwhile, it has ended.
     ///
     /// # Errors
     /// As [`Store::finish`].

@@ -80,17 +80,19 @@ pub struct NewTicket {
     pub key: Option<IdempotencyKey>,
     /// No attempt begins before.
     pub not_before: Option<Timestamp>,
-    /// The longest that one attempt may take; the method's own limit holds anyway.
+    /// The longest that one attempt may take, kept to the millisecond; the method's own limit holds anyway.
     pub timeout: Option<Duration>,
     /// Attempts after the first.
     pub retries: u32,
     /// How long it is kept once its state is final.
     pub keep_result_for: Duration,
-    /// Its first attempt begins at this gateway as soon as it is on disk: the attempt is on record with it.
+    /// Its first attempt begins at this gateway as soon as it is on disk: the attempt is on record with it. Without a
+    /// lease (see [`crate::Store::renew`]) it does not.
     pub begin_at: Option<GatewayId>,
 }
 
-/// An attempt of a ticket. It fences: what an attempt reports that is not the ticket's current one is refused.
+/// An attempt of a ticket. It fences: what an attempt reports that is not the ticket's current one is refused, and so no
+/// number is given twice, not even when an attempt was released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Attempt {
     /// Whose.
@@ -196,6 +198,9 @@ pub struct Ticket {
     pub redrive_of: Option<TicketId>,
     /// The ticket that has taken up this dead one.
     pub redriven_as: Option<TicketId>,
+    /// Only its idempotency key is remembered: it has expired or was deleted, and its request, response, labels and
+    /// attempts are gone. Only a submit with its key meets such a one.
+    pub forgotten: bool,
 }
 
 /// An attempt that has failed, for who wants to know why.
