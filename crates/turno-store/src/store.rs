@@ -52,12 +52,12 @@ pub trait Store: Send + Sync + 'static {
     /// As [`Store::finish`].
     async fn retry(&self, attempt: Attempt, failure: Failure, pause: Duration) -> Result<State, Error>;
 
-    /// Gives back what has not begun: the ticket is due again at once, and the attempt does not count against its retries.
-    /// If it was cancelled meanwhile, it has ended.
+    /// Gives back what has not begun: the ticket is due again after `pause`, as when its method's nodes are away just now,
+    /// and the attempt does not count against its retries. If it was cancelled meanwhile, it has ended.
     ///
     /// # Errors
     /// As [`Store::finish`].
-    async fn release(&self, attempt: Attempt) -> Result<(), Error>;
+    async fn release(&self, attempt: Attempt, pause: Duration) -> Result<(), Error>;
 
     /// Notes how far an attempt is. Need not survive a crash.
     ///
