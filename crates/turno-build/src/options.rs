@@ -23,7 +23,7 @@ pub(crate) fn compiler(folders: Vec<PathBuf>) -> protox::Compiler {
 /// What protox leaves out when the option is not written as it has to be: why.
 pub(crate) fn hint(error: &protox::Error) -> &'static str {
     if error.to_string().contains("turno.v1.MethodPolicy") {
-        r#"; write { timeout: "2s" concurrency: 16 hedge_after: "50ms" }, or less of it"#
+        r#"; write { timeout: "2s" concurrency: 16 hedge_after: "50ms" retries: 5 }, or less of it"#
     } else {
         ""
     }

@@ -14,6 +14,8 @@ const EXTENSION: &str = "turno.v1.method";
 /// As the link tells times.
 const SHORTEST: Duration = Duration::from_micros(1);
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// As gateways take it.
+const MOST_RETRIES: u32 = 1000;
 
 /// What the methods want that want anything, by "gallery.v1.Gallery/Thumbnail".
 #[derive(Debug, Default)]
@@ -24,6 +26,7 @@ struct Policy {
     timeout: Option<Duration>,
     concurrency: Option<u32>,
     hedge_after: Option<Duration>,
+    retries: Option<u32>,
 }
 
 impl Policies {
@@ -54,6 +57,7 @@ impl Policies {
             ("timeout", policy.timeout.map(time)),
             ("concurrency", policy.concurrency.map(|limit| limit.to_string())),
             ("hedge_after", policy.hedge_after.map(time)),
+            ("retries", policy.retries.map(|retries| retries.to_string())),
         ];
         for (field, value) in said {
             if let Some(value) = value {
@@ -76,7 +80,13 @@ impl Policy {
             mistakes.push(format!("hedge_after: {wrong}"));
         }
         let concurrency = said.get_field_by_name("concurrency").and_then(|limit| limit.as_u32());
-        let policy = Self { timeout, concurrency: concurrency.filter(|limit| *limit > 0), hedge_after };
+        let retries = said.has_field_by_name("retries").then(|| said.get_field_by_name("retries")).flatten();
+        let retries = retries.and_then(|retries| retries.as_u32());
+        if let Some(many) = retries.filter(|retries| *retries > MOST_RETRIES) {
+            mistakes.push(format!("retries: {many} are more than {MOST_RETRIES}"));
+        }
+        let concurrency = concurrency.filter(|limit| *limit > 0);
+        let policy = Self { timeout, concurrency, hedge_after, retries };
         if mistakes.is_empty() { Ok(policy) } else { Err(mistakes) }
     }
 }

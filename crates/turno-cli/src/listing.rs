@@ -82,6 +82,7 @@ fn method_json(method: &Method) -> Value {
         "timeout_us": method.timeout_us,
         "concurrency": method.concurrency,
         "hedge_after_us": method.hedge_after_us,
+        "retries": method.retries,
     })
 }
 
@@ -152,6 +153,7 @@ fn policy(method: &Method) -> String {
         time("timeout", method.timeout_us),
         (method.concurrency > 0).then(|| format!("concurrency {}", method.concurrency)),
         time("hedge after", method.hedge_after_us),
+        method.retries.map(|retries| format!("retries {retries}")),
     ];
     said.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
@@ -278,6 +280,7 @@ a.v1.A/Wait   awaited    none   no";
             timeout_us: 90_300_000,
             concurrency: 16,
             hedge_after_us: 50_000,
+            retries: Some(5),
             ..plain.clone()
         };
         let one = Method { name: "a.v1.A/Yield".into(), concurrency: 2, ..plain.clone() };
@@ -285,7 +288,7 @@ a.v1.A/Wait   awaited    none   no";
         let expected = "\
 METHOD         KIND   NODES   REPEATABLE   POLICY
 a.v1.A/Do      job        2   no
-a.v1.A/Wait    job        2   no           timeout 1m 30s 300ms, concurrency 16, hedge after 50ms
+a.v1.A/Wait    job        2   no           timeout 1m 30s 300ms, concurrency 16, hedge after 50ms, retries 5
 a.v1.A/Yield   job        2   no           concurrency 2";
         assert_eq!(table, expected, "\n{table}");
     }
@@ -310,10 +313,11 @@ a.v1.A/Yield   job        2   no           concurrency 2";
             timeout_us: 5,
             concurrency: 6,
             hedge_after_us: 7,
+            retries: Some(0),
         };
         let expected = serde_json::json!({
             "name": "a/B", "kind": "job", "repeatable": true, "nodes": 1,
-            "timeout_us": 5, "concurrency": 6, "hedge_after_us": 7,
+            "timeout_us": 5, "concurrency": 6, "hedge_after_us": 7, "retries": 0,
         });
         assert_eq!(method_json(&method), expected);
     }

@@ -24,11 +24,13 @@ pub struct Policy {
     pub concurrency: Option<u32>,
     /// How long one attempt may stay without an answer until a second one begins elsewhere.
     pub hedge_after: Option<Duration>,
+    /// Attempts of a ticket after the first; 2 when not said.
+    pub retries: Option<u32>,
 }
 
 impl Policy {
     /// Nothing: what an rpc without the option has.
-    pub const NONE: Self = Self { timeout: None, concurrency: None, hedge_after: None };
+    pub const NONE: Self = Self { timeout: None, concurrency: None, hedge_after: None, retries: None };
 
     /// With [`timeout`](Self::timeout).
     pub const fn with_timeout(self, longest: Duration) -> Self {
@@ -45,12 +47,18 @@ impl Policy {
         Self { hedge_after: Some(patience), ..self }
     }
 
+    /// With [`retries`](Self::retries).
+    pub const fn with_retries(self, most: u32) -> Self {
+        Self { retries: Some(most), ..self }
+    }
+
     /// As a node tells it to gateways.
     pub(crate) fn announced(self) -> Option<mesh::Policy> {
         (self != Self::NONE).then(|| mesh::Policy {
             timeout_us: self.timeout.map_or(0, micros),
             concurrency: self.concurrency.unwrap_or_default(),
             hedge_after_us: self.hedge_after.map_or(0, micros),
+            retries: self.retries,
         })
     }
 }
@@ -69,6 +77,12 @@ mod tests {
         assert_eq!(Policy::NONE.announced(), None);
         let announced = Policy::NONE.with_timeout(Duration::from_millis(300)).announced();
         assert_eq!(announced, Some(mesh::Policy { timeout_us: 300_000, ..mesh::Policy::default() }));
+    }
+
+    #[test]
+    fn no_retries_are_said_too() {
+        let announced = Policy::NONE.with_retries(0).announced();
+        assert_eq!(announced.and_then(|policy| policy.retries), Some(0));
     }
 
     #[test]

@@ -82,6 +82,7 @@ fn method(method: &methods::Method) -> Method {
         timeout_us: served.policy.timeout.map_or(0, micros),
         concurrency: served.policy.concurrency.map_or(0, u32::from),
         hedge_after_us: served.policy.hedge_after.map_or(0, micros),
+        retries: served.policy.retries,
     }
 }
 

@@ -14,6 +14,8 @@ pub(crate) struct Policy {
     pub(crate) concurrency: Option<NonZeroU32>,
     /// A second attempt begins after so long without an answer. Only for what may be begun twice.
     pub(crate) hedge_after: Option<Duration>,
+    /// Attempts of a ticket after the first.
+    pub(crate) retries: Option<u32>,
 }
 
 impl Policy {
@@ -25,6 +27,7 @@ impl Policy {
             timeout: time(said.timeout_us),
             concurrency: NonZeroU32::new(said.concurrency),
             hedge_after: time(said.hedge_after_us).filter(|_| may_hedge),
+            retries: said.retries,
         }
     }
 }
@@ -40,7 +43,7 @@ mod tests {
 
     use super::{Duration, Policy};
 
-    const SAID: Said = Said { timeout_us: 300_000, concurrency: 2, hedge_after_us: 50_000 };
+    const SAID: Said = Said { timeout_us: 300_000, concurrency: 2, hedge_after_us: 50_000, retries: Some(0) };
 
     #[test]
     fn zero_is_nothing_said() {
@@ -56,6 +59,7 @@ mod tests {
         assert_eq!(policy.timeout, Some(Duration::from_millis(300)));
         assert_eq!(policy.concurrency.map(u32::from), Some(2));
         assert_eq!(policy.hedge_after, None);
+        assert_eq!(policy.retries, Some(0));
         let repeatable = Method { repeatable: true, ..method };
         assert_eq!(Policy::of(&repeatable).hedge_after, Some(Duration::from_millis(50)));
         let stream = Method { kind: Kind::Stream.into(), ..repeatable };

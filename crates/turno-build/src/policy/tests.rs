@@ -46,7 +46,7 @@ fn what_is_said_beside_an_rpc_is_a_const_of_its_marker() {
            rpc Busy(M) returns (M) { option (turno.v1.method).concurrency = 16; }
            rpc Fast(M) returns (M) {
              option idempotency_level = NO_SIDE_EFFECTS;
-             option (turno.v1.method) = { timeout: "2s" concurrency: 3 hedge_after: "50ms" };
+             option (turno.v1.method) = { timeout: "2s" concurrency: 3 hedge_after: "50ms" retries: 0 };
            }
            rpc Empty(M) returns (M) { option (turno.v1.method) = {}; }"#,
     );
@@ -57,7 +57,7 @@ fn what_is_said_beside_an_rpc_is_a_const_of_its_marker() {
         format!("{none}.with_timeout({});", time(90_000_000)),
         format!("{none}.with_concurrency(16);"),
         format!(
-            "{none}.with_timeout({}).with_concurrency(3).with_hedge_after({});",
+            "{none}.with_timeout({}).with_concurrency(3).with_hedge_after({}).with_retries(0);",
             time(2_000_000),
             time(50_000)
         ),
@@ -124,6 +124,12 @@ fn a_stream_may_have_a_timeout_and_a_limit() {
 }
 
 #[test]
+fn retries_have_a_limit() {
+    assert_eq!(refused("retries: 1001"), "retries: 1001 are more than 1000");
+    compile(r#"rpc Sell(M) returns (M) { option (turno.v1.method) = { retries: 1000 }; }"#).unwrap();
+}
+
+#[test]
 fn all_mistakes_are_told_at_once_each_with_its_line() {
     let error = compile(
         "rpc A(M) returns (M) { option (turno.v1.method) = { timeout: \"x\" hedge_after: \"y\" }; }\n\
@@ -137,7 +143,7 @@ fn all_mistakes_are_told_at_once_each_with_its_line() {
 
 #[test]
 fn a_field_that_the_option_does_not_have_is_answered_with_those_that_it_has() {
-    let error = compile("rpc A(M) returns (M) { option (turno.v1.method) = { retries: 3 }; }").unwrap_err();
+    let error = compile("rpc A(M) returns (M) { option (turno.v1.method) = { lives: 3 }; }").unwrap_err();
     let shown = format!("{error:?}");
     assert!(shown.starts_with("shop.proto:6:") && shown.contains("; write { timeout: \"2s\""), "{shown}");
 }
