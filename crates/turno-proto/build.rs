@@ -4,6 +4,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = "../../proto";
     let files = [
         "turno/mesh/v1/mesh.proto",
+        "google/longrunning/operations.proto",
+        "turno/v1/tickets.proto",
         "turno/v1/admin.proto",
         "turno/v1/calls.proto",
         "turno/v1/options.proto",
@@ -12,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut compiler = protox::Compiler::new([root])?;
     compiler.include_imports(true).include_source_info(true).open_files(files)?;
     let mut public = protox::Compiler::new([root])?;
-    public.include_imports(true).include_source_info(true).open_files(&files[1..])?;
+    public.include_imports(true).include_source_info(true).open_files(&files[3..])?;
     let out = std::path::PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), public.encode_file_descriptor_set())?;
     tonic_prost_build::configure().bytes(".").compile_fds(compiler.file_descriptor_set())?;

@@ -6,23 +6,8 @@ pub mod headers;
 pub mod status;
 pub mod timeout;
 
-/// The link between node and gateway: `proto/turno/mesh/v1/mesh.proto`.
-pub mod mesh {
-    /// `turno.mesh.v1`
-    pub mod v1 {
-        #![allow(
-            missing_docs,
-            clippy::large_futures,
-            unreachable_pub,
-            clippy::allow_attributes_without_reason,
-            reason = "generated"
-        )]
-        tonic::include_proto!("turno.mesh.v1");
-    }
-}
-
-/// What a gateway serves to clients beside their own methods: `proto/turno/v1/*.proto`.
-pub mod v1 {
+/// As the packages of the `.proto` files lie, since generated code names its neighbours by their paths.
+mod generated {
     #![allow(
         missing_docs,
         clippy::large_futures,
@@ -30,8 +15,34 @@ pub mod v1 {
         clippy::allow_attributes_without_reason,
         reason = "generated"
     )]
-    tonic::include_proto!("turno.v1");
+
+    pub mod turno {
+        pub mod mesh {
+            pub mod v1 {
+                tonic::include_proto!("turno.mesh.v1");
+            }
+        }
+        pub mod v1 {
+            tonic::include_proto!("turno.v1");
+        }
+    }
+
+    pub mod google {
+        pub mod longrunning {
+            tonic::include_proto!("google.longrunning");
+        }
+        pub mod rpc {
+            tonic::include_proto!("google.rpc");
+        }
+    }
 }
+
+/// Google's long-running operations and rich status: `proto/google`.
+pub use generated::google;
+/// The link between node and gateway: `proto/turno/mesh/v1/mesh.proto`.
+pub use generated::turno::mesh;
+/// What a gateway serves to clients beside their own methods: `proto/turno/v1/*.proto`.
+pub use generated::turno::v1;
 
 /// The encoded `google.protobuf.FileDescriptorSet` of what the gateway itself serves to clients, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -227,7 +227,7 @@ fn asked(map: &HeaderMap) -> Result<Option<Duration>, Status> {
 
 /// Answered by the gateway itself.
 pub(crate) fn is_own(path: &str) -> bool {
-    ["/grpc.", "/turno.v1.", "/turno.mesh."].iter().any(|own| path.starts_with(own))
+    ["/grpc.", "/turno.v1.", "/turno.mesh.", "/google.longrunning."].iter().any(|own| path.starts_with(own))
 }
 
 /// A node speaks for the client that its own call came from.

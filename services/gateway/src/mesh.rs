@@ -166,6 +166,7 @@ mod tests {
             "/a/b/c",
             "/grpc.health.v1.Health/Check",
             "/turno.v1.Admin/ListNodes",
+            "/google.longrunning.Operations/GetOperation",
         ] {
             assert!(!is_path(bad), "{bad}");
         }
