@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "turno/v1/tickets.proto",
         "turno/v1/admin.proto",
         "turno/v1/calls.proto",
+        "turno/v1/map.proto",
         "turno/v1/options.proto",
     ];
     println!("cargo:rerun-if-changed={root}");

@@ -5,7 +5,8 @@ use bytes::Bytes;
 use tonic::{Code, Status};
 
 use crate::entries;
-use crate::mesh::v1::Outcome;
+use crate::mesh::v1::{ItemOutcome, Outcome};
+use crate::v1::MapError;
 
 /// The outcome of a call that answered an error.
 pub fn to_outcome(call: u64, status: Status) -> Outcome {
@@ -27,6 +28,21 @@ pub fn from_outcome(outcome: Outcome) -> Status {
         outcome.details,
         entries::to_metadata(outcome.trailers),
     )
+}
+
+/// The outcome of an item of a map that answered an error. Its trailers stay behind.
+pub fn to_item(status: &Status) -> ItemOutcome {
+    ItemOutcome {
+        code: code_number(status.code()),
+        message: status.message().to_owned(),
+        details: Bytes::copy_from_slice(status.details()),
+        body: Bytes::new(),
+    }
+}
+
+/// What a map says of an item that failed.
+pub fn from_map(error: MapError) -> Status {
+    Status::with_details(code_of(error.code), error.message, error.details)
 }
 
 /// A number off the wire; one that gRPC does not know is `UNKNOWN`.

@@ -1,6 +1,8 @@
 //! From an invocation to its outcome: finds the method, spawns it or queues it for the pool, enforces deadline and
 //! cancellation, and turns a panic into `INTERNAL`. The link brings invocations and takes outcomes.
 
+mod chunk;
+
 use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +25,8 @@ use crate::source::Source;
 use crate::tally;
 use crate::watchdog::{Board, Record, Watched};
 
+pub(crate) use chunk::Slice;
+
 /// A call that has arrived whole: its body is here.
 pub(crate) struct Arrival {
     pub(crate) call: u64,
@@ -31,6 +35,8 @@ pub(crate) struct Arrival {
     pub(crate) at: Instant,
     /// Present for methods that take or answer a stream.
     pub(crate) ends: Option<Ends>,
+    /// Present for a chunk of a map.
+    pub(crate) slice: Option<Slice>,
     pub(crate) answer: Answer,
 }
 
@@ -85,6 +91,9 @@ impl Dispatch {
             return refuse(arrival, status);
         };
         let record = record.clone();
+        if let Some(slice) = arrival.slice {
+            return self.start_chunk(&entry.handler, record, arrival, slice);
+        }
         match &entry.handler {
             Handler::Awaited(handler) => {
                 let future = handler(arrival.ctx.clone(), arrival.body.clone());
@@ -111,6 +120,17 @@ impl Dispatch {
                 }
                 None => refuse(arrival, Status::internal("this node has no pool")),
             },
+        }
+    }
+
+    fn start_chunk(&self, handler: &Handler, record: Arc<Record>, arrival: Arrival, slice: Slice) {
+        match (handler, &self.pool) {
+            (Handler::Job(handler), Some(pool)) => {
+                let handler = handler.clone();
+                pool.submit(Box::new(move || chunk::run_jobs(&record, arrival, slice, &*handler)));
+            }
+            (Handler::Awaited(handler), _) => chunk::await_all(&record, arrival, &**handler),
+            _ => refuse(arrival, Status::internal("the gateway sent a chunk for a method that takes none")),
         }
     }
 }
@@ -176,6 +196,7 @@ fn run_job(
         queue_us: tally::micros(started - at),
         run_us: tally::micros(started.elapsed()),
         cpu_us: tally::micros(tally::cpu_of_this_thread().saturating_sub(cpu)),
+        items: 0,
     };
     answer.give(outcome(call, record, result, ctx.take_trailers(), cost));
 }

@@ -68,10 +68,10 @@ impl fmt::Debug for Entry {
     }
 }
 
-type Awaited = dyn Fn(Context, Bytes) -> Answer<Bytes> + Send + Sync;
+pub(crate) type Awaited = dyn Fn(Context, Bytes) -> Answer<Bytes> + Send + Sync;
 type Streamed = dyn Fn(Context, Bytes, RawSink) -> Answer<()> + Send + Sync;
 type Duplex = dyn Fn(Context, Source, RawSink) -> Answer<()> + Send + Sync;
-type Job = dyn Fn(Context, Bytes) -> crate::Result<Bytes> + Send + Sync;
+pub(crate) type Job = dyn Fn(Context, Bytes) -> crate::Result<Bytes> + Send + Sync;
 
 /// How a method is run: the signature is the schedule.
 #[derive(Clone)]

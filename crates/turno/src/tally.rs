@@ -29,12 +29,22 @@ impl Tally {
 
     /// A call has ended with `code`.
     pub(crate) fn count(&self, code: Code, cost: &Cost) {
+        self.ended(code, 1);
+        self.cost(cost);
+    }
+
+    /// So many calls have ended with `code`.
+    pub(crate) fn ended(&self, code: Code, times: u64) {
         if code == Code::Ok {
-            self.succeeded.increment(1);
+            self.succeeded.increment(times);
         } else {
             let code = status::code_name(code);
-            metrics::counter!("turno_served_total", "method" => self.method, "code" => code).increment(1);
+            metrics::counter!("turno_served_total", "method" => self.method, "code" => code).increment(times);
         }
+    }
+
+    /// What one call, or a chunk of them, has cost.
+    pub(crate) fn cost(&self, cost: &Cost) {
         self.run_us.increment(cost.run_us);
         self.cpu_us.increment(cost.cpu_us);
     }

@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn every_part_has_its_time() {
         let measured = Measured { queue: us(300), again: us(0), away: us(1200) };
-        let cost = Cost { queue_us: 50, run_us: 1000, cpu_us: 990 };
+        let cost = Cost { queue_us: 50, run_us: 1000, cpu_us: 990, items: 0 };
         let account = Account::new(us(1520), &measured, Some(&cost));
         let text = "total=1520us edge=20us queue=300us again=0us wire=150us window=50us wait=10us cpu=990us";
         assert_eq!(account.to_string(), text);
@@ -121,7 +121,7 @@ mod tests {
             let measured = Measured {
                 queue: us(queue.into()), again: us(again.into()), away: us(away.into()),
             };
-            let cost = Cost { queue_us: waited, run_us: run, cpu_us: cpu };
+            let cost = Cost { queue_us: waited, run_us: run, cpu_us: cpu, items: 0 };
             let account = Account::new(us(whole.into()), &measured, known.then_some(&cost));
             prop_assert_eq!(account.total(), u64::from(whole));
         }

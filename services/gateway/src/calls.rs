@@ -30,6 +30,8 @@ pub(crate) struct Call {
     pub(crate) metadata: Vec<Entry>,
     pub(crate) caller: Caller,
     pub(crate) body: Bytes,
+    /// More than none: a chunk of a map, with so many requests in its body.
+    pub(crate) items: u32,
 }
 
 /// The answer to a unary call.
@@ -147,6 +149,8 @@ pub(crate) fn invocation(call: &Call, index: u32) -> Invocation {
         caller: Some(call.caller.clone()),
         body: call.body.clone(),
         carried: false,
+        items: call.items,
+        slice_us: 0,
     }
 }
 

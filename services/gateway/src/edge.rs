@@ -173,7 +173,14 @@ impl Edge {
                 (request::read(&mut request, self.max_message, &mut permit.room).await?, None)
             };
             let deadline_of_caller = asked.map(|_| deadline);
-            let call = Call { method: method.clone(), deadline: deadline_of_caller, metadata, caller, body };
+            let call = Call {
+                method: method.clone(),
+                deadline: deadline_of_caller,
+                metadata,
+                caller,
+                body,
+                items: 0,
+            };
             if method.served().kind == Kind::Stream {
                 let stream = Box::pin(calls::stream(&self.router, &call, messages)).await?;
                 return Ok(Response::new(Body::stream(stream, deadline, call.method.name())));

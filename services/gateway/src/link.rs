@@ -126,6 +126,11 @@ impl Link {
         self.slots.store(slots, Ordering::Relaxed);
     }
 
+    /// Slots that this gateway may fill.
+    pub(crate) fn slots(&self) -> u32 {
+        self.slots.load(Ordering::Relaxed)
+    }
+
     /// Tells the node whether jobs wait that it could run, when that is news: it may have several gateways.
     pub(crate) fn tell_backlog(&self, jobs: usize) {
         let has_backlog = jobs > 0;
@@ -210,9 +215,10 @@ impl Link {
             let mut window = self.window.lock();
             let away = u64::try_from(away.as_micros()).unwrap_or(u64::MAX);
             window.observe(away, cost.queue_us.saturating_add(cost.run_us), cost.run_us);
-            window.prefetch(self.slots.load(Ordering::Relaxed))
+            window.prefetch(self.slots())
         };
-        place.finish(Spent { run_us: cost.run_us, cpu_us: cost.cpu_us }, prefetch);
+        let items = cost.items.max(1);
+        place.finish(Spent { run_us: cost.run_us, cpu_us: cost.cpu_us, items }, prefetch);
     }
 
     /// Nobody waits for the call any more. Its place stays taken until the node says that it is done.

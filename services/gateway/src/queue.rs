@@ -156,7 +156,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     const METHOD: MethodId = MethodId(0);
-    const JOB: Job = Job { method: METHOD, lane: Lane::Calls, tenant: TenantId(0), left_us: None };
+    const JOB: Job = Job { method: METHOD, lane: Lane::Calls, tenant: TenantId(0), left_us: None, items: 1 };
 
     fn queue(waiting: usize) -> JobQueue {
         JobQueue::new(Limits { waiting, batch_share: 0.1 })

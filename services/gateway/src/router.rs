@@ -90,7 +90,7 @@ impl Router {
         let tenant = said(headers::TENANT).map_or(Tenants::NAMELESS, |name| self.tenants.id(name));
         let left = call.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let left_us = left.map(|left| u64::try_from(left.as_micros()).unwrap_or(u64::MAX));
-        Job { method: call.method.id, lane, tenant, left_us }
+        Job { method: call.method.id, lane, tenant, left_us, items: call.items.max(1) }
     }
 
     /// The less busy of two random seats, but for those that are set aside for being slow, and those that are full.

@@ -46,6 +46,7 @@ struct Waiting {
     method: MethodId,
     lane: Lane,
     tenant: TenantId,
+    items: u32,
     /// What was expected when it came.
     service_us: u64,
 }
@@ -76,8 +77,9 @@ impl Scheduler {
             return too_late;
         }
         let method = self.methods.entry(job.method).or_insert_with(Method::new);
-        let service_us = method.estimate.service_us().unwrap_or(0);
-        let arrived = Waiting { method: job.method, lane: job.lane, tenant: job.tenant, service_us };
+        let service_us = method.estimate.service_us().unwrap_or(0).saturating_mul(job.items.into());
+        let Job { method, lane, tenant, items, .. } = job;
+        let arrived = Waiting { method, lane, tenant, items, service_us };
         if let Some(worker) = self.best_worker(job.method) {
             let job = self.new_job();
             self.grant(job, arrived, worker, false);
@@ -231,7 +233,7 @@ impl Scheduler {
 
     fn grant(&mut self, id: JobId, job: Waiting, worker: WorkerId, contended: bool) {
         let method = self.methods.get_mut(&job.method).expect("a job's method is known");
-        let (was_open, charged_us) = (method.is_open(), method.estimate.charge_us());
+        let (was_open, charged_us) = (method.is_open(), method.estimate.charge_us(job.items));
         method.granted += 1;
         method.refused = 0;
         self.show_limit(job.method, was_open);

@@ -106,7 +106,8 @@ impl Mesh {
         let mixed = self.next.wrapping_mul(2_654_435_761) >> 8;
         let lane = if mixed.is_multiple_of(4) { Lane::Batch } else { Lane::Calls };
         let (method, tenant) = (MethodId(mixed / 4 % METHODS), TenantId(mixed / 64 % TENANTS));
-        if let Submitted::Granted(grant) = self.scheduler.submit(Job { method, lane, tenant, left_us: None })
+        if let Submitted::Granted(grant) =
+            self.scheduler.submit(Job { method, lane, tenant, left_us: None, items: 1 })
         {
             self.running.push(grant.job);
         }
@@ -115,7 +116,7 @@ impl Mesh {
     fn finish(&mut self) {
         let which = self.next as usize % self.running.len();
         let us = u64::from(self.next % 1_000);
-        let spent = Spent { run_us: us, cpu_us: us };
+        let spent = Spent { run_us: us, cpu_us: us, items: 1 };
         let job = self.running.swap_remove(which);
         let grants = self.scheduler.finish(job, Some(spent), None);
         self.running.extend(black_box(grants).iter().map(|grant: &Grant| grant.job));

@@ -22,7 +22,7 @@ use turno_runtime::task;
 
 use crate::calls::Mesh;
 use crate::context::{Context, Particulars};
-use crate::dispatch::{Answer, Arrival, Dispatch, Ends};
+use crate::dispatch::{Answer, Arrival, Dispatch, Ends, Slice};
 use crate::error::Error;
 use crate::node::carry::Carrier;
 use crate::node::frames::{Frames, Up};
@@ -268,7 +268,8 @@ impl Link {
             caller: invocation.caller.unwrap_or_default(),
             mesh: self.mesh.clone(),
         });
-        let call = Call { call: invocation.call, method: invocation.method as usize, ctx };
+        let slice = (invocation.items > 0).then(|| self.slice(invocation.slice_us));
+        let call = Call { call: invocation.call, method: invocation.method as usize, ctx, slice };
         if invocation.carried || entry.handler.kind() == Kind::Stream {
             self.begin_carried(call, &entry.handler, invocation.carried, invocation.body);
         } else {
@@ -276,8 +277,14 @@ impl Link {
         }
     }
 
+    /// A chunk's answer is to fit on the link.
+    fn slice(&self, slice_us: u64) -> Slice {
+        let time = if slice_us > 0 { Duration::from_micros(slice_us) } else { Duration::MAX };
+        Slice { time, bytes: self.carry_above }
+    }
+
     fn start(&self, call: Call, body: Bytes, ends: Option<Ends>, done: Option<Done>) {
-        let Call { call, method, ctx } = call;
+        let Call { call, method, ctx, slice } = call;
         // The time that a body took to be fetched is the way's, not the queue's.
         let at = Instant::now();
         let (link, token) = (self.clone(), self.tracker.token());
@@ -290,7 +297,7 @@ impl Link {
                 None => link.answer(outcome, Some(token)),
             }
         });
-        self.settings.dispatch.start(method, Arrival { call, ctx, body, at, ends, answer });
+        self.settings.dispatch.start(method, Arrival { call, ctx, body, at, ends, slice, answer });
     }
 
     /// Sends an outcome: over the link, or, with a large body, on a stream of its own. Comes back at once.
@@ -326,4 +333,6 @@ struct Call {
     call: u64,
     method: usize,
     ctx: Context,
+    /// Present for a chunk of a map.
+    slice: Option<Slice>,
 }

@@ -102,6 +102,7 @@ where
             queue_us: micros(began.saturating_duration_since(arrived)),
             run_us: micros(ended - began),
             cpu_us: micros(inside),
+            items: 0,
         }
     }
 
@@ -238,7 +239,7 @@ mod tests {
 
     #[tokio::test]
     async fn waiting_costs_time_but_not_a_thread() {
-        let Cost { queue_us, run_us, cpu_us } = cost(async { tokio::time::sleep(LONG).await }).await;
+        let Cost { queue_us, run_us, cpu_us, .. } = cost(async { tokio::time::sleep(LONG).await }).await;
         assert!(queue_us >= 60_000 && run_us >= 60_000, "{queue_us} {run_us}");
         assert!(cpu_us < run_us, "{cpu_us} of {run_us}");
     }

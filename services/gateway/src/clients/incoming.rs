@@ -74,8 +74,14 @@ impl Client {
         let deadline = started + asked.unwrap_or(longest).min(longest);
         let (metadata, caller) = self.metadata(invocation.metadata);
         let asked_for = asked.map(|_| deadline);
-        let make =
-            move |method| Call { method, deadline: asked_for, metadata, caller, body: detached(&body) };
+        let make = move |method| Call {
+            method,
+            deadline: asked_for,
+            metadata,
+            caller,
+            body: detached(&body),
+            items: 0,
+        };
         let mut state = self.state.lock();
         if state.calls.contains(number) {
             return Err(Status::invalid_argument(format!("call {number} is in flight already")));

@@ -19,8 +19,10 @@ const GUESS_US: i64 = 1_000;
 const MOST_US: u64 = 1 << 43;
 
 impl Estimate {
+    /// Of items that ran together, their mean.
     pub(super) fn learn(&mut self, spent: Spent) {
-        let (run, cpu) = (spent.run_us.min(MOST_US) as f64, cpu_of(spent) as f64);
+        let items = f64::from(spent.items.max(1));
+        let (run, cpu) = (spent.run_us.min(MOST_US) as f64 / items, cpu_of(spent) as f64 / items);
         if self.finished == 0 {
             (self.run_us, self.cpu_us) = (run, cpu);
         } else {
@@ -40,9 +42,9 @@ impl Estimate {
         self.service_us().filter(|_| self.finished >= ENOUGH)
     }
 
-    /// What the next one will cost its tenant.
-    pub(super) fn charge_us(&self) -> i64 {
-        if self.finished == 0 { GUESS_US } else { (self.cpu_us as i64).max(1) }
+    /// What the next one of so many items will cost its tenant.
+    pub(super) fn charge_us(&self, items: u32) -> i64 {
+        if self.finished == 0 { GUESS_US } else { ((self.cpu_us * f64::from(items)) as i64).max(1) }
     }
 }
 

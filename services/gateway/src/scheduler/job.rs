@@ -50,6 +50,8 @@ pub struct Job {
     pub tenant: TenantId,
     /// Time until its deadline, if it has one.
     pub left_us: Option<u64>,
+    /// How many items of a map it runs; one, if it is a call.
+    pub items: u32,
 }
 
 /// A job has got a place at a worker.
@@ -89,4 +91,6 @@ pub struct Spent {
     pub run_us: u64,
     /// CPU time of its threads.
     pub cpu_us: u64,
+    /// How many items ran in that time; one, if it was a call.
+    pub items: u32,
 }

@@ -58,7 +58,7 @@ impl World {
         let methods: Vec<MethodId> = (0..METHODS as u32).map(MethodId).collect();
         let worker = self.join(1, methods.clone());
         for method in methods {
-            self.submit(Job { method, lane: Lane::Calls, tenant: TenantId(0), left_us: None });
+            self.submit(Job { method, lane: Lane::Calls, tenant: TenantId(0), left_us: None, items: 1 });
             self.finish(0);
         }
         self.leave(worker, false);
@@ -102,7 +102,7 @@ impl World {
             1 => Some(0),
             _ => None,
         };
-        Job { method, lane, tenant: TenantId(tenant), left_us }
+        Job { method, lane, tenant: TenantId(tenant), left_us, items: 1 }
     }
 
     fn submit(&mut self, job: Job) {
@@ -128,7 +128,7 @@ impl World {
     fn spent(&mut self, job: JobId) -> Spent {
         let usual = self.costs[self.books.jobs[&job].method.0 as usize];
         let cost = if self.kind == Kind::Fair { usual } else { self.dice.below(2 * usual) };
-        Spent { run_us: cost, cpu_us: cost }
+        Spent { run_us: cost, cpu_us: cost, items: 1 }
     }
 
     fn granted(&mut self, grants: &[super::Grant]) {
@@ -192,7 +192,13 @@ impl World {
             self.granted(&grants);
             if lost.method.0.is_multiple_of(2) {
                 // It may be repeated.
-                self.submit(Job { method: lost.method, lane: lost.lane, tenant: lost.tenant, left_us: None });
+                self.submit(Job {
+                    method: lost.method,
+                    lane: lost.lane,
+                    tenant: lost.tenant,
+                    left_us: None,
+                    items: 1,
+                });
             }
         }
     }

@@ -19,7 +19,7 @@ fn scheduler(waiting: usize) -> Scheduler {
 
 /// A call in nobody's name.
 fn call(method: MethodId) -> Job {
-    Job { method, lane: Lane::Calls, tenant: TenantId(0), left_us: None }
+    Job { method, lane: Lane::Calls, tenant: TenantId(0), left_us: None, items: 1 }
 }
 
 fn by(tenant: u32, method: MethodId) -> Job {
@@ -31,7 +31,7 @@ fn batch(method: MethodId) -> Job {
 }
 
 fn took(us: u64) -> Option<Spent> {
-    Some(Spent { run_us: us, cpu_us: us })
+    Some(Spent { run_us: us, cpu_us: us, items: 1 })
 }
 
 fn waiting(submitted: Submitted) -> JobId {

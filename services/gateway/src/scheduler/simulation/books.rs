@@ -83,7 +83,7 @@ impl Books {
     }
 
     pub(super) fn submitted(&mut self, job: &Job, submitted: Submitted, service_us: Option<u64>) {
-        let Job { method, lane, tenant, left_us } = *job;
+        let Job { method, lane, tenant, left_us, .. } = *job;
         let known = Known { method, lane, tenant, state: State::Waiting };
         match submitted {
             Submitted::Waiting(id) => self.begin(id, known),

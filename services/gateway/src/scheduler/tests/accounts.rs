@@ -19,7 +19,7 @@ fn turns(
 ) -> [usize; 3] {
     let mut went = [0; 3];
     for _ in 0..turns {
-        let spent = waiting.get(&running).map(|(_, us)| Spent { run_us: *us, cpu_us: *us });
+        let spent = waiting.get(&running).map(|(_, us)| Spent { run_us: *us, cpu_us: *us, items: 1 });
         running = scheduler.finish(running, spent, None)[0].job;
         went[waiting[&running].0] += 1;
     }

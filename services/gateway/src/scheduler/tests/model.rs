@@ -280,7 +280,8 @@ impl Both {
         match step {
             Step::Submit(method, batch, tenant) => {
                 let lane = if batch { Lane::Batch } else { Lane::Calls };
-                let job = Job { method: MethodId(method), lane, tenant: TenantId(tenant), left_us: None };
+                let job =
+                    Job { method: MethodId(method), lane, tenant: TenantId(tenant), left_us: None, items: 1 };
                 assert_eq!(scheduler.submit(job), model.submit(job));
             }
             Step::Cancel(which) => {
@@ -310,7 +311,7 @@ impl Both {
             Step::Finish(which, cost, prefetch) => {
                 let job = model.placed.keys().nth(which % model.placed.len().max(1)).copied();
                 if let Some(job) = job {
-                    let spent = cost.map(|us| Spent { run_us: us, cpu_us: us });
+                    let spent = cost.map(|us| Spent { run_us: us, cpu_us: us, items: 1 });
                     assert_eq!(scheduler.finish(job, spent, prefetch), model.finish(job, spent, prefetch));
                 }
             }
