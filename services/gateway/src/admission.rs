@@ -80,6 +80,12 @@ impl Room {
         Ok(())
     }
 
+    /// The call holds so much from now on.
+    pub(crate) fn keep(&mut self, bytes: usize) -> Result<(), Status> {
+        self.give_back(self.bytes.saturating_sub(bytes));
+        if bytes > self.bytes { self.hold(bytes - self.bytes) } else { Ok(()) }
+    }
+
     /// The call holds so much less than before.
     pub(crate) fn give_back(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes);

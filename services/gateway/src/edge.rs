@@ -31,6 +31,7 @@ use crate::calls::{self, Answered, Call};
 use crate::clients;
 use crate::link::pending::Unfetched;
 use crate::listen::Origin;
+use crate::map;
 use crate::mesh::MeshService;
 use crate::methods::{Method, Methods};
 use crate::reflection::Reflection;
@@ -111,6 +112,10 @@ impl Edge {
             "/turno.v1.Calls" => {
                 let linked = clients::serve(self.clone(), request, origin).await;
                 return linked.map(|body| Body::own(body, None));
+            }
+            // A map ends by itself too: what is out comes back first.
+            "/turno.v1.Map" => {
+                return map::serve(self.clone(), request, origin).await.map(|body| Body::own(body, None));
             }
             "/turno.v1.Admin" => own.admin.clone().call(request).await,
             "/grpc.health.v1.Health" => own.health.clone().call(request).await,
@@ -224,7 +229,7 @@ fn messages(request: Request<Incoming>, max_message: usize, permit: &Permit) -> 
 }
 
 /// The time that the caller gives the call.
-fn asked(map: &HeaderMap) -> Result<Option<Duration>, Status> {
+pub(crate) fn asked(map: &HeaderMap) -> Result<Option<Duration>, Status> {
     let Some(value) = map.get(headers::GRPC_TIMEOUT) else { return Ok(None) };
     let asked = timeout::parse(value.as_bytes());
     asked.map(Some).map_err(|_| {
@@ -238,7 +243,7 @@ pub(crate) fn is_own(path: &str) -> bool {
 }
 
 /// A node speaks for the client that its own call came from.
-fn caller(headers: &HeaderMap, origin: Origin) -> Caller {
+pub(crate) fn caller(headers: &HeaderMap, origin: Origin) -> Caller {
     let said = |name| headers.get(name).filter(|_| origin.is_node).and_then(|value| value.to_str().ok());
     Caller {
         peer: said(headers::CALLER_PEER).map_or_else(|| origin.peer.to_string(), str::to_owned),
@@ -247,7 +252,7 @@ fn caller(headers: &HeaderMap, origin: Origin) -> Caller {
 }
 
 /// The join token is between node and gateway, and none of the method's business.
-fn metadata(headers: &HeaderMap, origin: Origin) -> Vec<turno_proto::mesh::v1::Entry> {
+pub(crate) fn metadata(headers: &HeaderMap, origin: Origin) -> Vec<turno_proto::mesh::v1::Entry> {
     let mut entries = entries::from_request(headers);
     if origin.is_node {
         entries.retain(|entry| entry.key != headers::AUTHORIZATION);

@@ -22,6 +22,7 @@ mod health;
 mod limit;
 mod link;
 mod listen;
+mod map;
 mod mesh;
 mod methods;
 mod nodes;

@@ -10,6 +10,7 @@ use crate::budget::Budget;
 use crate::calls::{Answered, Call};
 use crate::link::Link;
 use crate::quarantine::Quarantine;
+use crate::scheduler::WorkerId;
 
 /// The memory of one gateway.
 pub(crate) struct Trouble {
@@ -40,9 +41,33 @@ impl Trouble {
         let now_us = self.now_us();
         let suspect = self.quarantine.suspect(call.method.name(), &call.body, now_us);
         match suspect.filter(|key| self.quarantine.is_quarantined(*key, now_us)) {
-            Some(_) => Err(in_quarantine(call)),
+            Some(_) => Err(in_quarantine(call.method.name())),
             None => Ok(()),
         }
+    }
+
+    /// Why an item of a map is not run, if its input is in quarantine.
+    pub(crate) fn refusal(&self, method: &str, item: &[u8]) -> Option<Status> {
+        if self.quarantine.is_empty() {
+            return None;
+        }
+        let now_us = self.now_us();
+        let suspect = self.quarantine.suspect(method, item, now_us);
+        suspect.filter(|key| self.quarantine.is_quarantined(*key, now_us)).map(|_| in_quarantine(method))
+    }
+
+    /// Two nodes were lost with this item of a map, and no other item of it was near the second time.
+    pub(crate) fn convict(&self, method: &str, item: &[u8], nodes: [WorkerId; 2]) -> Status {
+        let key = self.quarantine.key(method, item);
+        for node in nodes {
+            self.quarantine.died(key, node.0, self.now_us());
+        }
+        tracing::error!(
+            method,
+            bytes = item.len(),
+            "two nodes were lost with the same item: it is in quarantine"
+        );
+        in_quarantine(method)
     }
 
     /// Whether a call may pass without being looked at.
@@ -63,7 +88,7 @@ impl Trouble {
         }
         let (method, bytes) = (call.method.name(), call.body.len());
         tracing::error!(method, bytes, "two nodes were lost with the same request: it is in quarantine");
-        Err(in_quarantine(call))
+        Err(in_quarantine(method))
     }
 
     /// The call was answered: its input is innocent.
@@ -91,8 +116,7 @@ impl Trouble {
     }
 }
 
-fn in_quarantine(call: &Call) -> Status {
-    let name = call.method.name();
+fn in_quarantine(name: &str) -> Status {
     Status::failed_precondition(format!(
         "this very request to {name} was running on two nodes when they were lost: it is not tried again for {} minutes",
         QUARANTINE.as_secs() / 60

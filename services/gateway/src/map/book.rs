@@ -1,0 +1,384 @@
+//! Where each item of a map is: waiting here, out with a chunk, or under suspicion after its node was lost. Each leaves
+//! the book once, with its one outcome. Pure: knows no clock.
+//!
+//! When a node is lost with a chunk whose items may be repeated, one of them may be what killed it. They all become
+//! suspects (`suspects`), and go again one by one, so that a bad item does not take its neighbours with it. The retry
+//! budget has no say in that: it is there to keep repetitions from adding to the load of a mesh that fails, and here they
+//! add nothing, since they take the place of items that would have gone instead; and each item is repeated for lost
+//! nodes three times at most.
+//!
+//! Near the end a chunk that is out for much longer than its like is issued again elsewhere, once, as its twin: the
+//! first whole answer counts, and what becomes of the other is nobody's business.
+
+mod suspects;
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use prost::Message as _;
+use turno_proto::mesh::v1::{ItemOutcome, Items};
+
+use crate::scheduler::WorkerId;
+use suspects::Suspects;
+
+pub(crate) use suspects::Convict;
+
+/// The items of one map that have no outcome yet.
+#[derive(Debug)]
+pub(crate) struct Book {
+    next_index: u64,
+    next_chunk: u64,
+    ended: bool,
+    waiting: VecDeque<Item>,
+    waiting_bytes: usize,
+    out: HashMap<u64, Out>,
+    suspects: Suspects,
+    /// Items that are out or suspected.
+    open: usize,
+    /// Bytes of the chunks that are out.
+    out_bytes: usize,
+    /// The largest body of a chunk with more than one item.
+    most_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Item {
+    index: u64,
+    body: Bytes,
+    handed_back: u8,
+}
+
+/// A chunk that is on its way, or at a node.
+#[derive(Debug)]
+struct Out {
+    indexes: Vec<u64>,
+    body: Bytes,
+    handed_back: u8,
+    /// Of a suspect, which goes alone: the node that was lost with it last.
+    accused: Option<suspects::Accused>,
+    twin: Option<u64>,
+    /// When it went to which node.
+    sent: Option<(u64, WorkerId)>,
+    /// Not before then is it issued again.
+    patient_until_us: u64,
+}
+
+/// What is to be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Chunk {
+    pub(crate) id: u64,
+    /// How many items it has.
+    pub(crate) items: u32,
+    /// Encoded `Items`.
+    pub(crate) body: Bytes,
+    /// How often it has come back unstarted.
+    pub(crate) handed_back: u8,
+    /// Not there: its twin is there already.
+    pub(crate) avoid: Option<WorkerId>,
+}
+
+/// Items that have their outcomes.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    pub(crate) outcomes: Vec<(u64, ItemOutcome)>,
+    /// A chunk that nobody waits for any more.
+    pub(crate) obsolete: Option<u64>,
+}
+
+/// When a chunk is out for too long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Late {
+    pub(crate) now_us: u64,
+    /// Of one item.
+    pub(crate) service_us: f64,
+}
+
+/// A node that cannot be given work is soon known to be gone; this bounds what happens until then.
+const MOST_HANDED_BACK: u8 = 100;
+/// A chunk is late after so many times of what it should have taken, and after this at least.
+const LATE_TIMES: f64 = 4.0;
+const LATE_LEAST_US: f64 = 20_000.0;
+/// When there was no other node for it, one may have come by then.
+const ASK_AGAIN_US: u64 = 100_000;
+/// Beside its bytes, what an item takes in a chunk at most: its field's number and its length.
+const ENVELOPE: usize = 6;
+
+impl Book {
+    pub(crate) fn new(most_bytes: usize) -> Self {
+        Self {
+            next_index: 0,
+            next_chunk: 0,
+            ended: false,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            out: HashMap::new(),
+            suspects: Suspects::default(),
+            open: 0,
+            out_bytes: 0,
+            most_bytes,
+        }
+    }
+
+    /// Gives an item its number.
+    pub(crate) fn number(&mut self) -> u64 {
+        self.next_index += 1;
+        self.next_index - 1
+    }
+
+    /// An item that is to be run.
+    pub(crate) fn wait(&mut self, index: u64, body: Bytes) {
+        self.waiting_bytes += body.len();
+        self.waiting.push_back(Item { index, body, handed_back: 0 });
+    }
+
+    /// No more items come.
+    pub(crate) fn end(&mut self) {
+        self.ended = true;
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Items that were taken.
+    pub(crate) fn items(&self) -> u64 {
+        self.next_index
+    }
+
+    /// Items that wait here, and their bytes.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        (self.waiting.len(), self.waiting_bytes)
+    }
+
+    /// Items that are out or suspected.
+    pub(crate) fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Bytes of items that are held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.waiting_bytes + self.out_bytes + self.suspects.bytes()
+    }
+
+    /// Chunks that are out.
+    pub(crate) fn chunks(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Every item has its outcome.
+    pub(crate) fn is_over(&self) -> bool {
+        self.ended && self.waiting.is_empty() && self.open == 0
+    }
+
+    /// All that is left is out.
+    pub(crate) fn is_at_the_end(&self) -> bool {
+        self.ended && self.waiting.is_empty() && self.suspects.is_empty() && !self.out.is_empty()
+    }
+
+    /// The next chunk, of so many items at most, a suspect first; `None` when nothing may go.
+    pub(crate) fn next(&mut self, most: usize) -> Option<Chunk> {
+        if let Some((index, body, accused)) = self.suspects.next(self.out.is_empty()) {
+            let body = encoded(std::iter::once(body));
+            return Some(self.send(vec![index], body, 0, Some(accused)));
+        }
+        if self.suspects.want_to_be_alone() {
+            return None;
+        }
+        self.next_waiting(most)
+    }
+
+    fn next_waiting(&mut self, most: usize) -> Option<Chunk> {
+        let (mut bytes, mut count) = (0, 0);
+        for item in self.waiting.iter().take(most) {
+            bytes += item.body.len() + ENVELOPE;
+            if count > 0 && bytes > self.most_bytes {
+                break;
+            }
+            count += 1;
+        }
+        if count == 0 {
+            return None;
+        }
+        let handed_back = self.waiting.iter().take(count).map(|item| item.handed_back).max().unwrap_or(0);
+        let indexes = self.waiting.iter().take(count).map(|item| item.index).collect();
+        // One buffer of the chunk's own: what came with the client's message is freed with its last item.
+        let body = encoded(self.waiting.drain(..count).map(|item| item.body).inspect(|body| {
+            self.waiting_bytes -= body.len();
+        }));
+        self.open += count;
+        Some(self.send(indexes, body, handed_back, None))
+    }
+
+    fn send(
+        &mut self,
+        indexes: Vec<u64>,
+        body: Bytes,
+        handed_back: u8,
+        accused: Option<suspects::Accused>,
+    ) -> Chunk {
+        let out = Out { indexes, body, handed_back, accused, twin: None, sent: None, patient_until_us: 0 };
+        self.put_out(out, None)
+    }
+
+    fn put_out(&mut self, out: Out, avoid: Option<WorkerId>) -> Chunk {
+        self.next_chunk += 1;
+        let (id, body, handed_back) = (self.next_chunk, out.body.clone(), out.handed_back);
+        let items = u32::try_from(out.indexes.len()).expect("a chunk has at most 4096 items");
+        self.out_bytes += body.len();
+        self.out.insert(id, out);
+        Chunk { id, items, body, handed_back, avoid }
+    }
+
+    fn take_back(&mut self, id: u64) -> Option<Out> {
+        let out = self.out.remove(&id)?;
+        self.out_bytes -= out.body.len();
+        if let Some(twin) = out.twin.and_then(|twin| self.out.get_mut(&twin)) {
+            twin.twin = None;
+        }
+        if let Some(accused) = &out.accused {
+            self.suspects.is_back(accused);
+        }
+        Some(out)
+    }
+
+    /// It has gone to a node.
+    pub(crate) fn sent(&mut self, id: u64, now_us: u64, node: WorkerId) {
+        if let Some(out) = self.out.get_mut(&id) {
+            out.sent = Some((now_us, node));
+        }
+    }
+
+    /// A node has answered the first of its items, or all of them.
+    pub(crate) fn answered(&mut self, id: u64, outcomes: Vec<ItemOutcome>) -> Settled {
+        let Some(out) = self.take_back(id) else { return Settled::default() };
+        let whole = outcomes.len() >= out.indexes.len();
+        let mut obsolete = None;
+        if let Some(twin) = out.twin {
+            if !whole {
+                // Its twin answers for all.
+                return Settled::default();
+            }
+            self.take_back(twin);
+            obsolete = Some(twin);
+        }
+        if outcomes.is_empty() {
+            return self.again(out, true);
+        }
+        let outcomes: Vec<_> = out.indexes.iter().copied().zip(outcomes).collect();
+        self.open -= outcomes.len();
+        if !whole {
+            self.wait_again(&out, outcomes.len(), out.handed_back);
+        }
+        Settled { outcomes, obsolete }
+    }
+
+    /// Nothing of it has run: it goes again, unless it has come back too often.
+    pub(crate) fn handed_back(&mut self, id: u64) -> Settled {
+        match self.take_back(id) {
+            Some(out) if out.twin.is_none() => self.again(out, true),
+            _ => Settled::default(),
+        }
+    }
+
+    fn again(&mut self, out: Out, counts: bool) -> Settled {
+        let handed_back = out.handed_back + u8::from(counts);
+        if handed_back > MOST_HANDED_BACK {
+            let code = turno_proto::status::code_number(tonic::Code::Unavailable);
+            let message = format!("it was handed back unstarted {MOST_HANDED_BACK} times");
+            return self.settle(out, &ItemOutcome { code, message, ..ItemOutcome::default() });
+        }
+        match out.accused {
+            Some(accused) => {
+                let body = decoded(&out.body).pop().unwrap_or_default();
+                self.suspects.again(out.indexes[0], body, accused);
+            }
+            None => self.wait_again(&out, 0, handed_back),
+        }
+        Settled::default()
+    }
+
+    /// Puts its items, but for the first ones, where they are the next to go.
+    fn wait_again(&mut self, out: &Out, but: usize, handed_back: u8) {
+        let bodies = decoded(&out.body);
+        for (index, body) in out.indexes.iter().zip(bodies).skip(but).rev() {
+            self.waiting_bytes += body.len();
+            self.waiting.push_front(Item { index: *index, body, handed_back });
+            self.open -= 1;
+        }
+    }
+
+    /// All of its items have the same outcome.
+    pub(crate) fn failed(&mut self, id: u64, outcome: &ItemOutcome) -> Settled {
+        match self.take_back(id) {
+            Some(out) if out.twin.is_none() => self.settle(out, outcome),
+            _ => Settled::default(),
+        }
+    }
+
+    fn settle(&mut self, out: Out, outcome: &ItemOutcome) -> Settled {
+        self.open -= out.indexes.len();
+        let outcomes = out.indexes.into_iter().map(|index| (index, outcome.clone())).collect();
+        Settled { outcomes, obsolete: None }
+    }
+
+    /// Its node was lost, and its items may be repeated. Answers the item that is convicted by that, if one is: it has
+    /// left the book, and is owed its outcome.
+    pub(crate) fn lost(&mut self, id: u64, node: WorkerId, service_us: Option<f64>) -> Option<Convict> {
+        let out = self.take_back(id)?;
+        if out.twin.is_some() {
+            return None;
+        }
+        let items = out.indexes.into_iter().zip(decoded(&out.body));
+        let convict = match out.accused {
+            Some(accused) => {
+                items.last().and_then(|(index, body)| self.suspects.died(index, body, accused, node))
+            }
+            None => {
+                self.suspects.add(items, node, service_us);
+                None
+            }
+        };
+        self.open -= usize::from(convict.is_some());
+        convict
+    }
+
+    /// A chunk that is out for much longer than its like, to be issued again.
+    pub(crate) fn straggler(&mut self, late: Late) -> Option<Chunk> {
+        if !self.is_at_the_end() {
+            return None;
+        }
+        let is_late = |out: &Out| {
+            let expected = late.service_us * out.indexes.len() as f64;
+            let most = (LATE_TIMES * expected).max(LATE_LEAST_US);
+            out.twin.is_none()
+                && out.accused.is_none()
+                && late.now_us >= out.patient_until_us
+                && out.sent.is_some_and(|(at, _)| late.now_us.saturating_sub(at) as f64 > most)
+        };
+        let (&id, out) = self.out.iter().filter(|(_, out)| is_late(out)).min_by_key(|(_, out)| out.sent)?;
+        let twin = Out { indexes: out.indexes.clone(), body: out.body.clone(), twin: Some(id), ..*out };
+        let (avoid, twin) = (out.sent.map(|(_, node)| node), Out { sent: None, ..twin });
+        let chunk = self.put_out(twin, avoid);
+        self.out.get_mut(&id).expect("it was just looked at").twin = Some(chunk.id);
+        Some(chunk)
+    }
+
+    /// There was no other node for a twin.
+    pub(crate) fn has_no_other_node(&mut self, id: u64, now_us: u64) {
+        let first = self.take_back(id).and_then(|twin| twin.twin);
+        if let Some(first) = first.and_then(|first| self.out.get_mut(&first)) {
+            first.patient_until_us = now_us + ASK_AGAIN_US;
+        }
+    }
+}
+
+fn encoded(items: impl Iterator<Item = Bytes>) -> Bytes {
+    Items { items: items.collect() }.encode_to_vec().into()
+}
+
+fn decoded(body: &Bytes) -> Vec<Bytes> {
+    Items::decode(body.clone()).expect("it was encoded here").items
+}
+
+#[cfg(test)]
+mod tests;

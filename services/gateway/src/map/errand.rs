@@ -1,0 +1,131 @@
+//! One chunk's way to a node and back. What may not go yet because the house is full, waits: a map has time.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tonic::{Code, Status};
+use turno_proto::mesh::v1::{Caller, Entry, Invocation, Outcome};
+
+use super::book::Chunk;
+use crate::account::{Account, Measured};
+use crate::calls::{self, Call};
+use crate::edge::Edge;
+use crate::link::Link;
+use crate::link::pending::Answer;
+use crate::methods::{Method, Running};
+use crate::router::Target;
+use crate::scheduler::WorkerId;
+
+/// What all chunks of a map have in common.
+#[derive(Clone)]
+pub(crate) struct Errands {
+    pub(crate) edge: Arc<Edge>,
+    pub(crate) method: Arc<Method>,
+    pub(crate) metadata: Vec<Entry>,
+    pub(crate) caller: Caller,
+    /// The map's own.
+    pub(crate) deadline: Option<Instant>,
+    /// Hears when a chunk goes to its node.
+    pub(crate) sent: mpsc::Sender<(u64, Instant, WorkerId)>,
+}
+
+/// How a chunk comes back.
+pub(crate) enum Back {
+    Answered(Outcome),
+    /// Nothing of it ran.
+    Unstarted,
+    /// Its node was lost, and it may have run.
+    Lost(Arc<Link>),
+    /// An item took longer than a call of its method may.
+    Late(Duration),
+    /// There is no other node for a twin.
+    NoOther,
+    /// Nobody serves the method, and nobody came.
+    Nobody(Status),
+}
+
+/// No item begins later than this after its chunk's first: what was wrong about their length is soon put right.
+const SLICE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(20);
+
+impl Errands {
+    /// Brings a chunk to a node, and its outcome back. Dropping the future cancels it.
+    pub(crate) async fn run(self, chunk: Chunk) -> Back {
+        if chunk.handed_back > 1 {
+            tokio::time::sleep(PAUSE).await;
+        }
+        let asked = Instant::now();
+        let (avoid, items) = (chunk.avoid, chunk.items);
+        let mut call = self.call(&chunk);
+        let (target, _running) = match self.find(&call, avoid).await {
+            Ok(found) => found,
+            Err(status) => return Back::Nobody(status),
+        };
+        if avoid == Some(target.link.id) {
+            return Back::NoOther;
+        }
+        let (sent, most) = (Instant::now(), self.longest());
+        // It is only for stragglers: where nobody reads on just now, they are found later.
+        let _unread = self.sent.try_send((chunk.id, sent, target.link.id));
+        call.deadline =
+            Some(self.deadline.into_iter().chain(sent.checked_add(most)).min().unwrap_or(sent + SLICE));
+        let (link, slice_us) = (target.link, SLICE.as_micros() as u64);
+        let invocation = Invocation { slice_us, ..calls::invocation(&call, target.index) };
+        let away = link.unary(invocation, target.place);
+        // The node is told of the deadline too; but what does not listen there is not waited for here.
+        let answer = match tokio::time::timeout(most, away).await {
+            Ok(answer) => answer,
+            Err(_) => return Back::Late(most),
+        };
+        match answer {
+            Ok(Answer { outcome, .. }) if calls::goes_elsewhere(&outcome) => Back::Unstarted,
+            Ok(answer) => {
+                self.account(asked, sent, &answer, &link, items);
+                Back::Answered(answer.outcome)
+            }
+            Err(lost) if lost.may_have_run => Back::Lost(link),
+            Err(_) => Back::Unstarted,
+        }
+    }
+
+    fn call(&self, chunk: &Chunk) -> Call {
+        Call {
+            method: self.method.clone(),
+            // Of waiting for a place: only the map's end ends it.
+            deadline: None,
+            metadata: self.metadata.clone(),
+            caller: self.caller.clone(),
+            body: chunk.body.clone(),
+            items: chunk.items,
+        }
+    }
+
+    /// A node, or why there is none: but for a full house, which is waited for.
+    async fn find(&self, call: &Call, avoid: Option<WorkerId>) -> Result<(Target, Option<Running>), Status> {
+        loop {
+            if let Ok(running) = self.method.enter() {
+                match self.edge.router.route(call, avoid).await {
+                    Ok(target) => return Ok((target, running)),
+                    Err(status) if status.code() != Code::ResourceExhausted => return Err(status),
+                    Err(_) => {}
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// A call of the method may take so long: then an item may too, beside those that ran before it.
+    fn longest(&self) -> Duration {
+        let longest = self.edge.longest_call;
+        self.method.served().policy.timeout.unwrap_or(longest).min(longest) + SLICE
+    }
+
+    fn account(&self, asked: Instant, sent: Instant, answer: &Answer, link: &Link, items: u32) {
+        let measured = Measured { queue: sent - asked, again: Duration::ZERO, away: answer.away };
+        self.method.spent(&Account::new(asked.elapsed(), &measured, answer.outcome.cost.as_ref()));
+        if items == 1 {
+            self.method.observe(link.id, answer.away, &self.edge.router.trouble);
+        }
+    }
+}

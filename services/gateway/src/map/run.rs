@@ -1,0 +1,342 @@
+//! A map as it runs: takes items in as long as there is room, sends chunks as long as slots want them, hands results out
+//! as fast as the client reads. Knows nothing of gRPC: whoever has items and wants results may run one.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::{AbortHandle, Abortable, Aborted, BoxFuture};
+use futures_util::stream::{FuturesUnordered, Stream, StreamExt as _};
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status};
+use turno_proto::mesh::v1::{ItemOutcome, ItemOutcomes, Kind, Outcome};
+use turno_proto::status;
+use turno_proto::v1::MapResponse;
+
+use super::book::{Book, Chunk, Late, Settled};
+use super::errand::{Back, Errands};
+use super::outbox::Outbox;
+use super::sizes::{Ahead, Sizes};
+use super::terms::Terms;
+use crate::admission::Room;
+use crate::edge;
+use crate::link::Link;
+use crate::scheduler::WorkerId;
+
+/// What one map needs to run.
+pub(crate) struct Map {
+    pub(crate) terms: Terms,
+    pub(crate) errands: Errands,
+    /// For the bytes of its items.
+    pub(crate) room: Room,
+    /// The gateway ends: what is out comes back, and no more goes.
+    pub(crate) closing: CancellationToken,
+    /// Hears of chunks that have gone to their nodes.
+    pub(crate) sent: mpsc::Receiver<(u64, Instant, WorkerId)>,
+}
+
+/// Where results go, and at last the map's own error, if it has one.
+pub(crate) type Results = mpsc::Sender<Result<MapResponse, Status>>;
+
+/// Bytes of items that wait here: above it, no more are taken in.
+const MOST_WAITING: usize = 8 * 1024 * 1024;
+/// Bytes of results that wait here: above it, nothing more is sent.
+const MOST_HELD: usize = 64 * 1024 * 1024;
+/// The body of a chunk, but for a larger item: it goes by the link.
+const MOST_CHUNK: usize = 60 * 1024;
+/// How often stragglers are looked for, at the end.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+impl Map {
+    /// Runs until every item has its result, or the map ends otherwise. A client that has gone away ends it too.
+    pub(crate) async fn run(
+        self,
+        items: impl Stream<Item = Result<Vec<Bytes>, Status>> + Send + Unpin,
+        results: Results,
+    ) {
+        let deadline = self.errands.deadline;
+        let gone = results.clone();
+        let running = Running::new(self).run(items, &results);
+        let late = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let ended = tokio::select! {
+            biased;
+            () = gone.closed() => return,
+            () = late => Err(Status::deadline_exceeded("the deadline passed before the map was done")),
+            ended = running => ended,
+        };
+        if let Err(status) = ended {
+            // A client that has gone meanwhile.
+            let _gone = results.send(Err(status)).await;
+        }
+    }
+}
+
+type Errand = BoxFuture<'static, (u64, Result<Back, Aborted>)>;
+
+/// A map that has begun.
+struct Running {
+    terms: Terms,
+    errands: Errands,
+    room: Room,
+    closing: CancellationToken,
+    sent: mpsc::Receiver<(u64, Instant, WorkerId)>,
+    since: Instant,
+    book: Book,
+    outbox: Outbox,
+    sizes: Sizes,
+    out: FuturesUnordered<Errand>,
+    /// What cancels a chunk, by its number.
+    aborts: HashMap<u64, AbortHandle>,
+    /// The gateway ends.
+    leaving: bool,
+}
+
+impl Running {
+    fn new(map: Map) -> Self {
+        let Map { terms, errands, room, closing, sent } = map;
+        let outbox = Outbox::new(terms.ordered, terms.on_failure);
+        Self {
+            terms,
+            errands,
+            room,
+            closing,
+            sent,
+            since: Instant::now(),
+            book: Book::new(MOST_CHUNK),
+            outbox,
+            sizes: Sizes::default(),
+            out: FuturesUnordered::new(),
+            aborts: HashMap::new(),
+            leaving: false,
+        }
+    }
+
+    async fn run(
+        mut self,
+        mut items: impl Stream<Item = Result<Vec<Bytes>, Status>> + Send + Unpin,
+        results: &Results,
+    ) -> Result<(), Status> {
+        let closing = self.closing.clone();
+        while !self.is_over() {
+            self.send_chunks();
+            tokio::select! {
+                biased;
+                Some((id, sent, node)) = self.sent.recv() => {
+                    self.book.sent(id, self.at_us(sent), node);
+                }
+                Some((id, back)) = self.out.next() => self.take_back(id, back)?,
+                room = results.reserve(), if self.outbox.is_ready() => {
+                    // Else the client is gone, and this is dropped.
+                    if let Ok(room) = room {
+                        room.send(Ok(self.outbox.message()));
+                    }
+                }
+                more = items.next(), if self.wants_items() => match more {
+                    Some(more) => self.take_in(more?),
+                    None => self.book.end(),
+                },
+                () = closing.cancelled(), if !self.leaving => self.leaving = true,
+                () = tokio::time::sleep(LOOK_EVERY), if self.book.is_at_the_end() => self.look_for_stragglers(),
+            }
+            self.room.keep(self.book.bytes())?;
+        }
+        self.finish(results).await
+    }
+
+    fn is_over(&self) -> bool {
+        let all = self.book.is_over() || (self.leaving && self.book.chunks() == 0);
+        self.outbox.is_stopped() || all
+    }
+
+    /// What is left goes out, then the summary, or why there is none.
+    async fn finish(mut self, results: &Results) -> Result<(), Status> {
+        // Whatever is out is not wanted any more.
+        self.out.clear();
+        while self.outbox.is_ready() {
+            if results.send(Ok(self.outbox.message())).await.is_err() {
+                return Ok(());
+            }
+        }
+        let is_over = self.outbox.is_stopped() || self.book.is_over();
+        if !is_over {
+            return Err(Status::unavailable(
+                "the gateway is ending: what has no result has not run, or has no known outcome",
+            ));
+        }
+        let (summary, ended) = self.outbox.finish(self.book.items());
+        // A client that has gone meanwhile.
+        let _gone = results.send(Ok(summary)).await;
+        ended.map_or(Ok(()), Err)
+    }
+
+    fn wants_items(&self) -> bool {
+        let (items, bytes) = self.book.waiting();
+        !self.book.has_ended() && !self.leaving && items < self.terms.in_flight && bytes < MOST_WAITING
+    }
+
+    fn take_in(&mut self, items: Vec<Bytes>) {
+        // A single one is its whole message: there is nothing beside it that it would keep.
+        let trouble = &self.errands.edge.router.trouble;
+        let name = self.errands.method.name();
+        for item in items {
+            let index = self.book.number();
+            match trouble.refusal(name, &item) {
+                None => self.book.wait(index, item),
+                Some(refused) => {
+                    edge::count_error(&self.errands.method, refused.code());
+                    self.outbox.put(index, status::to_item(&refused));
+                }
+            }
+        }
+    }
+
+    fn send_chunks(&mut self) {
+        if self.leaving {
+            return;
+        }
+        let slots = self.slots();
+        while self.book.chunks() < slots.most_chunks && self.outbox.bytes() < MOST_HELD {
+            let (waiting, _) = self.book.waiting();
+            let ahead = Ahead { waiting, ended: self.book.has_ended(), slots: slots.count };
+            let held = self.book.open() + self.outbox.held();
+            let room = self.terms.in_flight.saturating_sub(held);
+            let most = self.sizes.next(ahead).min(room).min(slots.most_items);
+            let Some(chunk) = self.book.next(most) else { return };
+            self.send(chunk);
+        }
+    }
+
+    fn send(&mut self, chunk: Chunk) {
+        let (id, (abort, handle)) = (chunk.id, AbortHandle::new_pair());
+        self.aborts.insert(id, abort);
+        let errand = Abortable::new(self.errands.clone().run(chunk), handle);
+        self.out.push(Box::pin(async move { (id, errand.await) }));
+    }
+
+    /// Slots, and how many chunks may be out: those in them, as many that are on their way, and two that wait.
+    fn slots(&self) -> Slots {
+        let served = self.errands.method.served();
+        if served.kind == Kind::Job {
+            let slots = served.seats.iter().map(|seat| seat.link.slots() as usize);
+            let count = slots.sum::<usize>().max(1);
+            return Slots { count, most_chunks: 2 * count + 2, most_items: usize::MAX };
+        }
+        // What is awaited wants no slot; where calls are counted, each item is one.
+        let most_items = if served.policy.concurrency.is_some() { 1 } else { usize::MAX };
+        Slots { count: served.seats.len() * AWAITED_CHUNKS, most_chunks: usize::MAX, most_items }
+    }
+
+    fn take_back(&mut self, id: u64, back: Result<Back, Aborted>) -> Result<(), Status> {
+        self.aborts.remove(&id);
+        let Ok(back) = back else { return Ok(()) };
+        match back {
+            Back::Answered(outcome) => self.answered(id, outcome),
+            Back::Unstarted => {
+                let settled = self.book.handed_back(id);
+                self.settle(settled);
+            }
+            Back::Lost(link) => self.lost(id, &link),
+            Back::Late(most) => {
+                let what = format!("{} was not done within {most:?}", self.errands.method.name());
+                self.fail(id, &Status::deadline_exceeded(what));
+            }
+            Back::NoOther => self.book.has_no_other_node(id, self.at_us(Instant::now())),
+            Back::Nobody(status) => return Err(status),
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, id: u64, outcome: Outcome) {
+        if status::code_of(outcome.code) != Code::Ok {
+            return self.fail(id, &status::from_outcome(outcome));
+        }
+        // A copy, so that what waits for the client does not keep all that came in the same frame.
+        let body = Bytes::copy_from_slice(&outcome.body);
+        let bytes = body.len();
+        let Ok(ItemOutcomes { outcomes }) = ItemOutcomes::decode(body) else {
+            return self.fail(id, &Status::internal("a node answered a chunk with what is none"));
+        };
+        let run_us = outcome.cost.map_or(0, |cost| cost.run_us);
+        self.sizes.observe(outcomes.len(), run_us, bytes);
+        let settled = self.book.answered(id, outcomes);
+        self.settle(settled);
+    }
+
+    fn lost(&mut self, id: u64, link: &Link) {
+        let (method, node) = (&self.errands.method, &link.hello.name);
+        let name = method.name();
+        if !method.served().repeatable {
+            let what = format!(
+                "node {node} was lost while {name} was there: it may have run; it was not tried again, since its \
+                 idempotency_level does not say that it may be repeated"
+            );
+            return self.fail(id, &Status::unavailable(what));
+        }
+        tracing::info!(method = name, node, "node lost: running a map's items again elsewhere");
+        if let Some(convict) = self.book.lost(id, link.id, self.sizes.service_us()) {
+            let refused = self.errands.edge.router.trouble.convict(name, &convict.body, convict.nodes);
+            let outcomes = vec![(convict.index, status::to_item(&refused))];
+            self.settle(Settled { outcomes, obsolete: None });
+        }
+    }
+
+    fn fail(&mut self, id: u64, status: &Status) {
+        let settled = self.book.failed(id, &status::to_item(status));
+        self.settle(settled);
+    }
+
+    fn settle(&mut self, settled: Settled) {
+        if let Some(abort) = settled.obsolete.and_then(|obsolete| self.aborts.remove(&obsolete)) {
+            abort.abort();
+        }
+        let mut succeeded = 0;
+        for (index, outcome) in settled.outcomes {
+            self.count(&outcome, &mut succeeded);
+            self.outbox.put(index, outcome);
+        }
+        self.errands.method.succeeded.increment(succeeded);
+    }
+
+    fn count(&self, outcome: &ItemOutcome, succeeded: &mut u64) {
+        match status::code_of(outcome.code) {
+            Code::Ok => *succeeded += 1,
+            code => edge::count_error(&self.errands.method, code),
+        }
+    }
+
+    fn look_for_stragglers(&mut self) {
+        let (true, Some(service_us)) = (self.errands.method.served().repeatable, self.sizes.service_us())
+        else {
+            return;
+        };
+        let late = Late { now_us: self.at_us(Instant::now()), service_us };
+        while let Some(twin) = self.book.straggler(late) {
+            tracing::debug!(
+                method = self.errands.method.name(),
+                items = twin.items,
+                "a straggler is issued again"
+            );
+            self.send(twin);
+        }
+    }
+
+    fn at_us(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.since).as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Chunks of one `async fn` at a node, when there are not enough items to fill them.
+const AWAITED_CHUNKS: usize = 4;
+
+struct Slots {
+    count: usize,
+    most_chunks: usize,
+    most_items: usize,
+}

@@ -1,0 +1,154 @@
+//! How many items of a map go as one chunk: about a millisecond of work, so that what a chunk costs to send is little
+//! beside it, and no slot waits long for another. Tiny items travel many at a time, long ones one by one. Pure.
+//!
+//! Towards the end chunks become smaller, so that all slots end together: half of what is left by the slots, which is
+//! "factoring" (Hummel, Schonberg and Flynn, 1992), itself a careful "guided self-scheduling" (Polychronopoulos and
+//! Kuck, 1987).
+
+/// What is known of a map's items.
+#[derive(Clone, Debug)]
+pub(crate) struct Sizes {
+    /// How long one runs.
+    service_us: Option<f64>,
+    /// How large an answer is.
+    answer: f64,
+    /// A chunk may grow to this: it is learned in steps.
+    grown: usize,
+}
+
+/// What there is to be cut.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ahead {
+    /// Items that wait here.
+    pub(crate) waiting: usize,
+    /// No more of them come.
+    pub(crate) ended: bool,
+    /// Slots that they are for.
+    pub(crate) slots: usize,
+}
+
+/// The work in one chunk.
+const TARGET_US: f64 = 1_000.0;
+/// Weight of what is new.
+const WEIGHT: f64 = 0.25;
+/// Each chunk that has come back lets the next ones be so much larger.
+const GROWTH: usize = 4;
+/// Below a quarter of a microsecond an item is no more work than its own envelope.
+const MOST_ITEMS: usize = 4_096;
+/// All answers of a chunk: as much as goes into one frame.
+const MOST_ANSWERS: f64 = 64.0 * 1024.0;
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { service_us: None, answer: 0.0, grown: 1 }
+    }
+}
+
+impl Sizes {
+    /// So many items ran for so long in all, and answered so many bytes.
+    pub(crate) fn observe(&mut self, items: usize, run_us: u64, bytes: usize) {
+        if items == 0 {
+            return;
+        }
+        let (service, answer) = (run_us as f64 / items as f64, bytes as f64 / items as f64);
+        // One item tells little: what has told more so far counts more.
+        let weight = WEIGHT * (items as f64 / self.grown as f64).min(1.0);
+        match &mut self.service_us {
+            Some(known) => {
+                *known += weight * (service - *known);
+                self.answer += weight * (answer - self.answer);
+            }
+            None => (self.service_us, self.answer) = (Some(service), answer),
+        }
+        self.grown = self.grown.max(items * GROWTH).min(MOST_ITEMS);
+    }
+
+    /// How long an item is expected to run, once one has.
+    pub(crate) fn service_us(&self) -> Option<f64> {
+        self.service_us
+    }
+
+    /// How many items the next chunk has: one at least, if there is one.
+    pub(crate) fn next(&self, ahead: Ahead) -> usize {
+        let slots = ahead.slots.max(1);
+        let share =
+            if ahead.ended { ahead.waiting.div_ceil(2 * slots) } else { ahead.waiting.div_ceil(slots) };
+        // A float above the range becomes the largest integer.
+        let by_time = self.service_us.map_or(1, |service| (TARGET_US / service) as usize);
+        let by_answers = (MOST_ANSWERS / self.answer) as usize;
+        by_time.min(by_answers).min(self.grown).min(share).clamp(1, MOST_ITEMS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Ahead, MOST_ITEMS, Sizes};
+    use proptest::prelude::*;
+
+    const PLENTY: Ahead = Ahead { waiting: 1_000_000, ended: false, slots: 2 };
+
+    fn learned(item_us: f64, answer: usize) -> Sizes {
+        let mut sizes = Sizes::default();
+        for _ in 0..64 {
+            let items = sizes.next(PLENTY);
+            sizes.observe(items, (items as f64 * item_us) as u64, items * answer);
+        }
+        sizes
+    }
+
+    #[test]
+    fn nothing_is_known_at_first_and_it_grows_by_steps() {
+        let mut sizes = Sizes::default();
+        let mut seen = Vec::new();
+        for _ in 0..6 {
+            let items = sizes.next(PLENTY);
+            seen.push(items);
+            sizes.observe(items, items as u64, 0);
+        }
+        assert_eq!(seen, [1, 4, 16, 64, 256, 1000]);
+    }
+
+    #[test]
+    fn a_chunk_is_a_millisecond_of_work() {
+        assert_eq!(learned(1.0, 0).next(PLENTY), 1000);
+        assert_eq!(learned(100.0, 0).next(PLENTY), 10);
+        for long in [600.0, 1_000.0, 50_000.0] {
+            assert_eq!(learned(long, 0).next(PLENTY), 1);
+        }
+        assert_eq!(learned(0.0, 0).next(PLENTY), MOST_ITEMS);
+    }
+
+    #[test]
+    fn large_answers_make_small_chunks() {
+        assert_eq!(learned(1.0, 1024).next(PLENTY), 64);
+        assert_eq!(learned(1.0, 1 << 20).next(PLENTY), 1);
+    }
+
+    #[test]
+    fn items_that_become_long_are_soon_sent_one_by_one() {
+        let mut sizes = learned(1.0, 0);
+        // The chunk was cut off after its first items.
+        sizes.observe(3, 10_000, 0);
+        for _ in 0..40 {
+            let items = sizes.next(PLENTY);
+            sizes.observe(items.min(4), items.min(4) as u64 * 3_000, 0);
+        }
+        assert!(sizes.next(PLENTY) <= 100, "{sizes:?}");
+    }
+
+    proptest! {
+        /// The slots end together: whoever takes the last chunks leaves nobody idle for more than two of them.
+        #[test]
+        fn at_the_end_no_chunk_is_larger_than_what_others_have_left(
+            waiting in 1_usize..100_000, slots in 1_usize..64,
+        ) {
+            let (sizes, mut left) = (learned(1.0, 0), waiting);
+            while left > 0 {
+                let items = sizes.next(Ahead { waiting: left, ended: true, slots });
+                prop_assert!(items >= 1 && items <= left);
+                prop_assert!(items == 1 || items * slots <= left, "{items} of {left} for {slots}");
+                left -= items;
+            }
+        }
+    }
+}
