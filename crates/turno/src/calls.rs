@@ -10,6 +10,7 @@ use tonic::metadata::{AsciiMetadataKey, MetadataMap, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
+use turno_proto::v1::{MapRequest, MapResponse};
 use turno_proto::{headers, timeout};
 
 use crate::context::Context;
@@ -62,6 +63,16 @@ impl Mesh {
         let mut client = self.ready().await?;
         let path = PathAndQuery::from_static(R::PATH);
         let response = client.streaming(request, path, ProstCodec::default()).await;
+        response.map(tonic::Response::into_inner).map_err(late)
+    }
+
+    pub(crate) async fn map(
+        &self,
+        requests: Request<impl Stream<Item = MapRequest> + Send + 'static>,
+    ) -> crate::Result<Streaming<MapResponse>> {
+        let mut client = self.ready().await?;
+        let path = PathAndQuery::from_static("/turno.v1.Map/Map");
+        let response = client.streaming(requests, path, ProstCodec::default()).await;
         response.map(tonic::Response::into_inner).map_err(late)
     }
 

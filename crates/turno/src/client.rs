@@ -19,13 +19,14 @@ use prost::Message as _;
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::metadata::MetadataMap;
-use tonic::{IntoRequest, Status, Streaming};
+use tonic::{IntoRequest, IntoStreamingRequest, Status, Streaming};
 use turno_runtime::task;
 
 use crate::calls::Mesh;
 use crate::client::call::Call;
 use crate::client::links::Links;
 use crate::error::Error;
+use crate::map::Map;
 use crate::node::token::Token;
 use crate::rpc::{ServerStreaming, Unary};
 
@@ -113,6 +114,17 @@ impl Client {
         let body = call.carry(&self.0.links, &self.0.places, link).await?;
         R::Response::decode(body)
             .map_err(|error| Status::internal(format!("the answer of {} cannot be read: {error}", R::NAME)))
+    }
+
+    /// Maps a method over many requests: each is answered as by [`Client::call`], tiny ones many at a time. A deadline and
+    /// metadata (`Request::new(stream)`) are those of the whole map. Await what this answers, after telling it its options.
+    ///
+    /// It goes by plain gRPC on a connection of its own, and in the batch lane, behind calls.
+    pub fn map<R: Unary>(&self, requests: impl IntoStreamingRequest<Message = R::Request>) -> Map<R> {
+        // It dials for as long as the map waits for it.
+        let client = self.clone();
+        let mesh = async move { Ok(Mesh::new(client.0.links.live().await?.plain(), Token::default())) };
+        Map::new(mesh, requests)
     }
 
     /// Calls a method that answers a stream, by plain gRPC on a connection of its own.

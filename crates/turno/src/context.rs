@@ -11,6 +11,7 @@ use turno_proto::entries;
 use turno_proto::mesh::v1::{Caller, Entry};
 
 use crate::calls::Mesh;
+use crate::map::Map;
 use crate::rpc::{BidiStreaming, ClientStreaming, ServerStreaming, Unary};
 
 /// The call that a method serves: its deadline, whether its caller is still there, who called with what metadata,
@@ -145,6 +146,15 @@ impl Context {
         requests: impl IntoStreamingRequest<Message = R::Request>,
     ) -> crate::Result<R::Response> {
         self.0.mesh.client_streaming::<R>(self.prepared(requests.into_streaming_request())?).await
+    }
+
+    /// Maps a method over many requests: each is answered as by [`Context::call`], tiny ones many at a time. Await what
+    /// this answers, after telling it its options.
+    pub fn map<R: Unary>(&self, requests: impl IntoStreamingRequest<Message = R::Request>) -> Map<R> {
+        let (mesh, mut requests) = (self.0.mesh.clone(), requests.into_streaming_request());
+        mesh.label(&mut requests, self);
+        let wanted = self.checkpoint();
+        Map::new(async move { wanted.map(|()| mesh) }, requests)
     }
 
     /// Calls a method that takes a stream and answers a stream.

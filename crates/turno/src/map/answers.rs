@@ -1,0 +1,100 @@
+//! Answers as they come back.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_util::Stream;
+use prost::Message as _;
+use tonic::{Status, Streaming};
+use turno_proto::status;
+use turno_proto::v1::{MapResponse, MapResult};
+
+use super::unreadable;
+use crate::rpc::Unary;
+
+/// A stream of answers, each with the number of its request, from 0 on. A request that failed has its own error beside
+/// its number; an error of the stream itself is the end of the map: `ABORTED` when it was told to stop at failures,
+/// `UNAVAILABLE` when the gateway was lost. What has no answer by then may have run.
+///
+/// Who stops reading stops the map; who drops it cancels what is on its way.
+pub struct Answers<R> {
+    messages: Streaming<MapResponse>,
+    arrived: std::vec::IntoIter<MapResult>,
+    summary: Option<Summary>,
+    over: bool,
+    rpc: PhantomData<fn() -> R>,
+}
+
+/// What became of a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Requests that were taken.
+    pub items: u64,
+    /// Those that were answered well.
+    pub succeeded: u64,
+    /// Those that were answered an error.
+    pub failed: u64,
+}
+
+impl<R> Answers<R> {
+    pub(super) fn new(messages: Streaming<MapResponse>) -> Self {
+        Self { messages, arrived: Vec::new().into_iter(), summary: None, over: false, rpc: PhantomData }
+    }
+
+    /// Known once the stream has ended, unless the map broke.
+    pub fn summary(&self) -> Option<Summary> {
+        self.summary
+    }
+
+    fn take(&mut self, message: MapResponse) {
+        self.arrived = message.results.into_iter();
+        if let Some(said) = message.summary {
+            let (items, succeeded, failed) = (said.items, said.succeeded, said.failed);
+            self.summary = Some(Summary { items, succeeded, failed });
+        }
+    }
+}
+
+impl<R: Unary> Stream for Answers<R> {
+    type Item = crate::Result<(u64, crate::Result<R::Response>)>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(result) = self.arrived.next() {
+                return Poll::Ready(Some(Ok((result.index, answer::<R>(result)))));
+            }
+            if self.over {
+                return Poll::Ready(None);
+            }
+            match ready!(Pin::new(&mut self.messages).poll_next(cx)) {
+                Some(Ok(message)) => self.take(message),
+                Some(Err(status)) => {
+                    self.over = true;
+                    return Poll::Ready(Some(Err(status)));
+                }
+                None if self.summary.is_none() => {
+                    self.over = true;
+                    let broken = Status::unavailable("the map broke off before its summary");
+                    return Poll::Ready(Some(Err(broken)));
+                }
+                None => self.over = true,
+            }
+        }
+    }
+}
+
+fn answer<R: Unary>(result: MapResult) -> crate::Result<R::Response> {
+    match result.error {
+        Some(error) => Err(status::from_map(error)),
+        None => R::Response::decode(result.response).map_err(|error| unreadable(R::NAME, &error)),
+    }
+}
+
+impl<R> fmt::Debug for Answers<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answers").field("summary", &self.summary).finish_non_exhaustive()
+    }
+}
