@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::Notify;
 use tonic::metadata::MetadataMap;
 use turno::{Context, Status, Streaming};
@@ -20,6 +20,7 @@ pub use generated::{Courses, Dish, Inspection, Number, Wait, kitchen};
 pub struct Kitchen {
     given_up: Arc<AtomicU64>,
     bell: Notify,
+    slow: bool,
 }
 
 /// Counts a call that ends before it is done.
@@ -40,6 +41,11 @@ impl Drop for Unfinished {
 }
 
 impl Kitchen {
+    /// One where Prove does not end by itself.
+    pub fn slow() -> Self {
+        Self { slow: true, ..Self::default() }
+    }
+
     fn begun(&self) -> Unfinished {
         Unfinished(Some(self.given_up.clone()))
     }
@@ -257,5 +263,32 @@ impl Kitchen {
 
     async fn hedged(&self, wait: Wait) -> turno::Result<Dish> {
         self.wait(wait).await
+    }
+
+    fn risk(&self, number: Number) -> turno::Result<Number> {
+        hold_the_slot(number.ms);
+        match number.value {
+            13 => Err(Status::with_details(turno::Code::OutOfRange, "bad luck", "details".into())),
+            17 => panic!("worse luck"),
+            666 => std::process::abort(),
+            value => Ok(Number { value, ms: 0 }),
+        }
+    }
+
+    fn prove(&self, number: Number, ctx: Context) -> turno::Result<Number> {
+        if !self.slow {
+            return Ok(number);
+        }
+        loop {
+            hold_the_slot(1);
+            ctx.checkpoint()?;
+        }
+    }
+
+    async fn sum_squares(&self, ctx: Context, number: Number) -> turno::Result<Number> {
+        let numbers = stream::iter((0..number.value).map(|value| Number { value, ms: 0 }));
+        let squares = ctx.map::<kitchen::Square>(numbers).await?;
+        let value = squares.try_fold(0, async |sum, (_, square)| Ok(sum + square?.value)).await?;
+        Ok(Number { value, ms: 0 })
     }
 }

@@ -6,12 +6,18 @@
     reason = "a test's own tasks, and its own failures"
 )]
 
+use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use futures_util::{Stream, TryStreamExt as _, stream};
 use rustix::process::{Pid, Signal, kill_process};
+use turno::Code;
+use turno::map::Answers;
+use turno::rpc::Unary;
 use turno_gateway::GatewayConfig;
-use turno_tests::stubs::{Dish, Number, Wait};
+use turno_tests::kitchen::{Number, Wait, kitchen};
+use turno_tests::stubs;
 use turno_tests::{TestMesh, eventually};
 
 /// A kitchen as a process; killed when dropped.
@@ -60,7 +66,7 @@ async fn killing_a_worker_under_a_thousand_jobs_loses_no_answer() {
     let calls: Vec<_> = (0..1000_u64)
         .map(|value| {
             let mut client = mesh.client();
-            tokio::spawn(async move { client.square(Number { value, ms: 1 }).await })
+            tokio::spawn(async move { client.square(stubs::Number { value, ms: 1 }).await })
         })
         .collect();
     let served = async || mesh.nodes().await.iter().map(|node| node.calls_served).sum::<u64>();
@@ -79,7 +85,7 @@ async fn a_worker_asked_to_end_under_load_loses_nothing() {
     let calls: Vec<_> = (0..200)
         .map(|_| {
             let mut client = mesh.client();
-            tokio::spawn(async move { client.bake(Wait { ms: 5, ..Wait::default() }).await })
+            tokio::spawn(async move { client.bake(stubs::Wait { ms: 5, ..stubs::Wait::default() }).await })
         })
         .collect();
     let served = async || mesh.nodes().await.iter().map(|node| node.calls_served).sum::<u64>();
@@ -93,16 +99,82 @@ async fn a_worker_asked_to_end_under_load_loses_nothing() {
     assert!(left.success());
 }
 
+fn numbers(count: u64) -> impl Stream<Item = Number> + Send + 'static {
+    stream::iter((0..count).map(|value| Number { value, ms: 0 }))
+}
+
+/// Each item's code; none comes twice.
+async fn codes<R: Unary>(answers: &mut Answers<R>) -> BTreeMap<u64, Code> {
+    let mut codes = BTreeMap::new();
+    while let Some((index, answer)) = answers.try_next().await.unwrap() {
+        let code = answer.err().map_or(Code::Ok, |error| error.code());
+        assert_eq!(codes.insert(index, code), None, "{index} twice");
+    }
+    codes
+}
+
+#[tokio::test]
+async fn a_map_goes_on_when_a_worker_is_killed() {
+    let (mesh, mut kitchens) = mesh_with(&[("worker", 1), ("worker", 1)]).await;
+    let client = turno::Client::connect(mesh.running().clients().to_string()).unwrap();
+    let mut answers = client.map::<kitchen::Square>(numbers(50_000)).await.unwrap();
+    for _ in 0..1_000 {
+        answers.try_next().await.unwrap().unwrap().1.unwrap();
+    }
+    kitchens.remove(0).signal(Signal::KILL);
+    let rest = codes(&mut answers).await;
+    assert_eq!(rest.len(), 49_000);
+    assert!(rest.values().all(|code| *code == Code::Ok));
+    assert_eq!(answers.summary().unwrap().succeeded, 50_000);
+}
+
+#[tokio::test]
+async fn what_may_not_be_repeated_says_that_it_may_have_run() {
+    let (mesh, mut kitchens) = mesh_with(&[("worker", 1), ("worker", 1)]).await;
+    let client = turno::Client::connect(mesh.running().clients().to_string()).unwrap();
+    let waits = stream::iter((0..40).map(|_| Wait { ms: 50, ..Wait::default() }));
+    let mut answers = client.map::<kitchen::Bake>(waits).await.unwrap();
+    answers.try_next().await.unwrap().unwrap().1.unwrap();
+    kitchens.remove(0).signal(Signal::KILL);
+    let rest = codes(&mut answers).await;
+    assert_eq!(rest.len(), 39);
+    let lost = rest.values().filter(|code| **code == Code::Unavailable).count();
+    // What was in its slot, and what was held ready beside it.
+    assert!((1..=3).contains(&lost), "{rest:?}");
+    assert_eq!(rest.values().filter(|code| **code == Code::Ok).count(), 39 - lost);
+}
+
+#[tokio::test]
+async fn an_item_that_kills_two_workers_is_in_quarantine_and_its_neighbours_are_not() {
+    let (mesh, _kitchens) = mesh_with(&[("worker", 1), ("worker", 1), ("worker", 1)]).await;
+    let client = turno::Client::connect(mesh.running().clients().to_string()).unwrap();
+    let values = (0..2_000).map(|value| if value == 666 { 666 } else { value % 13 });
+    let items = || stream::iter(values.clone().map(|value| Number { value, ms: 0 }));
+    let mut answers = client.map::<kitchen::Risk>(items()).await.unwrap();
+    let mut all = codes(&mut answers).await;
+    assert_eq!(all.remove(&666), Some(Code::FailedPrecondition));
+    assert_eq!(all.len(), 1_999);
+    assert!(all.values().all(|code| *code == Code::Ok));
+    eventually("two are lost", async || mesh.nodes().await.len() == 1).await;
+    // The last worker lives on: nobody is given that item any more.
+    let again = client.map::<kitchen::Risk>(items()).await.unwrap().try_collect::<Vec<_>>().await.unwrap();
+    assert_eq!(again.len(), 2_000);
+    let error = mesh.client().risk(stubs::Number { value: 666, ms: 0 }).await.unwrap_err();
+    assert_eq!(error.code(), Code::FailedPrecondition);
+}
+
 #[tokio::test]
 async fn a_node_that_falls_silent_is_noticed_and_its_calls_go_elsewhere() {
     let (mesh, kitchens) = mesh_with(&[("io", 1)]).await;
     let mut client = mesh.client();
-    let waiting = tokio::spawn(async move { client.reheat(Wait { ms: 1, content: "soup".into() }).await });
+    let waiting =
+        tokio::spawn(async move { client.reheat(stubs::Wait { ms: 1, content: "soup".into() }).await });
     waiting.await.unwrap().unwrap();
     kitchens[0].signal(Signal::STOP);
     let stopped = Instant::now();
     let mut client = mesh.client();
-    let waiting = tokio::spawn(async move { client.reheat(Wait { ms: 1, content: "soup".into() }).await });
+    let waiting =
+        tokio::spawn(async move { client.reheat(stubs::Wait { ms: 1, content: "soup".into() }).await });
     let _other = Kitchen::start(&mesh, "io", 1);
     // It was at the silent node, and may be repeated.
     assert_eq!(waiting.await.unwrap().unwrap().into_inner().content, "soup");
@@ -111,5 +183,5 @@ async fn a_node_that_falls_silent_is_noticed_and_its_calls_go_elsewhere() {
     eventually("the silent one is gone", async || mesh.nodes().await.len() == 1).await;
     kitchens[0].signal(Signal::CONT);
     eventually("it comes back", async || mesh.nodes().await.len() == 2).await;
-    mesh.client().echo(Dish::default()).await.unwrap();
+    mesh.client().echo(stubs::Dish::default()).await.unwrap();
 }

@@ -1,0 +1,313 @@
+//! Maps as clients meet them: by the SDK, and by the plain service.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test's own tasks, and its own failures"
+)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use prost::Message as _;
+use tonic::{Code, Request, Status};
+use turno::map::{Answers, OnFailure};
+use turno::node::config::Role;
+use turno_gateway::GatewayConfig;
+use turno_proto::v1::map_client::MapClient;
+use turno_proto::v1::{MapHeader, MapRequest, MapResponse};
+use turno_tests::kitchen::{Dish, Kitchen, Number, Wait, kitchen};
+use turno_tests::{TestMesh, call, eventually};
+
+fn client(mesh: &TestMesh) -> turno::Client {
+    turno::Client::connect(mesh.running().clients().to_string()).unwrap()
+}
+
+fn numbers(count: u64) -> impl futures_util::Stream<Item = Number> + Send + 'static {
+    stream::iter((0..count).map(|value| Number { value, ms: 0 }))
+}
+
+type Seen = BTreeMap<u64, Result<u64, Status>>;
+
+/// All results until the map ends, each of which must be the only one of its item; and how it ended.
+async fn results<R>(answers: &mut Answers<R>) -> (Seen, Result<(), Status>)
+where
+    R: turno::rpc::Unary<Response = Number>,
+{
+    let mut seen = Seen::new();
+    loop {
+        match answers.try_next().await {
+            Ok(Some((index, answer))) => {
+                let twice = seen.insert(index, answer.map(|number| number.value));
+                assert!(twice.is_none(), "{index} twice");
+            }
+            Ok(None) => return (seen, Ok(())),
+            Err(status) => return (seen, Err(status)),
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_item_of_a_job_has_its_own_answer() {
+    let mesh = TestMesh::start(2, 2).await;
+    let mut answers = client(&mesh).map::<kitchen::Square>(numbers(5_000)).await.unwrap();
+    let (seen, ended) = results(&mut answers).await;
+    ended.unwrap();
+    assert_eq!(seen.len(), 5_000);
+    assert!(seen.iter().all(|(index, square)| *square.as_ref().unwrap() == index * index));
+    let summary = answers.summary().unwrap();
+    assert_eq!((summary.items, summary.succeeded, summary.failed), (5_000, 5_000, 0));
+    // Far fewer invocations than items.
+    let served: u64 = mesh.nodes().await.iter().map(|node| node.calls_served).sum();
+    assert!(served < 2_500, "{served}");
+}
+
+#[tokio::test]
+async fn what_is_awaited_can_be_mapped_and_comes_in_order_if_it_is_to() {
+    let mesh = TestMesh::start(0, 1).await;
+    let waits = stream::iter(
+        (0..200_u64).map(|number| Wait { ms: (number * 7) % 20, content: number.to_string().into() }),
+    );
+    let answers = client(&mesh).map::<kitchen::Simmer>(waits).ordered().in_flight(50).await.unwrap();
+    let dishes: Vec<(u64, String)> = answers
+        .map_ok(|(index, dish)| (index, String::from_utf8(dish.unwrap().content.to_vec()).unwrap()))
+        .try_collect()
+        .await
+        .unwrap();
+    let expected: Vec<(u64, String)> = (0..200).map(|number| (number, number.to_string())).collect();
+    assert_eq!(dishes, expected);
+}
+
+#[tokio::test]
+async fn jobs_come_in_order_too() {
+    let mesh = TestMesh::start(2, 2).await;
+    let answers = client(&mesh).map::<kitchen::Square>(numbers(3_000)).ordered().await.unwrap();
+    let indexes: Vec<u64> = answers.map_ok(|(index, _)| index).try_collect().await.unwrap();
+    assert_eq!(indexes, (0..3_000).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_failure_is_a_result_like_any_other() {
+    let mesh = TestMesh::start(1, 2).await;
+    let mut answers = client(&mesh).map::<kitchen::Risk>(numbers(100)).await.unwrap();
+    let (mut seen, ended) = results(&mut answers).await;
+    ended.unwrap();
+    let unlucky = seen.remove(&13).unwrap().unwrap_err();
+    assert_eq!(
+        (unlucky.code(), unlucky.message(), unlucky.details()),
+        (Code::OutOfRange, "bad luck", &b"details"[..])
+    );
+    assert_eq!(seen.remove(&17).unwrap().unwrap_err().code(), Code::Internal);
+    assert_eq!(seen.len(), 98);
+    assert!(seen.iter().all(|(index, value)| value.as_ref().unwrap() == index), "{seen:?}");
+    let summary = answers.summary().unwrap();
+    assert_eq!((summary.items, summary.succeeded, summary.failed), (100, 98, 2));
+}
+
+#[tokio::test]
+async fn a_failure_stops_the_map_if_it_is_to() {
+    let mesh = TestMesh::start(1, 2).await;
+    let numbers = stream::iter((0..100_000).map(|at| Number { value: at % 100, ms: 0 }));
+    let map = client(&mesh).map::<kitchen::Risk>(numbers).ordered();
+    let mut answers = map.on_failure(OnFailure::Stop).await.unwrap();
+    let (seen, ended) = results(&mut answers).await;
+    assert_eq!(seen.keys().copied().collect::<Vec<_>>(), (0..=13).collect::<Vec<_>>());
+    let ended = ended.unwrap_err();
+    assert_eq!(ended.code(), Code::Aborted);
+    assert!(ended.message().contains("item 13: OUT_OF_RANGE: bad luck"), "{ended}");
+    assert_eq!(answers.summary().unwrap().failed, 1);
+    eventually("nothing of it is left", async || mesh.nodes().await.iter().all(|node| node.in_flight == 0))
+        .await;
+}
+
+#[tokio::test]
+async fn a_share_of_failures_stops_the_map() {
+    let mesh = TestMesh::start(1, 2).await;
+    let unlucky =
+        |count| stream::iter((0..count).map(|at| Number { value: if at % 2 == 0 { 13 } else { 1 }, ms: 0 }));
+    let map = client(&mesh).map::<kitchen::Risk>(unlucky(10_000));
+    let mut answers = map.on_failure(OnFailure::StopAbove(0.25)).await.unwrap();
+    let (seen, ended) = results(&mut answers).await;
+    assert_eq!(ended.unwrap_err().code(), Code::Aborted);
+    assert!(seen.len() < 10_000);
+    let map = client(&mesh).map::<kitchen::Risk>(unlucky(1_000));
+    let mut answers = map.on_failure(OnFailure::StopAbove(0.75)).await.unwrap();
+    let (seen, ended) = results(&mut answers).await;
+    ended.unwrap();
+    assert_eq!(seen.len(), 1_000);
+}
+
+#[tokio::test]
+async fn who_does_not_read_is_not_read_from() {
+    const ALL: u64 = 100_000;
+    let mesh = TestMesh::start(0, 1).await;
+    let sent = Arc::new(AtomicU64::new(0));
+    let counter = sent.clone();
+    let dish = Dish { content: vec![7; 4096].into() };
+    let dishes = stream::iter((0..ALL).map(move |_| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        dish.clone()
+    }));
+    let mut answers = client(&mesh).map::<kitchen::Echo>(dishes).in_flight(500).await.unwrap();
+    let standing = async || {
+        let before = sent.load(Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        before > 0 && before == sent.load(Ordering::SeqCst)
+    };
+    eventually("the client is not read from any more", standing).await;
+    let stopped_at = sent.load(Ordering::SeqCst);
+    assert!(stopped_at < 10_000, "{stopped_at} of {ALL} were taken though nobody reads");
+    for _ in 0..stopped_at + 1_000 {
+        answers.try_next().await.unwrap().unwrap().1.unwrap();
+    }
+    assert!(sent.load(Ordering::SeqCst) > stopped_at);
+}
+
+#[tokio::test]
+async fn who_goes_away_cancels_what_is_on_its_way() {
+    let mesh = TestMesh::start(1, 2).await;
+    let waits = stream::iter((0..100).map(|_| Wait { ms: 60_000, ..Wait::default() }));
+    let answers = client(&mesh).map::<kitchen::Knead>(waits).await.unwrap();
+    let in_flight = async || mesh.nodes().await.iter().map(|node| node.in_flight).sum::<u64>();
+    eventually("the slots are taken", async || in_flight().await >= 2).await;
+    drop(answers);
+    eventually("they are free again", async || in_flight().await == 0).await;
+}
+
+#[tokio::test]
+async fn the_deadline_is_the_maps() {
+    let mesh = TestMesh::start(1, 1).await;
+    let mut waits = Request::new(stream::iter((0..100).map(|_| Wait { ms: 60_000, ..Wait::default() })));
+    waits.set_timeout(Duration::from_millis(300));
+    let answers = client(&mesh).map::<kitchen::Knead>(waits).await.unwrap();
+    let ended = answers.try_collect::<Vec<_>>().await.unwrap_err();
+    assert_eq!(ended.code(), Code::DeadlineExceeded, "{ended}");
+    eventually("the slot is free", async || mesh.nodes().await.iter().all(|node| node.in_flight == 0)).await;
+}
+
+#[tokio::test]
+async fn a_methods_timeout_is_each_items() {
+    let mesh = TestMesh::start(0, 1).await;
+    let waits = stream::iter([60_000, 1, 60_000].map(|ms| Wait { ms, ..Wait::default() }));
+    let answers = client(&mesh).map::<kitchen::Timed>(waits).ordered().await.unwrap();
+    let codes: Vec<Code> = answers
+        .map_ok(|(_, answer)| answer.map_or_else(|error| error.code(), |_| Code::Ok))
+        .try_collect()
+        .await
+        .unwrap();
+    assert_eq!(codes, [Code::DeadlineExceeded, Code::Ok, Code::DeadlineExceeded]);
+}
+
+#[tokio::test]
+async fn what_a_node_is_slow_with_at_the_end_is_issued_again_elsewhere() {
+    let mesh = TestMesh::start(1, 2).await;
+    let slow = turno::node("slow").service(Kitchen::slow);
+    mesh.join(slow, mesh.node_config(Role::Worker, 2)).await;
+    let mut answers = client(&mesh).map::<kitchen::Prove>(numbers(50)).await.unwrap();
+    let (seen, ended) = results(&mut answers).await;
+    ended.unwrap();
+    assert_eq!(seen.len(), 50);
+    assert!(seen.iter().all(|(index, value)| value.as_ref().unwrap() == index));
+    eventually("the slow ones are told", async || mesh.nodes().await.iter().all(|node| node.in_flight == 0))
+        .await;
+}
+
+#[tokio::test]
+async fn a_method_can_map_another() {
+    let mesh = TestMesh::start(1, 2).await;
+    let sum = call::<kitchen::SumSquares>(&mesh, Number { value: 1_000, ms: 0 }).await.unwrap();
+    assert_eq!(sum.value, (0..1_000).map(|value| value * value).sum::<u64>());
+}
+
+#[tokio::test]
+async fn large_items_are_carried_each_by_itself() {
+    let mesh = TestMesh::start(0, 1).await;
+    let dishes = stream::iter((0..20_u8).map(|number| Dish { content: vec![number; 300_000].into() }));
+    let answers = client(&mesh).map::<kitchen::Echo>(dishes).ordered().await.unwrap();
+    let dishes: Vec<Bytes> = answers.map_ok(|(_, dish)| dish.unwrap().content).try_collect().await.unwrap();
+    assert_eq!(dishes.len(), 20);
+    assert!((0..20_u8).zip(&dishes).all(|(number, dish)| dish[..] == vec![number; 300_000]));
+}
+
+/// The plain service: whatever is sent, until the end.
+async fn raw(mesh: &TestMesh, sent: Vec<MapRequest>) -> Result<Vec<MapResponse>, Status> {
+    let answered = MapClient::new(mesh.channel()).map(stream::iter(sent)).await?;
+    answered.into_inner().try_collect().await
+}
+
+fn header(method: &str) -> MapHeader {
+    MapHeader { method: format!("kitchen.v1.Kitchen/{method}"), ..MapHeader::default() }
+}
+
+fn request(header: Option<MapHeader>, items: &[u64]) -> MapRequest {
+    let item = |value: &u64| Number { value: *value, ms: 0 }.encode_to_vec().into();
+    MapRequest { header, items: items.iter().map(item).collect() }
+}
+
+#[tokio::test]
+async fn any_client_can_map() {
+    let mesh = TestMesh::start(1, 1).await;
+    let sent = vec![request(Some(header("Square")), &[2, 3]), request(None, &[4]), request(None, &[])];
+    let answered = raw(&mesh, sent).await.unwrap();
+    let mut results: Vec<_> = answered.iter().flat_map(|message| message.results.clone()).collect();
+    results.sort_by_key(|result| result.index);
+    let values: Vec<u64> =
+        results.iter().map(|it| Number::decode(it.response.clone()).unwrap().value).collect();
+    assert_eq!(values, [4, 9, 16]);
+    let summary = answered.last().unwrap().summary.unwrap();
+    assert_eq!((summary.items, summary.succeeded, summary.failed), (3, 3, 0));
+    let empty = raw(&mesh, vec![request(Some(header("Square")), &[])]).await.unwrap();
+    assert_eq!(empty.last().unwrap().summary.unwrap().items, 0);
+}
+
+#[tokio::test]
+async fn what_cannot_be_mapped_is_refused_in_words() {
+    let mesh = TestMesh::gateway(GatewayConfig {
+        patience: turno_runtime::units::Span::seconds(1),
+        ..GatewayConfig::default()
+    })
+    .await;
+    drop(mesh.kitchen(Role::Both, 1).await);
+    let own = MapHeader { method: "turno.v1.Admin/ListNodes".to_owned(), ..MapHeader::default() };
+    for (sent, code, named) in [
+        (vec![], Code::InvalidArgument, "begins with its header"),
+        (vec![request(None, &[1])], Code::InvalidArgument, "begins with its header"),
+        (vec![request(Some(MapHeader::default()), &[])], Code::InvalidArgument, "method: \"\" names none"),
+        (vec![request(Some(header("Serve")), &[])], Code::InvalidArgument, "takes or answers a stream"),
+        (vec![request(Some(header("Collect")), &[])], Code::InvalidArgument, "takes or answers a stream"),
+        (vec![request(Some(header("Squared")), &[])], Code::Unimplemented, "kitchen.v1.Kitchen/Squared"),
+        (vec![request(Some(own), &[])], Code::Unimplemented, "turno.v1.Admin/ListNodes"),
+        (
+            vec![request(Some(header("Square")), &[]), request(Some(header("Square")), &[])],
+            Code::InvalidArgument,
+            "one header",
+        ),
+    ] {
+        let error = raw(&mesh, sent).await.unwrap_err();
+        assert_eq!(error.code(), code, "{error}");
+        assert!(error.message().contains(named), "{error}");
+    }
+    let not_the_message =
+        MapRequest { header: Some(header("Square")), items: vec![Bytes::from_static(b"\xff")] };
+    let answered = raw(&mesh, vec![not_the_message]).await.unwrap();
+    assert_eq!(answered[0].results[0].error.as_ref().unwrap().code, Code::InvalidArgument as u32);
+}
+
+#[tokio::test]
+async fn a_gateway_that_ends_lets_what_is_out_come_back() {
+    let mesh = TestMesh::start(1, 2).await;
+    let endless = stream::iter(0..).map(|value| Number { value, ms: 1 });
+    let mut answers = client(&mesh).map::<kitchen::Square>(endless).await.unwrap();
+    answers.try_next().await.unwrap().unwrap().1.unwrap();
+    let ending = tokio::spawn(mesh.end());
+    let (seen, ended) = results(&mut answers).await;
+    let ended = ended.unwrap_err();
+    assert_eq!(ended.code(), Code::Unavailable, "{ended}");
+    assert!(ended.message().contains("the gateway is ending"), "{ended}");
+    assert!(seen.values().all(Result::is_ok));
+    ending.await.unwrap();
+}
