@@ -2,9 +2,11 @@
 //! untouched: code, message, rich details (`google.rpc.Status`) and trailers.
 
 use bytes::Bytes;
+use prost::Message as _;
 use tonic::{Code, Status};
 
 use crate::entries;
+use crate::google::rpc;
 use crate::mesh::v1::{ItemOutcome, Outcome};
 use crate::v1::MapError;
 
@@ -45,6 +47,17 @@ pub fn from_map(error: MapError) -> Status {
     Status::with_details(code_of(error.code), error.message, error.details)
 }
 
+/// The status that a ticket has ended with. Its metadata is not on record.
+pub fn from_rpc(error: rpc::Status) -> Status {
+    // An error that says OK is none that a client could be told.
+    let code = match u32::try_from(error.code).map_or(Code::Unknown, code_of) {
+        Code::Ok => Code::Unknown,
+        code => code,
+    };
+    let details = if error.details.is_empty() { Bytes::new() } else { error.encode_to_vec().into() };
+    Status::with_details(code, error.message, details)
+}
+
 /// A number off the wire; one that gRPC does not know is `UNKNOWN`.
 pub fn code_of(number: u32) -> Code {
     i32::try_from(number).map_or(Code::Unknown, Code::from_i32)
@@ -81,8 +94,9 @@ pub fn code_name(code: Code) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::{code_name, code_number, code_of, from_outcome, to_outcome};
+    use super::{code_name, code_number, code_of, from_outcome, from_rpc, rpc, to_outcome};
     use bytes::Bytes;
+    use prost::Message as _;
     use tonic::{Code, Status, metadata::MetadataMap};
 
     #[test]
@@ -100,6 +114,18 @@ mod tests {
         assert_eq!(got.message(), "oven is cold");
         assert_eq!(got.details(), b"\x08\x09");
         assert_eq!(got.metadata().get("retry-note").unwrap(), "tomorrow");
+    }
+
+    #[test]
+    fn a_tickets_error_keeps_its_details() {
+        let detail = prost_types::Any { type_url: "type.googleapis.com/a.v1.Oven".into(), value: vec![1, 2] };
+        let rich = rpc::Status { code: 9, message: "cold".into(), details: vec![detail] };
+        let status = from_rpc(rich.clone());
+        assert_eq!((status.code(), status.message()), (Code::FailedPrecondition, "cold"));
+        assert_eq!(rpc::Status::decode(status.details()).unwrap(), rich);
+        assert_eq!(from_rpc(rpc::Status { details: Vec::new(), ..rich }).details(), b"");
+        assert_eq!(from_rpc(rpc::Status::default()).code(), Code::Unknown);
+        assert_eq!(from_rpc(rpc::Status { code: -3, ..Default::default() }).code(), Code::Unknown);
     }
 
     #[test]
