@@ -56,6 +56,8 @@ impl Services {
         writeln!(out, "        type Request = {request};\n        type Response = {response};")?;
         writeln!(out, "        const NAME: &'static str = \"{name}\";")?;
         writeln!(out, "        const PATH: &'static str = \"/{name}\";")?;
+        let response = method.output_proto_type.trim_start_matches('.');
+        writeln!(out, "        const RESPONSE: &'static str = \"{response}\";")?;
         if let Some(policy) = self.policies.expression(&name, turno) {
             writeln!(out, "        const POLICY: {turno}::rpc::Policy = {policy};")?;
         }

@@ -79,6 +79,11 @@ impl Mesh {
     /// Says in whose name the call is made and how long it may take.
     pub(crate) fn label<Q>(&self, request: &mut Request<Q>, ctx: &Context) {
         shorten_deadline(request, ctx.time_left());
+        self.sign(request, ctx);
+    }
+
+    /// Says in whose name the call is made.
+    pub(crate) fn sign<Q>(&self, request: &mut Request<Q>, ctx: &Context) {
         let metadata = request.metadata_mut();
         self.token.write(metadata);
         set(metadata, headers::CALLER_METHOD, ctx.method());

@@ -4,7 +4,7 @@
 //! `call` takes a call through its attempts, `links` knows the links that are up, `dialer` keeps them up, `link` speaks
 //! to one gateway, `pending` and `frames` make frames of what gathers. The gateway's half is in its own `clients.rs`.
 
-mod call;
+pub(crate) mod call;
 mod dialer;
 mod frames;
 mod link;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::metadata::MetadataMap;
 use tonic::{IntoRequest, IntoStreamingRequest, Status, Streaming};
@@ -59,6 +59,8 @@ struct Inner {
     links: Arc<Links>,
     /// Places for calls in flight.
     places: Semaphore,
+    /// Places for those who wait for the end of a ticket.
+    waits: Semaphore,
     /// They end with the last client.
     _dialers: Vec<AbortOnDropHandle<()>>,
 }
@@ -73,6 +75,8 @@ pub struct Builder {
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const IN_FLIGHT: usize = 65_536;
+/// Fewer than a gateway takes on one connection.
+const WAITS: usize = 8192;
 
 impl Client {
     /// A client of the gateway at `host:port`, or of every gateway that the name resolves to. Call it inside a tokio
@@ -139,6 +143,21 @@ impl Client {
         let link = call::within(call::asked(request.metadata())?, self.0.links.live()).await?;
         Mesh::new(link.plain(), Token::default()).server_streaming::<R>(request).await
     }
+
+    /// A gateway to be asked for tickets, by plain gRPC.
+    pub(crate) async fn mesh_within(&self, patience: Duration) -> crate::Result<Mesh> {
+        Ok(Mesh::new(self.0.links.live_within(patience).await?.plain(), Token::default()))
+    }
+
+    /// How long a call waits for a gateway.
+    pub(crate) fn patience(&self) -> Duration {
+        self.0.links.patience()
+    }
+
+    /// A place for who waits for the end of a ticket.
+    pub(crate) async fn place_to_wait(&self) -> Option<SemaphorePermit<'_>> {
+        self.0.waits.acquire().await.ok()
+    }
 }
 
 fn size_of(metadata: &MetadataMap) -> usize {
@@ -179,6 +198,7 @@ impl Builder {
         let dial = |gateway| task::spawn("client.dialer", dialer::run(links.clone(), gateway));
         let dialers = gateways.into_iter().map(|gateway| AbortOnDropHandle::new(dial(gateway))).collect();
         let places = Semaphore::new(self.in_flight.clamp(1, Semaphore::MAX_PERMITS));
-        Ok(Client(Arc::new(Inner { links, places, _dialers: dialers })))
+        let waits = Semaphore::new(WAITS);
+        Ok(Client(Arc::new(Inner { links, places, waits, _dialers: dialers })))
     }
 }

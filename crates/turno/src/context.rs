@@ -174,6 +174,11 @@ impl Context {
         Ok(request)
     }
 
+    /// The way to other methods, and to tickets.
+    pub(crate) fn mesh(&self) -> &Mesh {
+        &self.0.mesh
+    }
+
     /// The lines that a nested call inherits.
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.0.entries

@@ -45,6 +45,7 @@ pub mod service;
 mod sink;
 mod source;
 mod tally;
+pub mod ticket;
 mod watchdog;
 
 pub use std::process::ExitCode;
@@ -58,6 +59,7 @@ pub use node::{Node, node};
 pub use rpc::Rpc;
 pub use service::Service;
 pub use sink::Sink;
+pub use ticket::Ticket;
 pub use tonic::{Code, Request, Status, Streaming};
 pub use turno_macros::service;
 

@@ -19,6 +19,8 @@ pub trait Rpc: Send + Sync + 'static {
     const NAME: &'static str;
     /// "/gallery.v1.Gallery/Thumbnail"
     const PATH: &'static str;
+    /// "gallery.v1.Picture", the full name of what it answers; empty when it is not known.
+    const RESPONSE: &'static str = "";
     /// protobuf's `idempotency_level` allows running it again.
     const REPEATABLE: bool;
     /// What `option (turno.v1.method)` says.

@@ -25,6 +25,11 @@ impl Links {
         Self { gateways, patience, live: Mutex::default(), come: Notify::new(), trouble: Mutex::default() }
     }
 
+    /// How long a call waits for a link.
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
+    }
+
     /// The link with the fewest calls on it.
     pub(crate) fn pick(&self) -> Option<Arc<Link>> {
         let live = self.live.lock();
@@ -36,6 +41,10 @@ impl Links {
 
     /// The same, waiting for one as long as the client's patience lasts.
     pub(crate) async fn live(&self) -> crate::Result<Arc<Link>> {
+        self.live_within(self.patience).await
+    }
+
+    pub(crate) async fn live_within(&self, patience: Duration) -> crate::Result<Arc<Link>> {
         let waiting = async {
             loop {
                 let come = self.come.notified();
@@ -45,14 +54,14 @@ impl Links {
                 come.await;
             }
         };
-        tokio::time::timeout(self.patience, waiting).await.map_err(|_| self.nobody())
+        tokio::time::timeout(patience, waiting).await.map_err(|_| self.nobody(patience))
     }
 
-    fn nobody(&self) -> Status {
+    fn nobody(&self, patience: Duration) -> Status {
         let why = self.trouble.lock().clone().unwrap_or_else(|| "no link came up".to_owned());
         Status::unavailable(format!(
-            "no gateway of {} takes calls ({why}); gave up after {:?}",
-            self.gateways, self.patience
+            "no gateway of {} takes calls ({why}); gave up after {patience:?}",
+            self.gateways
         ))
     }
 

@@ -21,6 +21,7 @@ pub mod clock {
         type Response = super::Tick;
         const NAME: &'static str = "clock.v1.Clock/Watch";
         const PATH: &'static str = "/clock.v1.Clock/Watch";
+        const RESPONSE: &'static str = "clock.v1.Tick";
         const REPEATABLE: bool = false;
     }
     #[diagnostic::do_not_recommend]
@@ -55,6 +56,7 @@ pub mod diary {
         type Response = super::Tick;
         const NAME: &'static str = "clock.v1.Diary/Sum";
         const PATH: &'static str = "/clock.v1.Diary/Sum";
+        const RESPONSE: &'static str = "clock.v1.Tick";
         const REPEATABLE: bool = false;
     }
     #[diagnostic::do_not_recommend]
@@ -69,6 +71,7 @@ pub mod diary {
         type Response = super::Tick;
         const NAME: &'static str = "clock.v1.Diary/Delay";
         const PATH: &'static str = "/clock.v1.Diary/Delay";
+        const RESPONSE: &'static str = "clock.v1.Tick";
         const REPEATABLE: bool = false;
     }
     #[diagnostic::do_not_recommend]

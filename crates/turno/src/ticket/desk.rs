@@ -1,0 +1,185 @@
+//! Where tickets are asked for: a gateway of a client, or the one that a method's call came from. A gateway that is gone
+//! is asked again once it, or another one, is there.
+
+use std::error::Error as _;
+use std::time::{Duration, Instant};
+
+use tokio::sync::SemaphorePermit;
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Request, Status};
+
+use crate::calls::Mesh;
+use crate::client::Client;
+use crate::context::Context;
+use crate::node::dialer::{LONGEST_WAIT, waits};
+use crate::rpc::Unary;
+
+/// The way to a mesh's tickets, and the metadata that goes with every question about one.
+#[derive(Clone, Debug)]
+pub(crate) struct Desk {
+    pub(super) way: Way,
+    pub(super) metadata: MetadataMap,
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(crate) enum Way {
+    /// A program.
+    Client(Client),
+    /// A method, in whose name it is asked.
+    Method(Context),
+}
+
+/// How long a method waits for its gateway to store a ticket.
+const PATIENCE_OF_A_METHOD: Duration = Duration::from_secs(5);
+
+impl Desk {
+    /// How long a submit waits for a gateway.
+    pub(super) fn patience(&self) -> Duration {
+        match &self.way {
+            Way::Client(client) => client.patience(),
+            Way::Method(_) => PATIENCE_OF_A_METHOD,
+        }
+    }
+
+    /// A place to wait for the end of a ticket in: waits may not take all the streams of a connection.
+    pub(super) async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        match &self.way {
+            Way::Client(client) => client.place_to_wait().await,
+            Way::Method(_) => None,
+        }
+    }
+
+    /// A gateway, as soon as one is there.
+    pub(super) async fn mesh_within(&self, patience: Duration) -> crate::Result<Mesh> {
+        match &self.way {
+            Way::Client(client) => client.mesh_within(patience).await,
+            Way::Method(ctx) => Ok(ctx.mesh().clone()),
+        }
+    }
+
+    /// A question in the name of who asks. No deadline of a method goes with it: a ticket outlives its method.
+    pub(super) fn request<Q>(&self, message: Q) -> Request<Q> {
+        let mut request = Request::from_parts(self.metadata.clone(), Default::default(), message);
+        if let Way::Method(ctx) = &self.way {
+            ctx.mesh().sign(&mut request, ctx);
+        }
+        request
+    }
+
+    /// Asks until a gateway answers. What it answers when it is gone comes back only if none is there for so long.
+    pub(super) async fn ask<R: Unary>(
+        &self,
+        message: R::Request,
+        patience: Duration,
+    ) -> crate::Result<R::Response>
+    where
+        R::Request: Clone,
+    {
+        let mut trouble = Trouble::new(patience);
+        loop {
+            let mesh = self.mesh_within(patience).await?;
+            match mesh.unary::<R>(self.request(message.clone())).await {
+                Err(status) if is_gone(&status) => trouble.pause(status).await?,
+                answered => return answered,
+            }
+        }
+    }
+}
+
+/// Counts the time without a gateway, from the first question on that was not answered.
+pub(super) struct Trouble {
+    patience: Duration,
+    since: Option<Instant>,
+    waits: Waits,
+}
+
+type Waits = Box<dyn Iterator<Item = Duration> + Send>;
+
+/// A question that has stood for so long had a gateway to stand at: what dials gives up sooner.
+const STOOD: Duration = Duration::from_secs(3);
+
+impl Trouble {
+    pub(super) fn new(patience: Duration) -> Self {
+        Self { patience, since: None, waits: Box::new(waits()) }
+    }
+
+    /// A gateway was there.
+    pub(super) fn over(&mut self) {
+        *self = Self::new(self.patience);
+    }
+
+    /// A question has ended without an answer after so long.
+    pub(super) fn over_if_it_stood(&mut self, so_long: Duration) {
+        if so_long >= STOOD {
+            self.over();
+        }
+    }
+
+    /// Waits before a gateway is asked again, a little longer each time.
+    ///
+    /// # Errors
+    /// What the last one said, when this has gone on for too long.
+    pub(super) async fn pause(&mut self, status: Status) -> crate::Result<()> {
+        let Some(pause) = self.next(Instant::now()) else { return Err(status) };
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+
+    /// The next pause; `None` when patience is at its end.
+    fn next(&mut self, now: Instant) -> Option<Duration> {
+        let since = *self.since.get_or_insert(now);
+        let left = self.patience.saturating_sub(now.saturating_duration_since(since));
+        let pause = self.waits.next().unwrap_or(LONGEST_WAIT);
+        (!left.is_zero()).then(|| pause.min(left))
+    }
+}
+
+/// Nobody has answered: the gateway says that it is not available, or the connection broke.
+pub(super) fn is_gone(status: &Status) -> bool {
+    // Only what this end of the connection has made up has a source.
+    status.code() == Code::Unavailable || status.source().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, Instant, STOOD, Status, Trouble, is_gone};
+
+    #[test]
+    fn an_answer_is_told_from_none() {
+        assert!(is_gone(&Status::unavailable("the gateway is ending")));
+        assert!(is_gone(&Status::from_error(Box::new(std::io::Error::other("broken pipe")))));
+        assert!(!is_gone(&Status::unknown("what a method says")));
+        assert!(!is_gone(&Status::not_found("no such ticket")));
+    }
+
+    /// When patience is at its end, and how often it was asked until then.
+    fn exhaust(trouble: &mut Trouble, mut now: Instant) -> (Instant, u32) {
+        let mut asked = 1;
+        while let Some(pause) = trouble.next(now) {
+            (now, asked) = (now + pause, asked + 1);
+        }
+        (now, asked)
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(3);
+
+    #[test]
+    fn patience_has_an_end() {
+        let mut trouble = Trouble::new(PATIENCE);
+        let began = Instant::now();
+        let (ended, asked) = exhaust(&mut trouble, began);
+        assert_eq!(ended - began, PATIENCE);
+        assert!(asked > 4, "asked {asked} times");
+    }
+
+    #[test]
+    fn a_question_that_stood_begins_it_anew() {
+        let mut trouble = Trouble::new(PATIENCE);
+        let (now, _) = exhaust(&mut trouble, Instant::now());
+        trouble.over_if_it_stood(Duration::ZERO);
+        assert_eq!(trouble.next(now), None);
+        trouble.over_if_it_stood(STOOD);
+        assert_eq!(exhaust(&mut trouble, now).0 - now, PATIENCE);
+    }
+}
