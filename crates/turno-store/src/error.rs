@@ -9,6 +9,9 @@ pub enum Error {
     /// There is no such ticket, or it has expired.
     #[error("there is no ticket {0}")]
     NotFound(TicketId),
+    /// A ticket of that id is stored already: the same submit has been made before.
+    #[error("there is a ticket {0} already")]
+    Exists(TicketId),
     /// The idempotency key stands for another method or another request.
     #[error(
         "the idempotency key {key:?} stands for ticket {ticket}, which was submitted with another method or request"
@@ -44,4 +47,19 @@ pub enum Error {
     /// The store does not answer now; nothing is known of what was asked. Safe to ask again where it says so.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
+}
+
+impl Error {
+    /// Whether the store is well, and has only said no to this one request.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::NotFound(_)
+            | Self::KeyTaken { .. }
+            | Self::WrongState { .. }
+            | Self::Superseded(_)
+            | Self::Damaged(_) => true,
+            // Noticed when rows are written: nothing else of that transaction is sure then.
+            Self::Exists(_) | Self::Full | Self::Unusable(_) | Self::Unavailable(_) => false,
+        }
+    }
 }

@@ -2,13 +2,22 @@
 //! several. What happens to a ticket is decided in `state.rs`, by a table without clock or disk; who runs tickets is the
 //! gateway's business.
 
+mod body;
+mod change;
 mod error;
+mod failures;
+mod group;
+mod kept;
+mod open;
 mod query;
+mod seal;
+mod sqlite;
 mod state;
 mod store;
 mod ticket;
 
 pub use error::Error;
+pub use open::open;
 pub use query::{Page, Query};
 pub use state::{Event, State};
 pub use store::{Cancelled, Claimed, Counts, Store, Submitted};

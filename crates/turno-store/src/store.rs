@@ -23,7 +23,7 @@ pub trait Store: Send + Sync + 'static {
     /// even if it is [forgotten](Ticket::forgotten) but for its key.
     ///
     /// # Errors
-    /// [`Error::KeyTaken`], [`Error::Full`].
+    /// [`Error::KeyTaken`], [`Error::Full`], [`Error::Exists`].
     async fn submit(&self, ticket: NewTicket) -> Result<Submitted, Error>;
 
     /// Gives `gateway` tickets whose time has come and that nobody holds, the longest due first, at most so many: those that

@@ -1,0 +1,113 @@
+//! What a store is asked to change, as data: it waits in a channel, goes into a transaction with others, and can be tried
+//! again by itself when that transaction fails.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::body::{Body, Granted};
+use crate::error::Error;
+use crate::seal::Seal;
+use crate::state::State;
+use crate::store::{Cancelled, Submitted};
+use crate::ticket::{Attempt, Failure, GatewayId, NewTicket, Progress, Ticket, TicketId};
+
+/// One change. Each method of [`crate::Store`] that changes something is one of these, or two.
+pub(crate) enum Change {
+    Submit(Box<Submission>),
+    Claim {
+        gateway: GatewayId,
+        most: usize,
+    },
+    Finish {
+        attempt: Attempt,
+        ending: Box<Ending>,
+    },
+    Retry {
+        attempt: Attempt,
+        failure: Failure,
+        pause: Duration,
+    },
+    Release {
+        attempt: Attempt,
+        pause: Duration,
+    },
+    Progress(Attempt, Progress),
+    Cancel(TicketId),
+    Delete(TicketId),
+    Edit {
+        ticket: TicketId,
+        request: Option<Bytes>,
+        retries: Option<u32>,
+    },
+    Redrive {
+        dead: TicketId,
+        new: TicketId,
+    },
+    Expire(u32),
+    Renew {
+        gateway: GatewayId,
+        lease: Duration,
+    },
+    Resign(GatewayId),
+    NextDue,
+    /// A part of a large body, written before the change that needs it.
+    Piece {
+        body: Uuid,
+        number: u32,
+        data: Bytes,
+    },
+    /// The body is not needed after all.
+    Discard(Uuid),
+}
+
+impl Change {
+    /// The attempt has not begun, for nobody has heard of it.
+    pub(crate) fn given_back(attempt: Attempt) -> Self {
+        Self::Release { attempt, pause: Duration::ZERO }
+    }
+}
+
+/// A ticket, and what can be made of it before the writer's turn.
+pub(crate) struct Submission {
+    pub(crate) ticket: NewTicket,
+    /// JSON; absent when there are none.
+    pub(crate) labels: Option<String>,
+    pub(crate) seal: Seal,
+    pub(crate) demand: Seal,
+    pub(crate) request: Body,
+}
+
+/// How a ticket ends, with its response sealed.
+pub(crate) struct Ending {
+    pub(crate) state: State,
+    pub(crate) failure: Option<Failure>,
+    pub(crate) response: Option<(Body, Seal)>,
+}
+
+/// What a change comes to.
+pub(crate) enum Answer {
+    Submitted(Submitted),
+    Claimed(Vec<Granted>),
+    State(State),
+    Cancelled(Cancelled),
+    Ticket(Box<Ticket>),
+    Count(u64),
+    Due(Option<Duration>),
+    Nothing,
+}
+
+impl Answer {
+    /// The attempts that have begun by it: they are given back if nobody hears of them.
+    pub(crate) fn attempts(&self) -> Vec<Attempt> {
+        match self {
+            Self::Submitted(Submitted::Stored { attempt, .. }) => attempt.iter().copied().collect(),
+            Self::Claimed(granted) => granted.iter().map(|granted| granted.claimed.attempt).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// What a change comes to, or why it does not.
+pub(crate) type Answered = Result<Answer, Error>;

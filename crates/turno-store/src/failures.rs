@@ -1,0 +1,19 @@
+//! The failures that a store finds by itself. The codes are `google.rpc.Code`'s.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+
+use crate::ticket::Failure;
+
+/// `UNAVAILABLE`
+pub(crate) static LOST: LazyLock<Failure> =
+    LazyLock::new(|| failure(14, "the gateway that ran it has ended, or its lease has"));
+
+/// `DATA_LOSS`
+pub(crate) static DAMAGED: LazyLock<Failure> =
+    LazyLock::new(|| failure(15, "what is stored of it is damaged: it cannot be run"));
+
+fn failure(code: i32, message: &str) -> Failure {
+    Failure { code, message: message.to_owned(), details: Bytes::new() }
+}

@@ -1,0 +1,94 @@
+//! Group commit: one writer takes every change that has gathered, makes one transaction of them, and answers all when it
+//! is on disk. It never waits to gather; what comes meanwhile goes with the next one.
+
+use tokio::sync::{mpsc, oneshot};
+use turno_runtime::task;
+
+use crate::change::{Answer, Answered, Change};
+use crate::error::Error;
+
+/// Changes that wait; who comes later waits to be let in.
+const WAITING: usize = 4096;
+
+/// Changes in one transaction.
+const TOGETHER: usize = 1024;
+
+/// Where changes are made.
+pub(crate) trait Ledger: Send + 'static {
+    /// Makes all of them in one transaction and answers, in their order, when it is on disk. An error means that nothing
+    /// has changed, or for [`Error::Unavailable`] that nobody knows.
+    fn apply(&mut self, changes: &[Change]) -> impl Future<Output = Result<Vec<Answered>, Error>> + Send;
+}
+
+/// A change, and who waits for it.
+struct Order {
+    change: Change,
+    answer: oneshot::Sender<Answered>,
+}
+
+/// The way to the writer.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    orders: mpsc::Sender<Order>,
+}
+
+impl Writer {
+    /// Starts the writer under `name`. It ends when the last of its handles is gone.
+    pub(crate) fn start(name: &str, ledger: impl Ledger) -> Self {
+        let (orders, waiting) = mpsc::channel(WAITING);
+        task::spawn(name, write(ledger, waiting));
+        Self { orders }
+    }
+
+    /// Makes a change: it is on disk when this answers.
+    pub(crate) async fn order(&self, change: Change) -> Answered {
+        let (answer, answered) = oneshot::channel();
+        let ended = || Error::Unavailable("its writer has ended".into());
+        self.orders.send(Order { change, answer }).await.map_err(|_| ended())?;
+        answered.await.map_err(|_| ended())?
+    }
+}
+
+async fn write(mut ledger: impl Ledger, mut orders: mpsc::Receiver<Order>) {
+    let mut taken = Vec::with_capacity(TOGETHER);
+    let mut unheard = Vec::new();
+    while orders.recv_many(&mut taken, TOGETHER).await > 0 {
+        let (changes, waiting): (Vec<_>, Vec<_>) =
+            taken.drain(..).map(|order| (order.change, order.answer)).unzip();
+        let answers = together(&mut ledger, &changes).await;
+        for (answer, waiting) in answers.into_iter().zip(waiting) {
+            if let Err(Ok(answer)) = waiting.send(answer) {
+                unheard.extend(answer.attempts().into_iter().map(Change::given_back));
+            }
+        }
+        if !unheard.is_empty() {
+            let answers = together(&mut ledger, &unheard).await;
+            // What cannot be given back now (the disk may be full) is tried again after the next transaction.
+            let mut stay = answers.iter().map(|answer| !matches!(answer, Ok(_) | Err(Error::Superseded(_))));
+            unheard.retain(|_| stay.next().unwrap_or(false));
+        }
+    }
+}
+
+/// All in one transaction; if that fails, each in its own, so that one that cannot be made spoils no other.
+async fn together(ledger: &mut impl Ledger, changes: &[Change]) -> Vec<Answered> {
+    match ledger.apply(changes).await {
+        Ok(answers) => answers,
+        Err(error) if changes.len() == 1 || matches!(error, Error::Unavailable(_)) => {
+            let again = error.to_string();
+            let mut answers = vec![Err(error)];
+            answers.extend(changes[1..].iter().map(|_| Err(Error::Unavailable(again.clone()))));
+            answers
+        }
+        Err(_) => apart(ledger, changes).await,
+    }
+}
+
+async fn apart(ledger: &mut impl Ledger, changes: &[Change]) -> Vec<Answered> {
+    let mut answers = Vec::with_capacity(changes.len());
+    for change in changes {
+        let answered = ledger.apply(std::slice::from_ref(change)).await;
+        answers.push(answered.and_then(|mut one| one.pop().unwrap_or(Ok(Answer::Nothing))));
+    }
+    answers
+}

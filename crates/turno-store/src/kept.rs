@@ -1,0 +1,268 @@
+//! The store that both databases are behind: what needs no database is done here, on the caller's task (checksums, large
+//! bodies), and what changes something goes to the writer.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future;
+
+use crate::body::{Body, Granted, PIECE};
+use crate::change::{Answer, Change, Ending, Submission};
+use crate::error::Error;
+use crate::failures::DAMAGED;
+use crate::group::Writer;
+use crate::query::{Page, Query};
+use crate::seal::Seal;
+use crate::state::State;
+use crate::store::{Cancelled, Claimed, Counts, Store, Submitted};
+use crate::ticket::{
+    Attempt, AttemptRecord, Failure, GatewayId, NewTicket, Outcome, Progress, Ticket, TicketId,
+};
+
+/// What is only read. The promises are those of [`Store`]'s methods of the same names.
+pub(crate) trait Read: Clone + Send + Sync + 'static {
+    fn get(&self, ticket: TicketId) -> impl Future<Output = Result<Ticket, Error>> + Send;
+    fn request(&self, ticket: TicketId) -> impl Future<Output = Result<Bytes, Error>> + Send;
+    fn response(&self, ticket: TicketId) -> impl Future<Output = Result<Option<Bytes>, Error>> + Send;
+    fn attempts(&self, ticket: TicketId) -> impl Future<Output = Result<Vec<AttemptRecord>, Error>> + Send;
+    fn list(&self, query: &Query) -> impl Future<Output = Result<Page, Error>> + Send;
+    fn counts(&self) -> impl Future<Output = Result<Counts, Error>> + Send;
+    fn changed(&self) -> impl Future<Output = TicketId> + Send;
+    /// The request of a ticket that was claimed, looked at.
+    fn claimed(&self, granted: Granted) -> impl Future<Output = Result<Claimed, Error>> + Send;
+}
+
+/// A store over a writer and a reader.
+pub(crate) struct Kept<R> {
+    pub(crate) writer: Writer,
+    pub(crate) reader: R,
+}
+
+#[async_trait]
+impl<R: Read> Store for Kept<R> {
+    async fn submit(&self, ticket: NewTicket) -> Result<Submitted, Error> {
+        let request = &ticket.request;
+        let seal = Seal::of_request(ticket.id, &ticket.method, &ticket.tenant, &ticket.metadata, request);
+        let demand = Seal::of_demand(&ticket.method, request);
+        let labels = (!ticket.labels.is_empty()).then(|| serde_json::json!(ticket.labels).to_string());
+        let request = self.ahead(Body::of(request.clone())).await?;
+        let written = request.clone();
+        let submission = Box::new(Submission { ticket, labels, seal, demand, request });
+        match self.writer.order(Change::Submit(submission)).await {
+            Ok(Answer::Submitted(submitted @ Submitted::Stored { .. })) => Ok(submitted),
+            answered => {
+                self.discard(&written).await;
+                match answered? {
+                    Answer::Submitted(known) => Ok(known),
+                    _ => Err(misplaced()),
+                }
+            }
+        }
+    }
+
+    async fn claim(&self, gateway: GatewayId, most: usize) -> Result<Vec<Claimed>, Error> {
+        let Answer::Claimed(granted) = self.writer.order(Change::Claim { gateway, most }).await? else {
+            return Err(misplaced());
+        };
+        let mut unclaimed = Unclaimed::new(&self.writer, &granted);
+        let claimed = future::join_all(granted.into_iter().map(|granted| self.look(granted))).await;
+        let claimed = claimed.into_iter().collect::<Result<Vec<_>, _>>()?;
+        unclaimed.attempts.clear();
+        Ok(claimed.into_iter().flatten().collect())
+    }
+
+    async fn next_due(&self) -> Result<Option<Duration>, Error> {
+        match self.writer.order(Change::NextDue).await? {
+            Answer::Due(due) => Ok(due),
+            _ => Err(misplaced()),
+        }
+    }
+
+    async fn finish(&self, attempt: Attempt, outcome: Outcome) -> Result<(), Error> {
+        let state = outcome.state();
+        let (failure, response) = match outcome {
+            Outcome::Done(response) => {
+                let seal = Seal::of_response(attempt.ticket, &response);
+                (None, Some((self.ahead(Body::of(response)).await?, seal)))
+            }
+            Outcome::Failed(failure) | Outcome::Dead(failure) => (Some(failure), None),
+            Outcome::Cancelled => (None, None),
+        };
+        let written = response.as_ref().map(|(body, _)| body.clone());
+        let ending = Box::new(Ending { state, failure, response });
+        let answered = self.writer.order(Change::Finish { attempt, ending }).await;
+        if let (Err(_), Some(written)) = (&answered, written) {
+            self.discard(&written).await;
+        }
+        answered.map(|_| ())
+    }
+
+    async fn retry(&self, attempt: Attempt, failure: Failure, pause: Duration) -> Result<State, Error> {
+        match self.writer.order(Change::Retry { attempt, failure, pause }).await? {
+            Answer::State(state) => Ok(state),
+            _ => Err(misplaced()),
+        }
+    }
+
+    async fn release(&self, attempt: Attempt, pause: Duration) -> Result<(), Error> {
+        self.writer.order(Change::Release { attempt, pause }).await.map(|_| ())
+    }
+
+    async fn progress(&self, attempt: Attempt, progress: Progress) -> Result<(), Error> {
+        self.writer.order(Change::Progress(attempt, progress)).await.map(|_| ())
+    }
+
+    async fn cancel(&self, ticket: TicketId) -> Result<Cancelled, Error> {
+        match self.writer.order(Change::Cancel(ticket)).await? {
+            Answer::Cancelled(cancelled) => Ok(cancelled),
+            _ => Err(misplaced()),
+        }
+    }
+
+    async fn delete(&self, ticket: TicketId) -> Result<(), Error> {
+        self.writer.order(Change::Delete(ticket)).await.map(|_| ())
+    }
+
+    async fn edit(
+        &self,
+        ticket: TicketId,
+        request: Option<Bytes>,
+        retries: Option<u32>,
+    ) -> Result<Ticket, Error> {
+        one(self.writer.order(Change::Edit { ticket, request, retries }).await?)
+    }
+
+    async fn redrive(&self, dead: TicketId, new: TicketId) -> Result<Ticket, Error> {
+        one(self.writer.order(Change::Redrive { dead, new }).await?)
+    }
+
+    async fn get(&self, ticket: TicketId) -> Result<Ticket, Error> {
+        self.reader.get(ticket).await
+    }
+
+    async fn request(&self, ticket: TicketId) -> Result<Bytes, Error> {
+        self.reader.request(ticket).await
+    }
+
+    async fn response(&self, ticket: TicketId) -> Result<Option<Bytes>, Error> {
+        self.reader.response(ticket).await
+    }
+
+    async fn attempts(&self, ticket: TicketId) -> Result<Vec<AttemptRecord>, Error> {
+        self.reader.attempts(ticket).await
+    }
+
+    async fn list(&self, query: &Query) -> Result<Page, Error> {
+        self.reader.list(query).await
+    }
+
+    async fn counts(&self) -> Result<Counts, Error> {
+        self.reader.counts().await
+    }
+
+    async fn expire(&self, most: u32) -> Result<u64, Error> {
+        match self.writer.order(Change::Expire(most)).await? {
+            Answer::Count(count) => Ok(count),
+            _ => Err(misplaced()),
+        }
+    }
+
+    async fn renew(&self, gateway: GatewayId, lease: Duration) -> Result<(), Error> {
+        self.writer.order(Change::Renew { gateway, lease }).await.map(|_| ())
+    }
+
+    async fn resign(&self, gateway: GatewayId) -> Result<(), Error> {
+        self.writer.order(Change::Resign(gateway)).await.map(|_| ())
+    }
+
+    async fn changed(&self) -> TicketId {
+        self.reader.changed().await
+    }
+}
+
+impl<R: Read> Kept<R> {
+    /// Writes a long body before the change that needs it.
+    async fn ahead(&self, body: Body) -> Result<Body, Error> {
+        if !body.is_long() {
+            return Ok(body);
+        }
+        let Body::Beside(name, bytes) = &body else { return Ok(body) };
+        let written = Body::Ahead(*name, body.length());
+        for (number, start) in (0..).zip((0..bytes.len()).step_by(PIECE)) {
+            let data = bytes.slice(start..bytes.len().min(start + PIECE));
+            if let Err(error) = self.writer.order(Change::Piece { body: *name, number, data }).await {
+                self.discard(&written).await;
+                return Err(error);
+            }
+        }
+        Ok(written)
+    }
+
+    /// Takes back what was written ahead. If that fails too, the sweep will find it.
+    async fn discard(&self, body: &Body) {
+        if let Body::Ahead(name, _) = body
+            && let Err(error) = self.writer.order(Change::Discard(*name)).await
+        {
+            tracing::debug!(%error, "a body that nobody needs stays for the sweep");
+        }
+    }
+
+    /// A ticket that was claimed, if it can be run; a damaged one is dead from here on.
+    async fn look(&self, granted: Granted) -> Result<Option<Claimed>, Error> {
+        let attempt = granted.claimed.attempt;
+        match self.reader.claimed(granted).await {
+            Ok(claimed) => Ok(Some(claimed)),
+            Err(Error::Damaged(ticket)) => {
+                tracing::error!(%ticket, "its request is damaged: it is dead");
+                let failure = Some(DAMAGED.clone());
+                let ending = Box::new(Ending { state: State::Dead, failure, response: None });
+                self.writer.order(Change::Finish { attempt, ending }).await?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Attempts that have begun and that nobody has heard of yet: if this is dropped, they are given back.
+struct Unclaimed {
+    writer: Writer,
+    attempts: Vec<Attempt>,
+}
+
+impl Unclaimed {
+    fn new(writer: &Writer, granted: &[Granted]) -> Self {
+        let attempts = granted.iter().map(|granted| granted.claimed.attempt).collect();
+        Self { writer: writer.clone(), attempts }
+    }
+}
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        let attempts = std::mem::take(&mut self.attempts);
+        if attempts.is_empty() {
+            return;
+        }
+        let writer = self.writer.clone();
+        turno_runtime::task::spawn("turno.store.release", async move {
+            for attempt in attempts {
+                if let Err(error) = writer.order(Change::given_back(attempt)).await {
+                    tracing::warn!(%error, "an attempt that nobody heard of is not given back");
+                }
+            }
+        });
+    }
+}
+
+fn one(answer: Answer) -> Result<Ticket, Error> {
+    match answer {
+        Answer::Ticket(ticket) => Ok(*ticket),
+        _ => Err(misplaced()),
+    }
+}
+
+/// Each change has its own kind of answer; a ledger that mixes them up is broken.
+fn misplaced() -> Error {
+    Error::Unavailable("the writer has answered something else".into())
+}

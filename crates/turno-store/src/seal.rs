@@ -1,0 +1,79 @@
+//! Checksums over what users sent: whoever reads a request or a response gets what was stored, or an error.
+
+use bytes::Bytes;
+use twox_hash::XxHash3_128;
+
+use crate::ticket::TicketId;
+
+/// A checksum of 16 bytes, as it lies in the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seal(pub(crate) [u8; 16]);
+
+impl Seal {
+    /// Over all that an attempt is given: a request under another method's name, or another ticket's, does not pass.
+    pub(crate) fn of_request(
+        ticket: TicketId,
+        method: &str,
+        tenant: &str,
+        metadata: &[u8],
+        request: &Bytes,
+    ) -> Self {
+        over(&[ticket.0.as_bytes(), method.as_bytes(), tenant.as_bytes(), metadata, request])
+    }
+
+    /// Over a response, and whose it is.
+    pub(crate) fn of_response(ticket: TicketId, response: &Bytes) -> Self {
+        over(&[ticket.0.as_bytes(), response])
+    }
+
+    /// What a submit asks for: two submits with one idempotency key must agree in it.
+    pub(crate) fn of_demand(method: &str, request: &Bytes) -> Self {
+        over(&[method.as_bytes(), request])
+    }
+
+    /// As it was stored.
+    pub(crate) fn stored(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+}
+
+/// Each part with its length, so that no byte can move from one to the next.
+fn over(parts: &[&[u8]]) -> Seal {
+    let mut hash = XxHash3_128::new();
+    for part in parts {
+        hash.write(&(part.len() as u64).to_le_bytes());
+        hash.write(part);
+    }
+    Seal(hash.finish_128().to_be_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Seal;
+    use crate::ticket::TicketId;
+    use bytes::Bytes;
+    use proptest::prelude::{any, proptest};
+
+    proptest! {
+        #[test]
+        fn no_flipped_bit_passes(mut request in proptest::collection::vec(any::<u8>(), 1..2000), at: usize) {
+            let ticket = TicketId::new();
+            let seal = |request: &[u8]| Seal::of_request(ticket, "a.B/C", "me", b"", &Bytes::copy_from_slice(request));
+            let sealed = seal(&request);
+            let bit = at % (request.len() * 8);
+            request[bit / 8] ^= 1 << (bit % 8);
+            assert_ne!(seal(&request), sealed);
+        }
+    }
+
+    #[test]
+    fn a_request_under_another_name_does_not_pass() {
+        let (ticket, request) = (TicketId::new(), Bytes::from_static(b"dough"));
+        let sealed = Seal::of_request(ticket, "a.B/Bake", "me", b"", &request);
+        assert_ne!(sealed, Seal::of_request(TicketId::new(), "a.B/Bake", "me", b"", &request));
+        assert_ne!(sealed, Seal::of_request(ticket, "a.B/Burn", "me", b"", &request));
+        assert_ne!(sealed, Seal::of_request(ticket, "a.B/Bak", "eme", b"", &request));
+        assert_eq!(Seal::stored(&sealed.0), Some(sealed));
+        assert_eq!(Seal::stored(b"short"), None);
+    }
+}

@@ -1,0 +1,112 @@
+//! Opens a data directory: one process at a time, a database that is whole and of a version that we know, and everything
+//! that was under way due again.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, SqliteConnection};
+
+use super::errors::told;
+use super::schema;
+use crate::error::Error;
+
+/// The database's name in the data directory.
+const DATABASE: &str = "tickets.sqlite3";
+
+/// Whoever has it locked has the directory. The lock is the system's and ends with the process, however that ends.
+const LOCK: &str = "tickets.lock";
+
+/// Connections for reading.
+const READERS: u32 = 2;
+
+/// How long a person's transaction in the same database may hold ours up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One that is just ending gets a second to do so.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What an open directory consists of.
+pub(super) struct Opened {
+    pub(super) writer: SqliteConnection,
+    pub(super) readers: SqlitePool,
+    pub(super) lock: File,
+}
+
+/// Opens `directory`, and makes it if it is not there.
+pub(super) async fn open(directory: &Path) -> Result<Opened, Error> {
+    let lock = lock(directory).await?;
+    let database = directory.join(DATABASE);
+    let mut writer = options(&database).connect().await.map_err(|error| unusable(&database, told(error)))?;
+    prepare(&mut writer).await.map_err(|error| unusable(&database, error))?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .test_before_acquire(false)
+        .connect_with(options(&database).pragma("query_only", "1"))
+        .await
+        .map_err(|error| unusable(&database, told(error)))?;
+    Ok(Opened { writer, readers, lock })
+}
+
+async fn lock(directory: &Path) -> Result<File, Error> {
+    let trouble = |what: &str, error: std::io::Error| {
+        Error::Unusable(format!("the data directory {} {what}: {error}", directory.display()))
+    };
+    std::fs::create_dir_all(directory).map_err(|error| trouble("cannot be made", error))?;
+    let path = directory.join(LOCK);
+    let file = File::options().create(true).truncate(false).write(true).open(path);
+    let file = file.map_err(|error| trouble("cannot be written", error))?;
+    for _try in 0..TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(PAUSE).await,
+            Err(TryLockError::Error(error)) => return Err(trouble("cannot be locked", error)),
+        }
+    }
+    Err(Error::Unusable(format!(
+        "the data directory {} is in use by another process: each gateway needs one of its own, or all of them a \
+         PostgreSQL",
+        directory.display()
+    )))
+}
+
+fn options(database: &PathBuf) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(database)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(PATIENCE)
+        // Many sizes of a statement are prepared once and stay.
+        .statement_cache_capacity(256)
+        .pragma("cache_size", "-32768")
+        .pragma("wal_autocheckpoint", "4000")
+        .pragma("journal_size_limit", "67108864")
+        .disable_statement_logging()
+}
+
+/// Looks at the database, brings it to our version, and makes due what was under way when the last process ended: with one
+/// process at a time, nobody runs it any more.
+async fn prepare(writer: &mut SqliteConnection) -> Result<(), Error> {
+    schema::migrate(writer).await?;
+    for statement in [
+        "UPDATE ticket SET due_at = began_at WHERE ended_at IS NULL AND due_at IS NULL",
+        "DELETE FROM piece WHERE body IN (SELECT body FROM unfinished_body)",
+        "DELETE FROM unfinished_body",
+    ] {
+        sqlx::query(statement).execute(&mut *writer).await.map_err(told)?;
+    }
+    Ok(())
+}
+
+/// Names the database in what is said of it.
+fn unusable(database: &Path, error: Error) -> Error {
+    match error {
+        Error::Full => Error::Full,
+        error => Error::Unusable(format!("{}: {error}", database.display())),
+    }
+}

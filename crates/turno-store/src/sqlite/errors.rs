@@ -1,0 +1,41 @@
+//! What SQLite says, as what the caller can do about it.
+
+use crate::error::Error;
+
+const BUSY: i32 = 5;
+const IO: i32 = 10;
+const CORRUPT: i32 = 11;
+const FULL: i32 = 13;
+const NOT_A_DATABASE: i32 = 26;
+/// `SQLITE_IOERR_SHMSIZE`: the file beside the log could not grow, which only happens where there is no space.
+const INDEX_SIZE: i32 = IO | (19 << 8);
+
+/// `error` for the caller. What is said goes no further than to people who run the gateway.
+pub(super) fn told(error: sqlx::Error) -> Error {
+    let code = error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .and_then(|code| code.parse::<i32>().ok())
+        .unwrap_or(0);
+    tracing::debug!(%error, code, "sqlite");
+    match code & 0xff {
+        FULL => Error::Full,
+        _ if code == INDEX_SIZE => Error::Full,
+        CORRUPT | NOT_A_DATABASE => Error::Unusable(format!(
+            "the database is damaged ({error}): stop the gateway, put back a copy of the data directory, or save what can \
+             be read with `sqlite3 tickets.sqlite3 .recover`"
+        )),
+        BUSY => Error::Unavailable(format!(
+            "another program holds the database locked ({error}): end its transaction"
+        )),
+        IO => {
+            Error::Unavailable(format!("the disk answers with an error ({error}): look at the system's log"))
+        }
+        _ => Error::Unavailable(error.to_string()),
+    }
+}
+
+/// Whether a row with the same id is there already.
+pub(super) fn is_duplicate(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.is_unique_violation())
+}

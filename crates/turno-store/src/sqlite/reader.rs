@@ -1,0 +1,213 @@
+//! What is only read, on connections of their own: the writer goes on meanwhile.
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
+use sqlx::{AssertSqlSafe, Row, SqlSafeStr};
+use uuid::Uuid;
+
+use super::batch::Values;
+use super::errors::told;
+use super::memory::Notes;
+use super::rows::{self, Cells, Odd, TICKET};
+use crate::body::{Gathered, Granted, Stored, unsealed};
+use crate::error::Error;
+use crate::kept::Read;
+use crate::query::{Page, Query};
+use crate::seal::Seal;
+use crate::store::{Claimed, Counts};
+use crate::ticket::{AttemptRecord, Ticket, TicketId};
+
+/// Tickets in one page, whatever was asked.
+const PAGE: u32 = 1000;
+
+/// Reads the database.
+#[derive(Clone)]
+pub(crate) struct Reader {
+    pub(super) pool: SqlitePool,
+    pub(super) notes: Notes,
+}
+
+impl Read for Reader {
+    async fn get(&self, id: TicketId) -> Result<Ticket, Error> {
+        let sql = format!("SELECT {TICKET} FROM ticket WHERE id = ? AND {KEPT}");
+        let row = self.one(id, sql).await?;
+        Ok(self.noted(rows::ticket(Some(id), &row)?))
+    }
+
+    async fn request(&self, id: TicketId) -> Result<Bytes, Error> {
+        let sql = format!(
+            "SELECT method, tenant, metadata, request_bytes, request_seal, request_body, request FROM ticket \
+             WHERE id = ? AND {KEPT}"
+        );
+        let row = self.one(id, sql).await?;
+        let mut cells = Cells::of(&row);
+        let mut read =
+            || Ok((cells.get()?, cells.get()?, cells.bytes()?.unwrap_or_default(), stored(&mut cells)?));
+        let (method, tenant, metadata, stored): (String, String, _, _) =
+            read().map_err(|Odd| Error::Damaged(id))?;
+        let bytes = self.body(id, &stored).await?;
+        let seal = Seal::of_request(id, &method, &tenant, &metadata, &bytes);
+        unsealed(id, bytes, &stored.seal, seal)
+    }
+
+    async fn response(&self, id: TicketId) -> Result<Option<Bytes>, Error> {
+        let sql = format!(
+            "SELECT state, response_bytes, response_seal, response_body, response FROM ticket WHERE id = ? AND {KEPT}"
+        );
+        let row = self.one(id, sql).await?;
+        let mut cells = Cells::of(&row);
+        if cells.state().map_err(|Odd| Error::Damaged(id))? != crate::state::State::Done {
+            return Ok(None);
+        }
+        let stored = stored(&mut cells).map_err(|Odd| Error::Damaged(id))?;
+        let bytes = self.body(id, &stored).await?;
+        let seal = Seal::of_response(id, &bytes);
+        unsealed(id, bytes, &stored.seal, seal).map(Some)
+    }
+
+    /// The request of a ticket that was claimed, looked at.
+    async fn claimed(&self, granted: Granted) -> Result<Claimed, Error> {
+        let Granted { mut claimed, request } = granted;
+        let id = claimed.attempt.ticket;
+        let bytes = self.body(id, &request).await?;
+        let seal = Seal::of_request(id, &claimed.method, &claimed.tenant, &claimed.metadata, &bytes);
+        claimed.request = unsealed(id, bytes, &request.seal, seal)?;
+        Ok(claimed)
+    }
+
+    async fn attempts(&self, id: TicketId) -> Result<Vec<AttemptRecord>, Error> {
+        let row = self.one(id, format!("SELECT seq FROM ticket WHERE id = ? AND {KEPT}")).await?;
+        let seq: i64 = Cells::of(&row).get().map_err(|Odd| Error::Damaged(id))?;
+        let sql = "SELECT number, began_at, ended_at, code, message, details FROM attempt WHERE ticket = ? ORDER BY number";
+        let found = sqlx::query(sql).bind(seq).fetch_all(&self.pool).await.map_err(told)?;
+        found.iter().map(|row| rows::record(id, row)).collect()
+    }
+
+    async fn list(&self, query: &Query) -> Result<Page, Error> {
+        let most = query.most.clamp(1, PAGE);
+        let (sql, values) = listing(query, most);
+        let found = self.rows(sql, values).await?;
+        let has_more = found.len() > most as usize;
+        let tickets = found.iter().take(most as usize).map(|row| rows::ticket(None, row));
+        // A page does not fail for one damaged row: who asks for that one is told.
+        let readable = tickets.filter_map(|ticket| match ticket {
+            Ok(ticket) => Some(self.noted(ticket)),
+            Err(error) => {
+                tracing::error!(%error, "a ticket is left out of a listing");
+                None
+            }
+        });
+        Ok(Page { tickets: readable.collect(), has_more })
+    }
+
+    async fn counts(&self) -> Result<Counts, Error> {
+        let sql = "SELECT waiting, running, done, failed, cancelled, dead FROM total";
+        let row = sqlx::query(sql).fetch_one(&self.pool).await.map_err(told)?;
+        let number = |at: usize| row.try_get::<i64, _>(at).map(|number| number.max(0).unsigned_abs());
+        Ok(Counts {
+            waiting: number(0).map_err(told)?,
+            running: number(1).map_err(told)?,
+            done: number(2).map_err(told)?,
+            failed: number(3).map_err(told)?,
+            cancelled: number(4).map_err(told)?,
+            dead: number(5).map_err(told)?,
+        })
+    }
+
+    /// Nobody else writes here.
+    async fn changed(&self) -> TicketId {
+        std::future::pending().await
+    }
+}
+
+impl Reader {
+    /// A body, out of the row or put together from its pieces; not looked at.
+    async fn body(&self, id: TicketId, stored: &Stored) -> Result<Bytes, Error> {
+        let Some(name) = stored.beside else { return Ok(stored.inline.clone().unwrap_or_default()) };
+        let sql = "SELECT data FROM piece WHERE body = ? ORDER BY number";
+        let mut pieces = sqlx::query(sql).bind(name.to_string()).fetch(&self.pool);
+        let mut gathered = Gathered::new(id, stored.length);
+        while let Some(piece) = pieces.try_next().await.map_err(told)? {
+            gathered.push(Cells::of(&piece).get().map_err(|Odd| Error::Damaged(id))?)?;
+        }
+        gathered.whole()
+    }
+
+    async fn one(&self, id: TicketId, sql: String) -> Result<SqliteRow, Error> {
+        let found = sqlx::query(AssertSqlSafe(sql)).bind(id.to_string()).fetch_optional(&self.pool).await;
+        found.map_err(told)?.ok_or(Error::NotFound(id))
+    }
+
+    async fn rows(&self, sql: String, values: Values) -> Result<Vec<SqliteRow>, Error> {
+        let query = sqlx::query_with::<_, SqliteArguments>(AssertSqlSafe(sql).into_sql_str(), values.0);
+        query.fetch_all(&self.pool).await.map_err(told)
+    }
+
+    fn noted(&self, mut ticket: Ticket) -> Ticket {
+        if let Some(progress) = self.notes.lock().get(&ticket.id) {
+            ticket.progress = progress.clone();
+        }
+        ticket
+    }
+}
+
+/// What has expired is not there, even if nobody has swept it yet.
+const KEPT: &str = "(expires_at IS NULL OR expires_at > unixepoch('subsec') * 1000)";
+
+fn stored(cells: &mut Cells<'_>) -> Result<Stored, Odd> {
+    Ok(Stored {
+        length: cells.count()?,
+        seal: cells.get()?,
+        beside: cells.maybe::<Uuid>()?,
+        inline: cells.bytes()?,
+    })
+}
+
+/// The newest first; one more than a page, to know whether there is one.
+fn listing(query: &Query, most: u32) -> (String, Values) {
+    let mut sql = format!("SELECT {TICKET} FROM ticket WHERE {KEPT}");
+    let mut values = Values::default();
+    let mut must = |condition: &str| {
+        sql.push_str(" AND ");
+        sql.push_str(condition);
+    };
+    if !query.states.is_empty() {
+        // In the text and not bound: only so does SQLite see that a partial index will do.
+        let names: Vec<_> = query.states.iter().map(|state| format!("'{}'", state.name())).collect();
+        must(&format!("state IN ({})", names.join(", ")));
+    }
+    if let Some(method) = &query.method {
+        match method.strip_suffix('/') {
+            Some(service) => {
+                must("method >= ? AND method < ?");
+                // '0' comes right behind '/'.
+                values.put(method.as_str()).put(format!("{service}0"));
+            }
+            None => {
+                must("method = ?");
+                values.put(method.as_str());
+            }
+        }
+    }
+    if let Some(tenant) = &query.tenant {
+        must("tenant = ?");
+        values.put(tenant.as_str());
+    }
+    for (name, value) in &query.labels {
+        must("EXISTS (SELECT 1 FROM json_each(labels) AS label WHERE label.key = ? AND label.value = ?)");
+        values.put(name.as_str()).put(value.as_str());
+    }
+    for (condition, time) in [("submitted_at >= ?", query.since), ("submitted_at < ?", query.before)] {
+        if let Some(time) = time {
+            must(condition);
+            values.put(time.0);
+        }
+    }
+    if let Some(after) = query.after {
+        must("id < ?");
+        values.put(after.to_string());
+    }
+    sql.push_str(&format!(" ORDER BY id DESC LIMIT {}", most + 1));
+    (sql, values)
+}

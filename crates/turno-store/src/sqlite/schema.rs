@@ -1,0 +1,138 @@
+//! The tables, and how older ones become these: a list of steps that only ever grows.
+
+use sqlx::{Connection, Row, SqliteConnection};
+
+use crate::error::Error;
+
+/// Step n leads from version n to n + 1; the database's version is `PRAGMA user_version`.
+const STEPS: [&str; 1] = [FIRST];
+
+/// "Trno": what `file(1)` and we know our databases by.
+const APPLICATION: i64 = 0x5472_6e6f;
+
+/// One row a ticket. What a person asks about comes first, what is long last: SQLite reads a row from its beginning.
+/// `due_at` is empty while somebody holds the ticket and when it has ended.
+const FIRST: &str = "
+CREATE TABLE ticket (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL,
+    method TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    labels TEXT,
+    key TEXT,
+    attempts INTEGER NOT NULL,
+    failures INTEGER NOT NULL DEFAULT 0,
+    retries INTEGER NOT NULL,
+    submitted_at INTEGER NOT NULL,
+    not_before INTEGER,
+    due_at INTEGER,
+    began_at INTEGER,
+    ended_at INTEGER,
+    expires_at INTEGER,
+    timeout_ms INTEGER,
+    keep_ms INTEGER NOT NULL,
+    gateway TEXT,
+    cancel_requested INTEGER NOT NULL DEFAULT 0,
+    delete_requested INTEGER NOT NULL DEFAULT 0,
+    progress_done INTEGER NOT NULL DEFAULT 0,
+    progress_total INTEGER NOT NULL DEFAULT 0,
+    progress_note TEXT NOT NULL DEFAULT '',
+    failure_code INTEGER,
+    failure_message TEXT,
+    failure_details BLOB,
+    redrive_of TEXT,
+    redriven_as TEXT,
+    request_bytes INTEGER NOT NULL,
+    request_seal BLOB NOT NULL,
+    request_body TEXT,
+    response_bytes INTEGER NOT NULL DEFAULT 0,
+    response_seal BLOB,
+    response_body TEXT,
+    metadata BLOB,
+    request BLOB,
+    response BLOB
+) STRICT;
+CREATE INDEX ticket_due ON ticket (due_at) WHERE ended_at IS NULL;
+CREATE INDEX ticket_expiry ON ticket (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX ticket_trouble ON ticket (state, id) WHERE state IN ('failed', 'cancelled', 'dead');
+CREATE TABLE attempt (
+    ticket INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    began_at INTEGER NOT NULL,
+    ended_at INTEGER NOT NULL,
+    code INTEGER NOT NULL,
+    message TEXT NOT NULL,
+    details BLOB,
+    PRIMARY KEY (ticket, number)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE idempotency (
+    tenant TEXT NOT NULL,
+    key TEXT NOT NULL,
+    ticket TEXT NOT NULL,
+    demand BLOB NOT NULL,
+    remembered_until INTEGER,
+    method TEXT NOT NULL,
+    state TEXT,
+    submitted_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    PRIMARY KEY (tenant, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_end ON idempotency (remembered_until) WHERE remembered_until IS NOT NULL;
+CREATE TABLE piece (
+    body TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    UNIQUE (body, number)
+) STRICT;
+CREATE TABLE unfinished_body (
+    body TEXT PRIMARY KEY,
+    began_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE total (
+    waiting INTEGER NOT NULL,
+    running INTEGER NOT NULL,
+    done INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    cancelled INTEGER NOT NULL,
+    dead INTEGER NOT NULL
+) STRICT;
+INSERT INTO total VALUES (0, 0, 0, 0, 0, 0);
+";
+
+/// Brings the database to the newest version, each step in a transaction.
+pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
+    let version = number(connection, "PRAGMA user_version").await?;
+    let application = number(connection, "PRAGMA application_id").await?;
+    let tables = number(connection, "SELECT count(*) FROM sqlite_schema").await?;
+    if application != APPLICATION && (tables > 0 || version > 0) {
+        return Err(Error::Unusable("the database is not one of Turno's tickets".into()));
+    }
+    let known = STEPS.len() as i64;
+    if version > known {
+        return Err(Error::Unusable(format!(
+            "the database was written by a newer Turno (its schema is version {version}, this program knows up to \
+             {known}): start that one, or open another directory"
+        )));
+    }
+    for (step, version) in STEPS.iter().zip(1_i64..).skip(usize::try_from(version).unwrap_or(0)) {
+        apply(connection, step, version).await?;
+    }
+    Ok(())
+}
+
+async fn apply(connection: &mut SqliteConnection, step: &'static str, version: i64) -> Result<(), Error> {
+    let mut transaction = connection.begin().await.map_err(super::errors::told)?;
+    let marks = format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {version}");
+    sqlx::raw_sql(step).execute(&mut *transaction).await.map_err(super::errors::told)?;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(marks))
+        .execute(&mut *transaction)
+        .await
+        .map_err(super::errors::told)?;
+    transaction.commit().await.map_err(super::errors::told)
+}
+
+async fn number(connection: &mut SqliteConnection, sql: &'static str) -> Result<i64, Error> {
+    let row = sqlx::query(sql).fetch_one(connection).await.map_err(super::errors::told)?;
+    row.try_get(0).map_err(super::errors::told)
+}

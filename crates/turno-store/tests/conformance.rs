@@ -1,0 +1,80 @@
+//! Holds every store to its promises: one suite, run for each.
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod suite;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use suite::Place;
+use turno_store::{Error, Store};
+
+/// SQLite in a directory of its own.
+struct Directory(tempfile::TempDir);
+
+impl Directory {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+}
+
+#[async_trait]
+impl Place for Directory {
+    async fn open(&self) -> Result<Arc<dyn Store>, Error> {
+        turno_store::open(self.0.path().to_str().unwrap()).await
+    }
+}
+
+/// A test for each promise and store.
+macro_rules! promises {
+    ($($part:ident: $($promise:ident)*;)*) => {
+        mod sqlite {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $promise() {
+                    super::suite::$part::$promise(&super::Directory::new()).await;
+                }
+            )*)*
+        }
+    };
+}
+
+promises! {
+    submits:
+        a_ticket_reads_as_it_was_submitted
+        an_attempt_begins_with_the_ticket
+        no_attempt_begins_early_or_without_a_lease
+        an_id_is_stored_once
+        many_at_once_are_all_stored
+        what_nobody_heard_of_is_given_back
+        everything_is_there_when_it_is_opened_again;
+    keys:
+        the_same_key_is_the_same_ticket
+        a_key_is_taken_by_what_it_was_first_given_to
+        of_many_at_once_with_one_key_one_is_stored
+        a_key_is_forgotten_when_its_time_is_over
+        a_key_outlives_its_ticket;
+    runs:
+        the_longest_due_is_claimed_first
+        a_ticket_ends_once_and_for_all
+        a_retry_is_due_after_its_pause
+        what_is_released_is_due_after_its_pause
+        what_a_dead_gateway_held_is_taken_over
+        a_lease_ends_by_itself
+        progress_is_seen_while_it_runs_and_after;
+    ends:
+        what_nobody_holds_is_cancelled_then_and_there
+        what_runs_is_asked_to_stop
+        a_wish_to_cancel_outlives_a_gateway
+        a_deleted_ticket_is_gone_when_it_has_ended
+        only_what_is_dead_is_edited
+        a_dead_ticket_is_redriven_once
+        results_expire;
+    bodies:
+        bodies_of_every_size_come_back
+        small_tickets_pass_a_large_one;
+    finding:
+        a_listing_goes_from_page_to_page
+        every_part_of_a_query_must_hold
+        counts_say_how_many_there_are;
+}

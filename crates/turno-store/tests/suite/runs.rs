@@ -1,0 +1,142 @@
+//! Attempts: claimed, held, retried, released, lost.
+
+use std::time::Duration;
+
+use turno_store::{Error, GatewayId, NewTicket, Outcome, Progress, State, TicketId, Timestamp};
+
+use super::{Place, begin, burnt, gateway, new, open, state, submit};
+
+const LONG: Duration = Duration::from_secs(3600);
+
+pub(crate) async fn the_longest_due_is_claimed_first(place: &dyn Place) {
+    let store = open(place).await;
+    let gateway = gateway(&*store).await;
+    let mut tickets = Vec::new();
+    for _ in 0..5 {
+        let ticket = new();
+        submit(&*store, ticket.clone()).await;
+        tickets.push(ticket);
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+    submit(&*store, NewTicket { not_before: Some(Timestamp(4_000_000_000_000)), ..new() }).await;
+    let mut claimed = store.claim(gateway, 2).await.unwrap();
+    claimed.extend(store.claim(gateway, 10).await.unwrap());
+    assert_eq!(claimed.len(), 5, "what is not due is not claimed");
+    for (claimed, ticket) in claimed.iter().zip(&tickets) {
+        assert_eq!(claimed.attempt.ticket, ticket.id);
+        assert_eq!((claimed.attempt.gateway, claimed.attempt.number), (gateway, 1));
+        assert_eq!((&claimed.method, &claimed.request), (&ticket.method, &ticket.request));
+        assert_eq!((&claimed.tenant, &claimed.metadata), (&ticket.tenant, &ticket.metadata));
+        assert_eq!((claimed.timeout, claimed.retries, claimed.failures), (ticket.timeout, 3, 0));
+        assert!(!claimed.cancel_requested);
+        assert_eq!(state(&*store, ticket.id).await, State::Running);
+    }
+}
+
+pub(crate) async fn a_ticket_ends_once_and_for_all(place: &dyn Place) {
+    let store = open(place).await;
+    let gateway = gateway(&*store).await;
+    let outcomes =
+        [Outcome::Done("bread".into()), Outcome::Failed(burnt()), Outcome::Dead(burnt()), Outcome::Cancelled];
+    for outcome in outcomes.clone() {
+        let attempt = begin(&*store, gateway).await;
+        store.finish(attempt, outcome.clone()).await.unwrap();
+        let ticket = store.get(attempt.ticket).await.unwrap();
+        assert_eq!((ticket.state, ticket.gateway), (outcome.state(), None));
+        let ended = ticket.ended_at.unwrap();
+        assert_eq!(ticket.expires_at, Some(Timestamp(ended.0 + 3_600_000)));
+        for late in outcomes.clone() {
+            let refused = store.finish(attempt, late).await;
+            assert!(matches!(refused, Err(Error::Superseded(_))), "{refused:?}");
+        }
+        assert!(matches!(store.retry(attempt, burnt(), LONG).await, Err(Error::Superseded(_))));
+        assert!(matches!(store.release(attempt, LONG).await, Err(Error::Superseded(_))));
+        assert_eq!(store.get(attempt.ticket).await.unwrap(), ticket);
+        let response = store.response(attempt.ticket).await.unwrap();
+        assert_eq!(response, (ticket.state == State::Done).then(|| "bread".into()));
+        let (failures, records) = (ticket.failures, store.attempts(attempt.ticket).await.unwrap().len());
+        let failed = matches!(ticket.state, State::Failed | State::Dead);
+        assert_eq!((failures, records), (u32::from(failed), usize::from(failed)));
+        assert_eq!(ticket.failure, failed.then(burnt));
+    }
+}
+
+pub(crate) async fn a_retry_is_due_after_its_pause(place: &dyn Place) {
+    let store = open(place).await;
+    let gateway = gateway(&*store).await;
+    let attempt = begin(&*store, gateway).await;
+    assert_eq!(store.next_due().await.unwrap(), None);
+    assert_eq!(store.retry(attempt, burnt(), Duration::ZERO).await.unwrap(), State::Running);
+    assert_eq!(store.next_due().await.unwrap(), Some(Duration::ZERO));
+    let again = store.claim(gateway, 10).await.unwrap().pop().unwrap();
+    assert_eq!((again.attempt.ticket, again.attempt.number, again.failures), (attempt.ticket, 2, 1));
+    assert_eq!(store.retry(again.attempt, burnt(), LONG).await.unwrap(), State::Running);
+    assert_eq!(store.claim(gateway, 10).await.unwrap(), []);
+    let due = store.next_due().await.unwrap().unwrap();
+    assert!(due > LONG - Duration::from_secs(60) && due <= LONG, "{due:?}");
+    let ticket = store.get(attempt.ticket).await.unwrap();
+    assert_eq!((ticket.state, ticket.attempts, ticket.failures), (State::Running, 2, 2));
+    assert_eq!((ticket.gateway, ticket.failure), (None, Some(burnt())));
+    let records = store.attempts(attempt.ticket).await.unwrap();
+    assert_eq!(records.iter().map(|one| one.number).collect::<Vec<_>>(), [1, 2]);
+    assert!(records.iter().all(|one| one.failure == burnt() && one.began_at <= one.ended_at));
+}
+
+pub(crate) async fn what_is_released_is_due_after_its_pause(place: &dyn Place) {
+    let store = open(place).await;
+    let gateway = gateway(&*store).await;
+    let attempt = begin(&*store, gateway).await;
+    store.release(attempt, Duration::ZERO).await.unwrap();
+    let again = store.claim(gateway, 10).await.unwrap().pop().unwrap();
+    assert_eq!((again.attempt.ticket, again.attempt.number, again.failures), (attempt.ticket, 2, 0));
+    assert!(matches!(store.finish(attempt, Outcome::Cancelled).await, Err(Error::Superseded(_))));
+    store.release(again.attempt, LONG).await.unwrap();
+    assert_eq!(store.claim(gateway, 10).await.unwrap(), []);
+    assert!(store.next_due().await.unwrap().unwrap() > LONG - Duration::from_secs(60));
+    let ticket = store.get(attempt.ticket).await.unwrap();
+    assert_eq!((ticket.state, ticket.attempts, ticket.failures), (State::Running, 2, 0));
+    assert_eq!(store.attempts(attempt.ticket).await.unwrap(), []);
+}
+
+pub(crate) async fn what_a_dead_gateway_held_is_taken_over(place: &dyn Place) {
+    let store = open(place).await;
+    let (gone, here) = (gateway(&*store).await, gateway(&*store).await);
+    let lost = begin(&*store, gone).await;
+    let kept = begin(&*store, here).await;
+    assert_eq!(store.claim(here, 10).await.unwrap(), []);
+    store.resign(gone).await.unwrap();
+    assert_eq!(store.next_due().await.unwrap(), Some(Duration::ZERO));
+    let taken = store.claim(here, 10).await.unwrap().pop().unwrap();
+    assert_eq!((taken.attempt.ticket, taken.attempt.number, taken.failures), (lost.ticket, 2, 0));
+    let late = store.finish(lost, Outcome::Done("stale".into())).await;
+    assert!(matches!(late, Err(Error::Superseded(_))), "{late:?}");
+    store.finish(taken.attempt, Outcome::Done("bread".into())).await.unwrap();
+    assert_eq!(store.response(lost.ticket).await.unwrap(), Some("bread".into()));
+    let records = store.attempts(lost.ticket).await.unwrap();
+    assert_eq!(records.iter().map(|one| (one.number, one.failure.code)).collect::<Vec<_>>(), [(1, 14)]);
+    assert_eq!(store.get(lost.ticket).await.unwrap().failures, 0);
+    store.finish(kept, Outcome::Cancelled).await.unwrap();
+}
+
+pub(crate) async fn a_lease_ends_by_itself(place: &dyn Place) {
+    let store = open(place).await;
+    let (gone, here) = (GatewayId(TicketId::new().0), gateway(&*store).await);
+    store.renew(gone, Duration::from_millis(300)).await.unwrap();
+    let lost = begin(&*store, gone).await;
+    let taken =
+        super::eventually("the lease is over", || async { store.claim(here, 10).await.unwrap().pop() });
+    assert_eq!(taken.await.attempt.ticket, lost.ticket);
+}
+
+pub(crate) async fn progress_is_seen_while_it_runs_and_after(place: &dyn Place) {
+    let store = open(place).await;
+    let gateway = gateway(&*store).await;
+    let attempt = begin(&*store, gateway).await;
+    let progress = Progress { done: 3, total: 7, note: "rising".into() };
+    store.progress(attempt, progress.clone()).await.unwrap();
+    assert_eq!(store.get(attempt.ticket).await.unwrap().progress, progress);
+    store.finish(attempt, Outcome::Done("bread".into())).await.unwrap();
+    assert_eq!(store.get(attempt.ticket).await.unwrap().progress, progress);
+    let late = store.progress(attempt, Progress::default()).await;
+    assert!(matches!(late, Err(Error::Superseded(_))), "{late:?}");
+}
