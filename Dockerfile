@@ -10,7 +10,8 @@ FROM debian:bookworm-slim AS runtime
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --no-create-home turno
+    && useradd --system --uid 10001 --no-create-home turno \
+    && install --directory --owner turno /data
 USER turno
 HEALTHCHECK --interval=5s --timeout=4s --start-period=20s --retries=3 CMD ["turno", "health"]
 

@@ -15,9 +15,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut compiler = protox::Compiler::new([root])?;
     compiler.include_imports(true).include_source_info(true).open_files(files)?;
     let mut public = protox::Compiler::new([root])?;
-    public.include_imports(true).include_source_info(true).open_files(&files[3..])?;
+    public.include_imports(true).include_source_info(true).open_files(&files[1..])?;
     let out = std::path::PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), public.encode_file_descriptor_set())?;
-    tonic_prost_build::configure().bytes(".").compile_fds(compiler.file_descriptor_set())?;
+    let mut prost = tonic_prost_build::Config::new();
+    prost.enable_type_names();
+    let messages = tonic_prost_build::configure().bytes(".");
+    messages.compile_fds_with_config(compiler.file_descriptor_set(), prost)?;
     Ok(())
 }

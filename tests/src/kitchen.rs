@@ -261,6 +261,33 @@ impl Kitchen {
         Ok(Dish { content: wait.content })
     }
 
+    fn roll(&self, wait: Wait, ctx: Context) -> turno::Result<Dish> {
+        for step in 1..=wait.ms {
+            hold_the_slot(1);
+            ctx.progress(step, wait.ms, "rolling");
+            ctx.checkpoint()?;
+        }
+        Ok(Dish { content: wait.content })
+    }
+
+    async fn stir(&self, wait: Wait, ctx: Context) -> turno::Result<Dish> {
+        for step in 1..=wait.ms {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            ctx.progress(step, wait.ms, "stirring");
+        }
+        Ok(Dish { content: wait.content })
+    }
+
+    async fn fuss(&self, number: Number, ctx: Context) -> turno::Result<Number> {
+        let said = |key| ctx.metadata().get(key).and_then(|value| value.to_str().ok());
+        let run = said("turno-attempt").and_then(|attempt| attempt.parse().ok()).unwrap_or_default();
+        if run <= number.ms {
+            let code = i32::try_from(number.value).unwrap_or_default();
+            return Err(Status::new(turno::Code::from_i32(code), format!("attempt {run} will not do")));
+        }
+        Ok(Number { value: run, ms: 0 })
+    }
+
     async fn hedged(&self, wait: Wait) -> turno::Result<Dish> {
         self.wait(wait).await
     }

@@ -3,9 +3,11 @@
 
 pub mod kitchen;
 mod mesh;
+mod process;
 mod typed;
 
 pub use mesh::{TestMesh, TestNode, eventually};
+pub use process::{Process, free_port};
 pub use typed::{call, stream};
 
 /// The kitchen as stock tonic clients see it.

@@ -3,13 +3,16 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use turno::node::Running;
 use turno::node::config::{NodeConfig, Role};
 use turno_gateway::{Gateway, GatewayConfig};
+use turno_proto::google::longrunning::operations_client::OperationsClient;
 use turno_proto::v1::admin_client::AdminClient;
+use turno_proto::v1::tickets_client::TicketsClient;
 use turno_proto::v1::{ListNodesRequest, Node};
 
 use crate::kitchen::Kitchen;
@@ -21,6 +24,8 @@ pub struct TestMesh {
     gateway: turno_gateway::Running,
     shutdown: CancellationToken,
     channel: Channel,
+    /// Where the gateway keeps its tickets, unless the test has said where.
+    _data: TempDir,
 }
 
 /// A node that a test can end.
@@ -44,17 +49,20 @@ impl TestNode {
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl TestMesh {
-    /// A gateway alone.
+    /// A gateway alone. Its tickets go with it, unless `config` says where they are kept.
     pub async fn gateway(config: GatewayConfig) -> Self {
         turno_runtime::tls::install_provider();
         let any = "127.0.0.1:0".parse().expect("an address");
-        let config = GatewayConfig { listen: any, nodes: any, ..config };
+        let data = TempDir::new().expect("a directory");
+        let is_said = config.data != GatewayConfig::default().data;
+        let data_of = if is_said { config.data.clone() } else { data.path().to_owned() };
+        let config = GatewayConfig { listen: any, nodes: any, data: data_of, ..config };
         let shutdown = CancellationToken::new();
         let gateway = Gateway::bind(config).await.expect("two free ports").start(shutdown.clone());
         let channel = Endpoint::from_shared(format!("http://{}", gateway.clients()))
             .expect("an address")
             .connect_lazy();
-        Self { gateway, shutdown, channel }
+        Self { gateway, shutdown, channel, _data: data }
     }
 
     /// A gateway, an I/O node and so many workers with so many slots, all of them kitchens.
@@ -98,6 +106,16 @@ impl TestMesh {
         KitchenClient::new(self.channel.clone())
             .max_decoding_message_size(usize::MAX)
             .max_encoding_message_size(usize::MAX)
+    }
+
+    /// Submits.
+    pub fn tickets(&self) -> TicketsClient<Channel> {
+        TicketsClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
+    }
+
+    /// Gets, waits for, lists, cancels and deletes what was submitted.
+    pub fn operations(&self) -> OperationsClient<Channel> {
+        OperationsClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
     }
 
     /// The clients' port.

@@ -311,7 +311,8 @@ async fn a_client_links_again_when_the_gateway_is_back() {
     mesh.end().await;
     let waiting = client.clone();
     let waiting = tokio::spawn(async move { waiting.call::<kitchen::Echo>(dish("x")).await });
-    let again = GatewayConfig { nodes, listen, ..GatewayConfig::default() };
+    let data = tempfile::tempdir().unwrap();
+    let again = GatewayConfig { nodes, listen, data: data.path().into(), ..GatewayConfig::default() };
     let _gateway = Gateway::bind(again).await.unwrap().start(CancellationToken::new());
     waiting.await.unwrap().unwrap();
 }

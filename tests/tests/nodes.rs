@@ -120,7 +120,8 @@ async fn a_node_links_again_when_the_gateway_is_back() {
     let nodes = mesh.running().nodes();
     let node = mesh.kitchen(Role::Io, 1).await;
     mesh.end().await;
-    let again = GatewayConfig { nodes, listen: "127.0.0.1:0".parse().unwrap(), ..GatewayConfig::default() };
+    let (listen, data) = ("127.0.0.1:0".parse().unwrap(), tempfile::tempdir().unwrap());
+    let again = GatewayConfig { nodes, listen, data: data.path().into(), ..GatewayConfig::default() };
     let shutdown = tokio_util::sync::CancellationToken::new();
     let gateway = turno_gateway::Gateway::bind(again).await.unwrap().start(shutdown);
     let url = format!("http://{}", gateway.clients());

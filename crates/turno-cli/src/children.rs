@@ -1,12 +1,15 @@
 //! Processes of a mesh that this program starts itself: one a role, watched, started again when they die, ended in
 //! order: the gateway first, so that what is in flight still finds its nodes.
 
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 use rustix::process::{Pid, Signal};
+use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -38,18 +41,34 @@ pub(crate) struct Role {
     pub(crate) name: String,
     /// `turno`'s arguments.
     pub(crate) args: Vec<String>,
+    /// What nobody is to read in a list of processes.
+    pub(crate) settings: Vec<(&'static str, String)>,
+    /// A directory of its own, which goes with it.
+    #[expect(dead_code, reason = "held for its drop")]
+    scratch: Option<Arc<TempDir>>,
 }
 
 impl Role {
     pub(crate) fn new(name: impl Into<String>, args: &[&str]) -> Self {
-        Self { name: name.into(), args: args.iter().map(|&arg| arg.to_owned()).collect() }
+        let args = args.iter().map(|&arg| arg.to_owned()).collect();
+        Self { name: name.into(), args, settings: Vec::new(), scratch: None }
     }
-}
 
-impl Role {
-    /// A gateway of a mesh that lives as long as one command, and keeps quiet unless something is wrong.
-    pub(crate) fn quiet_gateway(listen: &str, nodes: &str) -> Self {
-        Self::new("gateway", &["gateway", "--listen", listen, "--nodes", nodes, "--log", "warn"])
+    /// A gateway of a mesh that lives as long as one command, tickets included, and keeps quiet unless something is
+    /// wrong.
+    pub(crate) fn quiet_gateway(listen: &str, nodes: &str) -> Result<Self> {
+        let scratch = TempDir::with_prefix("turno-").context("no directory for tickets")?;
+        let role = Self::gateway_keeping(listen, nodes, scratch.path());
+        Ok(Self { scratch: Some(Arc::new(scratch)), ..role })
+    }
+
+    /// The same, with its tickets in `data`.
+    pub(crate) fn gateway_keeping(listen: &str, nodes: &str, data: &Path) -> Self {
+        let data = data.display().to_string();
+        Self::new(
+            "gateway",
+            &["gateway", "--listen", listen, "--nodes", nodes, "--log", "warn", "--data", &data],
+        )
     }
 }
 
@@ -62,9 +81,10 @@ pub(crate) struct Watched {
 }
 
 /// What is said to the parent, or to one role alone: a child hears it by its flags.
-const OWN_SETTINGS: [&str; 9] = [
+const OWN_SETTINGS: [&str; 11] = [
     "TURNO_CONFIG",
     "TURNO_CONSOLE",
+    "TURNO_DATA",
     "TURNO_GATEWAY",
     "TURNO_LISTEN",
     "TURNO_LOG",
@@ -72,6 +92,7 @@ const OWN_SETTINGS: [&str; 9] = [
     "TURNO_NODES",
     "TURNO_ROLE",
     "TURNO_SLOTS",
+    "TURNO_STORE",
 ];
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -114,6 +135,7 @@ fn spawn(role: &Role) -> Result<Child> {
         command.env_remove(name);
     }
     command
+        .envs(role.settings.iter().map(|(name, value)| (*name, value)))
         .args(&role.args)
         .arg("--with-parent")
         .stdin(Stdio::null())

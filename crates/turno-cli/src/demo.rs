@@ -65,7 +65,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<ExitCode> {
     let (clients, nodes) = free_ports()?;
     let slots_each = slots_each();
     let dial = SocketAddr::from((Ipv4Addr::LOCALHOST, nodes));
-    let mesh = Mesh::start(&roles(clients, nodes, slots_each), dial).await?;
+    let mesh = Mesh::start(&roles(clients, nodes, slots_each)?, dial).await?;
     let told = tell(&args, &shop, clients, slots_each * WORKERS).await;
     mesh.stop().await;
     told?;
@@ -94,10 +94,10 @@ fn slots_each() -> u32 {
     cores.div_ceil(WORKERS)
 }
 
-fn roles(clients: u16, nodes: u16, slots: u32) -> Vec<Role> {
+fn roles(clients: u16, nodes: u16, slots: u32) -> Result<Vec<Role>> {
     let (listen, dial) = (format!("127.0.0.1:{clients}"), format!("127.0.0.1:{nodes}"));
     let mut roles = vec![
-        Role::quiet_gateway(&listen, &dial),
+        Role::quiet_gateway(&listen, &dial)?,
         Role::new("io", &["io", "--gateway", &dial, "--allow-private", "--log", "warn"]),
     ];
     for number in 1..=WORKERS {
@@ -107,7 +107,7 @@ fn roles(clients: u16, nodes: u16, slots: u32) -> Vec<Role> {
             &["worker", "--gateway", &dial, "--slots", &slots, "--log", "warn"],
         ));
     }
-    roles
+    Ok(roles)
 }
 
 /// Every picture in a folder, by name.

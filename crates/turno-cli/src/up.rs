@@ -1,6 +1,7 @@
 //! `turno up`: a gateway, an I/O node and workers on this machine, each a process of its own.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -31,6 +32,12 @@ pub(crate) struct UpArgs {
     /// Where the gateway serves health and metrics over HTTP
     #[arg(long, env = "TURNO_METRICS", default_value = "127.0.0.1:7072", value_name = "ADDR")]
     metrics: SocketAddr,
+    /// The directory where tickets are kept
+    #[arg(long, env = "TURNO_DATA", default_value = "./turno-data", value_name = "DIR")]
+    data: PathBuf,
+    /// A store of tickets in place of that directory, e.g. postgres://user:password@host/database
+    #[arg(long, env = "TURNO_STORE", value_name = "URL", hide_env_values = true)]
+    store: Option<String>,
     /// Serve tokio-console: the gateway on this port, the others on the ports after it
     #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "6669")]
     console: Option<u16>,
@@ -88,8 +95,13 @@ impl UpArgs {
     fn roles(&self) -> Vec<Role> {
         let (listen, nodes, metrics) =
             (self.listen.to_string(), self.nodes.to_string(), self.metrics.to_string());
-        let gateway =
+        let mut gateway =
             Role::new("gateway", &["gateway", "--listen", &listen, "--nodes", &nodes, "--metrics", &metrics]);
+        gateway.args.extend(["--data".to_owned(), self.data.display().to_string()]);
+        if let Some(store) = &self.store {
+            // It may hold a password.
+            gateway.settings.push(("TURNO_STORE", store.clone()));
+        }
         let dial = own(self.nodes).to_string();
         let mut io = Role::new("io", &["io", "--gateway", &dial]);
         if self.allow_private {

@@ -17,6 +17,11 @@ pub const LANE: &str = "turno-lane";
 /// `1` asks for a trailer of the same name that says where the time of the call went.
 pub const EXPLAIN: &str = "turno-explain";
 
+/// The name of the ticket that a method runs for: `operations/0198…`. The mesh says it; a client that does is not heard.
+pub const TICKET: &str = "turno-ticket";
+/// Which attempt of the ticket it is; the first is 1.
+pub const ATTEMPT: &str = "turno-attempt";
+
 /// Metadata that a nested call inherits from the call it is made in.
 pub const INHERITED: &[&str] = &[TENANT, LANE, "traceparent", "tracestate", "baggage"];
 

@@ -1,6 +1,7 @@
 //! A call's way through its attempts: what was not handed over goes elsewhere unseen; what may have run is repeated
 //! only if its `idempotency_level` allows.
 
+mod run;
 mod stream;
 
 use std::sync::{Arc, OnceLock};
@@ -20,6 +21,7 @@ use crate::methods::Method;
 use crate::router::Router;
 use crate::scheduler::WorkerId;
 
+pub(crate) use run::{Ran, run};
 pub(crate) use stream::{Stream, stream};
 
 /// What a client asks for.
@@ -151,6 +153,7 @@ pub(crate) fn invocation(call: &Call, index: u32) -> Invocation {
         carried: false,
         items: call.items,
         slice_us: 0,
+        tell_progress: false,
     }
 }
 

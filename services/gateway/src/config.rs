@@ -48,6 +48,13 @@ pub struct GatewayConfig {
     pub longest_call: Span,
     /// How long a call waits for a node when none serves its method any more.
     pub patience: Span,
+    /// Where tickets are kept, unless `store` says otherwise: a directory, made if it is not there, of this gateway alone.
+    pub data: PathBuf,
+    /// A store that several gateways share: `postgres://…`. In place of `data`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
+    /// Attempts of tickets that are under way at once, at nodes or in the queue.
+    pub tickets_in_hand: usize,
     /// How long a gateway that was asked to end may finish what it has.
     pub drain: Span,
     /// Logs and tokio-console.
@@ -71,6 +78,9 @@ impl Default for GatewayConfig {
             carry_above: Size::kib(64),
             longest_call: Span::seconds(3600),
             patience: Span::seconds(5),
+            data: PathBuf::from("turno-data"),
+            store: None,
+            tickets_in_hand: 2048,
             drain: Span::seconds(30),
             telemetry: TelemetryConfig::default(),
         }
@@ -106,6 +116,12 @@ impl Config for GatewayConfig {
         if self.max_calls == 0 || self.max_waiting == 0 || self.max_connections == 0 {
             return Err("max_calls, max_waiting, max_connections: at least 1".to_owned());
         }
+        if !(1..=1_000_000).contains(&self.tickets_in_hand) {
+            return Err("tickets_in_hand: from 1 to 1000000".to_owned());
+        }
+        if self.store.as_ref().is_some_and(|store| !is_postgres(store)) {
+            return Err("store: expected postgres://…; a directory is set by data".to_owned());
+        }
         if !(0.0..=0.9).contains(&self.batch_share) {
             return Err("batch_share: from 0 to 0.9".to_owned());
         }
@@ -114,6 +130,17 @@ impl Config for GatewayConfig {
         }
         Ok(())
     }
+}
+
+impl GatewayConfig {
+    /// Where tickets are kept, as [`turno_store::open`] takes it.
+    pub(crate) fn tickets_at(&self) -> String {
+        self.store.clone().unwrap_or_else(|| self.data.display().to_string())
+    }
+}
+
+fn is_postgres(store: &str) -> bool {
+    ["postgres://", "postgresql://"].iter().any(|scheme| store.starts_with(scheme))
 }
 
 fn loopback(port: u16) -> SocketAddr {
@@ -179,6 +206,18 @@ pub struct GatewayFlags {
     #[arg(long, env = "TURNO_PATIENCE", value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     patience: Option<Span>,
+    /// The directory where tickets are kept; of this gateway alone [default: ./turno-data]
+    #[arg(long, env = "TURNO_DATA", value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<PathBuf>,
+    /// A store of tickets that several gateways share, e.g. postgres://user:password@host/database
+    #[arg(long, env = "TURNO_STORE", value_name = "URL", hide_env_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<String>,
+    /// Attempts of tickets that are under way at once [default: 2048]
+    #[arg(long, env = "TURNO_TICKETS_IN_HAND", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tickets_in_hand: Option<usize>,
     /// How long to finish what is in flight when asked to end [default: 30s]
     #[arg(long, env = "TURNO_DRAIN", value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -199,6 +238,14 @@ mod tests {
         config.token = Token::try_from("open-sesame".to_owned()).unwrap();
         config.validate().unwrap();
         assert!(!print(&config).unwrap().contains("sesame"));
+    }
+
+    #[test]
+    fn a_store_that_is_shared_is_a_postgres() {
+        let with = |store: &str| GatewayConfig { store: Some(store.into()), ..GatewayConfig::default() };
+        with("postgres://db/turno").validate().unwrap();
+        assert!(with("./data").validate().unwrap_err().contains("a directory is set by data"));
+        assert_eq!(GatewayConfig::default().tickets_at(), "turno-data");
     }
 
     #[test]

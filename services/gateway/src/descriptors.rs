@@ -2,7 +2,7 @@
 //! bring different ones under the same name, the newest counts. Files stay as they came: decoded and encoded again
 //! they would lose the options that prost-types does not know, `(turno.v1.method)` among them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,16 +15,25 @@ use crate::reflection::Reflection;
 /// All files known, by name.
 type Files = BTreeMap<String, Bytes>;
 
+/// "gallery.v1.Picture", by "gallery.v1.Gallery/Thumbnail".
+type Answers = HashMap<String, Arc<str>>;
+
 /// What is known, and who answers with it.
 #[derive(Clone)]
 pub(crate) struct Descriptors {
     files: Arc<Mutex<Files>>,
+    answers: Arc<Mutex<Answers>>,
     reflection: Reflection,
 }
 
 impl Descriptors {
     pub(crate) fn new(reflection: Reflection) -> Self {
-        Self { files: Arc::default(), reflection }
+        Self { files: Arc::default(), answers: Arc::default(), reflection }
+    }
+
+    /// The full name of the message that `method` answers, if a node has ever brought its description.
+    pub(crate) fn answer_of(&self, method: &str) -> Option<Arc<str>> {
+        self.answers.lock().get(method).cloned()
     }
 
     /// What a node brings. A set that is no set is left out, and said so: its methods work, but are not described.
@@ -39,11 +48,30 @@ impl Descriptors {
         }
         if files != *known {
             match self.reflection.replace(&join(&files)) {
-                Ok(()) => *known = files,
+                Ok(()) => {
+                    self.answers.lock().extend(answers(&files));
+                    *known = files;
+                }
                 Err(error) => tracing::warn!(%error, "reflection cannot describe what a node brought"),
             }
         }
     }
+}
+
+/// What the methods of `files` answer. Each has been decoded before.
+fn answers(files: &Files) -> Answers {
+    let mut answers = Answers::new();
+    for file in files.values().filter_map(|file| FileDescriptorProto::decode(file.clone()).ok()) {
+        for service in &file.service {
+            let name = [file.package(), service.name()].into_iter().filter(|part| !part.is_empty());
+            let name = name.collect::<Vec<_>>().join(".");
+            answers.extend(service.method.iter().map(|method| {
+                let answer = method.output_type().trim_start_matches('.');
+                (format!("{name}/{}", method.name()), answer.into())
+            }));
+        }
+    }
+    answers
 }
 
 /// A `google.protobuf.FileDescriptorSet` on the wire, its files still encoded.
@@ -65,9 +93,11 @@ fn join(files: &Files) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Bytes, FileSet, Files, join, split};
+    use super::{Bytes, FileSet, Files, answers, join, split};
     use prost::Message as _;
-    use prost_types::{FileDescriptorProto, FileDescriptorSet};
+    use prost_types::{
+        FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto,
+    };
 
     /// A file with an option, number 50870, that prost-types does not know.
     fn file(name: &str) -> Vec<u8> {
@@ -91,6 +121,26 @@ mod tests {
             ["a.proto", "b.proto"]
         );
         assert_eq!(split(&join(&files).into()).unwrap(), files);
+    }
+
+    #[test]
+    fn what_a_method_answers_is_known_by_its_name() {
+        let method = MethodDescriptorProto {
+            name: Some("Bake".into()),
+            output_type: Some(".kitchen.v1.Dish".into()),
+            ..MethodDescriptorProto::default()
+        };
+        let service =
+            ServiceDescriptorProto { name: Some("Oven".into()), method: vec![method], options: None };
+        let file = |package: &str| {
+            let package = Some(package.to_owned()).filter(|package| !package.is_empty());
+            let service = vec![service.clone()];
+            FileDescriptorProto { package, service, ..FileDescriptorProto::default() }.encode_to_vec().into()
+        };
+        let files = Files::from([("a".to_owned(), file("kitchen.v1")), ("b".to_owned(), file(""))]);
+        let answers = answers(&files);
+        assert_eq!(&*answers["kitchen.v1.Oven/Bake"], "kitchen.v1.Dish");
+        assert_eq!(&*answers["Oven/Bake"], "kitchen.v1.Dish");
     }
 
     #[test]

@@ -18,9 +18,11 @@ use tonic::Status;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
 use tower::Service as _;
+use turno_proto::google::longrunning::operations_server::OperationsServer;
 use turno_proto::mesh::v1::mesh_server::MeshServer;
 use turno_proto::mesh::v1::{Caller, Entry, Kind, Outcome};
 use turno_proto::v1::admin_server::AdminServer;
+use turno_proto::v1::tickets_server::TicketsServer;
 use turno_proto::{entries, headers, status, timeout};
 use turno_runtime::task;
 
@@ -36,6 +38,7 @@ use crate::mesh::MeshService;
 use crate::methods::{Method, Methods};
 use crate::reflection::Reflection;
 use crate::router::Router;
+use crate::tickets::{OperationsService, Tickets, TicketsService};
 use crate::token::Token;
 
 pub(crate) use body::Body;
@@ -44,7 +47,8 @@ pub(crate) use messages::Messages;
 /// Both ports' way in.
 pub(crate) struct Edge {
     pub(crate) methods: Arc<Methods>,
-    pub(crate) router: Router,
+    pub(crate) router: Arc<Router>,
+    pub(crate) tickets: Tickets,
     pub(crate) admission: Arc<Admission>,
     pub(crate) max_message: usize,
     pub(crate) longest_call: Duration,
@@ -57,6 +61,8 @@ pub(crate) struct Edge {
 /// The gateway's own services.
 pub(crate) struct Own {
     pub(crate) admin: AdminServer<AdminService>,
+    pub(crate) tickets: TicketsServer<TicketsService>,
+    pub(crate) operations: OperationsServer<OperationsService>,
     pub(crate) health: HealthServer<HealthService>,
     pub(crate) mesh: MeshServer<MeshService>,
     pub(crate) reflection: Reflection,
@@ -106,6 +112,10 @@ impl Edge {
         let request = request.map(tonic::body::Body::new);
         let own = &self.own;
         let service = request.uri().path().rsplit_once('/').map_or("", |(service, _)| service).to_owned();
+        let has_method_of_nodes = matches!(&*service, "/turno.v1.Tickets" | "/google.longrunning.Operations");
+        if has_method_of_nodes && origin.is_node && !self.admits(request.headers()) {
+            return Status::unauthenticated("wrong or missing join token").into_http();
+        }
         let response = match service.as_str() {
             "/turno.mesh.v1.Mesh" if origin.is_node => own.mesh.clone().call(request).await,
             // Ends its streams by itself, once what came by them is answered.
@@ -117,6 +127,8 @@ impl Edge {
             "/turno.v1.Map" => {
                 return map::serve(self.clone(), request, origin).await.map(|body| Body::own(body, None));
             }
+            "/turno.v1.Tickets" => own.tickets.clone().call(request).await,
+            "/google.longrunning.Operations" => own.operations.clone().call(request).await,
             "/turno.v1.Admin" => own.admin.clone().call(request).await,
             "/grpc.health.v1.Health" => own.health.clone().call(request).await,
             "/grpc.reflection.v1.ServerReflection" | "/grpc.reflection.v1alpha.ServerReflection" => {

@@ -7,6 +7,9 @@ pub enum Error {
     /// Configuration, telemetry, ports.
     #[error(transparent)]
     Runtime(#[from] turno_runtime::Error),
+    /// The store of tickets cannot be opened.
+    #[error("the store of tickets cannot be opened: {0}")]
+    Store(#[from] turno_store::Error),
     /// The gateway's own descriptors are not what reflection takes.
     #[error("reflection cannot be served: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),

@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use turno_proto::google::longrunning::operations_server::OperationsServer;
 use turno_proto::mesh::v1::mesh_server::MeshServer;
 use turno_proto::v1::admin_server::AdminServer;
+use turno_proto::v1::tickets_server::TicketsServer;
 use turno_runtime::ops::Readiness;
 use turno_runtime::{task, units};
 
@@ -31,6 +33,7 @@ use crate::reflection::Reflection;
 use crate::router::Router;
 use crate::scheduler::Limits;
 use crate::tenants::Tenants;
+use crate::tickets::{OperationsService, Surroundings, Tickets, TicketsService};
 use crate::trouble::Trouble;
 
 /// A gateway whose ports are bound.
@@ -43,6 +46,7 @@ pub struct Gateway {
     methods: Arc<Methods>,
     queue: JobQueue,
     health: Health,
+    tickets: Tickets,
     closing: CancellationToken,
 }
 
@@ -53,11 +57,12 @@ impl std::fmt::Debug for Gateway {
 }
 
 impl Gateway {
-    /// Binds both ports.
+    /// Opens the store of tickets, and binds both ports.
     ///
     /// # Errors
-    /// A port that is taken.
+    /// A port that is taken, a store that cannot be opened.
     pub async fn bind(config: GatewayConfig) -> Result<Self, Error> {
+        let store = turno_store::open(&config.tickets_at()).await?;
         let clients = listen::bind(config.listen, "clients").await?;
         let nodes_port = listen::bind(config.nodes, "nodes").await?;
         let closing = CancellationToken::new();
@@ -67,7 +72,23 @@ impl Gateway {
         let limits = Limits { waiting: config.max_waiting, batch_share: config.batch_share };
         let queue = JobQueue::new(limits);
         let descriptors = Descriptors::new(reflection.clone());
-        let nodes = Arc::new(Nodes::new(methods.clone(), queue.clone(), descriptors, health.clone()));
+        let nodes = Arc::new(Nodes::new(methods.clone(), queue.clone(), descriptors.clone(), health.clone()));
+        let router = Arc::new(router(&config, nodes.clone(), queue.clone()));
+        let admission = Admission::new(config.max_calls, bytes(config.max_bodies));
+        let settled = Instant::now() + config.patience.0;
+        let tickets = Tickets::new(Surroundings {
+            store,
+            is_shared: config.store.is_some(),
+            methods: methods.clone(),
+            router: router.clone(),
+            admission: admission.clone(),
+            descriptors,
+            settled,
+            max_message: bytes(config.max_message),
+            longest_call: config.longest_call.into(),
+            in_hand: config.tickets_in_hand,
+        });
+        tickets.take_lease().await?;
         let mesh = MeshService {
             nodes: nodes.clone(),
             token: config.token.clone(),
@@ -77,14 +98,27 @@ impl Gateway {
         let admin = AdminService { nodes: nodes.clone(), methods: methods.clone() };
         let own = Own {
             admin: AdminServer::new(admin),
+            tickets: TicketsServer::new(TicketsService { tickets: tickets.clone() })
+                .max_decoding_message_size(bytes(config.max_message).saturating_add(BESIDE_THE_REQUEST)),
+            operations: OperationsServer::new(OperationsService { tickets: tickets.clone() }),
             health: health_server,
             mesh: MeshServer::new(mesh).max_decoding_message_size(usize::MAX),
             reflection,
             closing: closing.clone(),
             nodes_closing: CancellationToken::new(),
         };
-        let edge = Arc::new(edge(&config, own, methods.clone(), nodes.clone(), queue.clone()));
-        Ok(Self { config, clients, nodes_port, edge, nodes, methods, queue, health, closing })
+        let edge = Arc::new(Edge {
+            methods: methods.clone(),
+            router,
+            tickets: tickets.clone(),
+            admission,
+            max_message: bytes(config.max_message),
+            longest_call: config.longest_call.into(),
+            settled,
+            token: config.token.clone(),
+            own,
+        });
+        Ok(Self { config, clients, nodes_port, edge, nodes, methods, queue, health, tickets, closing })
     }
 
     /// Serves in tasks of its own until `shutdown`.
@@ -97,18 +131,23 @@ impl Gateway {
     }
 
     async fn run(self, shutdown: CancellationToken, readiness: Readiness) {
-        let Self { config, clients, nodes_port, edge, nodes, methods, queue, health, closing } = self;
+        let Self { config, clients, nodes_port, edge, nodes, methods, queue, health, tickets, closing } =
+            self;
         let port = |listener, is_node| Port { listener, is_node, max_connections: config.max_connections };
         let (from_clients, from_nodes) = (Opened::new(closing), Opened::new(edge.own.nodes_closing.clone()));
         from_clients.run("gateway.clients", port(clients.0, false), &edge);
         from_nodes.run("gateway.nodes", port(nodes_port.0, true), &edge);
         let gauges = task::spawn("gateway.gauges", gauges(edge, queue));
         let backlogs = task::spawn("gateway.backlogs", backlogs(nodes.clone()));
+        tickets.start();
+        let lease = task::spawn("gateway.tickets.lease", tickets.clone().keep_lease());
         shutdown.cancelled().await;
         readiness.lose();
+        tickets.close();
         health.end(&methods.services()).await;
         // Calls end first, and with them the nested calls that come by the nodes' port; then the links.
-        from_clients.close(config.drain.into()).await;
+        join(from_clients.close(config.drain.into()), tickets.drained(config.drain.into())).await;
+        lease.abort();
         let released = nodes.all().into_iter().map(|link| release(nodes.clone(), link));
         if tokio::time::timeout(LINKS_PATIENCE, join_all(released)).await.is_err() {
             tracing::warn!("a node does not read its link any more");
@@ -128,6 +167,8 @@ async fn release(nodes: Arc<Nodes>, link: Arc<Link>) {
 const LINKS_PATIENCE: Duration = Duration::from_secs(2);
 const GAUGES_EVERY: Duration = Duration::from_secs(1);
 const BACKLOGS_EVERY: Duration = Duration::from_millis(50);
+/// Of a submit: labels, key, method.
+const BESIDE_THE_REQUEST: usize = 64 * 1024;
 
 /// The connections of a port.
 struct Opened {
@@ -156,22 +197,13 @@ impl Opened {
     }
 }
 
-fn edge(config: &GatewayConfig, own: Own, methods: Arc<Methods>, nodes: Arc<Nodes>, queue: JobQueue) -> Edge {
-    Edge {
-        methods,
-        router: Router {
-            nodes,
-            queue,
-            patience: config.patience.into(),
-            trouble: Trouble::new(),
-            tenants: Tenants::default(),
-        },
-        admission: Admission::new(config.max_calls, bytes(config.max_bodies)),
-        max_message: bytes(config.max_message),
-        longest_call: config.longest_call.into(),
-        settled: Instant::now() + config.patience.0,
-        token: config.token.clone(),
-        own,
+fn router(config: &GatewayConfig, nodes: Arc<Nodes>, queue: JobQueue) -> Router {
+    Router {
+        nodes,
+        queue,
+        patience: config.patience.into(),
+        trouble: Trouble::new(),
+        tenants: Tenants::default(),
     }
 }
 
@@ -182,6 +214,7 @@ fn bytes(size: units::Size) -> usize {
 async fn gauges(edge: Arc<Edge>, queue: JobQueue) {
     loop {
         metrics::gauge!("turno_calls_in_flight").set(edge.admission.calls() as f64);
+        metrics::gauge!("turno_tickets_in_hand").set(edge.tickets.in_hand() as f64);
         metrics::gauge!("turno_jobs_waiting").set(queue.waiting() as f64);
         edge.router.trouble.tick();
         tokio::time::sleep(GAUGES_EVERY).await;

@@ -3,7 +3,8 @@
 //! A call's way through the files: `listen` accepts a connection, `edge` reads a request, `admission` lets it
 //! in, `calls` carries it through attempts, `router` picks an I/O node or `queue` waits for a worker's slot,
 //! `link` and `carry` bring it to the node and its outcome back. `methods` and `nodes` are what is known;
-//! `scheduler` and `window` decide, and touch neither clock nor network.
+//! `scheduler` and `window` decide, and touch neither clock nor network. `tickets` keeps what was submitted, and has it
+//! run.
 
 mod account;
 mod admin;
@@ -35,6 +36,7 @@ mod router;
 mod run;
 pub mod scheduler;
 mod tenants;
+mod tickets;
 mod token;
 mod trouble;
 pub mod window;

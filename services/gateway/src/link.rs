@@ -2,6 +2,7 @@
 //! in the SDK's `node/link.rs`.
 
 pub(crate) mod frames;
+pub(crate) mod heard;
 mod load;
 mod now;
 pub(crate) mod pending;
@@ -201,7 +202,9 @@ impl Link {
             None => self.load.observe(&outcome, pending.sent_as, self.outstanding()),
         }
         match pending.reply {
-            Some(Reply::Once(reply)) => drop(reply.send(Ok(Answer { outcome, away }))),
+            Some(Reply::Once(reply) | Reply::Heard(reply, _)) => {
+                drop(reply.send(Ok(Answer { outcome, away })))
+            }
             Some(Reply::Client(answer)) => answer.give(Ok(Answer { outcome, away })),
             Some(Reply::Stream(events)) => end_stream(events, Event::End(Ok(outcome))),
             None => {}
@@ -231,13 +234,7 @@ impl Link {
         if known.is_none() {
             return;
         }
-        if let Err(mpsc::error::TrySendError::Full(down)) = self.down.try_send(Down::Cancel(call)) {
-            let link = self.clone();
-            task::spawn("gateway.cancel", async move {
-                // A link that is gone needs no cancelling.
-                let _gone = link.down.send(down).await;
-            });
-        }
+        self.tell_cancel(call);
     }
 
     /// The body of a carried request, for the node that fetches it.
@@ -296,7 +293,7 @@ impl Link {
 
     fn lose(&self, call: u64, lost: Lost) {
         match self.forget(call).and_then(|pending| pending.reply) {
-            Some(Reply::Once(reply)) => drop(reply.send(Err(lost))),
+            Some(Reply::Once(reply) | Reply::Heard(reply, _)) => drop(reply.send(Err(lost))),
             Some(Reply::Client(answer)) => answer.give(Err(lost)),
             Some(Reply::Stream(events)) => end_stream(events, Event::End(Err(lost))),
             None => {}

@@ -124,6 +124,10 @@ async fn read(nodes: Arc<Nodes>, link: Arc<Link>, mut up: Streaming<NodeFrame>, 
     loop {
         match up.message().await {
             Ok(Some(frame)) => {
+                // A call's last word before its outcome, after which nobody listens.
+                for progress in frame.progress {
+                    link.progress(progress);
+                }
                 for outcome in frame.outcomes {
                     link.outcome(outcome);
                 }

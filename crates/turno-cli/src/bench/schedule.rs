@@ -45,7 +45,7 @@ pub(crate) async fn run(args: ScheduleArgs) -> Result<ExitCode> {
     let worker =
         Role::new("worker", &["bench", "node", "--gateway", &dial, "--role", "worker", "--slots", "2"]);
     let roles = [
-        Role::quiet_gateway(&listen, &dial),
+        Role::quiet_gateway(&listen, &dial)?,
         Role::new("io", &["bench", "node", "--gateway", &dial]),
         worker.clone(),
         worker,

@@ -47,7 +47,7 @@ impl Stage {
         let (gateway, dial, direct) =
             (local(clients).to_string(), local(nodes).to_string(), local(direct).to_string());
         let roles = parts.iter().map(|part| part.role(&dial, &direct));
-        let roles: Vec<Role> = std::iter::once(Role::quiet_gateway(&gateway, &dial)).chain(roles).collect();
+        let roles: Vec<Role> = std::iter::once(Role::quiet_gateway(&gateway, &dial)?).chain(roles).collect();
         let mesh = Mesh::start(&roles, local(nodes)).await?;
         Ok(Self { mesh, parts: parts.to_vec(), gateway, direct })
     }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::Stream;
 use tokio::sync::mpsc;
-use turno_proto::mesh::v1::{Blocking, Hello, NodeFrame, Outcome};
+use turno_proto::mesh::v1::{Blocking, Hello, NodeFrame, Outcome, Progress};
 
 /// What a node sends up.
 pub(crate) enum Up {
@@ -17,6 +17,8 @@ pub(crate) enum Up {
     Window(Arc<AtomicU32>),
     /// Methods that were caught holding a thread.
     Blocking(Vec<Blocking>),
+    /// How far calls are.
+    Progress(Vec<Progress>),
     /// No more work, please.
     Leaving,
     /// All is said.
@@ -48,6 +50,7 @@ impl Frames {
             }
             Up::Window(slots) => frame.window = Some(slots.load(Ordering::Relaxed)),
             Up::Blocking(blocking) => frame.blocking = blocking,
+            Up::Progress(said) => frame.progress.extend(said),
             Up::Leaving => frame.leaving = true,
             Up::End => self.ended = true,
         }

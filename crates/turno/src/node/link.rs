@@ -26,6 +26,7 @@ use crate::dispatch::{Answer, Arrival, Dispatch, Ends, Slice};
 use crate::error::Error;
 use crate::node::carry::Carrier;
 use crate::node::frames::{Frames, Up};
+use crate::node::progress::Words;
 use crate::node::share::LinkId;
 use crate::node::token::Token;
 use crate::node::windows::Windows;
@@ -62,6 +63,8 @@ pub(crate) async fn serve(settings: &Arc<Settings>, address: &str) -> Result<(),
     link.take(first);
     let telling = settings.dispatch.board.clone().tell(link.up.clone());
     let _telling = AbortOnDropHandle::new(task::spawn("node.watchdog", telling));
+    let words = link.words.clone().tell(link.up.clone());
+    let _saying = AbortOnDropHandle::new(task::spawn("node.progress", words));
     let ended = link.follow(&mut down).await;
     drop(over);
     let gateway = address.to_owned();
@@ -163,6 +166,7 @@ struct Link {
     mesh: Mesh,
     carry_above: usize,
     window: LinkId,
+    words: Arc<Words>,
     over: CancellationToken,
 }
 
@@ -188,6 +192,7 @@ impl Link {
             mesh,
             carry_above,
             window,
+            words: Arc::default(),
             over: CancellationToken::new(),
         }
     }
@@ -267,6 +272,7 @@ impl Link {
             entries: invocation.metadata,
             caller: invocation.caller.unwrap_or_default(),
             mesh: self.mesh.clone(),
+            progress: invocation.tell_progress.then(|| self.words.open(invocation.call)),
         });
         let slice = (invocation.items > 0).then(|| self.slice(invocation.slice_us));
         let call = Call { call: invocation.call, method: invocation.method as usize, ctx, slice };
@@ -302,6 +308,10 @@ impl Link {
 
     /// Sends an outcome: over the link, or, with a large body, on a stream of its own. Comes back at once.
     fn answer(&self, outcome: Outcome, token: Option<TaskTrackerToken>) {
+        if let Some(last) = self.words.close(outcome.call) {
+            // Where there is no room for it, the outcome says more.
+            let _told = self.up.try_send(Up::Progress(vec![last]));
+        }
         if outcome.body.len() > self.carry_above {
             return self.carry_answer(outcome, token);
         }

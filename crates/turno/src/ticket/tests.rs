@@ -233,6 +233,7 @@ fn context(up: &Up, cancel: CancellationToken) -> Context {
         entries: vec![entry("turno-tenant", "bakery"), entry("x-own", "1")],
         caller: Caller { peer: "10.0.0.9:1".into(), method: String::new() },
         mesh: Mesh::new(channel, token),
+        progress: None,
     })
 }
 

@@ -19,6 +19,7 @@ use crate::edge;
 use crate::link::Sent;
 use crate::link::pending::{self, Lost};
 use crate::methods::Method;
+use crate::tickets::{self, Envelope};
 
 /// A method that the client has named.
 pub(crate) struct Known {
@@ -74,34 +75,55 @@ impl Client {
         let deadline = started + asked.unwrap_or(longest).min(longest);
         let (metadata, caller) = self.metadata(invocation.metadata);
         let asked_for = asked.map(|_| deadline);
-        let make = move |method| Call {
-            method,
-            deadline: asked_for,
-            metadata,
-            caller,
-            body: detached(&body),
-            items: 0,
-        };
+        let body = detached(&body);
         let mut state = self.state.lock();
         if state.calls.contains(number) {
             return Err(Status::invalid_argument(format!("call {number} is in flight already")));
         }
         let turn = state.calls.next_turn();
-        let at = match &known.method {
-            Some(method) if !task::is_watched() => {
-                let call = make(method.clone());
-                match self.send_now(&call, number, turn) {
-                    Some(sent) => At::Node(sent, call),
-                    None => {
-                        self.wait(known.path.clone(), number, turn, move |method| Call { method, ..call })
-                    }
-                }
-            }
-            _ => self.wait(known.path.clone(), number, turn, make),
+        let at = if known.method.is_none() && tickets::is_linked(&known.path) {
+            self.ask_tickets(known.path.clone(), number, turn, Envelope::new(metadata, caller), body)
+        } else {
+            let make = move |method| Call { method, deadline: asked_for, metadata, caller, body, items: 0 };
+            self.send(known, number, turn, make)
         };
         let (path, method) = (known.path.clone(), known.method.clone());
         state.calls.insert(number, turn, deadline, InFlight { path, method, started, permit, at });
         Ok(())
+    }
+
+    /// To its node at once where that can be, else on its way.
+    fn send(
+        self: &Arc<Self>,
+        known: &Known,
+        number: u64,
+        turn: Turn,
+        make: impl FnOnce(Arc<Method>) -> Call + Send + 'static,
+    ) -> At {
+        let Some(method) = known.method.as_ref().filter(|_| !task::is_watched()) else {
+            return self.wait(known.path.clone(), number, turn, make);
+        };
+        let call = make(method.clone());
+        match self.send_now(&call, number, turn) {
+            Some(sent) => At::Node(sent, call),
+            None => self.wait(known.path.clone(), number, turn, move |method| Call { method, ..call }),
+        }
+    }
+
+    /// The gateway's own: no node has it.
+    fn ask_tickets(
+        self: &Arc<Self>,
+        path: Arc<str>,
+        number: u64,
+        turn: Turn,
+        envelope: Envelope,
+        body: Bytes,
+    ) -> At {
+        let client = self.clone();
+        self.spawn(&path.clone(), async move {
+            let answered = client.edge.tickets.linked(&path, envelope, body).await;
+            client.finish(number, turn, answered);
+        })
     }
 
     fn admit(&self, body: &Bytes) -> Result<Permit, Status> {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
-use turno_proto::mesh::v1::Outcome;
+use tokio::sync::{mpsc, oneshot, watch};
+use turno_proto::mesh::v1::{Outcome, Progress};
 
 use crate::clients;
 use crate::edge::Messages;
@@ -85,6 +85,8 @@ impl Calls {
 /// Where its answer goes.
 pub(crate) enum Reply {
     Once(oneshot::Sender<Result<Answer, Lost>>),
+    /// The same, for who also hears how far it is.
+    Heard(oneshot::Sender<Result<Answer, Lost>>, watch::Sender<Progress>),
     /// A client that is linked takes it at once.
     Client(clients::Answer),
     Stream(mpsc::Sender<Event>),

@@ -1,0 +1,99 @@
+//! One run of a method for a ticket. What was not handed over goes elsewhere unseen, as every call's; what may have run
+//! is the ticket's business, which is tried again whatever the method's `idempotency_level` says.
+
+use std::time::Duration;
+
+use tonic::Status;
+
+use super::{Answered, Call, goes_elsewhere, invocation};
+use crate::account::Measured;
+use crate::attempts::Attempts;
+use crate::link::heard::Hearing;
+use crate::link::pending::{Answer, Lost};
+use crate::router::{Router, Target};
+use turno_proto::mesh::v1::Invocation;
+
+/// What a run has come to.
+pub(crate) enum Ran {
+    /// The method has answered, be it an error.
+    Answered(Box<Answered>),
+    /// It was stopped before any node had it.
+    Stopped,
+    /// No node has had it, and one may later.
+    NotNow(Status),
+    /// Its node was lost, or did not end it in time: it may have run.
+    Lost(Status),
+    /// Its input has killed nodes.
+    Poisonous(Status),
+}
+
+/// A node ends a call at its deadline by itself; one that does not is not waited for any longer.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Runs `call` once. `timeout` begins when a node has it: the time in the queue is not the method's.
+pub(crate) async fn run(router: &Router, call: &Call, timeout: Option<Duration>, hearing: &Hearing) -> Ran {
+    let _running = match call.method.enter() {
+        Ok(running) => running,
+        Err(full) => return Ran::NotNow(full),
+    };
+    if let Err(poisonous) = router.trouble.admit(call) {
+        return Ran::Poisonous(poisonous);
+    }
+    let mut attempts = Attempts::new(&router.trouble);
+    loop {
+        let Target { link, index, place } = tokio::select! {
+            biased;
+            () = hearing.stop.cancelled() => return Ran::Stopped,
+            () = hearing.recall.cancelled() => return Ran::NotNow(Status::unavailable("the gateway is ending")),
+            found = router.route(call, None) => match found {
+                Ok(target) => target,
+                Err(nobody) => return Ran::NotNow(nobody),
+            },
+        };
+        let invocation = Invocation { timeout_us: timeout.map_or(0, micros), ..invocation(call, index) };
+        let handed_back = match within(timeout, link.heard(invocation, place, hearing)).await {
+            None => return Ran::Lost(too_long(call, timeout)),
+            Some(Ok(answer)) if goes_elsewhere(&answer.outcome) => attempts.not_started(answer.outcome),
+            Some(Ok(Answer { outcome, away })) => {
+                let measured = Measured { away, ..Measured::default() };
+                let answered = Answered { outcome, measured, link };
+                router.trouble.answered(call, &answered);
+                return Ran::Answered(Box::new(answered));
+            }
+            Some(Err(lost @ Lost { may_have_run: false })) => attempts.lost(lost, call, &link),
+            Some(Err(_)) => return lost(router, call, &link),
+        };
+        if let Err(given_up) = handed_back {
+            return Ran::NotNow(given_up);
+        }
+        attempts.pause().await;
+    }
+}
+
+fn lost(router: &Router, call: &Call, link: &crate::link::Link) -> Ran {
+    match router.trouble.died(call, link) {
+        Ok(()) => Ran::Lost(Status::unavailable(format!(
+            "node {} was lost while {} was there: it may have run",
+            link.hello.name,
+            call.method.name()
+        ))),
+        Err(poisonous) => Ran::Poisonous(poisonous),
+    }
+}
+
+async fn within<T>(timeout: Option<Duration>, answer: impl Future<Output = T>) -> Option<T> {
+    match timeout {
+        None => Some(answer.await),
+        Some(timeout) => tokio::time::timeout(timeout.saturating_add(GRACE), answer).await.ok(),
+    }
+}
+
+fn too_long(call: &Call, timeout: Option<Duration>) -> Status {
+    let (name, timeout) = (call.method.name(), timeout.unwrap_or_default());
+    Status::deadline_exceeded(format!("{name} was not done within {timeout:?}, and did not stop then"))
+}
+
+/// At least one: zero stands for no deadline.
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1)
+}

@@ -1,0 +1,69 @@
+//! Calls whose caller hears how far they are, and, when it wants them stopped, waits until they have: tickets.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use turno_proto::mesh::v1::{Invocation, Progress};
+use turno_runtime::task;
+
+use crate::link::Link;
+use crate::link::frames::Down;
+use crate::link::pending::{Answer, Lost, Reply};
+use crate::queue::Place;
+
+/// The other end of a call that is heard of.
+#[derive(Clone)]
+pub(crate) struct Hearing {
+    /// Its node is told to stop it.
+    pub(crate) stop: CancellationToken,
+    /// It is given up as long as it is at no node.
+    pub(crate) recall: CancellationToken,
+    /// The method's last word about how far it is.
+    pub(crate) progress: watch::Sender<Progress>,
+}
+
+impl Link {
+    /// As [`Link::unary`]; but a call that is to stop is waited for until it has, and what it answers then still counts.
+    pub(crate) async fn heard(
+        self: &Arc<Self>,
+        invocation: Invocation,
+        place: Option<Place>,
+        hearing: &Hearing,
+    ) -> Result<Answer, Lost> {
+        let (reply, mut answer) = oneshot::channel();
+        let reply = Reply::Heard(reply, hearing.progress.clone());
+        let mut sent =
+            self.send(Invocation { tell_progress: true, ..invocation }, reply, place, None).await?;
+        let answered = tokio::select! {
+            biased;
+            answered = &mut answer => answered,
+            () = hearing.stop.cancelled() => {
+                self.tell_cancel(sent.call);
+                answer.await
+            }
+        };
+        sent.done = true;
+        answered.unwrap_or(Err(Lost { may_have_run: true }))
+    }
+
+    /// A node says how far a call is.
+    pub(crate) fn progress(&self, progress: Progress) {
+        if let Some(Reply::Heard(_, heard)) =
+            self.pending.lock().get(&progress.call).and_then(|pending| pending.reply.as_ref())
+        {
+            heard.send_replace(progress);
+        }
+    }
+
+    /// Tells the node to stop a call.
+    pub(super) fn tell_cancel(self: &Arc<Self>, call: u64) {
+        if let Err(mpsc::error::TrySendError::Full(down)) = self.down.try_send(Down::Cancel(call)) {
+            let link = self.clone();
+            task::spawn("gateway.cancel", async move {
+                // A link that is gone needs no cancelling.
+                let _gone = link.down.send(down).await;
+            });
+        }
+    }
+}

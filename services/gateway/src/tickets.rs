@@ -1,0 +1,134 @@
+//! Tickets: any unary method, submitted, and run when its turn has come. What is acknowledged is on disk.
+//!
+//! A ticket's way through the files: `service` and `operations` take what clients ask; `submission` looks at a submit,
+//! `submit` stores it; `runner` claims what is due, `attempt` has the method run once, `verdict` says what follows from
+//! what it came to. `board` knows what runs here and who watches; `keeper` keeps the lease. `operation` is a ticket in
+//! the words of `google.longrunning`, `filter` reads what a listing wants.
+
+mod attempt;
+mod board;
+mod desk;
+mod envelope;
+mod filter;
+mod keeper;
+mod linked;
+mod operation;
+mod operations;
+mod refusal;
+mod runner;
+mod service;
+mod submission;
+mod submit;
+mod verdict;
+mod waiting;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use turno_store::{GatewayId, Store};
+use uuid::Uuid;
+
+use crate::admission::Admission;
+use crate::descriptors::Descriptors;
+use crate::methods::Methods;
+use crate::router::Router;
+use board::Board;
+
+pub(crate) use envelope::Envelope;
+pub(crate) use linked::is_linked;
+pub(crate) use operations::OperationsService;
+pub(crate) use service::TicketsService;
+
+/// The tickets of one gateway. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Tickets(Arc<Inner>);
+
+/// What they need of their gateway.
+pub(crate) struct Surroundings {
+    pub(crate) store: Arc<dyn Store>,
+    /// Other gateways may have the same store.
+    pub(crate) is_shared: bool,
+    pub(crate) methods: Arc<Methods>,
+    pub(crate) router: Arc<Router>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) descriptors: Descriptors,
+    /// Until then nodes may still be on their way.
+    pub(crate) settled: Instant,
+    pub(crate) max_message: usize,
+    pub(crate) longest_call: Duration,
+    /// Attempts under way at once.
+    pub(crate) in_hand: usize,
+}
+
+struct Inner {
+    around: Surroundings,
+    gateway: GatewayId,
+    board: Arc<Board>,
+    /// Places for attempts.
+    hand: Arc<Semaphore>,
+    /// Places for submits on their way to the disk.
+    submits: Arc<Semaphore>,
+    /// Something may be due.
+    due: Notify,
+    /// No attempt begins any more.
+    closing: CancellationToken,
+    attempts: TaskTracker,
+}
+
+/// Submits on their way to the disk.
+const MOST_SUBMITS: usize = 16_384;
+/// To tell the store that this gateway has ended.
+const RESIGNING: Duration = Duration::from_secs(2);
+
+impl Tickets {
+    pub(crate) fn new(around: Surroundings) -> Self {
+        let hand = Arc::new(Semaphore::new(around.in_hand));
+        Self(Arc::new(Inner {
+            around,
+            gateway: GatewayId(Uuid::now_v7()),
+            board: Arc::default(),
+            hand,
+            submits: Arc::new(Semaphore::new(MOST_SUBMITS)),
+            due: Notify::new(),
+            closing: CancellationToken::new(),
+            attempts: TaskTracker::new(),
+        }))
+    }
+
+    /// Attempts under way.
+    pub(crate) fn in_hand(&self) -> usize {
+        self.0.around.in_hand - self.0.hand.available_permits()
+    }
+
+    /// The longest that a client waits at a time.
+    fn longest_wait(&self) -> Duration {
+        self.0.around.longest_call
+    }
+
+    /// No attempt begins any more; what no node has is given back.
+    pub(crate) fn close(&self) {
+        self.0.closing.cancel();
+        self.0.attempts.close();
+    }
+
+    /// What runs may finish for so long. Then the rest is another gateway's, or this one's when it is back.
+    pub(crate) async fn drained(&self, patience: Duration) {
+        if tokio::time::timeout(patience, self.0.attempts.wait()).await.is_err() {
+            tracing::warn!(
+                attempts = self.0.attempts.len(),
+                "time to drain is over: attempts are left, and begin again"
+            );
+        }
+        let resigned = tokio::time::timeout(RESIGNING, self.store().resign(self.0.gateway)).await;
+        if let Ok(Err(error)) = resigned {
+            tracing::warn!(%error, "the store was not told that this gateway ends");
+        }
+    }
+
+    fn store(&self) -> &dyn Store {
+        &*self.0.around.store
+    }
+}

@@ -1,0 +1,195 @@
+//! One attempt of a ticket, from when it is on record to when its end is.
+
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::Instant;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+use turno_proto::mesh::v1::{self as mesh, Kind};
+use turno_proto::status;
+use turno_store::{Attempt, Claimed, Error, Outcome, Progress, State};
+
+use crate::calls::{Call, Ran, run};
+use crate::link::heard::Hearing;
+use crate::methods::Method;
+use crate::tickets::Tickets;
+use crate::tickets::envelope::Envelope;
+use crate::tickets::operation::{failure_of, wrapped};
+use crate::tickets::verdict::{self, Ended, Standing, Verdict};
+
+/// The disk hears of progress no more often.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// Until a store that is full, or away, is asked again.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+impl Tickets {
+    /// Runs an attempt that is on record. Its place in hand is given back when its end is on disk.
+    pub(crate) async fn attempt(&self, claimed: Claimed, _hand: OwnedSemaphorePermit) {
+        let attempt = claimed.attempt;
+        let running = self.0.board.begin(attempt.ticket, self.0.closing.clone());
+        if claimed.cancel_requested {
+            running.hearing.stop.cancel();
+        }
+        self.0.board.tell(attempt.ticket);
+        let standing = Standing {
+            failures: claimed.failures,
+            retries: claimed.retries,
+            cancel_requested: false,
+            chance: rand::random(),
+        };
+        let ended = tokio::select! {
+            biased;
+            () = running.abandon.cancelled() => None,
+            ended = self.ended(claimed, &running.hearing) => Some(ended),
+        };
+        if let Some(ended) = ended {
+            let cancel_requested = running.hearing.stop.is_cancelled();
+            self.settle(attempt, verdict::judge(ended, Standing { cancel_requested, ..standing })).await;
+        }
+        self.0.board.end(attempt.ticket);
+        self.0.board.tell(attempt.ticket);
+    }
+
+    async fn ended(&self, claimed: Claimed, hearing: &Hearing) -> Ended {
+        let heard = hearing.progress.subscribe();
+        let attempt = claimed.attempt;
+        let ended = tokio::select! {
+            biased;
+            ended = self.run(claimed, hearing) => ended,
+            never = self.report(attempt, heard) => match never {},
+        };
+        let last = hearing.progress.borrow().clone();
+        if last != mesh::Progress::default() {
+            self.note(attempt, last).await;
+        }
+        ended
+    }
+
+    async fn run(&self, claimed: Claimed, hearing: &Hearing) -> Ended {
+        let Some(method) = self.known(&claimed.method).await.filter(|method| method.is_served()) else {
+            return if hearing.stop.is_cancelled() { Ended::Stopped } else { Ended::NotNow(None) };
+        };
+        if method.served().kind == Kind::Stream {
+            let text = format!("{} takes or answers a stream by now", method.name());
+            return Ended::Error(failure_of(&Status::failed_precondition(text)), None);
+        }
+        let Envelope { metadata, caller } = match Envelope::opened(&claimed) {
+            Ok(envelope) => envelope,
+            Err(unreadable) => return Ended::Error(failure_of(&unreadable), None),
+        };
+        let timeout = self.timeout(&method, claimed.timeout);
+        let call = Call { method, deadline: None, metadata, caller, body: claimed.request, items: 0 };
+        let ran = run(&self.0.around.router, &call, Some(timeout), hearing).await;
+        self.came_to(ran, &call.method)
+    }
+
+    fn timeout(&self, method: &Method, asked: Option<Duration>) -> Duration {
+        let policy = method.served().policy.timeout;
+        let longest = self.0.around.longest_call;
+        asked.into_iter().chain(policy).min().unwrap_or(longest).min(longest)
+    }
+
+    fn came_to(&self, ran: Ran, method: &Method) -> Ended {
+        match ran {
+            Ran::Answered(answered) => {
+                let outcome = answered.outcome;
+                if status::code_of(outcome.code) == Code::Ok {
+                    let answer = self.0.around.descriptors.answer_of(method.name());
+                    return Ended::Done(wrapped(outcome.body, answer.as_deref()));
+                }
+                let error = status::from_outcome(outcome);
+                Ended::Error(failure_of(&error), come_again(&error))
+            }
+            Ran::Stopped => Ended::Stopped,
+            Ran::NotNow(status) => Ended::NotNow(come_again(&status)),
+            Ran::Lost(status) => Ended::Lost(failure_of(&status)),
+            Ran::Poisonous(status) => Ended::Poisonous(failure_of(&status)),
+        }
+    }
+
+    /// Tells watchers at once how far it is, and the store from time to time.
+    async fn report(
+        &self,
+        attempt: Attempt,
+        mut heard: watch::Receiver<mesh::Progress>,
+    ) -> std::convert::Infallible {
+        let mut next = Instant::now();
+        loop {
+            if heard.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            self.0.board.tell(attempt.ticket);
+            if Instant::now() >= next {
+                let progress = heard.borrow().clone();
+                self.note(attempt, progress).await;
+                next = Instant::now() + PROGRESS_EVERY;
+            }
+        }
+    }
+
+    async fn note(&self, attempt: Attempt, progress: mesh::Progress) {
+        let mesh::Progress { done, total, note, .. } = progress;
+        if let Err(error) = self.store().progress(attempt, Progress { done, total, note }).await {
+            tracing::debug!(ticket = %attempt.ticket, %error, "progress was not noted");
+        }
+    }
+
+    /// Puts on record what has become of an attempt, however long that takes: until then the attempt is held.
+    async fn settle(&self, attempt: Attempt, verdict: Verdict) {
+        let mut pause = PAUSE;
+        loop {
+            match self.record(attempt, verdict.clone()).await {
+                Ok(ended) => {
+                    if let Some(state) = ended {
+                        metrics::counter!("turno_tickets_total", "state" => state.name()).increment(1);
+                    } else {
+                        self.0.due.notify_one();
+                    }
+                    return;
+                }
+                Err(error @ (Error::Full | Error::Unavailable(_))) => {
+                    tracing::warn!(ticket = %attempt.ticket, %error, "what came of an attempt cannot be stored yet");
+                }
+                Err(error @ (Error::Superseded(_) | Error::NotFound(_))) => {
+                    tracing::info!(ticket = %attempt.ticket, %error, "what came of an attempt is not wanted");
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(ticket = %attempt.ticket, %error, "what came of an attempt cannot be stored");
+                    return;
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Answers the state if the ticket has ended.
+    async fn record(&self, attempt: Attempt, verdict: Verdict) -> Result<Option<State>, Error> {
+        let store = self.store();
+        let outcome = match verdict {
+            Verdict::Done(response) => Outcome::Done(response),
+            Verdict::Failed(failure) => Outcome::Failed(failure),
+            Verdict::Dead(failure) => Outcome::Dead(failure),
+            Verdict::Cancelled => Outcome::Cancelled,
+            Verdict::Again(failure, pause) => {
+                let state = store.retry(attempt, failure, pause).await?;
+                return Ok(Some(state).filter(|state| state.is_final()));
+            }
+            Verdict::Later(pause) => {
+                store.release(attempt, pause).await?;
+                return Ok(None);
+            }
+        };
+        let state = outcome.state();
+        store.finish(attempt, outcome).await?;
+        Ok(Some(state))
+    }
+}
+
+/// `google.rpc.RetryInfo`
+fn come_again(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info().and_then(|info| info.retry_delay)
+}

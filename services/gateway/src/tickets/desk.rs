@@ -1,0 +1,100 @@
+//! What can be done with a ticket once there is one.
+
+use bytes::Bytes;
+use tonic::Status;
+use turno_proto::google::longrunning::Operation;
+use turno_proto::v1::{ShowResponse, TicketAttempt};
+use turno_store::{AttemptRecord, Cancelled, Error, Query, State, Ticket, TicketId};
+
+use crate::tickets::operation::{self, rpc_status, timestamp};
+use crate::tickets::{Tickets, refusal, submission};
+
+impl Tickets {
+    /// A ticket as it is now, with its response if it has one.
+    pub(crate) async fn current(&self, id: TicketId) -> Result<Operation, Status> {
+        let ticket = self.store().get(id).await.map_err(refusal::status)?;
+        self.with_response(ticket).await
+    }
+
+    pub(crate) async fn with_response(&self, ticket: Ticket) -> Result<Operation, Status> {
+        let response = match ticket.state {
+            State::Done if !ticket.forgotten => {
+                self.store().response(ticket.id).await.map_err(refusal::status)?
+            }
+            _ => None,
+        };
+        self.told(ticket, response)
+    }
+
+    fn told(&self, ticket: Ticket, response: Option<Bytes>) -> Result<Operation, Status> {
+        let running = self.0.board.progress(ticket.id).filter(|_| !ticket.state.is_final());
+        operation::operation(ticket, response, running)
+    }
+
+    /// A page, without responses, and whether more follow.
+    pub(crate) async fn list(&self, query: &Query) -> Result<(Vec<Operation>, bool), Status> {
+        let page = self.store().list(query).await.map_err(refusal::status)?;
+        let operations = page.tickets.into_iter().map(|ticket| self.told(ticket, None));
+        Ok((operations.collect::<Result<_, _>>()?, page.has_more))
+    }
+
+    pub(crate) async fn show(&self, id: TicketId) -> Result<ShowResponse, Status> {
+        let operation = self.current(id).await?;
+        let request = self.store().request(id).await.map_err(refusal::status)?;
+        let attempts = self.store().attempts(id).await.map_err(refusal::status)?;
+        let failed_attempts = attempts.into_iter().map(failed).collect();
+        Ok(ShowResponse { operation: Some(operation), request, failed_attempts })
+    }
+
+    /// Answers once the wish is on disk. What runs here is told; another gateway hears of it from the store.
+    pub(crate) async fn cancel(&self, id: TicketId) -> Result<(), Status> {
+        match self.store().cancel(id).await.map_err(refusal::status)? {
+            Cancelled::Ended(_) => {}
+            Cancelled::Now => {
+                metrics::counter!("turno_tickets_total", "state" => State::Cancelled.name()).increment(1);
+            }
+            Cancelled::Asked(_) => drop(self.0.board.stop(id)),
+        }
+        self.0.board.tell(id);
+        Ok(())
+    }
+
+    pub(crate) async fn delete(&self, id: TicketId) -> Result<(), Status> {
+        self.store().delete(id).await.map_err(refusal::status)?;
+        self.0.board.tell(id);
+        Ok(())
+    }
+
+    pub(crate) async fn redrive(&self, dead: TicketId) -> Result<Operation, Status> {
+        let new = self.store().redrive(dead, TicketId::new()).await.map_err(refusal::status)?;
+        self.0.due.notify_one();
+        self.0.board.tell(dead);
+        self.with_response(new).await
+    }
+
+    pub(crate) async fn edit(
+        &self,
+        id: TicketId,
+        request: Option<Bytes>,
+        retries: Option<u32>,
+    ) -> Result<Operation, Status> {
+        let max = self.0.around.max_message;
+        if let Some(bytes) = request.as_ref().map(Bytes::len).filter(|bytes| *bytes > max) {
+            return Err(Status::resource_exhausted(format!(
+                "request: {bytes} bytes are more than the {max} that a message may have (max_message)"
+            )));
+        }
+        let retries = retries.map(|retries| submission::retries(Some(retries))).transpose()?;
+        let edited = self.store().edit(id, request, retries).await;
+        self.told(edited.map_err(|error: Error| refusal::status(error))?, None)
+    }
+}
+
+fn failed(record: AttemptRecord) -> TicketAttempt {
+    TicketAttempt {
+        number: record.number,
+        begin_time: Some(timestamp(record.began_at)),
+        end_time: Some(timestamp(record.ended_at)),
+        failure: Some(rpc_status(record.failure)),
+    }
+}

@@ -1,0 +1,116 @@
+//! What goes with every attempt of a ticket beside its request: the submitter's metadata, and who that was. Stored
+//! encoded, as an invocation that has nothing else.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use prost::Message as _;
+use tonic::Status;
+use turno_proto::mesh::v1::{Caller, Entry, Invocation};
+use turno_proto::{entries, headers};
+use turno_store::{Attempt, Claimed};
+
+use crate::listen::Origin;
+
+/// Who submits, with what metadata.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Envelope {
+    pub(crate) metadata: Vec<Entry>,
+    pub(crate) caller: Caller,
+}
+
+/// Credentials are for the one who hears them, and not kept on a disk.
+const NOT_KEPT: [&str; 3] = [headers::AUTHORIZATION, "cookie", "proxy-authorization"];
+/// What the mesh itself says of a call.
+const OWN: [&str; 4] = [headers::EXPLAIN, headers::LANE, headers::TICKET, headers::ATTEMPT];
+const BATCH: &str = "batch";
+
+impl Envelope {
+    /// Of a submit that came with these headers.
+    pub(crate) fn of(headers: &HeaderMap, origin: Origin) -> Self {
+        Self::new(entries::from_request(headers), crate::edge::caller(headers, origin))
+    }
+
+    pub(crate) fn new(mut metadata: Vec<Entry>, caller: Caller) -> Self {
+        metadata.retain(|entry| !NOT_KEPT.contains(&&*entry.key) && !OWN.contains(&&*entry.key));
+        Self { metadata, caller }
+    }
+
+    /// `turno-tenant`; empty for nobody.
+    pub(crate) fn tenant(&self) -> String {
+        let tenant = self.metadata.iter().find(|entry| entry.key == headers::TENANT);
+        tenant.map(|entry| String::from_utf8_lossy(&entry.value).into_owned()).unwrap_or_default()
+    }
+
+    pub(crate) fn encoded(&self) -> Bytes {
+        let (metadata, caller) = (self.metadata.clone(), Some(self.caller.clone()));
+        Invocation { metadata, caller, ..Invocation::default() }.encode_to_vec().into()
+    }
+
+    /// Of a ticket that is to run: in the lane for what may wait, and with its name, so that a method can tell whether
+    /// it sees it for the first time.
+    pub(crate) fn opened(claimed: &Claimed) -> Result<Self, Status> {
+        let Attempt { ticket, number, .. } = claimed.attempt;
+        let unreadable =
+            |error| Status::data_loss(format!("the metadata of ticket {ticket} cannot be read: {error}"));
+        let kept = Invocation::decode(claimed.metadata.clone()).map_err(unreadable)?;
+        let line = |key: &str, value: String| Entry { key: key.to_owned(), value: value.into() };
+        let mut metadata = kept.metadata;
+        metadata.push(line(headers::LANE, BATCH.to_owned()));
+        metadata.push(line(headers::TICKET, super::operation::name_of(ticket)));
+        metadata.push(line(headers::ATTEMPT, number.to_string()));
+        Ok(Self { metadata, caller: kept.caller.unwrap_or_default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use turno_store::{Attempt, Claimed, GatewayId, TicketId};
+    use uuid::Uuid;
+
+    use super::Envelope;
+    use crate::listen::Origin;
+
+    #[test]
+    fn metadata_comes_back_without_credentials_and_in_the_lane_for_what_may_wait() {
+        let mut headers = HeaderMap::new();
+        for (key, value) in [
+            ("authorization", "Bearer secret"),
+            ("cookie", "secret"),
+            ("turno-lane", "calls"),
+            ("turno-tenant", "bakery"),
+            ("x-oven", "7"),
+        ] {
+            headers.insert(key, value.parse().unwrap());
+        }
+        let origin = Origin { is_node: false, peer: "10.0.0.1:5".parse().unwrap() };
+        let envelope = Envelope::of(&headers, origin);
+        assert_eq!(envelope.tenant(), "bakery");
+        let ticket = TicketId::new();
+        let claimed = Claimed {
+            attempt: Attempt { ticket, gateway: GatewayId(Uuid::nil()), number: 2 },
+            method: String::new(),
+            request: bytes::Bytes::new(),
+            tenant: envelope.tenant(),
+            metadata: envelope.encoded(),
+            timeout: None,
+            retries: 0,
+            failures: 0,
+            cancel_requested: false,
+        };
+        let opened = Envelope::opened(&claimed).unwrap();
+        assert_eq!(opened.caller.peer, "10.0.0.1:5");
+        let lines: Vec<_> = opened.metadata.iter().map(|entry| (&*entry.key, &entry.value[..])).collect();
+        let name = format!("operations/{ticket}");
+        assert_eq!(
+            lines,
+            [
+                ("turno-tenant", &b"bakery"[..]),
+                ("x-oven", b"7"),
+                ("turno-lane", b"batch"),
+                ("turno-ticket", name.as_bytes()),
+                ("turno-attempt", b"2"),
+            ]
+        );
+    }
+}

@@ -1,0 +1,106 @@
+//! Keeps this gateway's lease, hears what other gateways do, and forgets what has expired.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use turno_runtime::task;
+use turno_store::Error;
+
+use crate::tickets::Tickets;
+
+/// A gateway that says nothing for so long has lost what it had.
+const LEASE: Duration = Duration::from_secs(10);
+const RENEW_EVERY: Duration = Duration::from_secs(3);
+const TRY_AGAIN: Duration = Duration::from_millis(500);
+const EXPIRE_EVERY: Duration = Duration::from_secs(5);
+/// At one go.
+const MOST_EXPIRED: u32 = 1000;
+/// Another gateway's wish to cancel is looked for, in case its word was lost.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+impl Tickets {
+    /// Takes the lease: without one nothing is claimed.
+    pub(crate) async fn take_lease(&self) -> Result<(), Error> {
+        self.store().renew(self.0.gateway, LEASE).await
+    }
+
+    /// Begins with what is due. What this starts ends when the gateway closes.
+    pub(crate) fn start(&self) {
+        let until_closed = |name, keeping: futures_util::future::BoxFuture<'static, ()>| {
+            let closing = self.0.closing.clone();
+            task::spawn(name, async move { closing.run_until_cancelled(keeping).await });
+        };
+        until_closed("gateway.tickets.changes", Box::pin(self.clone().hear_changes()));
+        until_closed("gateway.tickets.expiry", Box::pin(self.clone().expire()));
+        if self.0.around.is_shared {
+            until_closed("gateway.tickets.cancels", Box::pin(self.clone().look_for_cancels()));
+        }
+        task::spawn("gateway.tickets.runner", self.clone().run_due());
+    }
+
+    /// Until the gateway has resigned: what still runs is held until then.
+    pub(crate) async fn keep_lease(self) {
+        let mut sure_until = Instant::now() + LEASE;
+        let mut pause = RENEW_EVERY;
+        loop {
+            tokio::time::sleep(pause).await;
+            let asked = Instant::now();
+            let renewed = self.store().renew(self.0.gateway, LEASE);
+            match tokio::time::timeout_at(sure_until.max(asked + TRY_AGAIN), renewed).await {
+                Ok(Ok(())) => (sure_until, pause) = (asked + LEASE, RENEW_EVERY),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "the lease of this gateway cannot be renewed yet");
+                    pause = TRY_AGAIN;
+                }
+                Err(_) => tracing::warn!("the store did not renew the lease of this gateway in time"),
+            }
+            if self.0.around.is_shared && Instant::now() >= sure_until {
+                tracing::error!(
+                    "the lease is over: what runs here may run elsewhere by now, and is given up"
+                );
+                self.0.board.abandon_all();
+            }
+        }
+    }
+
+    async fn hear_changes(self) {
+        loop {
+            let ticket = self.store().changed().await;
+            self.0.board.tell(ticket);
+            self.0.due.notify_one();
+            if self.0.board.runs(ticket) {
+                self.stop_if_cancelled(ticket).await;
+            }
+        }
+    }
+
+    async fn look_for_cancels(self) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            for ticket in self.0.board.tickets() {
+                self.stop_if_cancelled(ticket).await;
+            }
+        }
+    }
+
+    async fn stop_if_cancelled(&self, ticket: turno_store::TicketId) {
+        if let Ok(found) = self.store().get(ticket).await
+            && found.cancel_requested
+        {
+            self.0.board.stop(ticket);
+        }
+    }
+
+    async fn expire(self) {
+        loop {
+            match self.store().expire(MOST_EXPIRED).await {
+                Ok(expired) if expired >= u64::from(MOST_EXPIRED) => {}
+                Ok(_) => tokio::time::sleep(EXPIRE_EVERY).await,
+                Err(error) => {
+                    tracing::warn!(%error, "tickets whose time is over cannot be forgotten yet");
+                    tokio::time::sleep(EXPIRE_EVERY).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! `google.longrunning.Operations`, so that clients for long-running operations work with tickets unmodified.
+
+use std::time::Duration;
+
+use tonic::{Request, Response, Status};
+use turno_proto::google::longrunning::operations_server::Operations;
+use turno_proto::google::longrunning::{
+    CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest,
+    ListOperationsResponse, Operation, WaitOperationRequest,
+};
+use turno_store::{Query, TicketId};
+
+use crate::tickets::operation::ticket_of;
+use crate::tickets::{Tickets, filter, submission};
+
+/// Answers clients of either port.
+pub(crate) struct OperationsService {
+    pub(crate) tickets: Tickets,
+}
+
+const PAGE: u32 = 100;
+const LARGEST_PAGE: u32 = 1000;
+
+#[tonic::async_trait]
+impl Operations for OperationsService {
+    async fn get_operation(
+        &self,
+        request: Request<GetOperationRequest>,
+    ) -> Result<Response<Operation>, Status> {
+        let ticket = ticket_of(&request.get_ref().name)?;
+        Ok(Response::new(self.tickets.current(ticket).await?))
+    }
+
+    async fn list_operations(
+        &self,
+        request: Request<ListOperationsRequest>,
+    ) -> Result<Response<ListOperationsResponse>, Status> {
+        let query = query(request.get_ref())?;
+        let (operations, has_more) = self.tickets.list(&query).await?;
+        let last = operations.last().filter(|_| has_more).map(|operation| operation.name.clone());
+        Ok(Response::new(ListOperationsResponse { operations, next_page_token: last.unwrap_or_default() }))
+    }
+
+    async fn wait_operation(
+        &self,
+        request: Request<WaitOperationRequest>,
+    ) -> Result<Response<Operation>, Status> {
+        let WaitOperationRequest { name, timeout } = request.into_inner();
+        let longest = self.tickets.longest_wait();
+        let timeout =
+            timeout.map(|time| submission::duration("timeout", time, Duration::ZERO, Duration::MAX));
+        let timeout = timeout.transpose()?.map_or(longest, |timeout| timeout.min(longest));
+        Ok(Response::new(self.tickets.wait(ticket_of(&name)?, timeout).await?))
+    }
+
+    async fn cancel_operation(
+        &self,
+        request: Request<CancelOperationRequest>,
+    ) -> Result<Response<()>, Status> {
+        Ok(Response::new(self.tickets.cancel(ticket_of(&request.get_ref().name)?).await?))
+    }
+
+    async fn delete_operation(
+        &self,
+        request: Request<DeleteOperationRequest>,
+    ) -> Result<Response<()>, Status> {
+        Ok(Response::new(self.tickets.delete(ticket_of(&request.get_ref().name)?).await?))
+    }
+}
+
+fn query(request: &ListOperationsRequest) -> Result<Query, Status> {
+    let ListOperationsRequest { name, filter, page_size, page_token } = request;
+    if !matches!(name.trim_end_matches('/'), "" | "operations" | "tickets") {
+        return Err(Status::invalid_argument(format!("name: {name:?} has no operations; leave it out")));
+    }
+    let size = u32::try_from(*page_size).map_err(|_| Status::invalid_argument("page_size: below zero"))?;
+    let after: Option<TicketId> = Some(page_token)
+        .filter(|token| !token.is_empty())
+        .map(|token| {
+            ticket_of(token)
+                .map_err(|_| Status::invalid_argument(format!("page_token: {token:?} is none of ours")))
+        })
+        .transpose()?;
+    let most = if size == 0 { PAGE } else { size.min(LARGEST_PAGE) };
+    Ok(Query { after, most, ..filter::query(filter)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use turno_proto::google::longrunning::ListOperationsRequest;
+    use turno_store::TicketId;
+
+    use super::query;
+
+    #[test]
+    fn a_page_is_neither_endless_nor_empty() {
+        let most = |page_size| {
+            query(&ListOperationsRequest { page_size, ..Default::default() }).map(|query| query.most)
+        };
+        assert_eq!(most(0).unwrap(), 100);
+        assert_eq!(most(7).unwrap(), 7);
+        assert_eq!(most(i32::MAX).unwrap(), 1000);
+        assert_eq!(most(-1).unwrap_err().message(), "page_size: below zero");
+    }
+
+    #[test]
+    fn only_our_own_tokens_and_names_are_taken() {
+        let after = TicketId::new();
+        let page_token = super::super::operation::name_of(after);
+        let request = ListOperationsRequest { page_token, name: "operations".into(), ..Default::default() };
+        assert_eq!(query(&request).unwrap().after, Some(after));
+        query(&ListOperationsRequest { page_token: "7".into(), ..Default::default() }).unwrap_err();
+        query(&ListOperationsRequest { name: "projects/7".into(), ..Default::default() }).unwrap_err();
+    }
+}

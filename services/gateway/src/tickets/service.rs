@@ -1,0 +1,88 @@
+//! `turno.v1.Tickets`.
+
+use std::pin::Pin;
+
+use futures_util::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status, Streaming};
+use turno_proto::google::longrunning::Operation;
+use turno_proto::google::rpc;
+use turno_proto::v1::submit_response::Result as Submitted;
+use turno_proto::v1::tickets_server::Tickets as Service;
+use turno_proto::v1::{
+    EditRequest, RedriveRequest, ShowRequest, ShowResponse, SubmitRequest, SubmitResponse, WatchRequest,
+};
+
+use crate::listen::Origin;
+use crate::tickets::Tickets;
+use crate::tickets::envelope::Envelope;
+use crate::tickets::operation::{failure_of, rpc_status, ticket_of};
+
+/// Answers clients of either port.
+pub(crate) struct TicketsService {
+    pub(crate) tickets: Tickets,
+}
+
+/// Of one stream of submits, on their way to the disk.
+const MANY: usize = 1024;
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Service for TicketsService {
+    type SubmitManyStream = Answers<SubmitResponse>;
+    type WatchStream = Answers<Operation>;
+
+    async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<Operation>, Status> {
+        let (envelope, request) = opened(request);
+        Ok(Response::new(self.tickets.submit(request, &envelope).await?))
+    }
+
+    async fn submit_many(
+        &self,
+        request: Request<Streaming<SubmitRequest>>,
+    ) -> Result<Response<Self::SubmitManyStream>, Status> {
+        let (envelope, requests) = opened(request);
+        let tickets = self.tickets.clone();
+        let submitting = requests.map(move |request| {
+            let (tickets, envelope) = (tickets.clone(), envelope.clone());
+            async move {
+                // A stream that breaks ends with its error; what was read of it is on disk.
+                let submitted = tickets.submit(request?, &envelope).await;
+                let result =
+                    submitted.map_or_else(|error| Submitted::Error(as_rpc(&error)), Submitted::Operation);
+                Ok(SubmitResponse { result: Some(result) })
+            }
+        });
+        Ok(Response::new(Box::pin(submitting.buffered(MANY))))
+    }
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let ticket = ticket_of(&request.get_ref().name)?;
+        Ok(Response::new(Box::pin(self.tickets.watch(ticket).await?)))
+    }
+
+    async fn show(&self, request: Request<ShowRequest>) -> Result<Response<ShowResponse>, Status> {
+        let ticket = ticket_of(&request.get_ref().name)?;
+        Ok(Response::new(self.tickets.show(ticket).await?))
+    }
+
+    async fn redrive(&self, request: Request<RedriveRequest>) -> Result<Response<Operation>, Status> {
+        let ticket = ticket_of(&request.get_ref().name)?;
+        Ok(Response::new(self.tickets.redrive(ticket).await?))
+    }
+
+    async fn edit(&self, request: Request<EditRequest>) -> Result<Response<Operation>, Status> {
+        let EditRequest { name, request, retries } = request.into_inner();
+        Ok(Response::new(self.tickets.edit(ticket_of(&name)?, request, retries).await?))
+    }
+}
+
+fn opened<T>(request: Request<T>) -> (Envelope, T) {
+    let (metadata, extensions, request) = request.into_parts();
+    let origin = extensions.get::<Origin>().copied().expect("the edge marks every request with its origin");
+    (Envelope::of(&metadata.into_headers(), origin), request)
+}
+
+fn as_rpc(error: &Status) -> rpc::Status {
+    rpc_status(failure_of(error))
+}

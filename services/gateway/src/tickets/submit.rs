@@ -1,0 +1,169 @@
+//! Stores a ticket, and has it run at once where there is room.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tonic::Status;
+use turno_proto::google::longrunning::Operation;
+use turno_proto::mesh::v1::Kind;
+use turno_proto::v1::SubmitRequest;
+use turno_runtime::task;
+use turno_store::{Attempt, Claimed, Error, NewTicket, State, Submitted, Ticket, Timestamp};
+
+use crate::admission::Permit;
+use crate::methods::Method;
+use crate::tickets::envelope::Envelope;
+use crate::tickets::{Tickets, operation, refusal, submission};
+
+/// A place on the way to the disk comes free within milliseconds.
+const SOON: std::time::Duration = std::time::Duration::from_millis(100);
+
+impl Tickets {
+    /// Answers when the ticket is on disk.
+    pub(crate) async fn submit(
+        &self,
+        request: SubmitRequest,
+        envelope: &Envelope,
+    ) -> Result<Operation, Status> {
+        let place = self.0.submits.clone().try_acquire_owned().map_err(|_| {
+            refusal::exhausted("as many submits as may be are on their way to the disk", SOON)
+        })?;
+        let mut room = self.0.around.admission.admit()?;
+        room.room.hold(request.request.len())?;
+        let method = self.submittable(submission::method_name(&request.method)?).await?;
+        let retries = method.served().policy.retries;
+        let ticket = submission::ticket(request, envelope, retries, self.0.around.max_message)?;
+        let id = ticket.id;
+        match self.store_in_a_task(&method, ticket, (place, room)).await? {
+            Answer::Stored(ticket) => operation::operation(*ticket, None, None),
+            Answer::Known(known) if known.forgotten => operation::operation(*known, None, None),
+            Answer::Known(known) => self.current(known.id).await,
+            Answer::Broken => Err(Status::internal(format!("the submit of ticket {id} broke"))),
+        }
+    }
+
+    /// In a task: a client that goes away must not leave a ticket on disk whose attempt nobody runs.
+    async fn store_in_a_task(
+        &self,
+        method: &Arc<Method>,
+        mut ticket: NewTicket,
+        held: (OwnedSemaphorePermit, Permit),
+    ) -> Result<Answer, Status> {
+        let hand = self.place_at_once(method, &ticket);
+        ticket.begin_at = hand.as_ref().map(|_| self.0.gateway);
+        let (answer, answered) = oneshot::channel();
+        let tickets = self.clone();
+        let stored = async move {
+            let kept = ticket.clone();
+            let submitted = tickets.store().submit(ticket).await;
+            drop(held);
+            let begun = begun(&submitted);
+            // Whoever asked may have gone.
+            let _gone = answer.send(submitted.map(|submitted| Answer::of(submitted, &kept)));
+            match (begun, hand) {
+                (Some(attempt), Some(hand)) => tickets.attempt(claimed(attempt, kept), hand).await,
+                _ => tickets.0.due.notify_one(),
+            }
+        };
+        task::spawn(method.name(), self.0.attempts.track_future(stored));
+        answered.await.map_or(Ok(Answer::Broken), |answer| answer.map_err(refusal::status))
+    }
+
+    /// A place in hand, if the first attempt can begin here as soon as the ticket is on disk.
+    fn place_at_once(&self, method: &Method, ticket: &NewTicket) -> Option<OwnedSemaphorePermit> {
+        if ticket.not_before.is_some() || !method.is_served() || self.0.closing.is_cancelled() {
+            return None;
+        }
+        self.0.hand.clone().try_acquire_owned().ok()
+    }
+
+    /// A method that is known here, be it that its nodes are away just now, and that takes and answers one message.
+    async fn submittable(&self, name: &str) -> Result<Arc<Method>, Status> {
+        let method = self.known(name).await.ok_or_else(|| crate::edge::unknown(name))?;
+        if method.served().kind == Kind::Stream {
+            return Err(Status::invalid_argument(format!(
+                "{name} takes or answers a stream: only a method that takes one message and answers one can be submitted"
+            )));
+        }
+        Ok(method)
+    }
+
+    /// A gateway that has just started waits for its nodes, as calls do.
+    pub(crate) async fn known(&self, name: &str) -> Option<Arc<Method>> {
+        let (methods, path) = (&self.0.around.methods, format!("/{name}"));
+        let known = methods.get(&path);
+        if known.is_some() || Instant::now() >= self.0.around.settled || crate::edge::is_own(&path) {
+            return known;
+        }
+        let settled = self.0.around.settled.into();
+        tokio::time::timeout_at(settled, methods.appears(&path)).await.ok()
+    }
+}
+
+enum Answer {
+    Stored(Box<Ticket>),
+    Known(Box<Ticket>),
+    /// Its task has panicked.
+    Broken,
+}
+
+impl Answer {
+    fn of(submitted: Submitted, new: &NewTicket) -> Self {
+        match submitted {
+            Submitted::Stored { at, attempt } => Self::Stored(Box::new(as_stored(new, at, attempt))),
+            Submitted::Known(ticket) => Self::Known(ticket),
+        }
+    }
+}
+
+fn begun(submitted: &Result<Submitted, Error>) -> Option<Attempt> {
+    match submitted {
+        Ok(Submitted::Stored { attempt, .. }) => *attempt,
+        _ => None,
+    }
+}
+
+/// The ticket as it now is, without asking the store for it.
+fn as_stored(new: &NewTicket, at: Timestamp, attempt: Option<Attempt>) -> Ticket {
+    Ticket {
+        id: new.id,
+        method: new.method.clone(),
+        tenant: new.tenant.clone(),
+        state: if attempt.is_some() { State::Running } else { State::Waiting },
+        labels: new.labels.clone(),
+        key: new.key.as_ref().map(|key| key.key.clone()),
+        attempts: u32::from(attempt.is_some()),
+        failures: 0,
+        retries: new.retries,
+        cancel_requested: false,
+        submitted_at: at,
+        not_before: new.not_before,
+        began_at: attempt.map(|_| at),
+        ended_at: None,
+        expires_at: None,
+        gateway: attempt.map(|attempt| attempt.gateway),
+        progress: turno_store::Progress::default(),
+        failure: None,
+        request_bytes: new.request.len() as u64,
+        response_bytes: 0,
+        redrive_of: None,
+        redriven_as: None,
+        forgotten: false,
+    }
+}
+
+fn claimed(attempt: Attempt, ticket: NewTicket) -> Claimed {
+    let NewTicket { method, request, tenant, metadata, timeout, retries, .. } = ticket;
+    Claimed {
+        attempt,
+        method,
+        request,
+        tenant,
+        metadata,
+        timeout,
+        retries,
+        failures: 0,
+        cancel_requested: false,
+    }
+}

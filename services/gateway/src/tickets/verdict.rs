@@ -1,0 +1,217 @@
+//! What follows from what an attempt has come to. Decides; knows neither clock nor store.
+//!
+//! Which code is tried again. gRPC's own list (statuscodes.md) has `UNAVAILABLE` for "retry the failing call", `ABORTED`
+//! for "retry at a higher level", and `FAILED_PRECONDITION` for "not until the state has been fixed"; AIP-194 retries
+//! `UNAVAILABLE` alone, for a caller that waits and may not know whether its call has run. A ticket is that higher level:
+//! nobody waits, it is at-least-once by contract, its attempts are few and far between. So what may be otherwise next time is
+//! tried again: `UNAVAILABLE`, `ABORTED`, `RESOURCE_EXHAUSTED` (a quota comes back), `DEADLINE_EXCEEDED` (the deadline was the
+//! attempt's, not the ticket's), `CANCELLED` that nobody asked for (a node that was told to end), and `INTERNAL` and `UNKNOWN`
+//! (panics and errors of who knows where). What says that this very request is wrong is final.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tonic::Code;
+use turno_store::Failure;
+
+/// What an attempt has come to.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Ended {
+    /// The method's response.
+    Done(Bytes),
+    /// The method's error, and when it says to come again.
+    Error(Failure, Option<Duration>),
+    /// Its node was lost with it, or never ended it.
+    Lost(Failure),
+    /// Its input has killed nodes.
+    Poisonous(Failure),
+    /// It has not begun.
+    NotNow(Option<Duration>),
+    /// It was stopped before it began.
+    Stopped,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Verdict {
+    Done(Bytes),
+    Failed(Failure),
+    Dead(Failure),
+    Cancelled,
+    /// A failed attempt; another one after the pause.
+    Again(Failure, Duration),
+    /// No attempt; the same one after the pause.
+    Later(Duration),
+}
+
+/// What is known of the ticket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    /// Attempts that have failed before this one.
+    pub(crate) failures: u32,
+    pub(crate) retries: u32,
+    /// Somebody wants it cancelled.
+    pub(crate) cancel_requested: bool,
+    /// From 0 to 1, by chance: so that what failed together does not come again together.
+    pub(crate) chance: f64,
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LEAST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// A method may ask for a longer one, up to this.
+const LONGEST_ASKED: Duration = Duration::from_secs(24 * 60 * 60);
+/// Until a method's nodes are back, or have room.
+const NOT_NOW: Duration = Duration::from_secs(1);
+
+/// Judges an attempt.
+pub(crate) fn judge(ended: Ended, standing: Standing) -> Verdict {
+    match ended {
+        // It was quicker than the cancel, if there was one.
+        Ended::Done(response) => Verdict::Done(response),
+        Ended::Stopped => Verdict::Cancelled,
+        Ended::Error(failure, _) if is_final(failure.code) => Verdict::Failed(failure),
+        Ended::Poisonous(failure) => Verdict::Dead(failure),
+        _ if standing.cancel_requested => Verdict::Cancelled,
+        Ended::Error(failure, asked) => again(failure, asked, standing),
+        Ended::Lost(failure) => again(failure, None, standing),
+        Ended::NotNow(asked) => {
+            let pause = asked.unwrap_or(NOT_NOW).clamp(LEAST_PAUSE, LONGEST_PAUSE);
+            Verdict::Later(scattered(pause, standing.chance))
+        }
+    }
+}
+
+fn again(failure: Failure, asked: Option<Duration>, standing: Standing) -> Verdict {
+    if standing.failures >= standing.retries {
+        return Verdict::Dead(failure);
+    }
+    let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(standing.failures));
+    let pause = scattered(doubled.min(LONGEST_PAUSE), standing.chance);
+    let asked = asked.map_or(Duration::ZERO, |asked| asked.min(LONGEST_ASKED));
+    Verdict::Again(failure, pause.max(asked))
+}
+
+/// Half of it, and by chance up to the whole ("equal jitter", Brooker, Exponential Backoff And Jitter, 2015).
+fn scattered(pause: Duration, chance: f64) -> Duration {
+    (pause / 2) + (pause / 2).mul_f64(chance.clamp(0.0, 1.0))
+}
+
+/// Whether another attempt would be answered the same.
+pub(crate) fn is_final(code: i32) -> bool {
+    match Code::from_i32(code) {
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::DataLoss
+        | Code::Unauthenticated => true,
+        // An OK that is an error is the node's mistake.
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::ResourceExhausted
+        | Code::Aborted
+        | Code::Internal
+        | Code::Unavailable => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+    use std::time::Duration;
+    use turno_store::{Event, Failure, State};
+
+    use super::{Ended, LONGEST_ASKED, LONGEST_PAUSE, Standing, Verdict, is_final, judge};
+
+    fn failure(code: i32) -> Failure {
+        Failure { code, ..Failure::default() }
+    }
+
+    fn standing(failures: u32, retries: u32, cancel_requested: bool) -> Standing {
+        Standing { failures, retries, cancel_requested, chance: 1.0 }
+    }
+
+    #[test]
+    fn what_may_be_otherwise_next_time_is_tried_again_as_often_as_it_may_be() {
+        let unavailable = Ended::Error(failure(14), None);
+        let pauses: Vec<_> = (0..3)
+            .map(|failures| judge(unavailable.clone(), standing(failures, 2, false)))
+            .map(|verdict| match verdict {
+                Verdict::Again(_, pause) => Some(pause.as_millis()),
+                other => {
+                    assert_eq!(other, Verdict::Dead(failure(14)));
+                    None
+                }
+            })
+            .collect();
+        assert_eq!(pauses, [Some(500), Some(1000), None]);
+    }
+
+    #[test]
+    fn what_says_that_the_request_is_wrong_is_final() {
+        let finals: Vec<_> = (0..17).filter(|code| is_final(*code)).collect();
+        assert_eq!(finals, [3, 5, 6, 7, 9, 11, 12, 15, 16]);
+        assert_eq!(judge(Ended::Error(failure(3), None), standing(0, 9, true)), Verdict::Failed(failure(3)));
+    }
+
+    #[test]
+    fn a_cancel_ends_what_has_stopped_but_not_what_was_quicker() {
+        let done = Ended::Done("dish".into());
+        assert_eq!(judge(done, standing(0, 2, true)), Verdict::Done("dish".into()));
+        for ended in
+            [Ended::Error(failure(1), None), Ended::Lost(failure(14)), Ended::NotNow(None), Ended::Stopped]
+        {
+            assert_eq!(judge(ended, standing(0, 2, true)), Verdict::Cancelled);
+        }
+    }
+
+    #[test]
+    fn a_method_may_ask_for_a_longer_pause() {
+        let asked = Duration::from_secs(60);
+        let verdict = judge(Ended::Error(failure(8), Some(asked)), standing(0, 2, false));
+        assert_eq!(verdict, Verdict::Again(failure(8), asked));
+    }
+
+    fn ended() -> impl Strategy<Value = Ended> {
+        let pause = proptest::option::of((0..u64::MAX).prop_map(Duration::from_millis));
+        prop_oneof![
+            any::<Vec<u8>>().prop_map(|body| Ended::Done(body.into())),
+            (0..20, pause.clone()).prop_map(|(code, pause)| Ended::Error(failure(code), pause)),
+            (0..20).prop_map(|code| Ended::Lost(failure(code))),
+            (0..20).prop_map(|code| Ended::Poisonous(failure(code))),
+            pause.prop_map(Ended::NotNow),
+            proptest::strategy::Just(Ended::Stopped),
+        ]
+    }
+
+    proptest! {
+        /// Whatever an attempt comes to, the table of states has a place for it, and no pause is endless.
+        #[test]
+        fn every_verdict_is_a_step_of_a_running_ticket(
+            ended in ended(),
+            failures in any::<u32>(),
+            retries in any::<u32>(),
+            cancel_requested in any::<bool>(),
+            chance in 0.0..1.0_f64,
+        ) {
+            let standing = Standing { failures, retries, cancel_requested, chance };
+            match judge(ended, standing) {
+                Verdict::Done(_) => prop_assert_eq!(State::Running.after(Event::Succeed), Some(State::Done)),
+                Verdict::Failed(failure) => prop_assert!(is_final(failure.code)),
+                Verdict::Dead(_) => prop_assert_eq!(State::Running.after(Event::GiveUp), Some(State::Dead)),
+                Verdict::Cancelled => prop_assert!(State::Running.after(Event::Cancel).is_some()),
+                Verdict::Again(_, pause) => {
+                    prop_assert!(failures < retries && !cancel_requested);
+                    prop_assert!(pause > Duration::ZERO && pause <= LONGEST_ASKED);
+                }
+                Verdict::Later(pause) => prop_assert!(!cancel_requested && pause <= LONGEST_PAUSE),
+            }
+        }
+    }
+}

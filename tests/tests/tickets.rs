@@ -1,0 +1,543 @@
+//! Tickets as clients meet them: submitted, run, waited for, watched, cancelled, retried, dead, forgotten.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test's own tasks, and its own failures"
+)]
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use prost::Message;
+use prost_types::Timestamp;
+use tokio_stream::StreamExt as _;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Status};
+use turno::node::config::{NodeConfig, Role};
+use turno_gateway::{Gateway, GatewayConfig};
+use turno_proto::google::longrunning::operation::Result as Ending;
+use turno_proto::google::longrunning::{
+    CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest, Operation,
+    WaitOperationRequest,
+};
+use turno_proto::google::rpc;
+use turno_proto::v1::submit_response::Result as Submitted;
+use turno_proto::v1::{
+    EditRequest, RedriveRequest, ShowRequest, SubmitRequest, TicketMetadata, TicketState, WatchRequest,
+};
+use turno_tests::stubs::{Dish, Inspection, Number, Wait};
+use turno_tests::{TestMesh, eventually, kitchen};
+
+fn submit(method: &str, request: &impl Message) -> SubmitRequest {
+    SubmitRequest {
+        method: format!("kitchen.v1.Kitchen/{method}"),
+        request: request.encode_to_vec().into(),
+        ..SubmitRequest::default()
+    }
+}
+
+fn echo(content: &'static str) -> SubmitRequest {
+    submit("Echo", &Dish { content: content.into() })
+}
+
+fn wait(ms: u64) -> Wait {
+    Wait { ms, content: "soup".into() }
+}
+
+async fn submitted(mesh: &TestMesh, request: SubmitRequest) -> Operation {
+    mesh.tickets().submit(request).await.unwrap().into_inner()
+}
+
+async fn refused(mesh: &TestMesh, request: SubmitRequest) -> Status {
+    mesh.tickets().submit(request).await.unwrap_err()
+}
+
+async fn get(mesh: &TestMesh, name: &str) -> Result<Operation, Status> {
+    let request = GetOperationRequest { name: name.to_owned() };
+    mesh.operations().get_operation(request).await.map(tonic::Response::into_inner)
+}
+
+async fn ended(mesh: &TestMesh, name: &str) -> Operation {
+    let request = WaitOperationRequest { name: name.to_owned(), timeout: None };
+    let operation = mesh.operations().wait_operation(request).await.unwrap().into_inner();
+    assert!(operation.done);
+    operation
+}
+
+async fn list(mesh: &TestMesh, filter: &str) -> Vec<String> {
+    let request = ListOperationsRequest { filter: filter.to_owned(), ..ListOperationsRequest::default() };
+    let page = mesh.operations().list_operations(request).await.unwrap().into_inner();
+    page.operations.into_iter().map(|operation| operation.name).collect()
+}
+
+fn metadata(operation: &Operation) -> TicketMetadata {
+    let any = operation.metadata.as_ref().unwrap();
+    assert_eq!(any.type_url, "type.googleapis.com/turno.v1.TicketMetadata");
+    TicketMetadata::decode(&any.value[..]).unwrap()
+}
+
+fn state(operation: &Operation) -> TicketState {
+    metadata(operation).state()
+}
+
+fn response<M: Message + Default>(operation: &Operation, name: &str) -> M {
+    match operation.result.as_ref() {
+        Some(Ending::Response(any)) => {
+            assert_eq!(any.type_url, format!("type.googleapis.com/kitchen.v1.{name}"));
+            M::decode(&any.value[..]).unwrap()
+        }
+        other => panic!("no response: {other:?}"),
+    }
+}
+
+fn error(operation: &Operation) -> rpc::Status {
+    match operation.result.as_ref() {
+        Some(Ending::Error(error)) => error.clone(),
+        other => panic!("no error: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_is_submitted_is_run_and_its_result_is_the_methods_own() {
+    let mesh = TestMesh::start(1, 1).await;
+    let labels = HashMap::from([("shop".to_owned(), "rosa".to_owned())]);
+    let ticket = submitted(&mesh, SubmitRequest { labels, ..echo("bread") }).await;
+    assert!(ticket.name.starts_with("operations/") && !ticket.done);
+    let done = ended(&mesh, &ticket.name).await;
+    assert_eq!(response::<Dish>(&done, "Dish").content, "bread");
+    let told = metadata(&done);
+    assert_eq!((told.state(), told.attempts, told.failures, told.retries), (TicketState::Done, 1, 0, 2));
+    assert_eq!((told.method.as_str(), told.labels["shop"].as_str()), ("kitchen.v1.Kitchen/Echo", "rosa"));
+    let times = [told.submit_time, told.begin_time, told.end_time, told.expire_time];
+    let times = times.map(|time| time.map(|time| (time.seconds, time.nanos)).unwrap());
+    assert!(times.is_sorted() && times[2] < times[3], "{times:?}");
+    assert_eq!(get(&mesh, &ticket.name).await.unwrap(), done);
+    let job = submitted(&mesh, submit("Square", &Number { value: 7, ms: 1 })).await;
+    assert_eq!(response::<Number>(&ended(&mesh, &job.name).await, "Number").value, 49);
+}
+
+#[tokio::test]
+async fn a_large_request_and_a_large_result_are_tickets_too() {
+    let mesh = TestMesh::start(0, 1).await;
+    let content = bytes::Bytes::from(vec![7; 3 << 20]);
+    let ticket = submitted(&mesh, submit("Echo", &Dish { content: content.clone() })).await;
+    assert_eq!(response::<Dish>(&ended(&mesh, &ticket.name).await, "Dish").content, content);
+}
+
+#[tokio::test]
+async fn the_method_sees_who_submitted_and_for_which_ticket_it_runs() {
+    let mesh = TestMesh::start(0, 1).await;
+    let mut request = Request::new(submit("Inspect", &Dish::default()));
+    for (key, value) in [("turno-tenant", "bakery"), ("x-oven", "7"), ("authorization", "Bearer secret")] {
+        request.metadata_mut().insert(key, value.parse().unwrap());
+    }
+    let ticket = mesh.tickets().submit(request).await.unwrap().into_inner();
+    let done = ended(&mesh, &ticket.name).await;
+    let seen = response::<Inspection>(&done, "Inspection");
+    assert_eq!(metadata(&done).tenant, "bakery");
+    assert_eq!(seen.metadata["x-oven"], "7");
+    assert_eq!(seen.metadata["turno-lane"], "batch");
+    assert_eq!(seen.metadata["turno-ticket"], ticket.name);
+    assert_eq!(seen.metadata["turno-attempt"], "1");
+    assert!(!seen.metadata.contains_key("authorization"));
+    assert!(seen.peer.starts_with("127.0.0.1:"), "{}", seen.peer);
+}
+
+#[tokio::test]
+async fn what_cannot_be_run_is_refused_before_it_is_stored() {
+    let patience = turno_runtime::units::Span(Duration::from_millis(200));
+    let mesh = TestMesh::gateway(GatewayConfig { patience, ..GatewayConfig::default() }).await;
+    let node = mesh.kitchen(Role::Io, 1).await;
+    let unknown = refused(&mesh, submit("Nothing", &Dish::default())).await;
+    assert_eq!(unknown.code(), Code::Unimplemented);
+    let own = SubmitRequest { method: "turno.v1.Tickets/Submit".into(), ..SubmitRequest::default() };
+    assert_eq!(refused(&mesh, own).await.code(), Code::Unimplemented);
+    for stream in ["Serve", "Collect", "Banter"] {
+        let error = refused(&mesh, submit(stream, &Dish::default())).await;
+        assert_eq!(error.code(), Code::InvalidArgument);
+        assert!(error.message().contains("stream"), "{error}");
+    }
+    let error = refused(&mesh, SubmitRequest { retries: Some(1001), ..echo("x") }).await;
+    assert_eq!((error.code(), error.message()), (Code::InvalidArgument, "retries: 1001 are more than 1000"));
+    assert!(list(&mesh, "").await.is_empty());
+    // Its nodes are just away: that is no reason to refuse it.
+    node.leave().await;
+    let ticket = submitted(&mesh, echo("later")).await;
+    assert_eq!(state(&ticket), TicketState::Waiting);
+    let _again = mesh.kitchen(Role::Io, 1).await;
+    assert_eq!(response::<Dish>(&ended(&mesh, &ticket.name).await, "Dish").content, "later");
+}
+
+#[tokio::test]
+async fn a_request_above_the_limit_is_refused_with_its_limit() {
+    let max_message = turno_runtime::units::Size::kib(8);
+    let mesh = TestMesh::gateway(GatewayConfig { max_message, ..GatewayConfig::default() }).await;
+    let _node = mesh.kitchen(Role::Io, 1).await;
+    let error = refused(&mesh, submit("Echo", &Dish { content: vec![7; 9000].into() })).await;
+    assert_eq!(error.code(), Code::ResourceExhausted);
+    assert!(error.message().contains("max_message"), "{error}");
+}
+
+#[tokio::test]
+async fn the_same_key_is_the_same_ticket() {
+    let mesh = TestMesh::start(0, 1).await;
+    let keyed = |request| SubmitRequest { idempotency_key: "order 7".into(), ..request };
+    let first = submitted(&mesh, keyed(echo("bread"))).await;
+    let second = submitted(&mesh, keyed(echo("bread"))).await;
+    assert_eq!(first.name, second.name);
+    let done = ended(&mesh, &first.name).await;
+    let third = submitted(&mesh, keyed(echo("bread"))).await;
+    assert_eq!(third, done);
+    let other = refused(&mesh, keyed(echo("cake"))).await;
+    assert_eq!(other.code(), Code::AlreadyExists);
+    assert!(other.message().contains("order 7"), "{other}");
+    assert_eq!(list(&mesh, "").await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_may_mend_is_tried_again_and_the_attempts_are_on_record() {
+    let mesh = TestMesh::start(0, 1).await;
+    let fussy = submit("Fuss", &Number { value: Code::Unavailable as u64, ms: 1 });
+    let ticket = submitted(&mesh, fussy).await;
+    // What the .proto says.
+    assert_eq!(metadata(&ticket).retries, 3);
+    let done = ended(&mesh, &ticket.name).await;
+    assert_eq!(response::<Number>(&done, "Number").value, 2);
+    let told = metadata(&done);
+    assert_eq!((told.attempts, told.failures), (2, 1));
+    let shown = mesh.tickets().show(ShowRequest { name: ticket.name }).await.unwrap().into_inner();
+    let [failed] = shown.failed_attempts.as_slice() else { panic!("{:?}", shown.failed_attempts) };
+    assert_eq!(failed.failure.as_ref().unwrap().message, "attempt 1 will not do");
+    assert_eq!(failed.number, 1);
+    assert_eq!(Number::decode(shown.request).unwrap().ms, 1);
+}
+
+#[tokio::test]
+async fn what_would_not_mend_is_final_with_its_details() {
+    let mesh = TestMesh::start(0, 1).await;
+    let details = rpc::Status {
+        code: Code::FailedPrecondition as i32,
+        message: "the oven is cold".into(),
+        details: vec![prost_types::Any { type_url: "type.googleapis.com/a.B".into(), value: vec![7] }],
+    };
+    let refuse = submit("Refuse", &Dish { content: details.encode_to_vec().into() });
+    let failed = ended(&mesh, &submitted(&mesh, refuse).await.name).await;
+    assert_eq!((state(&failed), metadata(&failed).attempts), (TicketState::Failed, 1));
+    assert_eq!(error(&failed), details);
+}
+
+#[tokio::test]
+async fn what_has_failed_too_often_is_dead_and_can_be_edited_and_redriven() {
+    let mesh = TestMesh::start(0, 1).await;
+    let fussy = submit("Fuss", &Number { value: Code::Internal as u64, ms: 9 });
+    let dead = ended(&mesh, &submitted(&mesh, SubmitRequest { retries: Some(0), ..fussy }).await.name).await;
+    assert_eq!((state(&dead), error(&dead).code), (TicketState::Dead, Code::Internal as i32));
+    assert_eq!(list(&mesh, "state = \"dead\"").await, std::slice::from_ref(&dead.name));
+    let mild = Number { value: 14, ms: 0 }.encode_to_vec();
+    let edit = EditRequest { name: dead.name.clone(), request: Some(mild.into()), retries: Some(1) };
+    mesh.tickets().edit(edit).await.unwrap();
+    let redrive = || RedriveRequest { name: dead.name.clone() };
+    let new = mesh.tickets().redrive(redrive()).await.unwrap().into_inner();
+    let again = mesh.tickets().redrive(redrive()).await.unwrap().into_inner();
+    assert_eq!(new.name, again.name);
+    let done = ended(&mesh, &new.name).await;
+    assert_eq!(response::<Number>(&done, "Number").value, 1);
+    assert_eq!((metadata(&done).redrive_of, metadata(&done).retries), (dead.name.clone(), 1));
+    assert_eq!(metadata(&get(&mesh, &dead.name).await.unwrap()).redriven_as, new.name);
+    let alive = mesh.tickets().redrive(RedriveRequest { name: new.name }).await.unwrap_err();
+    assert_eq!(alive.code(), Code::FailedPrecondition);
+}
+
+#[tokio::test]
+async fn a_panic_is_an_attempt() {
+    let mesh = TestMesh::start(1, 1).await;
+    for method in ["Burn", "Spill"] {
+        let request = SubmitRequest { retries: Some(0), ..submit(method, &Dish::default()) };
+        let dead = ended(&mesh, &submitted(&mesh, request).await.name).await;
+        assert_eq!((state(&dead), error(&dead).code), (TicketState::Dead, Code::Internal as i32));
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_does_not_begin_before_its_time_and_can_be_cancelled_meanwhile() {
+    let mesh = TestMesh::start(0, 1).await;
+    let at = |ahead| Some(Timestamp::from(SystemTime::now() + Duration::from_millis(ahead)));
+    let not_before = at(400);
+    let soon = submitted(&mesh, SubmitRequest { not_before, ..echo("soon") }).await;
+    let late = submitted(&mesh, SubmitRequest { not_before: at(3_600_000), ..echo("late") }).await;
+    assert_eq!([state(&soon), state(&late)], [TicketState::Waiting; 2]);
+    let begun = metadata(&ended(&mesh, &soon.name).await).begin_time;
+    // The store counts in milliseconds.
+    assert!(begun.unwrap().seconds >= not_before.unwrap().seconds, "{begun:?} {not_before:?}");
+    mesh.operations().cancel_operation(CancelOperationRequest { name: late.name.clone() }).await.unwrap();
+    let cancelled = get(&mesh, &late.name).await.unwrap();
+    assert_eq!((state(&cancelled), error(&cancelled).code), (TicketState::Cancelled, Code::Cancelled as i32));
+    assert_eq!(metadata(&cancelled).attempts, 0);
+}
+
+#[tokio::test]
+async fn a_cancel_reaches_the_method_and_says_when_it_has_stopped() {
+    let mesh = TestMesh::start(1, 1).await;
+    let given_up = async || {
+        let counts = [mesh.client().given_up(Dish::default()).await.unwrap().into_inner().value];
+        counts.iter().sum::<u64>()
+    };
+    let ticket = submitted(&mesh, submit("Simmer", &wait(60_000))).await;
+    eventually("it runs", async || mesh.nodes().await.iter().any(|node| node.in_flight == 1)).await;
+    mesh.operations().cancel_operation(CancelOperationRequest { name: ticket.name.clone() }).await.unwrap();
+    let cancelled = ended(&mesh, &ticket.name).await;
+    assert_eq!(state(&cancelled), TicketState::Cancelled);
+    // It has stopped, and does not only stop some time.
+    assert_eq!(given_up().await, 1);
+    // A job sees it at its next checkpoint; one behind it, in the queue, never begins.
+    let job = submitted(&mesh, submit("Knead", &wait(60_000))).await;
+    eventually("it runs", async || mesh.nodes().await.iter().any(|node| node.in_flight == 1)).await;
+    let queued = submitted(&mesh, submit("Knead", &wait(60_000))).await;
+    for name in [&queued.name, &job.name] {
+        mesh.operations().cancel_operation(CancelOperationRequest { name: name.clone() }).await.unwrap();
+        assert_eq!(state(&ended(&mesh, name).await), TicketState::Cancelled);
+    }
+    // Twice is once, and what has ended stays as it is.
+    mesh.operations().cancel_operation(CancelOperationRequest { name: job.name.clone() }).await.unwrap();
+    assert_eq!(state(&get(&mesh, &job.name).await.unwrap()), TicketState::Cancelled);
+}
+
+#[tokio::test]
+async fn a_watch_tells_states_attempts_and_progress_until_the_end() {
+    let mesh = TestMesh::start(1, 1).await;
+    for method in ["Roll", "Stir"] {
+        let ticket = submitted(&mesh, submit(method, &wait(400))).await;
+        let request = WatchRequest { name: ticket.name.clone() };
+        let watched = mesh.tickets().watch(request).await.unwrap().into_inner();
+        let seen: Vec<Operation> = watched.map(Result::unwrap).collect().await;
+        let progress: Vec<u64> =
+            seen.iter().filter_map(|now| metadata(now).progress).map(|progress| progress.done).collect();
+        assert!(progress.len() >= 2 && progress.is_sorted(), "{method}: {progress:?}");
+        assert_eq!(progress.last(), Some(&400), "the last word wins");
+        let last = seen.last().unwrap();
+        assert!(seen[..seen.len() - 1].iter().all(|now| !now.done));
+        assert_eq!((last.done, state(last)), (true, TicketState::Done));
+        assert_eq!(metadata(last).progress.unwrap().total, 400);
+    }
+}
+
+#[tokio::test]
+async fn tickets_are_listed_by_what_they_are_in_pages() {
+    let mesh = TestMesh::start(0, 1).await;
+    let label = |value: &str| HashMap::from([("batch".to_owned(), value.to_owned())]);
+    let mut names = Vec::new();
+    for number in 0..5 {
+        let labels = label(if number < 3 { "a" } else { "b" });
+        let ticket = submitted(&mesh, SubmitRequest { labels, ..echo("x") }).await;
+        ended(&mesh, &ticket.name).await;
+        names.push(ticket.name);
+    }
+    names.reverse();
+    assert_eq!(list(&mesh, "").await, names);
+    assert_eq!(list(&mesh, "labels.batch = \"a\" AND state = done").await, names[2..]);
+    assert_eq!(list(&mesh, "method = \"kitchen.v1.Kitchen/\" AND labels.batch = b").await, names[..2]);
+    assert!(list(&mesh, "method = \"kitchen.v1.Kitchen/Bake\"").await.is_empty());
+    assert!(list(&mesh, "submitted_at > \"2100-01-01T00:00:00Z\"").await.is_empty());
+    let (mut paged, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = ListOperationsRequest { page_size: 2, page_token, ..ListOperationsRequest::default() };
+        let page = mesh.operations().list_operations(request).await.unwrap().into_inner();
+        paged.extend(page.operations.into_iter().map(|operation| operation.name));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(paged, names);
+    let request = ListOperationsRequest { filter: "colour = red".into(), ..ListOperationsRequest::default() };
+    let error = mesh.operations().list_operations(request).await.unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument);
+    assert!(error.message().contains("colour"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_deleted_or_expired_is_gone() {
+    let mesh = TestMesh::start(0, 1).await;
+    let one = submitted(&mesh, echo("x")).await;
+    ended(&mesh, &one.name).await;
+    mesh.operations().delete_operation(DeleteOperationRequest { name: one.name.clone() }).await.unwrap();
+    assert_eq!(get(&mesh, &one.name).await.unwrap_err().code(), Code::NotFound);
+    let keep_result_for = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+    let two = submitted(&mesh, SubmitRequest { keep_result_for, ..echo("y") }).await;
+    ended(&mesh, &two.name).await;
+    eventually("it has expired", async || get(&mesh, &two.name).await.is_err()).await;
+    assert_eq!(get(&mesh, &two.name).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(get(&mesh, "operations/7").await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_wait_that_is_over_says_how_the_ticket_stands() {
+    let mesh = TestMesh::start(0, 1).await;
+    let ticket = submitted(&mesh, submit("Simmer", &wait(60_000))).await;
+    let timeout = Some(prost_types::Duration { seconds: 0, nanos: 50_000_000 });
+    let request = WaitOperationRequest { name: ticket.name, timeout };
+    let now = mesh.operations().wait_operation(request).await.unwrap().into_inner();
+    assert_eq!((now.done, state(&now)), (false, TicketState::Running));
+}
+
+#[tokio::test]
+async fn many_are_answered_in_order_and_one_that_is_refused_does_not_end_the_stream() {
+    let mesh = TestMesh::start(0, 1).await;
+    let requests = (0..500_u64).map(|value| match value % 100 {
+        7 => submit("Nothing", &Number::default()),
+        _ => SubmitRequest { idempotency_key: value.to_string(), ..submit("Fuss", &Number { value, ms: 0 }) },
+    });
+    let requests: Vec<_> = requests.collect();
+    let answers = mesh.tickets().submit_many(tokio_stream::iter(requests)).await.unwrap().into_inner();
+    let answers: Vec<_> = answers.map(|answer| answer.unwrap().result.unwrap()).collect().await;
+    assert_eq!(answers.len(), 500);
+    for (value, answer) in answers.into_iter().enumerate() {
+        match answer {
+            Submitted::Operation(operation) => {
+                assert_eq!(metadata(&operation).idempotency_key, value.to_string());
+            }
+            Submitted::Error(error) => assert_eq!((value % 100, error.code), (7, Code::Unimplemented as i32)),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_is_cut_short_at_its_timeout_and_tried_again() {
+    let mesh = TestMesh::start(0, 1).await;
+    let timeout = Some(prost_types::Duration { seconds: 0, nanos: 100_000_000 });
+    let request = SubmitRequest { timeout, retries: Some(1), ..submit("Simmer", &wait(60_000)) };
+    let dead = ended(&mesh, &submitted(&mesh, request).await.name).await;
+    assert_eq!((state(&dead), metadata(&dead).attempts), (TicketState::Dead, 2));
+    assert_eq!(error(&dead).code, Code::DeadlineExceeded as i32);
+}
+
+#[tokio::test]
+async fn a_lost_node_costs_an_attempt_whatever_the_method_says_of_itself() {
+    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    let lost = mesh.kitchen(Role::Io, 1).await;
+    // Simmer may not be repeated: as a call it would fail.
+    let ticket = submitted(&mesh, submit("Simmer", &wait(1000))).await;
+    eventually("it runs", async || mesh.nodes().await.iter().any(|node| node.in_flight == 1)).await;
+    let _other = mesh.kitchen(Role::Io, 1).await;
+    lost.running.abort();
+    let done = ended(&mesh, &ticket.name).await;
+    assert_eq!((state(&done), metadata(&done).attempts), (TicketState::Done, 2));
+    assert_eq!(metadata(&done).failures, 1);
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_back_goes_on_with_what_it_had() {
+    let data = tempfile::tempdir().unwrap();
+    let config = || GatewayConfig { data: data.path().into(), ..GatewayConfig::default() };
+    let mesh = TestMesh::gateway(config()).await;
+    let node = mesh.kitchen(Role::Io, 1).await;
+    let not_before = Some(Timestamp::from(SystemTime::now() + Duration::from_millis(500)));
+    let later = submitted(&mesh, SubmitRequest { not_before, ..echo("later") }).await;
+    let running = submitted(&mesh, submit("Simmer", &wait(300))).await;
+    let done = ended(&mesh, &submitted(&mesh, echo("done")).await.name).await;
+    // What runs is finished first.
+    mesh.end().await;
+    drop(node);
+    let mesh = TestMesh::gateway(config()).await;
+    assert_eq!(get(&mesh, &done.name).await.unwrap(), done);
+    let finished = get(&mesh, &running.name).await.unwrap();
+    assert_eq!((state(&finished), metadata(&finished).attempts), (TicketState::Done, 1));
+    let _node = mesh.kitchen(Role::Io, 1).await;
+    assert_eq!(response::<Dish>(&ended(&mesh, &later.name).await, "Dish").content, "later");
+}
+
+/// `turno.v1.Tickets/Submit`, by turno::Client's link.
+struct Submit;
+
+impl turno::Rpc for Submit {
+    type Request = SubmitRequest;
+    type Response = Operation;
+    const NAME: &'static str = "turno.v1.Tickets/Submit";
+    const PATH: &'static str = "/turno.v1.Tickets/Submit";
+    const REPEATABLE: bool = false;
+}
+
+impl turno::rpc::TakesOne for Submit {}
+impl turno::rpc::AnswersOne for Submit {}
+
+/// The same of `google.longrunning.Operations/WaitOperation`.
+struct WaitFor;
+
+impl turno::Rpc for WaitFor {
+    type Request = WaitOperationRequest;
+    type Response = Operation;
+    const NAME: &'static str = "google.longrunning.Operations/WaitOperation";
+    const PATH: &'static str = "/google.longrunning.Operations/WaitOperation";
+    const REPEATABLE: bool = true;
+}
+
+impl turno::rpc::TakesOne for WaitFor {}
+impl turno::rpc::AnswersOne for WaitFor {}
+
+#[tokio::test]
+async fn clients_that_are_linked_submit_by_their_link() {
+    let mesh = TestMesh::start(0, 1).await;
+    let client = turno::Client::connect(mesh.running().clients().to_string()).unwrap();
+    let mut request = Request::new(submit("Inspect", &Dish::default()));
+    request.metadata_mut().insert("turno-tenant", "bakery".parse().unwrap());
+    let ticket = client.call::<Submit>(request).await.unwrap();
+    let waiting = WaitOperationRequest { name: ticket.name.clone(), timeout: None };
+    let done = client.call::<WaitFor>(waiting).await.unwrap();
+    let seen = response::<Inspection>(&done, "Inspection");
+    assert_eq!(
+        (metadata(&done).tenant.as_str(), seen.metadata["turno-tenant"].as_str()),
+        ("bakery", "bakery")
+    );
+    assert_eq!(seen.metadata["turno-ticket"], ticket.name);
+    let error = client.call::<Submit>(submit("Nothing", &Dish::default())).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn the_sdks_tickets_wait_watch_and_outlive_a_gateway() {
+    let data = tempfile::tempdir().unwrap();
+    let (listen, nodes) = (turno_tests::free_port(), turno_tests::free_port());
+    let config = || GatewayConfig { listen, nodes, data: data.path().into(), ..GatewayConfig::default() };
+    let start =
+        async |shutdown: &CancellationToken| Gateway::bind(config()).await.unwrap().start(shutdown.clone());
+    let first = CancellationToken::new();
+    let gateway = start(&first).await;
+    let node_config = NodeConfig { gateway: nodes.to_string(), role: Role::Io, ..NodeConfig::default() };
+    let node = turno::node("kitchen").service(kitchen::Kitchen::default);
+    let _node = node.start(&node_config, CancellationToken::new()).unwrap();
+    let client = turno::Client::connect(listen.to_string()).unwrap();
+    let request = kitchen::Wait { ms: 100, content: "soup".into() };
+    let stirring = client.submit::<kitchen::kitchen::Stir>(request).label("shop", "rosa").await.unwrap();
+    let mut changes = stirring.watch();
+    let mut furthest = None;
+    while let Some(seen) = changes.next().await.transpose().unwrap() {
+        furthest = seen.progress.map(|progress| progress.done).or(furthest);
+    }
+    assert_eq!(furthest, Some(100));
+    assert_eq!(stirring.await.unwrap().content, "soup");
+    let soon = SystemTime::now() + Duration::from_millis(700);
+    let dish = kitchen::Dish { content: "bread".into() };
+    let later = client.submit::<kitchen::kitchen::Echo>(dish).not_before(soon).await.unwrap();
+    let name = later.name().to_owned();
+    let waiting = tokio::spawn(async move { later.await });
+    first.cancel();
+    gateway.ended().await;
+    let _gateway = start(&CancellationToken::new()).await;
+    assert_eq!(waiting.await.unwrap().unwrap().content, "bread");
+    assert_eq!(client.ticket::<kitchen::kitchen::Echo>(name).await.unwrap().content, "bread");
+}
+
+#[tokio::test]
+async fn a_directory_that_another_gateway_has_is_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let config = || GatewayConfig {
+        data: data.path().into(),
+        listen: "127.0.0.1:0".parse().unwrap(),
+        nodes: "127.0.0.1:0".parse().unwrap(),
+        ..GatewayConfig::default()
+    };
+    let _mesh = TestMesh::gateway(config()).await;
+    let error = turno_gateway::Gateway::bind(config()).await.unwrap_err().to_string();
+    assert!(error.contains("in use by another process"), "{error}");
+}
