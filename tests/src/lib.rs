@@ -1,6 +1,7 @@
 //! A whole mesh for tests: every role in one process, on ports of its own. The kitchen is a service with a method of
 //! every kind; `stubs` are the stock tonic clients that call it.
 
+pub mod history;
 pub mod kitchen;
 mod mesh;
 mod process;
