@@ -13,6 +13,8 @@ from google.protobuf import descriptor_pool, message_factory
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
+from tickets import check_tickets
+
 PASSED = 0
 
 
@@ -54,7 +56,7 @@ def code_of(call, *args, **kwargs):
 def main(address, picture):
     mesh = Mesh(address)
     services = set(mesh.database.get_services())
-    wanted = {"gallery.v1.Gallery", "turno.io.v1.Http", "turno.cpu.v1.Images", "grpc.health.v1.Health", "turno.v1.Admin"}
+    wanted = {"gallery.v1.Gallery", "turno.io.v1.Http", "turno.cpu.v1.Images", "grpc.health.v1.Health", "turno.v1.Admin", "turno.v1.Tickets", "google.longrunning.Operations"}
     check("reflection lists the services", wanted <= services, services)
 
     thumbnail, Request = mesh.method("gallery.v1.Gallery/Thumbnail")
@@ -92,6 +94,8 @@ def main(address, picture):
         check(f"health of {service!r}", status == health_pb2.HealthCheckResponse.SERVING, status)
     missing = code_of(health.Check, health_pb2.HealthCheckRequest(service="no.such.Service"), timeout=5)
     check("health of nobody is NOT_FOUND", missing[0] == grpc.StatusCode.NOT_FOUND, missing)
+
+    check_tickets(mesh, check, code_of, picture)
 
     large, Shrink = mesh.method("turno.cpu.v1.Images/Info")
     refused = code_of(large, Shrink(data=b"\0" * (20 << 20)), timeout=30)
