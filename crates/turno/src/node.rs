@@ -106,8 +106,13 @@ impl Node {
             windows,
         });
         let node_id = settings.hello.node_id.clone();
-        let dialer = task::spawn("node.dialer", dialer::run(settings, config.gateway.clone()));
-        Ok(Running { node_id, readiness, dialer })
+        let mut gateways: Vec<_> = config.gateways().collect();
+        gateways.sort_unstable();
+        gateways.dedup();
+        let dial =
+            |gateway: &str| task::spawn("node.dialer", dialer::run(settings.clone(), gateway.to_owned()));
+        let dialers = gateways.into_iter().map(dial).collect();
+        Ok(Running { node_id, readiness, dialers })
     }
 
     fn assemble(self, config: &NodeConfig) -> Result<(Dispatch, Hello), Error> {
@@ -144,7 +149,7 @@ impl Node {
 pub struct Running {
     node_id: String,
     readiness: Readiness,
-    dialer: JoinHandle<()>,
+    dialers: Vec<JoinHandle<()>>,
 }
 
 impl Running {
@@ -160,14 +165,16 @@ impl Running {
 
     /// Completes after shutdown, when all that ran has answered and the node has left.
     pub async fn left(self) {
-        if let Err(error) = self.dialer.await {
-            tracing::error!(%error, "the dialer broke");
+        for dialer in self.dialers {
+            if let Err(error) = dialer.await {
+                tracing::error!(%error, "the dialer broke");
+            }
         }
     }
 
     /// Ends the node as a crash would: no goodbye, nothing finished. For tests of what happens then.
     pub fn abort(self) {
-        self.dialer.abort();
+        self.dialers.iter().for_each(JoinHandle::abort);
     }
 }
 

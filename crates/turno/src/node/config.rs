@@ -17,7 +17,8 @@ use crate::node::token::Token;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NodeConfig {
-    /// "host:port" of the gateway's port for nodes; every address that the name resolves to is dialled.
+    /// "host:port" of the gateway's port for nodes; every address that the name resolves to is dialled. Several
+    /// gateways of different names stand with commas between them.
     pub gateway: String,
     /// The join token, where the gateway asks for one.
     #[serde(skip_serializing_if = "Token::is_unset")]
@@ -65,11 +66,22 @@ impl Config for NodeConfig {
         {
             return Err("blocking_after: 10ms to 1h".to_owned());
         }
-        match self.gateway.rsplit_once(':') {
-            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(()),
-            _ => Err(format!("gateway: expected HOST:PORT, found {:?}", self.gateway)),
+        match self.gateways().find(|gateway| !is_host_and_port(gateway)) {
+            Some(wrong) => Err(format!("gateway: expected HOST:PORT, found {wrong:?}")),
+            None => Ok(()),
         }
     }
+}
+
+impl NodeConfig {
+    /// The names in `gateway`, one by one.
+    pub(crate) fn gateways(&self) -> impl Iterator<Item = &str> {
+        self.gateway.split(',').map(str::trim)
+    }
+}
+
+fn is_host_and_port(gateway: &str) -> bool {
+    matches!(gateway.rsplit_once(':'), Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 /// The same, as flags and `TURNO_*`.
@@ -83,7 +95,7 @@ pub struct NodeFlags {
     #[arg(long)]
     #[serde(skip)]
     pub print_config: bool,
-    /// HOST:PORT of the gateway's port for nodes [default: 127.0.0.1:7071]
+    /// HOST:PORT of the gateway's port for nodes; several with commas [default: 127.0.0.1:7071]
     #[arg(long, env = "TURNO_GATEWAY", value_name = "HOST:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     gateway: Option<String>,
@@ -154,6 +166,11 @@ mod tests {
     fn what_makes_no_sense_is_named() {
         let mut config = NodeConfig { gateway: "nowhere".to_owned(), ..NodeConfig::default() };
         assert!(config.validate().unwrap_err().starts_with("gateway: expected HOST:PORT"));
+        config = NodeConfig { gateway: "one:7071, other:7071".to_owned(), ..NodeConfig::default() };
+        config.validate().unwrap();
+        assert_eq!(config.gateways().collect::<Vec<_>>(), ["one:7071", "other:7071"]);
+        config = NodeConfig { gateway: "one:7071,".to_owned(), ..NodeConfig::default() };
+        assert!(config.validate().unwrap_err().contains("found \"\""));
         config = NodeConfig { slots: Some(0), ..NodeConfig::default() };
         assert!(config.validate().unwrap_err().starts_with("slots"));
         let blocking_after = "1ms".parse().unwrap();
