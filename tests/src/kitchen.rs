@@ -1,43 +1,30 @@
 //! The kitchen: a service with a method of every kind.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+mod cook;
+
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 use tokio::sync::Notify;
 use tonic::metadata::MetadataMap;
 use turno::{Context, Status, Streaming};
+
+use cook::{cpu_of_this_thread, hold_the_slot};
 
 mod generated {
     #![allow(missing_docs, reason = "the .proto documents it")]
     turno::include_proto!("kitchen.v1");
 }
+pub use cook::Cook;
 pub use generated::{Courses, Dish, Inspection, Number, Wait, kitchen};
 
 /// The service.
 #[derive(Debug, Default)]
 pub struct Kitchen {
-    given_up: Arc<AtomicU64>,
+    cook: Cook,
     bell: Notify,
     slow: bool,
-}
-
-/// Counts a call that ends before it is done.
-struct Unfinished(Option<Arc<AtomicU64>>);
-
-impl Unfinished {
-    fn done(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if let Some(counter) = &self.0 {
-            counter.fetch_add(1, Ordering::SeqCst);
-        }
-    }
 }
 
 impl Kitchen {
@@ -46,13 +33,14 @@ impl Kitchen {
         Self { slow: true, ..Self::default() }
     }
 
-    fn begun(&self) -> Unfinished {
-        Unfinished(Some(self.given_up.clone()))
+    /// A kitchen that a test looks into.
+    pub fn of(cook: &Cook) -> Self {
+        Self { cook: cook.clone(), ..Self::default() }
     }
 
     async fn wait(&self, wait: Wait) -> turno::Result<Dish> {
-        let begun = self.begun();
-        tokio::time::sleep(Duration::from_millis(wait.ms)).await;
+        let begun = self.cook.begin();
+        tokio::time::sleep(self.cook.as_slow(wait.ms)).await;
         begun.done();
         Ok(Dish { content: wait.content })
     }
@@ -71,11 +59,6 @@ fn checked(dish: Dish) -> turno::Result<Dish> {
 /// `count` dishes with their numbers.
 fn numbered(count: u64) -> impl Stream<Item = Dish> {
     stream::iter((0..count).map(|number| Dish { content: format!("{number};").into() }))
-}
-
-#[expect(clippy::disallowed_methods, reason = "a job that holds its slot without needing a core")]
-fn hold_the_slot(ms: u64) {
-    std::thread::sleep(Duration::from_millis(ms));
 }
 
 #[turno::service(kitchen)]
@@ -109,7 +92,7 @@ impl Kitchen {
     }
 
     fn knead(&self, wait: Wait, ctx: Context) -> turno::Result<Dish> {
-        let begun = self.begun();
+        let begun = self.cook.begin();
         for _ in 0..wait.ms {
             hold_the_slot(1);
             ctx.checkpoint()?;
@@ -170,7 +153,7 @@ impl Kitchen {
         courses: Courses,
     ) -> turno::Result<impl Stream<Item = turno::Result<Dish>>> {
         let dish = Dish { content: vec![7; courses.bytes as usize].into() };
-        let begun = self.begun();
+        let begun = self.cook.begin();
         ctx.add_trailer("courses".parse().expect("a key"), courses.count.into());
         Ok(stream::unfold((0, Some(begun)), move |(served, mut begun)| {
             let dish = dish.clone();
@@ -187,7 +170,7 @@ impl Kitchen {
     }
 
     async fn collect(&self, mut dishes: Streaming<Dish>, ctx: Context) -> turno::Result<Dish> {
-        let begun = self.begun();
+        let begun = self.cook.begin();
         ctx.add_trailer("kitchen".parse().expect("a key"), "open".parse().expect("a value"));
         let mut all = bytes::BytesMut::new();
         while let Some(dish) = dishes.message().await? {
@@ -223,7 +206,7 @@ impl Kitchen {
         if ctx.metadata().contains_key("x-closed") {
             return Err(Status::failed_precondition("the kitchen is closed"));
         }
-        let begun = self.begun();
+        let begun = self.cook.begin();
         Ok(stream::unfold((dishes, Some(begun)), async |(mut dishes, mut begun)| {
             match dishes.message().await.and_then(|dish| dish.map(checked).transpose()) {
                 Ok(Some(dish)) => Some((Ok(dish), (dishes, begun))),
@@ -249,7 +232,7 @@ impl Kitchen {
     }
 
     async fn given_up(&self, _: Dish) -> turno::Result<Number> {
-        Ok(Number { value: self.given_up.load(Ordering::SeqCst), ms: 0 })
+        Ok(Number { value: self.cook.given_up(), ms: 0 })
     }
 
     async fn timed(&self, wait: Wait) -> turno::Result<Dish> {
@@ -317,5 +300,47 @@ impl Kitchen {
         let squares = ctx.map::<kitchen::Square>(numbers).await?;
         let value = squares.try_fold(0, async |sum, (_, square)| Ok(sum + square?.value)).await?;
         Ok(Number { value, ms: 0 })
+    }
+
+    fn hedged_job(&self, wait: Wait, ctx: Context) -> turno::Result<Dish> {
+        let ms = self.cook.as_slow(wait.ms).as_millis() as u64;
+        self.knead(Wait { ms, ..wait }, ctx)
+    }
+
+    fn gulp(&self, dish: Dish) -> turno::Result<Dish> {
+        if dish.content == "poison" {
+            std::process::abort();
+        }
+        Ok(dish)
+    }
+
+    fn rest(&self, ctx: Context, dish: Dish) -> turno::Result<Dish> {
+        self.cook.rest(|| ctx.checkpoint())?;
+        Ok(dish)
+    }
+
+    fn crunch(&self, wait: Wait) -> turno::Result<Number> {
+        let (begun, wanted) = (cpu_of_this_thread(), Duration::from_millis(wait.ms));
+        let mut spent = Duration::ZERO;
+        while spent < wanted {
+            std::hint::black_box((0..1000_u64).fold(1, |all, number| all ^ std::hint::black_box(number)));
+            spent = cpu_of_this_thread() - begun;
+        }
+        Ok(Number { value: spent.as_micros() as u64, ms: 0 })
+    }
+
+    fn laminate(&self, ctx: Context, wait: Wait) -> turno::Result<Dish> {
+        let begun = self.cook.begin();
+        (0..wait.ms).into_par_iter().try_for_each(|_| {
+            ctx.checkpoint()?;
+            hold_the_slot(1);
+            Ok::<_, Status>(())
+        })?;
+        begun.done();
+        Ok(Dish { content: wait.content })
+    }
+
+    async fn laminate_nested(&self, ctx: Context, wait: Wait) -> turno::Result<Dish> {
+        ctx.call::<kitchen::Laminate>(wait).await
     }
 }

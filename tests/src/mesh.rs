@@ -15,7 +15,7 @@ use turno_proto::v1::admin_client::AdminClient;
 use turno_proto::v1::tickets_client::TicketsClient;
 use turno_proto::v1::{ListNodesRequest, Node};
 
-use crate::kitchen::Kitchen;
+use crate::kitchen::{Cook, Kitchen};
 use crate::stubs::kitchen_client::KitchenClient;
 
 /// A gateway on ports of its own, and nodes that come and go.
@@ -84,6 +84,12 @@ impl TestMesh {
     /// One more kitchen, linked.
     pub async fn kitchen(&self, role: Role, slots: u32) -> TestNode {
         self.join(turno::node("kitchen").service(Kitchen::default), self.node_config(role, slots)).await
+    }
+
+    /// A kitchen that the test looks into, linked.
+    pub async fn kitchen_of(&self, cook: &Cook, role: Role, slots: u32) -> TestNode {
+        let kitchen = Kitchen::of(cook);
+        self.join(turno::node("kitchen").service(move || kitchen), self.node_config(role, slots)).await
     }
 
     /// Any node, linked.

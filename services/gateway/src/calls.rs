@@ -4,11 +4,12 @@
 mod run;
 mod stream;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
+use tokio::sync::SetOnce;
 use tonic::{Code, Status};
 use turno_proto::mesh::v1::{Caller, Entry, Invocation, Outcome};
 use turno_proto::status;
@@ -50,7 +51,7 @@ pub(crate) async fn unary(router: &Router, call: &Call) -> Result<Answered, Stat
     router.trouble.admit(call)?;
     let hedge_after = call.method.served().policy.hedge_after;
     let answered = match hedge_after {
-        None => attempt(router, call, None, Begun::new(router)).await,
+        None => attempt(router, call, Attempt::Only, Begun::new(router)).await,
         Some(after) => Box::pin(hedged(router, call, after)).await,
     };
     if let Ok(answered) = &answered {
@@ -59,22 +60,29 @@ pub(crate) async fn unary(router: &Router, call: &Call) -> Result<Answered, Stat
     answered
 }
 
-/// A second attempt begins when the first has not answered in time, if the budget has room for it: whichever answers
-/// first counts, and the other is cancelled ("hedged requests", Dean and Barroso, The Tail at Scale, 2013).
+/// A second attempt begins at another node when the first has been at its own for so long, if there is one and the budget
+/// has room for it: whichever answers first counts, and the other is cancelled ("hedged requests", Dean and Barroso, The
+/// Tail at Scale, 2013). A job that waits for its slot is not at a node: nothing would be won by waiting twice.
 async fn hedged(router: &Router, call: &Call, after: Duration) -> Result<Answered, Status> {
-    let first_node = OnceLock::new();
-    let mut first = std::pin::pin!(attempt(router, call, Some(&first_node), Begun::new(router)));
-    if let Ok(answered) = tokio::time::timeout(after, first.as_mut()).await {
-        return answered;
-    }
-    if !router.trouble.may_repeat() {
+    let node = SetOnce::new();
+    let mut first = std::pin::pin!(attempt(router, call, Attempt::First(&node), Begun::new(router)));
+    let late = std::pin::pin!(async {
+        let node = *node.wait().await;
+        tokio::time::sleep(after).await;
+        node
+    });
+    let node = match select(first.as_mut(), late).await {
+        Either::Left((answered, _)) => return answered,
+        Either::Right((node, _)) => node,
+    };
+    if !call.method.served().has_other_than(node) || !router.trouble.may_repeat() {
         return first.await;
     }
-    let second = std::pin::pin!(attempt(router, call, Some(&first_node), Begun::new(router)));
+    let second = std::pin::pin!(attempt(router, call, Attempt::Second { not_at: node }, Begun::new(router)));
     match select(first, second).await {
-        Either::Left((Err(_), other)) => other.await,
-        Either::Right((Err(_), other)) => other.await,
-        Either::Left((answered, _)) | Either::Right((answered, _)) => answered,
+        Either::Left((Ok(answered), _)) | Either::Right((Ok(answered), _)) => Ok(answered),
+        Either::Left((Err(error), second)) => second.await.or(Err(error)),
+        Either::Right((Err(_), first)) => first.await,
     }
 }
 
@@ -92,7 +100,7 @@ pub(crate) async fn unary_again(
         Err(lost) => attempts.lost(lost, call, link)?,
     }
     measured.again += ago;
-    let answered = attempt(router, call, None, Begun { attempts, measured }).await?;
+    let answered = attempt(router, call, Attempt::Only, Begun { attempts, measured }).await?;
     router.trouble.answered(call, &answered);
     Ok(answered)
 }
@@ -109,21 +117,32 @@ impl<'a> Begun<'a> {
     }
 }
 
-/// Tries until there is an answer. `sibling` is the node of a hedged call's first attempt: the second goes elsewhere.
+/// Which attempt this is. The two of a hedged call are at different nodes.
+enum Attempt<'a> {
+    Only,
+    /// Says at which node it is first.
+    First(&'a SetOnce<WorkerId>),
+    Second {
+        not_at: WorkerId,
+    },
+}
+
+/// Tries until there is an answer.
 async fn attempt(
     router: &Router,
     call: &Call,
-    sibling: Option<&OnceLock<WorkerId>>,
+    attempt: Attempt<'_>,
     begun: Begun<'_>,
 ) -> Result<Answered, Status> {
     let Begun { mut attempts, mut measured } = begun;
     loop {
         let asked = Instant::now();
-        let target = router.route(call, sibling.and_then(OnceLock::get).copied()).await?;
+        let not_at = if let Attempt::Second { not_at } = attempt { Some(not_at) } else { None };
+        let target = router.route(call, not_at).await?;
         let link = target.link;
-        if let Some(sibling) = sibling {
-            // The second attempt finds it set.
-            let _first = sibling.set(link.id);
+        if let Attempt::First(node) = attempt {
+            // It may have been at another before, which was lost.
+            let _first = node.set(link.id);
         }
         let sent = Instant::now();
         measured.queue += sent - asked;

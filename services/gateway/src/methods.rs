@@ -83,6 +83,11 @@ impl Drop for Running {
 }
 
 impl Served {
+    /// Whether some other node serves it too.
+    pub(crate) fn has_other_than(&self, node: WorkerId) -> bool {
+        self.seats.iter().any(|seat| seat.link.id != node)
+    }
+
     /// The newest node's word counts for how: it is the newest version of the service. Without one, the last known.
     fn by(self, seats: Vec<Seat>) -> Self {
         match seats.last() {

@@ -37,10 +37,13 @@ pub(crate) struct Target {
 }
 
 impl Router {
-    /// Waits until there is a node, and for a job until there is a place. Not at the node to `avoid`, if there is another.
-    pub(crate) async fn route(&self, call: &Call, avoid: Option<WorkerId>) -> Result<Target, Status> {
+    /// Waits until there is a node, and for a job until there is a place. Fails rather than to go to `not_at`.
+    pub(crate) async fn route(&self, call: &Call, not_at: Option<WorkerId>) -> Result<Target, Status> {
         let method = &call.method;
         loop {
+            if not_at.is_some_and(|node| !method.served().has_other_than(node)) {
+                return Err(no_other(method));
+            }
             if !method.is_served() {
                 let come = Box::pin(tokio::time::timeout(self.patience, method.wait_for_a_node())).await;
                 come.map_err(|_| nobody(method, self.patience))?;
@@ -48,10 +51,13 @@ impl Router {
             let found = if method.served().kind == Kind::Job {
                 Box::pin(self.worker(call)).await?
             } else {
-                self.io_node(method, avoid)?
+                self.io_node(method, not_at)?
             };
-            if let Some(target) = found {
-                return Ok(target);
+            match found {
+                // A place that is dropped goes to the next who waits.
+                Some(target) if Some(target.link.id) == not_at => return Err(no_other(method)),
+                Some(target) => return Ok(target),
+                None => {}
             }
         }
     }
@@ -94,7 +100,7 @@ impl Router {
     }
 
     /// The less busy of two random seats, but for those that are set aside for being slow, and those that are full.
-    fn io_node(&self, method: &Method, avoid: Option<WorkerId>) -> Result<Option<Target>, Status> {
+    fn io_node(&self, method: &Method, not_at: Option<WorkerId>) -> Result<Option<Target>, Status> {
         let served = method.served();
         let seat = match served.seats.as_slice() {
             [] => return Ok(None),
@@ -102,7 +108,7 @@ impl Router {
             several => {
                 let now_us = self.trouble.now_us();
                 let is_good = |seat: &&Seat| {
-                    Some(seat.link.id) != avoid && seat.has_room() && !method.is_aside(seat.link.id, now_us)
+                    Some(seat.link.id) != not_at && seat.has_room() && !method.is_aside(seat.link.id, now_us)
                 };
                 two_choices(several, is_good)
             }
@@ -138,6 +144,11 @@ fn nobody(method: &Method, waited: Duration) -> Status {
         "no node serves {} now: its last one has left, and none came within {waited:?}",
         method.name()
     ))
+}
+
+/// Never heard: the first attempt's own answer counts then.
+fn no_other(method: &Method) -> Status {
+    Status::unavailable(format!("{} has no second node for a second attempt", method.name()))
 }
 
 fn no_room(method: &Method, refused: &Refused) -> Status {
