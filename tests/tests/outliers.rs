@@ -1,0 +1,97 @@
+//! A node that is much slower than the others gets no calls for a while, and comes back.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test's own tasks, and its own failures"
+)]
+
+use tokio_util::sync::CancellationToken;
+use turno::node::config::Role;
+use turno_gateway::GatewayConfig;
+use turno_tests::kitchen::Cook;
+use turno_tests::stubs::Wait;
+use turno_tests::{TestMesh, TestNode, eventually};
+
+/// Callers that call one after the other until they are told to end.
+struct Callers {
+    ending: CancellationToken,
+    callers: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Callers {
+    fn start(mesh: &TestMesh, callers: usize) -> Self {
+        let ending = CancellationToken::new();
+        let call = |_| {
+            let (mut client, ending) = (mesh.client(), ending.clone());
+            tokio::spawn(async move {
+                while !ending.is_cancelled() {
+                    client.simmer(Wait { ms: 1, ..Wait::default() }).await.unwrap();
+                }
+            })
+        };
+        let callers = (0..callers).map(call).collect();
+        Self { ending, callers }
+    }
+
+    async fn end(self) {
+        self.ending.cancel();
+        for caller in self.callers {
+            caller.await.unwrap();
+        }
+    }
+}
+
+async fn three_nodes() -> (TestMesh, [Cook; 3], Vec<TestNode>) {
+    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    let cooks: [Cook; 3] = std::array::from_fn(|_| Cook::default());
+    let mut nodes = Vec::new();
+    for cook in &cooks {
+        nodes.push(mesh.kitchen_of(cook, Role::Io, 1).await);
+    }
+    (mesh, cooks, nodes)
+}
+
+/// Waits until the others have had a hundred calls in which `cook` had none.
+async fn is_left_alone(cook: &Cook, others: [&Cook; 2]) {
+    let all = || others.iter().map(|other| other.begun()).sum::<u64>();
+    let (mut its, mut before) = (cook.begun(), all());
+    eventually("the slow node gets no calls", || {
+        if cook.begun() > its {
+            (its, before) = (cook.begun(), all());
+        }
+        std::future::ready(all() >= before + 100)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_slow_node_is_left_alone_for_a_while_and_then_has_another_chance() {
+    let (mesh, [slow, one, other], _nodes) = three_nodes().await;
+    let callers = Callers::start(&mesh, 12);
+    for cook in [&slow, &one, &other] {
+        eventually("all get calls", async || cook.begun() > 20).await;
+    }
+    slow.slow_down(60);
+    is_left_alone(&slow, [&one, &other]).await;
+    // It is well again when its time is over, and stays.
+    slow.slow_down(0);
+    let before = slow.begun();
+    eventually("it gets calls again", async || slow.begun() > before + 100).await;
+    callers.end().await;
+}
+
+#[tokio::test]
+async fn who_is_needed_comes_back_at_once() {
+    let (mesh, [slow, one, other], mut nodes) = three_nodes().await;
+    let callers = Callers::start(&mesh, 12);
+    eventually("all get calls", async || [&slow, &one, &other].iter().all(|cook| cook.begun() > 20)).await;
+    slow.slow_down(60);
+    is_left_alone(&slow, [&one, &other]).await;
+    // Of two nodes one may be aside; of the one that is left none.
+    nodes.pop().unwrap().leave().await;
+    nodes.pop().unwrap().leave().await;
+    let before = slow.begun();
+    eventually("the slow node serves", async || slow.begun() > before).await;
+    callers.end().await;
+}
