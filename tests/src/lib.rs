@@ -5,10 +5,12 @@ pub mod history;
 pub mod kitchen;
 mod mesh;
 mod process;
+mod programs;
 mod typed;
 
 pub use mesh::{TestMesh, TestNode, eventually};
-pub use process::{Process, free_port};
+pub use process::{Process, Signal, free_port};
+pub use programs::{GatewayProcess, Programs};
 pub use typed::{call, stream};
 
 /// The kitchen as stock tonic clients see it.

@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
 
 /// A process; killed when dropped.
 #[derive(Debug)]
@@ -27,10 +30,29 @@ impl Process {
 
     /// As `kill -9` does it, and waits until it is gone.
     pub fn kill(mut self) {
-        self.end();
+        self.make_end();
     }
 
-    fn end(&mut self) {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).expect("a process of our own");
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub async fn end(mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.ended().await
+    }
+
+    /// Waits until it has ended by itself, with a deadline.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let process = std::cell::RefCell::new(&mut self.0);
+        let ended = || process.borrow_mut().try_wait().expect("a process of our own");
+        crate::eventually("the process ends", async || ended().is_some()).await;
+        ended().expect("it has ended")
+    }
+
+    fn make_end(&mut self) {
         // It may have ended by itself.
         drop(self.0.kill());
         drop(self.0.wait());
@@ -39,7 +61,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.end();
+        self.make_end();
     }
 }
 

@@ -7,55 +7,26 @@
 )]
 
 use std::collections::BTreeMap;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, TryStreamExt as _, stream};
-use rustix::process::{Pid, Signal, kill_process};
 use turno::Code;
 use turno::map::Answers;
 use turno::rpc::Unary;
 use turno_gateway::GatewayConfig;
 use turno_tests::kitchen::{Number, Wait, kitchen};
 use turno_tests::stubs;
-use turno_tests::{TestMesh, eventually};
+use turno_tests::{Process, Programs, Signal, TestMesh, eventually};
 
-/// A kitchen as a process; killed when dropped.
-struct Kitchen(Child);
+const PROGRAMS: Programs = turno_tests::programs!();
 
-impl Kitchen {
-    fn start(mesh: &TestMesh, role: &str, slots: u32) -> Self {
-        let gateway = mesh.running().nodes().to_string();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kitchen-node"));
-        command.args([
-            "--gateway",
-            &gateway,
-            "--role",
-            role,
-            "--slots",
-            &slots.to_string(),
-            "--log",
-            "error",
-        ]);
-        Self(command.stdin(Stdio::null()).spawn().unwrap())
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.0), signal).unwrap();
-    }
+fn start(mesh: &TestMesh, role: &str, slots: u32) -> Process {
+    PROGRAMS.kitchen(&mesh.running().nodes().to_string(), role, slots)
 }
 
-impl Drop for Kitchen {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
-async fn mesh_with(nodes: &[(&str, u32)]) -> (TestMesh, Vec<Kitchen>) {
+async fn mesh_with(nodes: &[(&str, u32)]) -> (TestMesh, Vec<Process>) {
     let mesh = TestMesh::gateway(GatewayConfig::default()).await;
-    let kitchens: Vec<Kitchen> =
-        nodes.iter().map(|(role, slots)| Kitchen::start(&mesh, role, *slots)).collect();
+    let kitchens: Vec<Process> = nodes.iter().map(|(role, slots)| start(&mesh, role, *slots)).collect();
     eventually("all nodes join", async || mesh.nodes().await.len() == nodes.len()).await;
     (mesh, kitchens)
 }
@@ -95,8 +66,7 @@ async fn a_worker_asked_to_end_under_load_loses_nothing() {
     for call in calls {
         call.await.unwrap().unwrap();
     }
-    let left = tokio::task::spawn_blocking(move || leaving.0.wait().unwrap()).await.unwrap();
-    assert!(left.success());
+    assert!(leaving.ended().await.success());
 }
 
 fn numbers(count: u64) -> impl Stream<Item = Number> + Send + 'static {
@@ -175,7 +145,7 @@ async fn a_node_that_falls_silent_is_noticed_and_its_calls_go_elsewhere() {
     let mut client = mesh.client();
     let waiting =
         tokio::spawn(async move { client.reheat(stubs::Wait { ms: 1, content: "soup".into() }).await });
-    let _other = Kitchen::start(&mesh, "io", 1);
+    let _other = start(&mesh, "io", 1);
     // It was at the silent node, and may be repeated.
     assert_eq!(waiting.await.unwrap().unwrap().into_inner().content, "soup");
     // 2.5 s by design; a loaded test machine may take longer, but not as long as TCP itself would.

@@ -100,17 +100,21 @@ impl Mesh {
     }
 
     async fn ready(&self) -> crate::Result<Grpc<Channel>> {
-        let mut client = Grpc::new(self.channel.clone())
-            .max_decoding_message_size(usize::MAX)
-            .max_encoding_message_size(usize::MAX);
-        let unreachable = |error| Status::unavailable(format!("the gateway cannot be reached: {error}"));
-        client.ready().await.map_err(unreachable)?;
-        Ok(client)
+        ready(self.channel.clone()).await
     }
 }
 
+/// A client that has a connection. How large a message may be is the gateway's to say.
+pub(crate) async fn ready(channel: Channel) -> crate::Result<Grpc<Channel>> {
+    let mut client =
+        Grpc::new(channel).max_decoding_message_size(usize::MAX).max_encoding_message_size(usize::MAX);
+    let unreachable = |error| Status::unavailable(format!("the gateway cannot be reached: {error}"));
+    client.ready().await.map_err(unreachable)?;
+    Ok(client)
+}
+
 /// tonic's own timer says CANCELLED where gRPC says DEADLINE_EXCEEDED.
-fn late(status: Status) -> Status {
+pub(crate) fn late(status: Status) -> Status {
     let by_timer = status.code() == Code::Cancelled && status.message() == "Timeout expired";
     if by_timer { Status::deadline_exceeded("the deadline passed during a nested call") } else { status }
 }

@@ -1,8 +1,8 @@
 //! A client for programs that call a mesh a thousand times a second: calls travel in batches, over one standing link to
 //! each gateway. What a call is, does and answers is the same as by plain gRPC.
 //!
-//! `call` takes a call through its attempts, `links` knows the links that are up, `dialer` keeps them up, `link` speaks
-//! to one gateway, `pending` and `frames` make frames of what gathers. The gateway's half is in its own `clients.rs`.
+//! `call` takes a call through its attempts, `plain` one that is too large for a link, `links` knows the links that are
+//! up, `dialer` keeps them up, `link` speaks to one gateway, `pending` and `frames` make frames of what gathers. The gateway's half is in its own `clients.rs`.
 
 pub(crate) mod call;
 mod dialer;
@@ -10,6 +10,7 @@ mod frames;
 mod link;
 mod links;
 mod pending;
+mod plain;
 
 use std::fmt;
 use std::sync::Arc;
@@ -112,7 +113,7 @@ impl Client {
         };
         if request.get_ref().encoded_len() + size_of(request.metadata()) > link.max_body() {
             // A connection of its own, where it does not stand in the way of small calls.
-            return Box::pin(Mesh::new(link.plain(), Token::default()).unary::<R>(request)).await;
+            return Box::pin(plain::unary::<R>(&self.0.links, link, request)).await;
         }
         let call = Call::new::<R>(request)?;
         let body = call.carry(&self.0.links, &self.0.places, link).await?;
@@ -141,7 +142,7 @@ impl Client {
     ) -> crate::Result<Streaming<R::Response>> {
         let request = request.into_request();
         let link = call::within(call::asked(request.metadata())?, self.0.links.live()).await?;
-        Mesh::new(link.plain(), Token::default()).server_streaming::<R>(request).await
+        plain::server_streaming::<R>(&self.0.links, link, request).await
     }
 
     /// A gateway to be asked for tickets, by plain gRPC.

@@ -46,6 +46,7 @@ mod sink;
 mod source;
 mod tally;
 pub mod ticket;
+mod unsent;
 mod watchdog;
 
 pub use std::process::ExitCode;
@@ -62,6 +63,7 @@ pub use sink::Sink;
 pub use ticket::Ticket;
 pub use tonic::{Code, Request, Status, Streaming};
 pub use turno_macros::service;
+pub use unsent::never_sent;
 
 // For generated code.
 #[doc(hidden)]

@@ -134,9 +134,9 @@ impl Gateway {
         let Self { config, clients, nodes_port, edge, nodes, methods, queue, health, tickets, closing } =
             self;
         let port = |listener, is_node| Port { listener, is_node, max_connections: config.max_connections };
-        let (from_clients, from_nodes) = (Opened::new(closing), Opened::new(edge.own.nodes_closing.clone()));
-        from_clients.run("gateway.clients", port(clients.0, false), &edge);
-        from_nodes.run("gateway.nodes", port(nodes_port.0, true), &edge);
+        let nodes_closing = edge.own.nodes_closing.clone();
+        let from_clients = Opened::new("gateway.clients", port(clients.0, false), &edge, closing);
+        let from_nodes = Opened::new("gateway.nodes", port(nodes_port.0, true), &edge, nodes_closing);
         let gauges = task::spawn("gateway.gauges", gauges(edge, queue));
         let backlogs = task::spawn("gateway.backlogs", backlogs(nodes.clone()));
         tickets.start();
@@ -170,23 +170,25 @@ const BACKLOGS_EVERY: Duration = Duration::from_millis(50);
 /// Of a submit: labels, key, method.
 const BESIDE_THE_REQUEST: usize = 64 * 1024;
 
-/// The connections of a port.
+/// A port that is open, and its connections.
 struct Opened {
     closing: CancellationToken,
+    accepting: JoinHandle<()>,
     open: TaskTracker,
 }
 
 impl Opened {
-    fn new(closing: CancellationToken) -> Self {
-        Self { closing, open: TaskTracker::new() }
+    fn new(name: &str, port: Port, edge: &Arc<Edge>, closing: CancellationToken) -> Self {
+        let open = TaskTracker::new();
+        let accepting = task::spawn(name, port.run(edge.clone(), closing.clone(), open.clone()));
+        Self { closing, accepting, open }
     }
 
-    fn run(&self, name: &str, port: Port, edge: &Arc<Edge>) {
-        task::spawn(name, port.run(edge.clone(), self.closing.clone(), self.open.clone()));
-    }
-
-    async fn close(&self, patience: Duration) {
+    async fn close(self, patience: Duration) {
         self.closing.cancel();
+        if let Err(error) = self.accepting.await {
+            tracing::error!(%error, "a port broke");
+        }
         self.open.close();
         if tokio::time::timeout(patience, self.open.wait()).await.is_err() {
             tracing::warn!(

@@ -46,6 +46,10 @@ const STREAM_WINDOW: u32 = 1 << 20;
 /// As large as HTTP/2 has it: streams limit themselves, and one that is not read must not stop the others.
 const CONNECTION_WINDOW: u32 = i32::MAX as u32;
 const HEADERS: u32 = 64 * 1024;
+/// A client that has connected when the port closes has so long to say something.
+const FIRST_WORD_PATIENCE: Duration = Duration::from_millis(250);
+/// A connection is asked to end when no call is on it, or after so long.
+const QUIET_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Binds, and answers what is listened on.
 pub(crate) async fn bind(
@@ -59,59 +63,96 @@ pub(crate) async fn bind(
 }
 
 impl Port {
-    /// Accepts until `closing`; then every connection is asked to end, and `open` says when the last has.
+    /// Accepts until `closing`; then every connection is asked to end, and `open` says when the last has. In this order: a
+    /// client that is asked to end dials again at once, and must find nobody there rather than a port that is closing.
     pub(crate) async fn run(self, edge: Arc<Edge>, closing: CancellationToken, open: TaskTracker) {
-        let places = Arc::new(Semaphore::new(self.max_connections));
+        let Self { listener, is_node, max_connections } = self;
+        let places = Arc::new(Semaphore::new(max_connections));
+        let ending = CancellationToken::new();
+        let serve = |stream, peer, place| {
+            let connection = connection(stream, edge.clone(), Origin { peer, is_node }, ending.clone());
+            let held = async move {
+                connection.await;
+                drop(place);
+            };
+            task::spawn("gateway.connection", open.track_future(held));
+        };
         loop {
             let place = tokio::select! {
                 place = places.clone().acquire_owned() => place.expect("the semaphore is never closed"),
-                () = closing.cancelled() => return,
+                () = closing.cancelled() => break,
             };
             let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
-                () = closing.cancelled() => return,
+                accepted = listener.accept() => accepted,
+                () = closing.cancelled() => break,
             };
             match accepted {
-                Ok((stream, peer)) => {
-                    let origin = Origin { peer, is_node: self.is_node };
-                    let connection = connection(stream, edge.clone(), origin, closing.clone());
-                    task::spawn(
-                        "gateway.connection",
-                        open.track_future(async move {
-                            connection.await;
-                            drop(place);
-                        }),
-                    );
-                }
+                Ok((stream, peer)) => serve(stream, peer, place),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
         }
+        for (stream, peer) in last_arrivals(listener) {
+            // Without a place: it ends at once in any case.
+            if let Ok(place) = places.clone().try_acquire_owned() {
+                serve(stream, peer, place);
+            }
+        }
+        ending.cancel();
     }
 }
 
-async fn connection(stream: TcpStream, edge: Arc<Edge>, origin: Origin, closing: CancellationToken) {
+/// Whoever has connected before the port closed, and may have sent a call already: a port that is just closed resets them.
+fn last_arrivals(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    let arrivals = std::iter::from_fn(|| listener.accept().ok());
+    let served = arrivals.filter_map(|(stream, peer)| {
+        stream.set_nonblocking(true).ok()?;
+        Some((TcpStream::from_std(stream).ok()?, peer))
+    });
+    served.collect()
+}
+
+async fn connection(stream: TcpStream, edge: Arc<Edge>, origin: Origin, ending: CancellationToken) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection without TCP_NODELAY");
     }
+    let closed = async {
+        ending.cancelled().await;
+        tokio::time::sleep(FIRST_WORD_PATIENCE).await;
+    };
     tokio::select! {
         speaks = tokio::time::timeout(HEADER_PATIENCE, stream.readable()) => if speaks.is_err() {
             return tracing::debug!(peer = %origin.peer, "a connection on which nothing came");
         },
-        () = closing.cancelled() => return,
+        () = closed => return,
     }
     let service = service_fn(move |request: Request<Incoming>| {
         let edge = edge.clone();
         // hyper moves it several times before it is at home: a pointer is cheaper to move.
         Box::pin(async move { Ok::<_, Infallible>(edge.answer(request, origin).await) })
     });
-    let builder = builder(origin.is_node);
+    let exchanges = TaskTracker::new();
+    let builder = builder(origin.is_node, Named { exchanges: exchanges.clone() });
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = closing.cancelled() => {
+    let mut ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => Some(ended),
+        () = ending.cancelled() => None,
+    };
+    if ended.is_none() {
+        ended = tokio::select! {
+            biased;
+            // Comes before the last answer is written: both leave together.
+            () = quiet(&exchanges) => None,
+            ended = connection.as_mut() => Some(ended),
+        };
+    }
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -121,8 +162,16 @@ async fn connection(stream: TcpStream, edge: Arc<Edge>, origin: Origin, closing:
     }
 }
 
-fn builder(is_node: bool) -> Builder<Named> {
-    let mut builder = Builder::new(Named);
+/// A good moment for GOAWAY. A client that has no call on the connection when it comes dials again before its next one;
+/// but some clients, tonic's among them, notice only by failing the next call if others are still on their way.
+async fn quiet(exchanges: &TaskTracker) {
+    exchanges.close();
+    // Too late to matter: it is asked to end all the same.
+    let _busy = tokio::time::timeout(QUIET_PATIENCE, exchanges.wait()).await;
+}
+
+fn builder(is_node: bool, executor: Named) -> Builder<Named> {
+    let mut builder = Builder::new(executor);
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE);
     let (every, patience) = if is_node {
         (NODE_PING_EVERY, NODE_PING_PATIENCE)
@@ -141,9 +190,11 @@ fn builder(is_node: bool) -> Builder<Named> {
     builder
 }
 
-/// hyper's tasks under a name.
-#[derive(Clone, Copy)]
-struct Named;
+/// hyper's tasks under a name: one for each call that is on a connection.
+#[derive(Clone)]
+struct Named {
+    exchanges: TaskTracker,
+}
 
 impl<F> Executor<F> for Named
 where
@@ -151,6 +202,6 @@ where
     F::Output: Send + 'static,
 {
     fn execute(&self, exchange: F) {
-        task::spawn("gateway.exchange", exchange);
+        task::spawn("gateway.exchange", self.exchanges.track_future(exchange));
     }
 }

@@ -1,0 +1,107 @@
+//! Calls by plain gRPC beside the links: large ones, and those that answer a stream. One that never left, since its
+//! gateway was ending just then, goes again by another, unseen.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut as _, Bytes};
+use prost::Message;
+use tonic::client::Grpc;
+use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status, Streaming};
+use tonic_prost::ProstDecoder;
+
+use crate::calls;
+use crate::client::call::{asked, within};
+use crate::client::link::Link;
+use crate::client::links::Links;
+use crate::rpc::{Rpc, ServerStreaming, Unary};
+use crate::unsent::never_sent;
+
+/// Before a call that never left is made again: a link whose gateway is ending is soon known to be gone.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Waits for the one answer.
+pub(crate) async fn unary<R: Unary>(
+    links: &Links,
+    first: Arc<Link>,
+    request: Request<R::Request>,
+) -> crate::Result<R::Response> {
+    let answer = attempts::<R, _, _>(links, first, request, async |mut client, request, path| {
+        client.unary(request, path, Encoded::<R::Response>(PhantomData)).await
+    });
+    answer.await.map(Response::into_inner)
+}
+
+/// Waits for the beginning of the answer.
+pub(crate) async fn server_streaming<R: ServerStreaming>(
+    links: &Links,
+    first: Arc<Link>,
+    request: Request<R::Request>,
+) -> crate::Result<Streaming<R::Response>> {
+    let answer = attempts::<R, _, _>(links, first, request, async |mut client, request, path| {
+        client.server_streaming(request, path, Encoded::<R::Response>(PhantomData)).await
+    });
+    answer.await.map(Response::into_inner)
+}
+
+async fn attempts<R: Rpc, T, A>(
+    links: &Links,
+    first: Arc<Link>,
+    request: Request<R::Request>,
+    attempt: A,
+) -> crate::Result<T>
+where
+    A: AsyncFn(Grpc<Channel>, Request<Bytes>, PathAndQuery) -> crate::Result<T>,
+{
+    let (metadata, _, message) = request.into_parts();
+    let (deadline, body) = (asked(&metadata)?, Bytes::from(message.encode_to_vec()));
+    drop(message);
+    let carried = async {
+        let (mut link, mut patience) = (first, links.patience().as_millis() / PAUSE.as_millis());
+        loop {
+            let request = Request::from_parts(metadata.clone(), Default::default(), body.clone());
+            let client = calls::ready(link.plain()).await?;
+            match attempt(client, request, PathAndQuery::from_static(R::PATH)).await {
+                Err(status) if never_sent(&status) && patience > 0 => patience -= 1,
+                answer => return answer.map_err(calls::late),
+            }
+            tokio::time::sleep(PAUSE).await;
+            link = links.live().await?;
+        }
+    };
+    within(deadline, carried).await
+}
+
+/// Takes bytes that are encoded already, and answers messages.
+struct Encoded<T>(PhantomData<fn() -> T>);
+
+struct AsItIs;
+
+impl<T: Message + Default + 'static> Codec for Encoded<T> {
+    type Encode = Bytes;
+    type Decode = T;
+    type Encoder = AsItIs;
+    type Decoder = ProstDecoder<T>;
+
+    fn encoder(&mut self) -> AsItIs {
+        AsItIs
+    }
+
+    fn decoder(&mut self) -> ProstDecoder<T> {
+        ProstDecoder::new(BufferSettings::default())
+    }
+}
+
+impl Encoder for AsItIs {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, body: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put(body);
+        Ok(())
+    }
+}

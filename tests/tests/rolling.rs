@@ -1,0 +1,237 @@
+//! Every process of a mesh is asked to end under load, one after the other, and has a successor: no call is lost, those
+//! included that may not be repeated.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test's own tasks, and its own failures"
+)]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio_stream::StreamExt as _;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+use turno::{Client, Status};
+use turno_tests::kitchen::{self, kitchen as rpc};
+use turno_tests::stubs::kitchen_client::KitchenClient;
+use turno_tests::stubs::{Courses, Dish, Number, Wait};
+use turno_tests::{GatewayProcess, Programs, eventually};
+
+const PROGRAMS: Programs = turno_tests::programs!();
+
+/// What callers call: what waits, what works, both together, what is carried, what streams. Only Echo and Square may be
+/// repeated.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Echo,
+    Simmer,
+    Bake,
+    Order,
+    Large,
+    Serve,
+}
+
+const ALL: [What; 6] = [What::Echo, What::Simmer, What::Bake, What::Order, What::Large, What::Serve];
+
+fn large() -> bytes::Bytes {
+    vec![7; 100_000].into()
+}
+
+async fn linked(client: &Client, what: What) -> Result<bool, Status> {
+    use kitchen::{Courses, Dish, Number, Wait};
+    Ok(match what {
+        What::Echo => client.call::<rpc::Echo>(Dish { content: "x".into() }).await?.content == "x",
+        What::Simmer => client.call::<rpc::Simmer>(Wait { ms: 2, content: "x".into() }).await?.content == "x",
+        What::Bake => client.call::<rpc::Bake>(Wait { ms: 2, content: "x".into() }).await?.content == "x",
+        What::Order => client.call::<rpc::Order>(Number { value: 12, ms: 1 }).await?.value == 144,
+        What::Large => client.call::<rpc::Bake>(Wait { ms: 0, content: large() }).await?.content == large(),
+        What::Serve => {
+            let courses = Courses { count: 3, bytes: 10, pause_ms: 1, fail_at_end: false };
+            let dishes = client.stream::<rpc::Serve>(courses).await?;
+            dishes.collect::<Result<Vec<_>, _>>().await?.len() == 3
+        }
+    })
+}
+
+async fn plain(client: &mut KitchenClient<Channel>, what: What) -> Result<bool, Status> {
+    Ok(match what {
+        What::Echo => client.echo(Dish { content: "x".into() }).await?.into_inner().content == "x",
+        What::Simmer => client.simmer(Wait { ms: 2, content: "x".into() }).await?.into_inner().content == "x",
+        What::Bake => client.bake(Wait { ms: 2, content: "x".into() }).await?.into_inner().content == "x",
+        What::Order => client.order(Number { value: 12, ms: 1 }).await?.into_inner().value == 144,
+        What::Large => client.bake(Wait { ms: 0, content: large() }).await?.into_inner().content == large(),
+        What::Serve => {
+            let courses = Courses { count: 3, bytes: 10, pause_ms: 1, fail_at_end: false };
+            let dishes = client.serve(courses).await?.into_inner();
+            dishes.collect::<Result<Vec<_>, _>>().await?.len() == 3
+        }
+    })
+}
+
+/// As the README tells users of stock clients: what was never sent is made again, by another gateway.
+async fn repeated(mut clients: [KitchenClient<Channel>; 2], what: What) -> Result<bool, Status> {
+    loop {
+        match plain(&mut clients[0], what).await {
+            Err(status) if turno::never_sent(&status) => {
+                clients.reverse();
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+fn channel(address: SocketAddr) -> Channel {
+    Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy()
+}
+
+/// Callers that call one after the other until they are told to end.
+struct Load {
+    callers: Vec<tokio::task::JoinHandle<()>>,
+    done: Vec<Arc<AtomicU64>>,
+    ending: CancellationToken,
+}
+
+impl Load {
+    fn new() -> Self {
+        Self { callers: Vec::new(), done: Vec::new(), ending: CancellationToken::new() }
+    }
+
+    /// By the SDK's client and by stock ones, which share a channel to each gateway.
+    fn of_all_kinds(gateways: &[GatewayProcess; 2]) -> Self {
+        let mut load = Self::new();
+        let client =
+            Client::to(gateways.iter().map(|gateway| gateway.clients.to_string())).connect().unwrap();
+        let channels = [channel(gateways[0].clients), channel(gateways[1].clients)];
+        for what in ALL {
+            let client = client.clone();
+            load.add(what, move || {
+                let client = client.clone();
+                async move { linked(&client, what).await }
+            });
+            for turned in [false, true] {
+                let mut clients = channels.clone().map(KitchenClient::new);
+                if turned {
+                    clients.reverse();
+                }
+                load.add(what, move || repeated(clients.clone(), what));
+            }
+        }
+        load
+    }
+
+    fn add<F>(&mut self, what: What, call: impl Fn() -> F + Send + 'static)
+    where
+        F: Future<Output = Result<bool, Status>> + Send,
+    {
+        let (done, ending) = (Arc::<AtomicU64>::default(), self.ending.clone());
+        self.done.push(done.clone());
+        self.callers.push(tokio::spawn(async move {
+            while !ending.is_cancelled() {
+                assert!(call().await.unwrap(), "{what:?} answered something else");
+                done.fetch_add(1, Ordering::SeqCst);
+            }
+        }));
+    }
+
+    /// Waits until every caller has had a few answers more.
+    async fn goes_on(&self) {
+        let before: Vec<_> = self.done.iter().map(|done| done.load(Ordering::SeqCst)).collect();
+        let more =
+            || self.done.iter().zip(&before).all(|(done, before)| done.load(Ordering::SeqCst) >= before + 3);
+        let failed = || self.callers.iter().any(tokio::task::JoinHandle::is_finished);
+        eventually("every caller goes on", async || more() || failed()).await;
+    }
+
+    async fn end(self) {
+        self.ending.cancel();
+        for caller in self.callers {
+            caller.await.unwrap();
+        }
+    }
+}
+
+async fn linked_to_both(gateways: &[GatewayProcess; 2], nodes: usize) {
+    for gateway in gateways {
+        eventually("the nodes are known", async || gateway.list().await.len() == nodes).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_of_every_process_loses_no_call() {
+    let mut gateways = [GatewayProcess::start(PROGRAMS).await, GatewayProcess::start(PROGRAMS).await];
+    let names = format!("{},{}", gateways[0].nodes, gateways[1].nodes);
+    let start = |role| (role, PROGRAMS.kitchen(&names, role, 1));
+    let nodes = ["io", "io", "worker", "worker"].map(start);
+    linked_to_both(&gateways, 4).await;
+    let load = Load::of_all_kinds(&gateways);
+    load.goes_on().await;
+    for at in 0..gateways.len() {
+        assert!(gateways[at].end().await.success());
+        load.goes_on().await;
+        gateways[at].start_again().await;
+        linked_to_both(&gateways, 4).await;
+        load.goes_on().await;
+    }
+    let mut successors = Vec::new();
+    for (role, process) in nodes {
+        assert!(process.end().await.success());
+        linked_to_both(&gateways, 3).await;
+        load.goes_on().await;
+        successors.push(start(role));
+        linked_to_both(&gateways, 4).await;
+        load.goes_on().await;
+    }
+    load.end().await;
+}
+
+/// What stands before several gateways where a client knows one address: each connection goes to a gateway that takes it.
+async fn balancer(gateways: [SocketAddr; 2]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                for gateway in gateways {
+                    if let Ok(mut gateway) = TcpStream::connect(gateway).await {
+                        return drop(tokio::io::copy_bidirectional(&mut client, &mut gateway).await);
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_stock_client_that_calls_now_and_then_loses_nothing_behind_a_balancer() {
+    let mut gateways = [GatewayProcess::start(PROGRAMS).await, GatewayProcess::start(PROGRAMS).await];
+    let names = format!("{},{}", gateways[0].nodes, gateways[1].nodes);
+    let _nodes = ["io", "worker"].map(|role| PROGRAMS.kitchen(&names, role, 1));
+    linked_to_both(&gateways, 2).await;
+    let address = balancer([gateways[0].clients, gateways[1].clients]).await;
+    let mut load = Load::new();
+    for what in ALL {
+        let client = KitchenClient::new(channel(address));
+        load.add(what, move || {
+            let mut client = client.clone();
+            async move {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                plain(&mut client, what).await
+            }
+        });
+    }
+    load.goes_on().await;
+    for gateway in &mut gateways {
+        assert!(gateway.end().await.success());
+        load.goes_on().await;
+        gateway.start_again().await;
+        load.goes_on().await;
+    }
+    load.end().await;
+}
