@@ -1,0 +1,73 @@
+//! Requests that kill the processes they run in.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test's own tasks, and its own failures"
+)]
+
+use tonic::{Code, Status};
+use turno::Client;
+use turno_gateway::GatewayConfig;
+use turno_tests::kitchen::{self, kitchen as rpc};
+use turno_tests::stubs::{Dish, Number};
+use turno_tests::{Process, Programs, TestMesh, eventually};
+
+const PROGRAMS: Programs = turno_tests::programs!();
+
+const POISON: Number = Number { value: 666, ms: 0 };
+
+fn dish(content: &'static str) -> Dish {
+    Dish { content: content.into() }
+}
+
+/// A gateway, and so many workers, each a process.
+async fn mesh_with(workers: usize) -> (TestMesh, Vec<Process>) {
+    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    let nodes = mesh.running().nodes().to_string();
+    let workers: Vec<_> = (0..workers).map(|_| PROGRAMS.kitchen(&nodes, "worker", 1)).collect();
+    eventually("all workers join", async || mesh.nodes().await.len() == workers.len()).await;
+    (mesh, workers)
+}
+
+fn assert_refused(error: &Status) {
+    assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
+    assert!(error.message().contains("running on two nodes when they were lost"), "{error}");
+}
+
+#[tokio::test]
+async fn what_has_killed_two_nodes_is_not_given_to_a_third() {
+    let (mesh, _workers) = mesh_with(3).await;
+    // It may be repeated, and is: on a second node, and on no other.
+    assert_refused(&mesh.client().risk(POISON).await.unwrap_err());
+    eventually("two nodes are lost", async || mesh.nodes().await.len() == 1).await;
+    for _ in 0..10 {
+        assert_refused(&mesh.client().risk(POISON).await.unwrap_err());
+    }
+    assert_eq!(mesh.client().risk(Number { value: 1, ms: 0 }).await.unwrap().into_inner().value, 1);
+    assert_eq!(mesh.nodes().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_tries_again_by_itself_is_stopped_too() {
+    let (mesh, _workers) = mesh_with(3).await;
+    let error = mesh.client().gulp(dish("poison")).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable, "{error}");
+    assert!(error.message().contains("may have run"), "{error}");
+    assert_refused(&mesh.client().gulp(dish("poison")).await.unwrap_err());
+    assert_refused(&mesh.client().gulp(dish("poison")).await.unwrap_err());
+    eventually("two nodes are lost", async || mesh.nodes().await.len() == 1).await;
+    assert_eq!(mesh.client().gulp(dish("bread")).await.unwrap().into_inner().content, "bread");
+}
+
+#[tokio::test]
+async fn clients_with_a_link_are_no_way_around_it() {
+    let (mesh, _workers) = mesh_with(3).await;
+    let client = Client::connect(mesh.running().clients().to_string()).unwrap();
+    let poison = || kitchen::Number { value: 666, ms: 0 };
+    assert_refused(&client.call::<rpc::Risk>(poison()).await.unwrap_err());
+    assert_refused(&client.call::<rpc::Risk>(poison()).await.unwrap_err());
+    assert_refused(&mesh.client().risk(POISON).await.unwrap_err());
+    eventually("two nodes are lost", async || mesh.nodes().await.len() == 1).await;
+    client.call::<rpc::Risk>(kitchen::Number { value: 1, ms: 0 }).await.unwrap();
+}
