@@ -1,0 +1,82 @@
+//! What comes back of a call.
+
+use std::time::Duration;
+
+use tokio_stream::StreamExt as _;
+use turno::Code;
+use turno::node::config::Role;
+use turno_gateway::GatewayConfig;
+use turno_runtime::units::{Size, Span};
+use turno_tests::TestMesh;
+use turno_tests::kitchen::{Courses, Dish, Number, Wait, kitchen};
+
+use crate::{client, dish, timed};
+
+#[tokio::test]
+async fn every_kind_of_method_answers() {
+    let mesh = TestMesh::start(1, 2).await;
+    let client = client(&mesh);
+    assert_eq!(client.call::<kitchen::Echo>(dish("bread")).await.unwrap(), dish("bread"));
+    assert_eq!(client.call::<kitchen::Echo>(Dish::default()).await.unwrap(), Dish::default());
+    assert_eq!(client.call::<kitchen::Square>(Number { value: 12, ms: 0 }).await.unwrap().value, 144);
+    assert_eq!(client.call::<kitchen::Order>(Number { value: 7, ms: 0 }).await.unwrap().value, 49);
+    let courses = Courses { count: 5, bytes: 10, ..Courses::default() };
+    let served = client.stream::<kitchen::Serve>(courses).await.unwrap();
+    assert_eq!(served.map(|dish| dish.unwrap().content.len()).collect::<Vec<_>>().await, [10; 5]);
+    assert!(format!("{client:?}").contains(&mesh.running().clients().to_string()));
+}
+
+#[tokio::test]
+async fn a_rich_error_arrives_untouched() {
+    let mesh = TestMesh::start(1, 1).await;
+    let client = client(&mesh);
+    let error = client.call::<kitchen::Refuse>(dish(&b"\x08\x09\x00\xff"[..])).await.unwrap_err();
+    assert_eq!((error.code(), error.message()), (Code::FailedPrecondition, "the oven is cold"));
+    assert_eq!(error.details(), b"\x08\x09\x00\xff");
+    assert_eq!(error.metadata().get("waiter").unwrap(), "Rosa");
+    assert_eq!(error.metadata().get("oven").unwrap(), "cold");
+    assert_eq!(client.call::<kitchen::Burn>(dish("x")).await.unwrap_err().code(), Code::Internal);
+}
+
+#[tokio::test]
+async fn deadline_metadata_and_caller_reach_the_method() {
+    let mesh = TestMesh::start(0, 1).await;
+    let mut request = timed(Dish::default(), Duration::from_secs(30));
+    request.metadata_mut().insert("turno-tenant", "bakery".parse().unwrap());
+    request.metadata_mut().insert("x-table", "7".parse().unwrap());
+    request.metadata_mut().insert("turno-caller-peer", "somebody else".parse().unwrap());
+    let seen = client(&mesh).call::<kitchen::Inspect>(request).await.unwrap();
+    assert_eq!(seen.metadata.get("x-table").unwrap(), "7");
+    assert_eq!(seen.metadata.get("turno-tenant").unwrap(), "bakery");
+    assert!(!seen.metadata.contains_key("grpc-timeout"));
+    assert!(seen.peer.starts_with("127.0.0.1:"), "{}", seen.peer);
+    assert!((20_000..=30_000).contains(&seen.time_left_ms), "{}", seen.time_left_ms);
+    let seen = client(&mesh).call::<kitchen::Inspect>(Dish::default()).await.unwrap();
+    assert_eq!((seen.time_left_ms, seen.metadata.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn large_bodies_go_both_ways() {
+    let mesh = TestMesh::start(1, 1).await;
+    let client = client(&mesh);
+    let content = bytes::Bytes::from((0..1_000_000_u32).map(|n| (n % 251) as u8).collect::<Vec<_>>());
+    assert!(client.call::<kitchen::Echo>(dish(content.clone())).await.unwrap().content == content);
+    let job = client.call::<kitchen::Bake>(Wait { ms: 0, content: content.clone() }).await.unwrap();
+    assert!(job.content == content, "a job's body came back changed");
+    // Below the limit of a frame, above that of the node's link, both ways.
+    let carry_above = Size::kib(4);
+    let mesh = TestMesh::gateway(GatewayConfig { carry_above, ..GatewayConfig::default() }).await;
+    let _node = mesh.kitchen(Role::Both, 1).await;
+    let client = self::client(&mesh);
+    let middle = content.slice(..60_000);
+    assert!(client.call::<kitchen::Echo>(dish(middle.clone())).await.unwrap().content == middle);
+}
+
+#[tokio::test]
+async fn what_nobody_serves_is_unimplemented() {
+    let patience = Span(Duration::from_millis(100));
+    let mesh = TestMesh::gateway(GatewayConfig { patience, ..GatewayConfig::default() }).await;
+    let error = client(&mesh).call::<kitchen::Echo>(dish("x")).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unimplemented);
+    assert!(error.message().contains("/kitchen.v1.Kitchen/Echo"), "{error}");
+}

@@ -1,0 +1,78 @@
+//! More calls than there is room for.
+
+use std::time::Duration;
+
+use turno::node::config::Role;
+use turno::{Client, Code};
+use turno_gateway::GatewayConfig;
+use turno_tests::kitchen::{Dish, Number, Wait, kitchen};
+use turno_tests::{TestMesh, eventually};
+
+use crate::{client, dish, timed, wait};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_calls_at_once_are_all_answered() {
+    let mesh = TestMesh::start(1, 2).await;
+    let client = client(&mesh);
+    let calls: Vec<_> = (0..10_000_u64)
+        .map(|number| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                loop {
+                    match right(&client, number).await {
+                        // The gateway holds back what its only I/O node cannot keep up with.
+                        Err(error) if error.code() == Code::ResourceExhausted => {
+                            tokio::time::sleep(Duration::from_millis(50)).await;
+                        }
+                        answer => return answer,
+                    }
+                }
+            })
+        })
+        .collect();
+    for call in calls {
+        assert!(call.await.unwrap().unwrap());
+    }
+}
+
+async fn right(client: &Client, number: u64) -> turno::Result<bool> {
+    if number.is_multiple_of(10) {
+        let square = client.call::<kitchen::Square>(Number { value: number, ms: 0 }).await?;
+        return Ok(square.value == number * number);
+    }
+    let content = bytes::Bytes::from(number.to_string());
+    let reheat = Wait { ms: number % 7, content: content.clone() };
+    Ok(client.call::<kitchen::Reheat>(reheat).await?.content == content)
+}
+
+#[tokio::test]
+async fn a_client_keeps_to_its_limit() {
+    let mesh = TestMesh::start(0, 1).await;
+    let client = Client::to([mesh.running().clients().to_string()]).in_flight(2).connect().unwrap();
+    let calls: Vec<_> = (0..3)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.call::<kitchen::Simmer>(wait(500)).await })
+        })
+        .collect();
+    eventually("two run", async || mesh.nodes().await[0].in_flight == 2).await;
+    let late = client.call::<kitchen::Echo>(timed(Dish::default(), Duration::from_millis(50))).await;
+    assert_eq!(late.unwrap_err().code(), Code::DeadlineExceeded);
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_full_house_is_told_at_once() {
+    let mesh = TestMesh::gateway(GatewayConfig { max_calls: 1, ..GatewayConfig::default() }).await;
+    let _node = mesh.kitchen(Role::Io, 1).await;
+    let client = client(&mesh);
+    let inside = client.clone();
+    let inside = tokio::spawn(async move { inside.call::<kitchen::Simmer>(wait(60_000)).await });
+    eventually("it runs", async || mesh.nodes().await[0].in_flight == 1).await;
+    let error = client.call::<kitchen::Echo>(dish("x")).await.unwrap_err();
+    assert_eq!(error.code(), Code::ResourceExhausted);
+    inside.abort();
+    eventually("there is room again", async || client.call::<kitchen::Echo>(dish("x")).await.is_ok()).await;
+}

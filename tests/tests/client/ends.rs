@@ -1,0 +1,69 @@
+//! Calls that nobody waits for any more.
+
+use std::time::Duration;
+
+use turno::Code;
+use turno::node::config::Role;
+use turno_gateway::GatewayConfig;
+use turno_runtime::units::Span;
+use turno_tests::kitchen::{Number, kitchen};
+use turno_tests::{TestMesh, eventually};
+
+use crate::{client, given_up, timed, wait};
+
+#[tokio::test]
+async fn a_deadline_ends_the_call_and_the_method() {
+    let mesh = TestMesh::start(1, 1).await;
+    let client = client(&mesh);
+    let simmer = client.call::<kitchen::Simmer>(timed(wait(60_000), Duration::from_secs(1))).await;
+    assert_eq!(simmer.unwrap_err().code(), Code::DeadlineExceeded);
+    let knead = client.call::<kitchen::Knead>(timed(wait(60_000), Duration::from_millis(100))).await;
+    assert_eq!(knead.unwrap_err().code(), Code::DeadlineExceeded);
+    // The only slot is free again, and the awaiting method was dropped.
+    assert_eq!(client.call::<kitchen::Square>(Number { value: 2, ms: 0 }).await.unwrap().value, 4);
+    eventually("the method is dropped", async || given_up(&client).await == 1).await;
+}
+
+#[tokio::test]
+async fn the_gateway_ends_what_takes_too_long() {
+    let longest_call = Span(Duration::from_millis(100));
+    let mesh = TestMesh::gateway(GatewayConfig { longest_call, ..GatewayConfig::default() }).await;
+    let _node = mesh.kitchen(Role::Both, 1).await;
+    let client = client(&mesh);
+    let error = client.call::<kitchen::Simmer>(wait(60_000)).await.unwrap_err();
+    assert_eq!(error.code(), Code::DeadlineExceeded);
+    assert!(error.message().contains("kitchen.v1.Kitchen/Simmer was not done within"), "{error}");
+    let error = client.call::<kitchen::Knead>(wait(60_000)).await.unwrap_err();
+    assert_eq!(error.code(), Code::DeadlineExceeded);
+    eventually("nothing is in flight", async || mesh.nodes().await.iter().all(|node| node.in_flight == 0))
+        .await;
+}
+
+#[tokio::test]
+async fn dropping_a_call_cancels_it() {
+    let mesh = TestMesh::start(1, 1).await;
+    let client = client(&mesh);
+    let calls = [client.clone(), client.clone()];
+    let [awaiting, job] = calls;
+    let calls = [
+        tokio::spawn(async move { drop(awaiting.call::<kitchen::Simmer>(wait(60_000)).await) }),
+        tokio::spawn(async move { drop(job.call::<kitchen::Knead>(wait(60_000)).await) }),
+    ];
+    eventually("both run", async || mesh.nodes().await.iter().all(|node| node.in_flight == 1)).await;
+    calls.iter().for_each(|call| call.abort());
+    eventually("nothing is in flight", async || mesh.nodes().await.iter().all(|node| node.in_flight == 0))
+        .await;
+    assert_eq!(given_up(&client).await, 1);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_takes_its_calls_along() {
+    let mesh = TestMesh::start(0, 1).await;
+    let gone = client(&mesh);
+    // The only client, so that nothing else keeps its link.
+    let call = tokio::spawn(async move { drop(gone.call::<kitchen::Simmer>(wait(60_000)).await) });
+    eventually("it runs", async || mesh.nodes().await.iter().all(|node| node.in_flight == 1)).await;
+    call.abort();
+    eventually("nothing is in flight", async || mesh.nodes().await.iter().all(|node| node.in_flight == 0))
+        .await;
+}

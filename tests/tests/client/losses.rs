@@ -1,0 +1,121 @@
+//! Nodes, links and gateways that end or break.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use turno::node::config::Role;
+use turno::{Client, Code};
+use turno_gateway::{Gateway, GatewayConfig};
+use turno_tests::kitchen::{Number, kitchen};
+use turno_tests::{TestMesh, eventually};
+
+use crate::{breaking, client, dish, timed, wait};
+
+#[tokio::test]
+async fn what_a_lost_node_had_is_repeated_only_if_it_may_be() {
+    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    let lost = mesh.kitchen(Role::Io, 1).await;
+    let (client, other) = (client(&mesh), client(&mesh));
+    let may = tokio::spawn(async move { client.call::<kitchen::Reheat>(wait(2000)).await });
+    let may_not = tokio::spawn(async move { other.call::<kitchen::Simmer>(wait(60_000)).await });
+    eventually("both run", async || mesh.nodes().await[0].in_flight == 2).await;
+    let _other = mesh.kitchen(Role::Io, 1).await;
+    lost.running.abort();
+    may.await.unwrap().unwrap();
+    let error = may_not.await.unwrap().unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable);
+    assert!(error.message().contains("may have run"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_ends_loses_no_call() {
+    let meshes = [TestMesh::start(0, 1).await, TestMesh::start(0, 1).await];
+    let client =
+        Client::to(meshes.iter().map(|mesh| mesh.running().clients().to_string())).connect().unwrap();
+    // Simmer may not be repeated: had one been lost, it would have failed.
+    let ending = CancellationToken::new();
+    let callers: Vec<_> = (0..32)
+        .map(|_| {
+            let (client, ending) = (client.clone(), ending.clone());
+            tokio::spawn(async move {
+                let (mut calls, mut after) = (0, 0);
+                while after < 20 {
+                    client.call::<kitchen::Simmer>(wait(2)).await.unwrap();
+                    calls += 1;
+                    after += u32::from(ending.is_cancelled());
+                }
+                calls
+            })
+        })
+        .collect();
+    for mesh in &meshes {
+        eventually("calls go to both", async || mesh.nodes().await[0].calls_served > 50).await;
+    }
+    let [one, _other] = meshes;
+    one.end().await;
+    ending.cancel();
+    for caller in callers {
+        assert!(caller.await.unwrap() >= 20);
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_ends_answers_what_is_in_flight() {
+    let mesh = TestMesh::start(1, 1).await;
+    let (one, other, third) = (client(&mesh), client(&mesh), client(&mesh));
+    let idle = client(&mesh);
+    idle.call::<kitchen::Echo>(dish("x")).await.unwrap();
+    let one = tokio::spawn(async move { one.call::<kitchen::Order>(Number { value: 9, ms: 1000 }).await });
+    let other = tokio::spawn(async move { other.call::<kitchen::Simmer>(wait(1000)).await });
+    eventually("both run", async || mesh.nodes().await.iter().map(|node| node.in_flight).sum::<u64>() >= 3)
+        .await;
+    let third = tokio::spawn(async move { third.call::<kitchen::Square>(Number { value: 3, ms: 0 }).await });
+    eventually("the third waits", async || {
+        mesh.nodes().await.iter().map(|node| node.in_flight).sum::<u64>() >= 3
+    })
+    .await;
+    mesh.end().await;
+    assert_eq!(one.await.unwrap().unwrap().value, 81);
+    other.await.unwrap().unwrap();
+    assert_eq!(third.await.unwrap().unwrap().value, 9);
+}
+
+#[tokio::test]
+async fn a_client_links_again_when_the_gateway_is_back() {
+    let mesh = TestMesh::start(0, 1).await;
+    let (listen, nodes) = (mesh.running().clients(), mesh.running().nodes());
+    let client = client(&mesh);
+    client.call::<kitchen::Echo>(dish("x")).await.unwrap();
+    mesh.end().await;
+    let waiting = client.clone();
+    let waiting = tokio::spawn(async move { waiting.call::<kitchen::Echo>(dish("x")).await });
+    let data = tempfile::tempdir().unwrap();
+    let again = GatewayConfig { nodes, listen, data: data.path().into(), ..GatewayConfig::default() };
+    let _gateway = Gateway::bind(again).await.unwrap().start(CancellationToken::new());
+    waiting.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn without_a_gateway_a_call_waits_and_then_hears_so() {
+    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let client = Client::to([nobody.to_string()]).patience(Duration::from_millis(300)).connect().unwrap();
+    let error = client.call::<kitchen::Echo>(dish("x")).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable);
+    assert!(error.message().contains(&nobody.to_string()), "{error}");
+    assert!(error.message().contains("refused"), "{error}");
+    let error = client.call::<kitchen::Echo>(timed(dish("x"), Duration::from_millis(50))).await.unwrap_err();
+    assert_eq!(error.code(), Code::DeadlineExceeded);
+    assert!(Client::connect("no port").is_err());
+}
+
+#[tokio::test]
+async fn what_may_have_run_when_the_link_breaks_is_repeated_only_if_it_may_be() {
+    let broken = breaking::serve().await;
+    let client = Client::connect(broken.to_string()).unwrap();
+    let error = client.call::<kitchen::Simmer>(wait(0)).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable);
+    assert!(error.message().contains("may have run"), "{error}");
+    // The link breaks under every second call.
+    assert_eq!(client.call::<kitchen::Echo>(dish("bread")).await.unwrap(), dish("bread"));
+    assert_eq!(client.call::<kitchen::Echo>(dish("bread")).await.unwrap(), dish("bread"));
+}
