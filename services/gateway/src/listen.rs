@@ -43,6 +43,10 @@ const CLIENT_PING_PATIENCE: Duration = Duration::from_secs(10);
 const HEADER_PATIENCE: Duration = Duration::from_secs(10);
 const MOST_STREAMS: u32 = 10_000;
 const STREAM_WINDOW: u32 = 1 << 20;
+/// Calls that a client may give up before they are even looked at, as callers do that share a connection and a deadline;
+/// more end the connection (as a "rapid reset" attack). Each costs as much as one that is open, of which there may be ten
+/// times as many.
+const MOST_GIVEN_UP: usize = MOST_STREAMS as usize / 10;
 /// As large as HTTP/2 has it: streams limit themselves, and one that is not read must not stop the others.
 const CONNECTION_WINDOW: u32 = i32::MAX as u32;
 const HEADERS: u32 = 64 * 1024;
@@ -184,6 +188,7 @@ fn builder(is_node: bool, executor: Named) -> Builder<Named> {
         .keep_alive_interval(every)
         .keep_alive_timeout(patience)
         .max_concurrent_streams(MOST_STREAMS)
+        .max_pending_accept_reset_streams(MOST_GIVEN_UP)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(HEADERS);

@@ -1,0 +1,80 @@
+//! Calls that are given up before the gateway has looked at them: frames by hand, so that all of them come at once.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test's own tasks, and its own failures"
+)]
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use turno_tests::TestMesh;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const END_HEADERS: u8 = 4;
+const ACK: u8 = 1;
+/// RST_STREAM's code for who does not wait any more.
+const CANCEL: [u8; 4] = [0, 0, 0, 8];
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Each header in full: HPACK's literals, without a table.
+fn headers(path: &str) -> Vec<u8> {
+    let lines = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", "kitchen"),
+        (":path", path),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ];
+    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    lines.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
+}
+
+/// So many calls, each given up at once, and a ping behind them.
+fn given_up(calls: u32) -> Vec<u8> {
+    let headers = headers("/kitchen.v1.Kitchen/Simmer");
+    let mut bytes = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+    for stream in (0..calls).map(|call| 2 * call + 1) {
+        bytes.extend(frame(HEADERS, END_HEADERS, stream, &headers));
+        bytes.extend(frame(RST_STREAM, 0, stream, &CANCEL));
+    }
+    bytes.extend(frame(PING, 0, 0, b"all sent"));
+    bytes
+}
+
+/// Frames until the ping is answered, or the gateway ends the connection: then what its GOAWAY says.
+async fn answered(stream: &mut TcpStream) -> Result<(), Vec<u8>> {
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.unwrap();
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        stream.read_exact(&mut payload).await.unwrap();
+        match (head[3], head[4]) {
+            (PING, ACK) => return Ok(()),
+            (GOAWAY, _) => return Err(payload),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn many_callers_of_one_connection_may_give_up_at_once() {
+    let mesh = TestMesh::start(0, 1).await;
+    let mut stream = TcpStream::connect(mesh.running().clients()).await.unwrap();
+    stream.write_all(&given_up(500)).await.unwrap();
+    let answered = tokio::time::timeout(Duration::from_secs(20), answered(&mut stream)).await.unwrap();
+    answered.map_err(|goaway| String::from_utf8_lossy(&goaway).into_owned()).unwrap();
+    mesh.client().echo(turno_tests::stubs::Dish::default()).await.unwrap();
+}
