@@ -89,7 +89,7 @@ async fn run_on(args: &CallArgs, address: &str, screen: Screen<'_>) -> anyhow::R
     let exchange = exchange(channel, path, request, method.output(), Show::new(style, screen.out));
     match within(args.timeout, exchange).await {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(error) => failed(error, method.parent_pool(), args, screen.err),
+        Err(error) => failed(failure::of_connection(error, address), method.parent_pool(), args, screen.err),
     }
 }
 

@@ -23,7 +23,8 @@ fn endpoint(address: &str) -> anyhow::Result<Endpoint> {
         .map_err(|_| anyhow!("{address:?} is no address; write it as http://127.0.0.1:7070"))
 }
 
-fn innermost(error: &dyn Error) -> String {
+/// The first cause of all.
+pub(super) fn innermost(error: &dyn Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;

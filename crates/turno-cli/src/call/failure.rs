@@ -1,5 +1,6 @@
 //! A gRPC error in words: its code, its message, and what its `google.rpc` details say.
 
+use std::error::Error as _;
 use std::io::Write;
 use std::sync::OnceLock;
 
@@ -7,8 +8,25 @@ use base64::Engine as _;
 use prost_reflect::prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 use serde_json::{Value, json};
-use tonic::Status;
+use tonic::{Code, Status};
 use turno_proto::status::code_name;
+
+use super::dial::innermost;
+
+/// Of a connection that breaks tonic says `UNKNOWN`, `INTERNAL` or `CANCELLED`, as if a server had said so. What a server
+/// says has no cause on this side, and stays as it is.
+pub(super) fn of_connection(error: anyhow::Error, address: &str) -> anyhow::Error {
+    let Some(status) = error.downcast_ref::<Status>() else { return error };
+    match status.source() {
+        Some(cause) if [Code::Unknown, Code::Internal, Code::Cancelled].contains(&status.code()) => {
+            let why = innermost(cause);
+            let what =
+                format!("the connection to {address} broke during the call, which may have run ({why})");
+            Status::unavailable(what).into()
+        }
+        _ => error,
+    }
+}
 
 /// Writes `status` for a person, or as one JSON object. `known` has the types of the service that was called,
 /// which may be among its details.
@@ -114,7 +132,7 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 
 #[cfg(test)]
 mod tests {
-    use super::report;
+    use super::{of_connection, report};
     use crate::call::json::tests::{album, picture};
     use prost_reflect::DescriptorPool;
     use prost_reflect::prost::Message as _;
@@ -141,6 +159,18 @@ mod tests {
             .set_localized_message("de-CH", "Ofen kalt")
             .set_resource_info("oven", "3", "", "cold");
         Status::with_error_details(Code::InvalidArgument, "not like this", details)
+    }
+
+    #[test]
+    fn a_connection_that_breaks_is_told_from_what_a_server_says() {
+        let broken = std::io::Error::new(std::io::ErrorKind::BrokenPipe, "broken pipe");
+        let broken = Status::from_error(Box::new(broken));
+        assert_eq!(broken.code(), Code::Unknown);
+        let told = of_connection(broken.into(), "127.0.0.1:7070");
+        let expected = "UNAVAILABLE: the connection to 127.0.0.1:7070 broke during the call, which may have run (broken pipe)\n";
+        assert_eq!(reported(told.downcast_ref().unwrap(), &DescriptorPool::new(), false), expected);
+        let said = of_connection(Status::unknown("who knows").into(), "127.0.0.1:7070");
+        assert_eq!(said.downcast_ref::<Status>().unwrap().code(), Code::Unknown);
     }
 
     #[test]
