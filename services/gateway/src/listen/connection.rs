@@ -1,0 +1,133 @@
+//! One connection: HTTP/2 (and enough HTTP/1 to say that this is gRPC), from its first word to an end in order.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use turno_runtime::task;
+
+use crate::edge::Edge;
+use crate::listen::Origin;
+
+// Together less than the 3 s in which a black-holed peer is to be noticed.
+const NODE_PING_EVERY: Duration = Duration::from_secs(1);
+const NODE_PING_PATIENCE: Duration = Duration::from_millis(1500);
+const CLIENT_PING_EVERY: Duration = Duration::from_secs(20);
+const CLIENT_PING_PATIENCE: Duration = Duration::from_secs(10);
+const HEADER_PATIENCE: Duration = Duration::from_secs(10);
+const MOST_STREAMS: u32 = 10_000;
+const STREAM_WINDOW: u32 = 1 << 20;
+/// Calls that a client may give up before they are even looked at, as callers do that share a connection and a deadline;
+/// more end the connection (as a "rapid reset" attack). Each costs as much as one that is open, of which there may be ten
+/// times as many.
+const MOST_GIVEN_UP: usize = MOST_STREAMS as usize / 10;
+/// As large as HTTP/2 has it: streams limit themselves, and one that is not read must not stop the others.
+const CONNECTION_WINDOW: u32 = i32::MAX as u32;
+const HEADERS: u32 = 64 * 1024;
+/// A client that has connected when the port closes has so long to say something.
+const FIRST_WORD_PATIENCE: Duration = Duration::from_millis(250);
+/// A connection is asked to end when no call is on it, or after so long.
+const QUIET_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Answers what comes on it, until either side ends it; it is asked to end some time after `ending`.
+pub(super) async fn serve(stream: TcpStream, edge: Arc<Edge>, origin: Origin, ending: CancellationToken) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection without TCP_NODELAY");
+    }
+    if !speaks(&stream, &ending).await {
+        return tracing::debug!(peer = %origin.peer, "a connection on which nothing came");
+    }
+    let service = service_fn(move |request: Request<Incoming>| {
+        let edge = edge.clone();
+        // hyper moves it several times before it is at home: a pointer is cheaper to move.
+        Box::pin(async move { Ok::<_, Infallible>(edge.answer(request, origin).await) })
+    });
+    let exchanges = TaskTracker::new();
+    let builder = builder(origin.is_node, Named { exchanges: exchanges.clone() });
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    // Once before it may be asked to end: hyper knows then what has come so far.
+    let ended = match connection.as_mut().now_or_never() {
+        Some(ended) => ended,
+        None => tokio::select! {
+            biased;
+            // Before the last answer is written: both leave together.
+            () = is_to_end(&ending, &exchanges) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+            ended = connection.as_mut() => ended,
+        },
+    };
+    if let Err(error) = ended {
+        tracing::debug!(peer = %origin.peer, %error, "connection ended");
+    }
+}
+
+/// Whether something comes: soon, if the port is closing.
+async fn speaks(stream: &TcpStream, ending: &CancellationToken) -> bool {
+    let closed = async {
+        ending.cancelled().await;
+        tokio::time::sleep(FIRST_WORD_PATIENCE).await;
+    };
+    tokio::select! {
+        speaks = tokio::time::timeout(HEADER_PATIENCE, stream.readable()) => speaks.is_ok(),
+        () = closed => false,
+    }
+}
+
+/// A good moment for GOAWAY. A client that has no call on the connection when it comes dials again before its next one;
+/// but some clients, tonic's among them, notice only by failing the next call if others are still on their way.
+async fn is_to_end(ending: &CancellationToken, exchanges: &TaskTracker) {
+    ending.cancelled().await;
+    exchanges.close();
+    // Too late to matter: it is asked to end all the same.
+    let _busy = tokio::time::timeout(QUIET_PATIENCE, exchanges.wait()).await;
+}
+
+fn builder(is_node: bool, executor: Named) -> Builder<Named> {
+    let mut builder = Builder::new(executor);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE);
+    let (every, patience) = if is_node {
+        (NODE_PING_EVERY, NODE_PING_PATIENCE)
+    } else {
+        (CLIENT_PING_EVERY, CLIENT_PING_PATIENCE)
+    };
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(every)
+        .keep_alive_timeout(patience)
+        .max_concurrent_streams(MOST_STREAMS)
+        .max_pending_accept_reset_streams(MOST_GIVEN_UP)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(HEADERS);
+    builder
+}
+
+/// hyper's tasks under a name: one for each call that is on a connection.
+#[derive(Clone)]
+struct Named {
+    exchanges: TaskTracker,
+}
+
+impl<F> Executor<F> for Named
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, exchange: F) {
+        task::spawn("gateway.exchange", self.exchanges.track_future(exchange));
+    }
+}
