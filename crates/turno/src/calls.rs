@@ -1,6 +1,7 @@
 //! Calls from a method to other methods: plain gRPC to the gateway's port for nodes, on a connection beside the
 //! link, so that large bodies, streams, deadlines and cancellation are HTTP/2's business.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
@@ -20,13 +21,14 @@ use crate::rpc::{BidiStreaming, ClientStreaming, ServerStreaming, Unary};
 /// The way from a node to the methods of the mesh, by the gateway that a call came from.
 #[derive(Clone, Debug)]
 pub(crate) struct Mesh {
-    channel: Channel,
+    /// Shared: a clone of a channel is made of several pieces of memory, and most calls make no other.
+    channel: Arc<Channel>,
     token: Token,
 }
 
 impl Mesh {
     pub(crate) fn new(channel: Channel, token: Token) -> Self {
-        Self { channel, token }
+        Self { channel: Arc::new(channel), token }
     }
 
     pub(crate) async fn unary<R: Unary>(&self, request: Request<R::Request>) -> crate::Result<R::Response> {
@@ -100,7 +102,7 @@ impl Mesh {
     }
 
     async fn ready(&self) -> crate::Result<Grpc<Channel>> {
-        ready(self.channel.clone()).await
+        ready(Channel::clone(&self.channel)).await
     }
 }
 

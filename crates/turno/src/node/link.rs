@@ -77,7 +77,7 @@ pub(crate) async fn serve(settings: &Arc<Settings>, address: &str) -> Result<(),
 
 /// The end of a link: what runs for it is cancelled, and the stream up ends, though calls that cannot be cancelled may
 /// still hold its sender.
-struct Over(Link);
+struct Over(Arc<Link>);
 
 impl Drop for Over {
     fn drop(&mut self) {
@@ -101,7 +101,7 @@ enum End {
 async fn open(
     settings: &Arc<Settings>,
     address: &str,
-) -> Result<(Link, GatewayFrame, Streaming<GatewayFrame>), Error> {
+) -> Result<(Arc<Link>, GatewayFrame, Streaming<GatewayFrame>), Error> {
     let unreachable = |reason: String| Error::Unreachable { gateway: address.to_owned(), reason };
     let endpoint = endpoint(address).map_err(|error| unreachable(error.to_string()))?;
     let channel = endpoint.connect().await.map_err(|error| unreachable(root(&error)))?;
@@ -122,7 +122,7 @@ async fn open(
         greeting.await.map_err(|_| unreachable("no welcome in time".to_owned()))?.map_err(refused)?;
     // Connections of their own, so that bodies and nested calls stand neither in the link's way nor in each other's.
     let (bodies, nested) = (endpoint.connect_lazy(), endpoint.connect_lazy());
-    Ok((Link::new(settings.clone(), up, bodies, nested, welcome), first, down))
+    Ok((Arc::new(Link::new(settings.clone(), up, bodies, nested, welcome)), first, down))
 }
 
 pub(crate) fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
@@ -156,11 +156,10 @@ pub(crate) fn root(error: &dyn std::error::Error) -> String {
 }
 
 /// The link's own state, shared with the calls that run.
-#[derive(Clone)]
 struct Link {
     settings: Arc<Settings>,
     up: mpsc::Sender<Up>,
-    running: Arc<DashMap<u64, CancellationToken>>,
+    running: DashMap<u64, CancellationToken>,
     tracker: TaskTracker,
     carrier: Carrier,
     mesh: Mesh,
@@ -186,7 +185,7 @@ impl Link {
         Self {
             settings,
             up,
-            running: Arc::default(),
+            running: DashMap::default(),
             tracker: TaskTracker::new(),
             carrier,
             mesh,
@@ -198,7 +197,7 @@ impl Link {
     }
 
     /// Takes frames until the stream ends. Leaving: say so, wait for the release, finish, end.
-    async fn follow(&self, down: &mut Streaming<GatewayFrame>) -> Result<End, Status> {
+    async fn follow(self: &Arc<Self>, down: &mut Streaming<GatewayFrame>) -> Result<End, Status> {
         let (mut asked, mut released) = (false, false);
         loop {
             tokio::select! {
@@ -219,7 +218,7 @@ impl Link {
         }
     }
 
-    fn take(&self, frame: GatewayFrame) {
+    fn take(self: &Arc<Self>, frame: GatewayFrame) {
         for invocation in frame.invocations {
             self.begin(invocation);
         }
@@ -237,7 +236,7 @@ impl Link {
     }
 
     /// Once no invocation follows: ends the link when all that runs has answered, or the time to drain is over.
-    fn finish_and_end(&self) {
+    fn finish_and_end(self: &Arc<Self>) {
         let link = self.clone();
         task::spawn("node.drain", async move {
             link.tracker.close();
@@ -253,7 +252,7 @@ impl Link {
         self.up.send(up).await.map_err(|_| Status::unavailable("the link is closed"))
     }
 
-    fn begin(&self, invocation: Invocation) {
+    fn begin(self: &Arc<Self>, invocation: Invocation) {
         let at = Instant::now();
         let Some(entry) =
             usize::try_from(invocation.method).ok().and_then(|at| self.settings.dispatch.methods.get(at))
@@ -289,7 +288,7 @@ impl Link {
         Slice { time, bytes: self.carry_above }
     }
 
-    fn start(&self, call: Call, body: Bytes, ends: Option<Ends>, done: Option<Done>) {
+    fn start(self: &Arc<Self>, call: Call, body: Bytes, ends: Option<Ends>, done: Option<Done>) {
         let Call { call, method, ctx, slice } = call;
         // The time that a body took to be fetched is the way's, not the queue's.
         let at = Instant::now();
@@ -307,7 +306,7 @@ impl Link {
     }
 
     /// Sends an outcome: over the link, or, with a large body, on a stream of its own. Comes back at once.
-    fn answer(&self, outcome: Outcome, token: Option<TaskTrackerToken>) {
+    fn answer(self: &Arc<Self>, outcome: Outcome, token: Option<TaskTrackerToken>) {
         if let Some(last) = self.words.close(outcome.call) {
             // Where there is no room for it, the outcome says more.
             let _told = self.up.try_send(Up::Progress(vec![last]));

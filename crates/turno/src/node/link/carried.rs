@@ -1,5 +1,7 @@
 //! Calls that have an HTTP/2 stream of their own: for a large body, in or out, and for the messages of a stream.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -20,7 +22,7 @@ const MESSAGES_WAITING: usize = 4;
 
 impl Link {
     /// Opens the call's own stream first: for its body, for its answer, or for both.
-    pub(super) fn begin_carried(&self, call: Call, handler: &Handler, fetch: bool, body: Bytes) {
+    pub(super) fn begin_carried(self: &Arc<Self>, call: Call, handler: &Handler, fetch: bool, body: Bytes) {
         let (kind, takes_stream) = (handler.kind(), handler.takes_stream());
         let (link, token) = (self.clone(), self.tracker.token());
         task::spawn("node.carry", async move {
@@ -50,7 +52,7 @@ impl Link {
 
     /// Pumps what the method says into its carry, then the outcome behind it. What the method takes, it reads from the
     /// carry itself.
-    fn start_stream(&self, call: Call, body: Bytes, carry: Carry, takes_stream: bool) {
+    fn start_stream(self: &Arc<Self>, call: Call, body: Bytes, carry: Carry, takes_stream: bool) {
         let (sink, mut said) = mpsc::channel(MESSAGES_WAITING);
         let source = takes_stream.then(|| Box::pin(carry.messages()) as Source);
         let (done, outcome) = tokio::sync::oneshot::channel();
@@ -82,7 +84,7 @@ impl Link {
     }
 
     /// Sends an outcome whose body is too large for the link.
-    pub(super) fn carry_answer(&self, mut outcome: Outcome, token: Option<TaskTrackerToken>) {
+    pub(super) fn carry_answer(self: &Arc<Self>, mut outcome: Outcome, token: Option<TaskTrackerToken>) {
         if self.up.is_closed() {
             // The gateway that asked is gone, and has dealt with the call itself.
             return;
