@@ -4,6 +4,7 @@
 pub mod config;
 pub mod error;
 pub mod ops;
+pub mod parts;
 pub mod process;
 pub mod shutdown;
 pub mod task;

@@ -88,7 +88,7 @@ async fn read(client: Arc<Client>, mut up: Streaming<CallsFrame>, closing: Cance
             }
             () = client.news() => {}
             frame = up.message(), if !ended && client.has_room() => match frame {
-                Ok(Some(frame)) => if let Err(status) = client.take(frame, &mut names) {
+                Ok(Some(frame)) => if let Err(status) = client.take(frame, &mut names).await {
                     return client.break_off(status);
                 },
                 Ok(None) => {

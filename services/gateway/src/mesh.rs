@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status, Streaming};
 use turno_proto::headers;
 use turno_proto::mesh::v1::mesh_server::Mesh;
 use turno_proto::mesh::v1::{CarryUp, Hello, NodeFrame, Welcome};
+use turno_runtime::parts::Parts;
 use turno_runtime::task;
 
 use crate::carry::{self, CarryStream};
@@ -128,7 +129,9 @@ async fn read(nodes: Arc<Nodes>, link: Arc<Link>, mut up: Streaming<NodeFrame>, 
                 for progress in frame.progress {
                     link.progress(progress);
                 }
+                let mut parts = Parts::of(frame.outcomes.len());
                 for outcome in frame.outcomes {
+                    parts.step().await;
                     link.outcome(outcome);
                 }
                 if let Some(slots) = frame.window {

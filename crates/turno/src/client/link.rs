@@ -13,6 +13,7 @@ use tonic::{Request, Status, Streaming};
 use turno_proto::mesh::v1::Outcome;
 use turno_proto::v1::calls_client::CallsClient;
 use turno_proto::v1::{CallsFrame, OutcomesFrame};
+use turno_runtime::parts::Parts;
 
 use crate::client::call::Call;
 use crate::client::frames::Frames;
@@ -52,7 +53,7 @@ pub(crate) async fn serve(links: &Links, address: &str) -> Result<(), Error> {
     let broken =
         |status: Status| Error::Lost { gateway: address.to_owned(), reason: status.message().to_owned() };
     while let Some(frame) = down.message().await.map_err(broken)? {
-        if link.take(frame) {
+        if link.take(frame).await {
             links.remove(&link);
             link.leave();
         }
@@ -143,15 +144,15 @@ impl Link {
     }
 
     /// Hands answers to those who wait; answers whether the gateway is leaving.
-    fn take(&self, frame: OutcomesFrame) -> bool {
-        let answered: Vec<(Reply, Outcome)> = {
-            let mut pending = self.pending.lock();
-            let answered = |outcome: Outcome| Some((pending.take(outcome.call)?, outcome));
-            frame.outcomes.into_iter().filter_map(answered).collect()
-        };
-        for (reply, outcome) in answered {
-            // A caller that has gone meanwhile.
-            let _gone = reply.send(Ok(outcome));
+    async fn take(&self, frame: OutcomesFrame) -> bool {
+        let mut parts = Parts::of(frame.outcomes.len());
+        for outcome in frame.outcomes {
+            parts.step().await;
+            let reply = self.pending.lock().take(outcome.call);
+            if let Some(reply) = reply {
+                // The caller may have gone meanwhile.
+                let _gone = reply.send(Ok(outcome));
+            }
         }
         frame.leaving
     }

@@ -18,6 +18,7 @@ use turno_proto::mesh::v1::mesh_client::MeshClient;
 use turno_proto::mesh::v1::{GatewayFrame, Hello, Invocation, Kind, Outcome, Welcome};
 use turno_proto::status;
 use turno_runtime::ops::Readiness;
+use turno_runtime::parts::Parts;
 use turno_runtime::task;
 
 use crate::calls::Mesh;
@@ -60,7 +61,7 @@ pub(crate) async fn serve(settings: &Arc<Settings>, address: &str) -> Result<(),
     // However this ends, be it that this future is dropped.
     let over = Over(link.clone());
     // Work may have gathered behind the welcome.
-    link.take(first);
+    link.take(first).await;
     let telling = settings.dispatch.board.clone().tell(link.up.clone());
     let _telling = AbortOnDropHandle::new(task::spawn("node.watchdog", telling));
     let words = link.words.clone().tell(link.up.clone());
@@ -204,7 +205,7 @@ impl Link {
                 frame = down.message() => match frame? {
                     Some(frame) => {
                         released |= frame.released;
-                        self.take(frame);
+                        self.take(frame).await;
                     }
                     None if asked => return Ok(End::Left),
                     None if released => return Ok(End::Released),
@@ -218,8 +219,10 @@ impl Link {
         }
     }
 
-    fn take(self: &Arc<Self>, frame: GatewayFrame) {
+    async fn take(self: &Arc<Self>, frame: GatewayFrame) {
+        let mut parts = Parts::of(frame.invocations.len());
         for invocation in frame.invocations {
+            parts.step().await;
             self.begin(invocation);
         }
         for call in frame.cancels {

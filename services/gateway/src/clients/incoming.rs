@@ -9,6 +9,7 @@ use tonic::Status;
 use turno_proto::headers;
 use turno_proto::mesh::v1::{Caller, Entry, Invocation, Kind, Outcome};
 use turno_proto::v1::CallsFrame;
+use turno_runtime::parts::Parts;
 use turno_runtime::task;
 
 use crate::admission::Permit;
@@ -34,10 +35,19 @@ const LONGEST_NAME: usize = 1024;
 
 impl Client {
     /// Takes a frame; an error ends the link.
-    pub(crate) fn take(self: &Arc<Self>, frame: CallsFrame, names: &mut Vec<Known>) -> Result<(), Status> {
+    pub(crate) async fn take(
+        self: &Arc<Self>,
+        frame: CallsFrame,
+        names: &mut Vec<Known>,
+    ) -> Result<(), Status> {
         learn(names, frame.methods)?;
         let now = Instant::now();
+        let mut parts = Parts::of(frame.calls.len());
         for invocation in frame.calls {
+            if parts.step().await && self.is_over() {
+                // Nobody is there any more to be answered.
+                return Ok(());
+            }
             let at = usize::try_from(invocation.method).ok();
             let known = at.and_then(|at| names.get_mut(at)).ok_or_else(|| {
                 Status::invalid_argument(format!("no name was sent for method {}", invocation.method))
