@@ -42,6 +42,12 @@ impl JobQueue {
         Ok(place.expect("a waiter is dropped only after its grant, or by this very future"))
     }
 
+    /// A place, if there is one now; else nothing has happened.
+    pub(crate) fn place_now(&self, job: &Job) -> Option<Place> {
+        let granted = self.0.lock().scheduler.submit_now(job);
+        granted.map(|grant| self.place_of(grant))
+    }
+
     fn submit(&self, job: Job) -> Result<Result<Place, Waiting>, Refused> {
         let mut inner = self.0.lock();
         match inner.scheduler.submit(job) {
@@ -175,6 +181,17 @@ mod tests {
         drop(first);
         assert_eq!(second.await.unwrap().worker, WorkerId(1));
         assert_eq!(queue.waiting(), 0);
+    }
+
+    #[test]
+    fn who_cannot_wait_has_a_place_now_or_none() {
+        let queue = queue(10);
+        queue.join(WorkerId(1), 1, vec![METHOD]);
+        let held = queue.place_now(&JOB).unwrap();
+        assert!(queue.place_now(&JOB).is_none());
+        assert_eq!(queue.waiting(), 0);
+        drop(held);
+        assert_eq!(queue.place_now(&JOB).unwrap().worker, WorkerId(1));
     }
 
     #[tokio::test]

@@ -62,16 +62,20 @@ impl Router {
         }
     }
 
-    /// A node, if one can be told without waiting or asking further: never for a job, nor for a method that has a
-    /// limit of its own or is hedged, nor while inputs are suspected.
-    pub(crate) fn at_once(&self, method: &Method) -> Option<Target> {
-        let served = method.served();
+    /// A node, if one can be told without waiting or asking further: never for a method that has a limit of its own or
+    /// is hedged, nor while inputs are suspected. For a job there must be a place.
+    pub(crate) fn at_once(&self, call: &Call) -> Option<Target> {
+        let served = call.method.served();
         let simple = served.policy.concurrency.is_none() && served.policy.hedge_after.is_none();
-        if served.kind != Kind::Awaited || !simple || !self.trouble.is_calm() {
+        if !simple || !self.trouble.is_calm() {
             return None;
         }
-        // Where there is no room, the caller hears so by the way of every call.
-        self.io_node(method, None).ok().flatten()
+        match served.kind {
+            // Where there is no room, the caller hears so by the way of every call.
+            Kind::Awaited => self.io_node(&call.method, None).ok().flatten(),
+            Kind::Job => self.target(&call.method, self.queue.place_now(&self.job(call))?),
+            Kind::Stream | Kind::Unspecified => None,
+        }
     }
 
     /// `None` when the last worker has left meanwhile, or the one that was found.
@@ -85,9 +89,14 @@ impl Router {
                 Err(_) => return Err(nobody(method, self.patience)),
             }
         };
-        let Some(link) = self.nodes.get(place.worker) else { return Ok(None) };
-        let index = link.index_of(method.id);
-        Ok(index.map(|index| Target { link, index, place: Some(place) }))
+        Ok(self.target(method, place))
+    }
+
+    /// `None` when the worker has left meanwhile.
+    fn target(&self, method: &Method, place: Place) -> Option<Target> {
+        let link = self.nodes.get(place.worker)?;
+        let index = link.index_of(method.id)?;
+        Some(Target { link, index, place: Some(place) })
     }
 
     fn job(&self, call: &Call) -> Job {

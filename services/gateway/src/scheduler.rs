@@ -76,21 +76,24 @@ impl Scheduler {
         if let Some(too_late) = self.too_late(&job) {
             return too_late;
         }
-        let method = self.methods.entry(job.method).or_insert_with(Method::new);
-        let service_us = method.estimate.service_us().unwrap_or(0).saturating_mul(job.items.into());
-        let Job { method, lane, tenant, items, .. } = job;
-        let arrived = Waiting { method, lane, tenant, items, service_us };
-        if let Some(worker) = self.best_worker(job.method) {
-            let job = self.new_job();
-            self.grant(job, arrived, worker, false);
-            return Submitted::Granted(Grant { job, worker });
+        if let Some(grant) = self.grant_new(&job) {
+            return Submitted::Granted(grant);
         }
         if self.waiting.len() >= self.limits.waiting {
             return Submitted::Full { waiting: self.waiting.len() };
         }
+        let arrived = self.arrived(&job);
         let job = self.new_job();
         self.wait(job, arrived);
         Submitted::Waiting(job)
+    }
+
+    /// A job arrives that does not wait: it has a place now, and seems to be done in time, or nothing has happened.
+    pub fn submit_now(&mut self, job: &Job) -> Option<Grant> {
+        if self.seems_late(job).is_some() {
+            return None;
+        }
+        self.grant_new(job)
     }
 
     /// A waiting job is not wanted any more. False when it does not wait.
@@ -181,6 +184,21 @@ impl Scheduler {
     #[cfg(test)]
     fn remembered(&self) -> usize {
         self.classes.remembered()
+    }
+
+    /// A place for a job that has just come, if there is one now.
+    fn grant_new(&mut self, job: &Job) -> Option<Grant> {
+        let worker = self.best_worker(job.method)?;
+        let arrived = self.arrived(job);
+        let job = self.new_job();
+        self.grant(job, arrived, worker, false);
+        Some(Grant { job, worker })
+    }
+
+    fn arrived(&mut self, &Job { method, lane, tenant, items, .. }: &Job) -> Waiting {
+        let known = self.methods.entry(method).or_insert_with(Method::new);
+        let service_us = known.estimate.service_us().unwrap_or(0).saturating_mul(items.into());
+        Waiting { method, lane, tenant, items, service_us }
     }
 
     fn new_job(&mut self) -> JobId {

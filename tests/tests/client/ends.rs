@@ -57,6 +57,19 @@ async fn dropping_a_call_cancels_it() {
 }
 
 #[tokio::test]
+async fn a_job_without_a_place_waits_for_the_one_that_another_leaves() {
+    let mesh = TestMesh::start(1, 1).await;
+    let client = client(&mesh);
+    let [holds, waits] = [client.clone(), client.clone()];
+    let holds = tokio::spawn(async move { drop(holds.call::<kitchen::Knead>(wait(60_000)).await) });
+    eventually("the slot is taken", async || mesh.nodes().await.iter().any(|node| node.in_flight == 1)).await;
+    let square = Number { value: 12, ms: 0 };
+    let waits = tokio::spawn(async move { waits.call::<kitchen::Square>(square).await });
+    holds.abort();
+    assert_eq!(waits.await.unwrap().unwrap().value, 144);
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_takes_its_calls_along() {
     let mesh = TestMesh::start(0, 1).await;
     let gone = client(&mesh);

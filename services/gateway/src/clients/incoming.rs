@@ -168,9 +168,9 @@ impl Client {
     }
 
     fn send_now(self: &Arc<Self>, call: &Call, number: u64, turn: Turn) -> Option<Sent> {
-        let target = self.edge.router.at_once(&call.method)?;
+        let target = self.edge.router.at_once(call)?;
         let answer = Answer { client: self.clone(), number, turn };
-        let sent = target.link.send_now(calls::invocation(call, target.index), answer)?;
+        let sent = target.link.send_now(calls::invocation(call, target.index), target.place, answer)?;
         self.edge.router.trouble.passed();
         Some(sent)
     }

@@ -10,11 +10,17 @@ use crate::clients::Answer;
 use crate::link::frames::Down;
 use crate::link::pending::{Pending, Reply};
 use crate::link::{Link, Sent};
+use crate::queue::Place;
 
 impl Link {
     /// Sends an invocation whose answer is one message; `None` when that cannot be done at once. Dropping what this
     /// answers cancels the call, unless it is said to be done.
-    pub(crate) fn send_now(self: &Arc<Self>, mut invocation: Invocation, answer: Answer) -> Option<Sent> {
+    pub(crate) fn send_now(
+        self: &Arc<Self>,
+        mut invocation: Invocation,
+        place: Option<Place>,
+        answer: Answer,
+    ) -> Option<Sent> {
         if invocation.body.len() > self.carry_above {
             return None;
         }
@@ -23,8 +29,7 @@ impl Link {
         invocation.call = call;
         let reply = Some(Reply::Client(answer));
         let sent_as = self.outstanding.fetch_add(1, Ordering::Relaxed) + 1;
-        let pending =
-            Pending { reply, place: None, body: None, messages: None, sent_at: Instant::now(), sent_as };
+        let pending = Pending { reply, place, body: None, messages: None, sent_at: Instant::now(), sent_as };
         if !self.pending.lock().insert(call, pending) {
             self.outstanding.fetch_sub(1, Ordering::Relaxed);
             return None;

@@ -27,6 +27,12 @@ impl Scheduler {
 
     /// Why a job is refused for its deadline, if it is.
     pub(super) fn too_late(&mut self, job: &Job) -> Option<Submitted> {
+        let (wait_us, service_us) = self.seems_late(job)?;
+        (!self.is_let_through(job)).then_some(Submitted::TooLate { wait_us, service_us })
+    }
+
+    /// How long it would wait and run, if that is longer than it has.
+    pub(super) fn seems_late(&self, job: &Job) -> Option<(u64, u64)> {
         let left_us = job.left_us?;
         let known = self.methods.get(&job.method).and_then(|method| method.estimate.sure_service_us());
         let wait_us = match known {
@@ -34,8 +40,8 @@ impl Scheduler {
             _ => self.expected_wait_us(job.method, job.lane, job.tenant).unwrap_or(0),
         };
         let service_us = known.or(self.service_us(job.method)).unwrap_or(0);
-        let too_late = left_us == 0 || wait_us.saturating_add(service_us) > left_us;
-        (too_late && !self.is_let_through(job)).then_some(Submitted::TooLate { wait_us, service_us })
+        let seems_late = left_us == 0 || wait_us.saturating_add(service_us) > left_us;
+        seems_late.then_some((wait_us, service_us))
     }
 
     /// Counts those that are refused.
