@@ -9,6 +9,8 @@ pub struct Window {
 }
 
 const WEIGHT: f64 = 0.125;
+/// A job of so many round trips is not held in advance.
+const LONG: f64 = 50.0;
 /// Jobs held in advance by one worker at most: 1 µs jobs are not worth more of the gateway's memory.
 const MOST: u32 = 256;
 
@@ -19,12 +21,12 @@ impl Window {
         smooth(&mut self.service_us, run_us);
     }
 
-    /// Jobs beyond `slots`: those that the slots finish in one round trip. None for jobs that take longer than ten
-    /// round trips: waiting for the next one costs them less than a tenth, being hoarded might cost them their all.
+    /// Jobs beyond `slots`: those that the slots finish in one round trip. None for jobs that take longer than fifty
+    /// round trips: waiting for the next one costs them less than a fiftieth, being hoarded might cost them their all.
     pub fn prefetch(&self, slots: u32) -> u32 {
         let (Some(round_trip), Some(service)) = (self.round_trip_us, self.service_us) else { return 0 };
         let finished = f64::from(slots) * round_trip / service.max(1.0);
-        if finished * 10.0 < f64::from(slots) {
+        if finished * LONG < f64::from(slots) {
             return 0;
         }
         // A float above the range becomes the largest integer, and then MOST.
@@ -58,6 +60,8 @@ mod tests {
     fn short_jobs_are_held_ready_and_long_ones_are_not() {
         assert_eq!(learned(200, 10).prefetch(2), 40);
         assert_eq!(learned(200, 1_000).prefetch(2), 1);
+        assert_eq!(learned(200, 9_000).prefetch(2), 1);
+        assert_eq!(learned(200, 11_000).prefetch(2), 0);
         assert_eq!(learned(200, 100_000).prefetch(2), 0);
         assert_eq!(learned(200, 0).prefetch(8), MOST);
     }
