@@ -6,6 +6,7 @@ mod echo;
 mod figure;
 mod jobs;
 mod load;
+mod map;
 mod mixed;
 mod overload;
 mod parked;
@@ -51,6 +52,8 @@ enum Bench {
     Client(client::ClientArgs),
     /// CPU-bound jobs through the gateway, against a bare rayon loop
     Jobs(jobs::JobsArgs),
+    /// A map over many items, against a bare rayon loop; and with failures, and a worker killed on the way
+    Map(map::MapArgs),
     /// Small calls beside jobs that fill all cores, against tonic with a rayon pool
     Mixed(mixed::MixedArgs),
     /// Thousands of calls that wait: their rate and the memory of each, against tonic called directly
@@ -80,6 +83,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<ExitCode> {
         Bench::Echo(args) => in_runtime(echo::run(args)),
         Bench::Client(args) => in_runtime(client::run(args)),
         Bench::Jobs(args) => in_runtime(jobs::run(args)),
+        Bench::Map(args) => in_runtime(map::run(args)),
         Bench::Mixed(args) => in_runtime(mixed::run(args)),
         Bench::Parked(args) => in_runtime(parked::run(args)),
         Bench::Overload(args) => in_runtime(overload::run(args)),

@@ -79,7 +79,7 @@ impl Caller for Stub {
                 self.client.wait(request).await?;
             }
             Ask::Spin { loops } => {
-                let request = self.request(SpinRequest { loops });
+                let request = self.request(SpinRequest { loops, fail: false });
                 self.client.spin(request).await?;
             }
             Ask::SpinAwaited { wait_ms, loops } => {

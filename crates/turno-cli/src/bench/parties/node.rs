@@ -51,7 +51,7 @@ impl Bench {
 
     fn spin(&self, request: SpinRequest) -> turno::Result<EchoResponse> {
         spin(request.loops);
-        Ok(EchoResponse::default())
+        if request.fail { Err(turno::Status::data_loss("as asked")) } else { Ok(EchoResponse::default()) }
     }
 
     async fn spin_awaited(&self, request: SpinAwaitedRequest) -> turno::Result<EchoResponse> {
