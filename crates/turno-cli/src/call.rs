@@ -3,9 +3,9 @@
 
 mod codec;
 mod dial;
-mod failure;
-mod json;
-mod method;
+pub(crate) mod failure;
+pub(crate) mod json;
+pub(crate) mod method;
 pub(crate) mod nearest;
 mod show;
 
@@ -178,14 +178,14 @@ fn failed(
     }
 }
 
-fn key_and_value(text: &str) -> Result<(String, String), String> {
+pub(crate) fn key_and_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_lowercase(), value.to_owned())),
         _ => Err("write it as KEY=VALUE".to_owned()),
     }
 }
 
-fn metadata(pairs: &[(String, String)]) -> anyhow::Result<MetadataMap> {
+pub(crate) fn metadata(pairs: &[(String, String)]) -> anyhow::Result<MetadataMap> {
     let mut map = MetadataMap::new();
     for (key, value) in pairs {
         append(&mut map, key, value).with_context(|| format!("--metadata {key}={value}"))?;

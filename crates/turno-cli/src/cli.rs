@@ -10,7 +10,7 @@ use turno_gateway::{GatewayConfig, GatewayFlags};
 use turno_io::IoFlags;
 use turno_worker::WorkerFlags;
 
-use crate::{bench, call, children, demo, health, listing, up};
+use crate::{bench, call, children, demo, health, listing, map, up};
 
 /// A compute mesh in which the signature is the schedule.
 #[derive(Debug, Parser)]
@@ -30,6 +30,13 @@ enum Command {
     Call {
         #[command(flatten)]
         call: call::CallArgs,
+        #[command(flatten)]
+        gateway: GatewayAddress,
+    },
+    /// Map a method over many requests: a line of JSON for each, in and out
+    Map {
+        #[command(flatten)]
+        map: map::MapArgs,
         #[command(flatten)]
         gateway: GatewayAddress,
     },
@@ -91,6 +98,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Up(args) => in_runtime(up::run(args)),
         Command::Demo(args) => in_runtime(demo::run(args)),
         Command::Call { call, gateway } => in_runtime(async move { call::run(call, &gateway.address).await }),
+        Command::Map { map, gateway } => in_runtime(async move { map::run(map, &gateway.address).await }),
         Command::Methods(listing) => in_runtime(list_methods(listing)),
         Command::Nodes(listing) => in_runtime(list_nodes(listing)),
         Command::Gateway { flags, child } => serve(child, || gateway(&flags)),

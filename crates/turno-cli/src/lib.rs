@@ -7,6 +7,7 @@ mod cli;
 mod demo;
 mod health;
 mod listing;
+mod map;
 mod reflect;
 mod up;
 

@@ -30,20 +30,25 @@ pub(super) fn of_connection(error: anyhow::Error, address: &str) -> anyhow::Erro
 
 /// Writes `status` for a person, or as one JSON object. `known` has the types of the service that was called,
 /// which may be among its details.
-pub(super) fn report(
+pub(crate) fn report(
     status: &Status,
     known: &DescriptorPool,
     as_json: bool,
     to: &mut dyn Write,
 ) -> std::io::Result<()> {
-    let name = code_name(status.code());
-    let details = details(status, known);
     if as_json {
-        return writeln!(to, "{}", json!({ "code": name, "message": status.message(), "details": details }));
+        return writeln!(to, "{}", object(status, known));
     }
-    writeln!(to, "{name}: {}", status.message())?;
+    writeln!(to, "{}: {}", code_name(status.code()), status.message())?;
+    let details = details(status, known);
     let mut lines = details.iter().flat_map(lines);
     lines.try_for_each(|line| writeln!(to, "  {line}"))
+}
+
+/// The error as one JSON object.
+pub(crate) fn object(status: &Status, known: &DescriptorPool) -> Value {
+    let (name, details) = (code_name(status.code()), details(status, known));
+    json!({ "code": name, "message": status.message(), "details": details })
 }
 
 /// The details as protobuf's JSON, each with its `@type`.

@@ -28,7 +28,7 @@ pub(super) fn read(request: &str) -> anyhow::Result<String> {
 }
 
 /// A message out of JSON, with `"@path"` in a bytes field replaced by that file's content.
-pub(super) fn parse(descriptor: &MessageDescriptor, text: &str) -> anyhow::Result<DynamicMessage> {
+pub(crate) fn parse(descriptor: &MessageDescriptor, text: &str) -> anyhow::Result<DynamicMessage> {
     message(descriptor, serde_json::from_str(text).context("the request is not JSON")?)
 }
 
@@ -52,7 +52,7 @@ fn message(descriptor: &MessageDescriptor, mut value: Value) -> anyhow::Result<D
 }
 
 /// A message as JSON, its fields in the order of their numbers.
-pub(super) fn render(message: &DynamicMessage) -> anyhow::Result<Value> {
+pub(crate) fn render(message: &DynamicMessage) -> anyhow::Result<Value> {
     serde_json::to_value(message).context("the answer cannot be written as JSON")
 }
 

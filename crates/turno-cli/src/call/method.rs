@@ -7,14 +7,14 @@ use super::nearest;
 
 /// A method's full name in its two parts.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Name {
-    pub(super) service: String,
-    pub(super) method: String,
+pub(crate) struct Name {
+    pub(crate) service: String,
+    pub(crate) method: String,
 }
 
 impl Name {
     /// Reads `pkg.Service/Method`, `/pkg.Service/Method` or `pkg.Service.Method`.
-    pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
+    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
         let bare = text.strip_prefix('/').unwrap_or(text);
         match bare.split_once('/').or_else(|| bare.rsplit_once('.')) {
             Some((service, method)) if is_name(service) && is_name(method) && !method.contains('.') => {
@@ -25,7 +25,7 @@ impl Name {
     }
 
     /// The method, if the service has it.
-    pub(super) fn find(&self, service: &ServiceDescriptor) -> anyhow::Result<MethodDescriptor> {
+    pub(crate) fn find(&self, service: &ServiceDescriptor) -> anyhow::Result<MethodDescriptor> {
         service.methods().find(|method| method.name() == self.method).ok_or_else(|| self.unknown(service))
     }
 

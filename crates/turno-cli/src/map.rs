@@ -1,0 +1,150 @@
+//! `turno map`: one method over the lines of a file, JSON in and JSON out. `inputs` reads requests, `results` writes answers
+//! and knows which are there already, `progress` tells a person how far it is.
+
+mod inputs;
+mod progress;
+mod results;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use prost_reflect::MethodDescriptor;
+use tonic::transport::Channel;
+use tonic::{Request, Status, Streaming};
+use turno_proto::v1::map_client::MapClient;
+use turno_proto::v1::{MapHeader, MapOrder, MapResponse, MapSummary, OnFailure};
+
+use crate::call::{self, method::Name};
+use crate::reflect;
+use inputs::Inputs;
+use progress::Progress;
+use results::Results;
+
+/// Map a method over many requests
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "A line of the input is a request, as JSON; a line of the output is an answer:
+  {\"index\":0,\"response\":{…}}
+  {\"index\":1,\"error\":{\"code\":\"NOT_FOUND\",\"message\":\"…\",\"details\":[…]}}
+
+Examples:
+  turno map turno.cpu.v1.Images/Info pictures.jsonl --out infos.jsonl
+  turno map turno.cpu.v1.Images/Info pictures.jsonl --out infos.jsonl --resume    (goes on where that was ended)
+  ls *.jpg | jq -R '{data: (\"@\" + .)}' -c | turno map turno.cpu.v1.Images/Info --ordered")]
+pub(crate) struct MapArgs {
+    /// The method: package.Service/Method
+    method: String,
+    /// A file of requests, one JSON object a line, or - for stdin; "@FILE" in a bytes field stands for that file's content
+    #[arg(value_name = "INPUTS", default_value = "-")]
+    inputs: String,
+    /// Write answers to FILE
+    #[arg(long, short, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Go on with the FILE of --out: requests whose index is in it are not sent again
+    #[arg(long, requires = "out")]
+    resume: bool,
+    /// Answers in the order of the requests
+    #[arg(long)]
+    ordered: bool,
+    /// End at the first failure
+    #[arg(long)]
+    stop_on_error: bool,
+    /// The most requests under way at once [default: 16384]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    in_flight: Option<u32>,
+    /// Give up after this time, such as 30m
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    deadline: Option<Duration>,
+    /// Send metadata along; of a key that ends in -bin the value is base64
+    #[arg(long, short, value_name = "KEY=VALUE", value_parser = call::key_and_value)]
+    metadata: Vec<(String, String)>,
+}
+
+/// Maps, and fails if an item did, or the map.
+pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode> {
+    let channel = call::dial(address).await?;
+    let method = method(&args, channel.clone()).await?;
+    let mut results = Results::open(args.out.as_deref(), args.resume, &method)?;
+    let inputs = Inputs::open(&args.inputs, method.input(), results.known())?;
+    let mut progress = Progress::new(inputs.total(), results.count(), args.out.is_some());
+    let (mut answers, failed_input) = begin(&args, channel, &method, inputs).await?;
+    let ended = follow(&mut answers, &mut results, &mut progress).await;
+    results.flush()?;
+    progress.finish(results.failed());
+    // What ended the map, if it was a line that is no request.
+    if let Some(error) = failed_input.take() {
+        return Err(error);
+    }
+    match ended {
+        Ok(Some(_)) if results.failed() == 0 => Ok(ExitCode::SUCCESS),
+        Ok(Some(_)) => Ok(ExitCode::FAILURE),
+        Ok(None) => bail!("the map broke off before its end{}", hint(&args)),
+        Err(error) => match error.downcast_ref::<Status>() {
+            Some(status) => {
+                call::failure::report(status, method.parent_pool(), false, &mut std::io::stderr())?;
+                Ok(ExitCode::FAILURE)
+            }
+            None => Err(error),
+        },
+    }
+}
+
+fn hint(args: &MapArgs) -> &'static str {
+    if args.out.is_some() { "; --resume goes on with what is missing" } else { "" }
+}
+
+async fn method(args: &MapArgs, channel: Channel) -> anyhow::Result<MethodDescriptor> {
+    let name = Name::parse(&args.method)?;
+    let method = name.find(&reflect::describe(channel, &name.service).await?)?;
+    if method.is_client_streaming() || method.is_server_streaming() {
+        bail!("{name} takes or answers a stream: a map is for methods that take one message and answer one");
+    }
+    Ok(method)
+}
+
+async fn begin(
+    args: &MapArgs,
+    channel: Channel,
+    method: &MethodDescriptor,
+    inputs: Inputs,
+) -> anyhow::Result<(Streaming<MapResponse>, inputs::Failed)> {
+    let order = if args.ordered { MapOrder::AsSent } else { MapOrder::AsTheyCome };
+    let on_failure = if args.stop_on_error { OnFailure::Stop } else { OnFailure::Collect };
+    let header = MapHeader {
+        method: format!("{}/{}", method.parent_service().full_name(), method.name()),
+        order: order.into(),
+        on_failure: on_failure.into(),
+        failures: 0.0,
+        in_flight: args.in_flight.unwrap_or(0),
+    };
+    let (requests, failed) = inputs.send(header)?;
+    let mut request = Request::from_parts(call::metadata(&args.metadata)?, Default::default(), requests);
+    if let Some(deadline) = args.deadline {
+        request.set_timeout(deadline);
+    }
+    let mut client =
+        MapClient::new(channel).max_decoding_message_size(usize::MAX).max_encoding_message_size(usize::MAX);
+    Ok((client.map(request).await.context("the map was refused")?.into_inner(), failed))
+}
+
+/// Until the map's end; answers its summary, if it came.
+async fn follow(
+    answers: &mut Streaming<MapResponse>,
+    results: &mut Results,
+    progress: &mut Progress,
+) -> anyhow::Result<Option<MapSummary>> {
+    let mut summary = None;
+    while let Some(message) = answers.message().await? {
+        summary = message.summary.or(summary);
+        let count = message.results.len();
+        for result in message.results {
+            results.write(result)?;
+        }
+        // Whoever reads along sees each as it comes.
+        results.flush()?;
+        progress.done(count, results.failed());
+    }
+    Ok(summary)
+}
