@@ -7,7 +7,7 @@ pub(crate) mod failure;
 pub(crate) mod json;
 pub(crate) mod method;
 pub(crate) mod nearest;
-mod show;
+pub(crate) mod show;
 
 use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
@@ -67,11 +67,11 @@ pub(crate) async fn run(args: CallArgs, address: &str) -> anyhow::Result<ExitCod
 }
 
 /// Where a call is shown.
-struct Screen<'a> {
-    out: &'a mut (dyn Write + Send),
-    err: &'a mut (dyn Write + Send),
+pub(crate) struct Screen<'a> {
+    pub(crate) out: &'a mut (dyn Write + Send),
+    pub(crate) err: &'a mut (dyn Write + Send),
     /// `out` is a person's.
-    terminal: bool,
+    pub(crate) terminal: bool,
 }
 
 async fn run_on(args: &CallArgs, address: &str, screen: Screen<'_>) -> anyhow::Result<ExitCode> {

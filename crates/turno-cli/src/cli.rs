@@ -10,7 +10,7 @@ use turno_gateway::{GatewayConfig, GatewayFlags};
 use turno_io::IoFlags;
 use turno_worker::WorkerFlags;
 
-use crate::{bench, call, children, demo, health, listing, map, up};
+use crate::{bench, call, children, demo, health, listing, map, submit, tickets, up};
 
 /// A compute mesh in which the signature is the schedule.
 #[derive(Debug, Parser)]
@@ -37,6 +37,20 @@ enum Command {
     Map {
         #[command(flatten)]
         map: map::MapArgs,
+        #[command(flatten)]
+        gateway: GatewayAddress,
+    },
+    /// Submit a call: it is on disk when this answers, and goes on by itself
+    Submit {
+        #[command(flatten)]
+        submit: submit::SubmitArgs,
+        #[command(flatten)]
+        gateway: GatewayAddress,
+    },
+    /// See and steer what has been submitted
+    Tickets {
+        #[command(subcommand)]
+        command: tickets::TicketsCommand,
         #[command(flatten)]
         gateway: GatewayAddress,
     },
@@ -88,7 +102,13 @@ struct Listing {
 #[derive(Debug, Args)]
 struct GatewayAddress {
     /// Where the gateway's clients call
-    #[arg(long, env = "TURNO_ADDRESS", value_name = "URL", default_value = "http://127.0.0.1:7070")]
+    #[arg(
+        long,
+        global = true,
+        env = "TURNO_ADDRESS",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:7070"
+    )]
     address: String,
 }
 
@@ -99,6 +119,12 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Demo(args) => in_runtime(demo::run(args)),
         Command::Call { call, gateway } => in_runtime(async move { call::run(call, &gateway.address).await }),
         Command::Map { map, gateway } => in_runtime(async move { map::run(map, &gateway.address).await }),
+        Command::Submit { submit, gateway } => {
+            in_runtime(async move { submit::run(submit, &gateway.address).await })
+        }
+        Command::Tickets { command, gateway } => {
+            in_runtime(async move { tickets::run(command, &gateway.address).await })
+        }
         Command::Methods(listing) => in_runtime(list_methods(listing)),
         Command::Nodes(listing) => in_runtime(list_nodes(listing)),
         Command::Gateway { flags, child } => serve(child, || gateway(&flags)),

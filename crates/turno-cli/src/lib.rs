@@ -9,6 +9,8 @@ mod health;
 mod listing;
 mod map;
 mod reflect;
+mod submit;
+mod tickets;
 mod up;
 
 use std::process::ExitCode;

@@ -42,7 +42,7 @@ fn refused(status: Status) -> anyhow::Error {
 }
 
 /// To stdout, whose reader may have left.
-fn print(text: String) -> anyhow::Result<()> {
+pub(crate) fn print(text: String) -> anyhow::Result<()> {
     match writeln!(io::stdout(), "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
@@ -168,7 +168,7 @@ fn method_row(method: &Method) -> [String; 4] {
 }
 
 /// Columns and nothing else. Those named in `right` hold numbers.
-fn table<const N: usize>(
+pub(crate) fn table<const N: usize>(
     columns: [&str; N],
     right: &[&str],
     rows: impl Iterator<Item = [String; N]>,
@@ -186,7 +186,7 @@ fn table<const N: usize>(
 }
 
 /// "3m 12s": the two largest units.
-fn age(ms: u64) -> String {
+pub(crate) fn age(ms: u64) -> String {
     let seconds = ms / 1000;
     match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
         (0, 0, 0, s) => format!("{s}s"),

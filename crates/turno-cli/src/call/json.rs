@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::nearest;
 
 /// The JSON that REQUEST stands for: itself, `@file.json`, or `-` for what stdin has.
-pub(super) fn read(request: &str) -> anyhow::Result<String> {
+pub(crate) fn read(request: &str) -> anyhow::Result<String> {
     match request.strip_prefix('@') {
         Some(path) => {
             std::fs::read_to_string(path).with_context(|| format!("cannot read the request from {path}"))
@@ -33,7 +33,7 @@ pub(crate) fn parse(descriptor: &MessageDescriptor, text: &str) -> anyhow::Resul
 }
 
 /// The messages of a stream, one JSON object after another.
-pub(super) fn parse_all(descriptor: &MessageDescriptor, text: &str) -> anyhow::Result<Vec<DynamicMessage>> {
+pub(crate) fn parse_all(descriptor: &MessageDescriptor, text: &str) -> anyhow::Result<Vec<DynamicMessage>> {
     let values = serde_json::Deserializer::from_str(text).into_iter();
     let parsed = (1..).zip(values).map(|(place, value)| {
         let value = value.with_context(|| format!("request {place} of the stream is not JSON"))?;
@@ -57,7 +57,7 @@ pub(crate) fn render(message: &DynamicMessage) -> anyhow::Result<Value> {
 }
 
 /// What a bytes field's JSON stands for.
-pub(super) fn decode(base64: &str) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn decode(base64: &str) -> anyhow::Result<Vec<u8>> {
     STANDARD.decode(base64).context("bytes that are not base64")
 }
 
@@ -70,10 +70,10 @@ fn read_bytes(field: &str, text: &mut String) -> anyhow::Result<()> {
 }
 
 /// Who is told of each bytes field: its path ("pages[2].body") and its JSON.
-pub(super) type Visit<'a> = dyn FnMut(&str, &mut String) -> anyhow::Result<()> + 'a;
+pub(crate) type Visit<'a> = dyn FnMut(&str, &mut String) -> anyhow::Result<()> + 'a;
 
 /// Visits every bytes field of `value`, depth first. A field that `message` does not have is an error.
-pub(super) fn each_bytes(
+pub(crate) fn each_bytes(
     message: &MessageDescriptor,
     value: &mut Value,
     path: &str,
@@ -134,7 +134,7 @@ fn visit_text(value: &mut Value, path: &str, visit: &mut Visit<'_>) -> anyhow::R
 }
 
 /// Whether a message of this type can hold bytes that a walk would find.
-pub(super) fn can_hold_bytes(message: &MessageDescriptor) -> bool {
+pub(crate) fn can_hold_bytes(message: &MessageDescriptor) -> bool {
     let mut seen = std::collections::BTreeSet::new();
     let mut ahead = vec![message.clone()];
     while let Some(message) = ahead.pop() {
@@ -197,7 +197,7 @@ fn blame(message: &MessageDescriptor, value: &Value, path: &str) -> Option<(Stri
 }
 
 /// Refuses `--out` for a method whose answer has nothing to save.
-pub(super) fn check_can_be_saved(answer: &MessageDescriptor) -> anyhow::Result<()> {
+pub(crate) fn check_can_be_saved(answer: &MessageDescriptor) -> anyhow::Result<()> {
     if !can_hold_bytes(answer) {
         bail!("--out has nothing to save: {} has no bytes field", answer.full_name());
     }

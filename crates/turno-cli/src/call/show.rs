@@ -13,30 +13,30 @@ use super::json;
 const SHOWN_BYTES: usize = 64;
 
 /// How answers are shown.
-pub(super) struct Style {
+pub(crate) struct Style {
     /// Where bytes are saved.
-    pub(super) save: Option<PathBuf>,
+    pub(crate) save: Option<PathBuf>,
     /// One line a message, nothing left out: for programs.
-    pub(super) compact: bool,
+    pub(crate) compact: bool,
     /// A person reads it.
-    pub(super) terminal: bool,
+    pub(crate) terminal: bool,
     /// There may be many answers, and as many files.
-    pub(super) numbered: bool,
+    pub(crate) numbered: bool,
 }
 
 /// Shows the answers of one call, one by one.
-pub(super) struct Show<'a> {
+pub(crate) struct Show<'a> {
     style: Style,
     screen: &'a mut (dyn Write + Send),
     saved: usize,
 }
 
 impl<'a> Show<'a> {
-    pub(super) fn new(style: Style, screen: &'a mut (dyn Write + Send)) -> Self {
+    pub(crate) fn new(style: Style, screen: &'a mut (dyn Write + Send)) -> Self {
         Self { style, screen, saved: 0 }
     }
 
-    pub(super) fn answer(&mut self, message: &DynamicMessage) -> anyhow::Result<()> {
+    pub(crate) fn answer(&mut self, message: &DynamicMessage) -> anyhow::Result<()> {
         let mut value = json::render(message)?;
         self.shorten(&prost_reflect::ReflectMessage::descriptor(message), &mut value)?;
         let text = if self.style.compact {
@@ -49,7 +49,7 @@ impl<'a> Show<'a> {
     }
 
     /// Ends the call; what was to be saved has to have come.
-    pub(super) fn finish(self) -> anyhow::Result<()> {
+    pub(crate) fn finish(self) -> anyhow::Result<()> {
         match self.style.save {
             Some(path) if self.saved == 0 => anyhow::bail!("{}: not written, no bytes came", path.display()),
             _ => Ok(()),

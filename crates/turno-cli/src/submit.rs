@@ -1,0 +1,209 @@
+//! `turno submit`: a call that is stored before it is made. Answers the name of its ticket, or, with `--wait`, what
+//! `turno call` would.
+
+mod many;
+
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use clap::Args;
+use prost_reflect::prost::Message as _;
+use prost_reflect::{DescriptorPool, MethodDescriptor};
+use tonic::{Code, Request, Status};
+use turno_proto::v1::SubmitRequest;
+
+use crate::call::{self, Screen, failure, json, method, show::Style};
+use crate::tickets::desk::Desk;
+use crate::tickets::live::Live;
+use crate::tickets::ticket::Ticket;
+use crate::tickets::{object_of, result, time};
+
+/// Submit a call: it is on disk when this answers, and goes on by itself
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  turno submit gallery.v1.Gallery/Thumbnail '{\"url\": \"https://a.example/cat.jpg\", \"width\": 256}' --key cat
+  turno submit turno.cpu.v1.Images/Thumbnail '{\"data\": \"@cat.jpg\", \"width\": 256}' --wait --out small.jpg
+  turno submit gallery.v1.Gallery/Thumbnail --many requests.jsonl --key nightly --label shop=bakery
+  turno submit gallery.v1.Gallery/Thumbnail '{}' --not-before 10m --retries 5 --timeout 30s")]
+pub(crate) struct SubmitArgs {
+    /// The method: package.Service/Method. It takes one message and answers one
+    pub(crate) method: String,
+    /// The request: JSON, @FILE, or - for stdin; \"@FILE\" in a bytes field stands for that file's content
+    #[arg(value_name = "JSON", default_value = "{}")]
+    pub(crate) request: String,
+    /// Submit a request for each line of FILE (- for stdin): JSON lines
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["request", "wait", "out"])]
+    pub(crate) many: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) wishes: Wishes,
+    /// Wait until it has ended, and show what `turno call` would
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Save the answer's bytes, the longest of them, to FILE
+    #[arg(long, short, value_name = "FILE", requires = "wait")]
+    pub(crate) out: Option<PathBuf>,
+    /// One JSON object a line, errors too
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Send metadata along, such as turno-tenant=bakery; of a key that ends in -bin the value is base64
+    #[arg(long, short, value_name = "KEY=VALUE", value_parser = call::key_and_value)]
+    pub(crate) metadata: Vec<(String, String)>,
+}
+
+/// What is wanted of a ticket.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Wishes {
+    /// The same key is the same ticket: safe to repeat. Of many, line 7 has KEY/7
+    #[arg(long)]
+    key: Option<String>,
+    /// How long the key is remembered [default: for ever]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "key")]
+    key_kept_for: Option<Duration>,
+    /// No attempt begins before: 10m (from now), or 2026-11-01T08:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = time::future)]
+    not_before: Option<SystemTime>,
+    /// A word to find it by; may be repeated
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = time::pair)]
+    labels: Vec<(String, String)>,
+    /// Attempts after the first [default: what the .proto says, or 2]
+    #[arg(long, value_name = "N")]
+    retries: Option<u32>,
+    /// The longest that one attempt may take
+    #[arg(long, short, value_name = "TIME", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
+    /// How long it is kept once it has ended [default: 7 days]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    keep_result_for: Option<Duration>,
+}
+
+impl Wishes {
+    /// Of a request of `method`. `line`: which of many it is.
+    fn order(&self, method: &method::Name, request: Bytes, line: Option<usize>) -> SubmitRequest {
+        let key =
+            self.key.as_ref().map(|key| line.map_or_else(|| key.clone(), |line| format!("{key}/{line}")));
+        SubmitRequest {
+            method: method.to_string(),
+            request,
+            idempotency_key: key.unwrap_or_default(),
+            idempotency_key_kept_for: self.key_kept_for.map(span),
+            not_before: self.not_before.map(Into::into),
+            labels: self.labels.iter().cloned().collect(),
+            retries: self.retries,
+            timeout: self.timeout.map(span),
+            keep_result_for: self.keep_result_for.map(span),
+        }
+    }
+}
+
+fn span(time: Duration) -> prost_types::Duration {
+    // Longer than the wire can say is as long as it can say.
+    time.try_into().unwrap_or(prost_types::Duration { seconds: i64::MAX, nanos: 0 })
+}
+
+/// Submits, and shows what is answered. An error of the gateway, or with `--wait` of the method, is shown, and fails.
+pub(crate) async fn run(args: SubmitArgs, address: &str) -> anyhow::Result<ExitCode> {
+    let terminal = io::stdout().is_terminal();
+    run_on(&args, address, Screen { out: &mut io::stdout(), err: &mut io::stderr(), terminal }).await
+}
+
+async fn run_on<'a>(args: &'a SubmitArgs, address: &str, mut screen: Screen<'a>) -> anyhow::Result<ExitCode> {
+    let name = method::Name::parse(&args.method)?;
+    let metadata = call::metadata(&args.metadata)?;
+    let text = if args.many.is_some() { String::new() } else { json::read(&args.request)? };
+    let mut desk = Desk::open(address).await?;
+    let method = desk.method(&name.to_string()).await?;
+    check(args, &method)?;
+    if let Some(file) = &args.many {
+        return many::run(&desk, args, file, &name, &method, metadata, screen).await;
+    }
+    let request = json::parse(&method.input(), &text)?.encode_to_vec().into();
+    let order = Request::from_parts(metadata, Default::default(), args.wishes.order(&name, request, None));
+    let ticket = match desk.tickets().submit(order).await {
+        Ok(operation) => Ticket::read(operation.into_inner())?,
+        Err(status) => return refused(args, &desk, &status, &method, &mut screen),
+    };
+    if args.wait {
+        return wait(args, &desk, &ticket, &method, &mut screen).await;
+    }
+    submitted(args, &ticket, &mut screen)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What cannot be a ticket is said before anything is sent.
+fn check(args: &SubmitArgs, method: &MethodDescriptor) -> anyhow::Result<()> {
+    if method.is_client_streaming() || method.is_server_streaming() {
+        anyhow::bail!("{} takes or answers a stream: it can be called, not submitted", method.full_name());
+    }
+    if args.out.is_some() {
+        json::check_can_be_saved(&method.output())?;
+    }
+    Ok(())
+}
+
+/// The name for programs; for a person also how to go on.
+fn submitted(args: &SubmitArgs, ticket: &Ticket, screen: &mut Screen<'_>) -> anyhow::Result<()> {
+    if args.json {
+        return Ok(writeln!(screen.out, "{}", object_of(ticket, &DescriptorPool::new()))?);
+    }
+    writeln!(screen.out, "{}", ticket.name)?;
+    if screen.terminal {
+        let short = ticket.short();
+        writeln!(screen.err, "\n  turno tickets watch {short}    follow it to its end")?;
+        writeln!(screen.err, "  turno tickets show {short}     what became of it")?;
+    }
+    Ok(())
+}
+
+async fn wait(
+    args: &SubmitArgs,
+    desk: &Desk,
+    ticket: &Ticket,
+    method: &MethodDescriptor,
+    screen: &mut Screen<'_>,
+) -> anyhow::Result<ExitCode> {
+    if !args.json {
+        writeln!(screen.err, "{}", ticket.name)?;
+    }
+    let live = Live::new();
+    let mut tell = |ticket: &Ticket| {
+        live.tell(ticket);
+        Ok(())
+    };
+    let ended = desk.follow(&ticket.name, &mut tell).await?;
+    drop(live);
+    let style =
+        Style { save: args.out.clone(), compact: args.json, terminal: screen.terminal, numbered: false };
+    result::show(&ended, method, style, screen)
+}
+
+/// As `turno call` tells of an error, and what to do where that is known.
+fn refused(
+    args: &SubmitArgs,
+    desk: &Desk,
+    status: &Status,
+    method: &MethodDescriptor,
+    screen: &mut Screen<'_>,
+) -> anyhow::Result<ExitCode> {
+    if status.code() == Code::Unimplemented {
+        return Err(desk.refused(status));
+    }
+    failure::report(status, method.parent_pool(), args.json, screen.err)?;
+    if !args.json && std::error::Error::source(status).is_some() {
+        let hint = match args.wishes.key {
+            Some(_) => {
+                "it may be submitted already: the same command again, with the same key, makes no second ticket"
+            }
+            None => {
+                "it may be submitted already: see `turno tickets list`; with --key a submit can be repeated safely"
+            }
+        };
+        writeln!(screen.err, "  {hint}")?;
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,67 @@
+//! `turno tickets`: what has been submitted, what became of it, and what can be done with it.
+
+mod card;
+pub(crate) mod desk;
+mod filter;
+mod follow;
+mod list;
+pub(crate) mod live;
+mod name;
+mod object;
+pub(crate) mod result;
+mod show;
+mod table;
+pub(crate) mod ticket;
+pub(crate) mod time;
+mod verbs;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use self::desk::Desk;
+
+pub(crate) use self::object::ticket as object_of;
+
+/// See and steer what has been submitted
+#[derive(Clone, Debug, Subcommand)]
+#[command(
+    after_help = "A ticket is named by operations/ID, by its ID, or by the end of it, as `turno tickets list` shows it.
+
+Examples:
+  turno tickets list --state dead --since 1h
+  turno tickets show 9f3ac2b1 --request
+  turno tickets edit 9f3ac2b1 '{\"url\": \"https://a.example/dog.jpg\"}' && turno tickets redrive 9f3ac2b1
+  turno tickets cancel $(turno tickets list --quiet --label shop=bakery --state waiting)"
+)]
+pub(crate) enum TicketsCommand {
+    /// List tickets, the newest first
+    List(list::ListArgs),
+    /// Show all that is known of a ticket: result, failed attempts, what can be done next
+    Show(show::ShowArgs),
+    /// Follow a ticket to its end (exit code 0 if it is done, 1 if not)
+    Watch(watch::WatchArgs),
+    /// Cancel tickets: what waits at once, a method that runs is told
+    Cancel(verbs::CancelArgs),
+    /// Submit what dead tickets asked for anew
+    Redrive(verbs::RedriveArgs),
+    /// Replace the request of a dead ticket, or its retries, before it is redriven
+    Edit(verbs::EditArgs),
+    /// Forget tickets: at once if they have ended, else when they do
+    Delete(verbs::DeleteArgs),
+}
+
+/// Carries one out.
+pub(crate) async fn run(command: TicketsCommand, address: &str) -> anyhow::Result<ExitCode> {
+    let mut desk = Desk::open(address).await?;
+    match command {
+        TicketsCommand::List(args) => list::run(&desk, args).await,
+        TicketsCommand::Show(args) => show::run(&mut desk, args).await,
+        TicketsCommand::Watch(args) => watch::run(&desk, args).await,
+        TicketsCommand::Cancel(args) => verbs::cancel(&desk, args).await,
+        TicketsCommand::Redrive(args) => verbs::redrive(&desk, args).await,
+        TicketsCommand::Edit(args) => verbs::edit(&mut desk, args).await,
+        TicketsCommand::Delete(args) => verbs::delete(&desk, args).await,
+    }
+}

@@ -1,0 +1,146 @@
+//! A gateway's desk: what is asked there, and what its errors mean for who has asked.
+
+use std::collections::BTreeMap;
+
+use anyhow::anyhow;
+use prost_reflect::MethodDescriptor;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use turno_proto::google::longrunning::operations_client::OperationsClient;
+use turno_proto::google::longrunning::{
+    CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest,
+};
+use turno_proto::status::code_name;
+use turno_proto::v1::tickets_client::TicketsClient;
+use turno_proto::v1::{EditRequest, RedriveRequest, ShowRequest, ShowResponse};
+
+use super::name::{self, Written};
+use super::ticket::Ticket;
+use crate::call::{dial, method};
+use crate::reflect;
+
+/// The way to one gateway.
+pub(crate) struct Desk {
+    pub(crate) channel: Channel,
+    address: String,
+    /// Methods whose types are known, by name.
+    types: BTreeMap<String, MethodDescriptor>,
+}
+
+/// Tickets that are looked through for one whose id ends as a person has written it.
+const LOOKED_THROUGH: usize = 10_000;
+const PAGE: usize = 1000;
+
+impl Desk {
+    pub(crate) async fn open(address: &str) -> anyhow::Result<Self> {
+        let channel = dial(address).await?;
+        Ok(Self { channel, address: address.to_owned(), types: BTreeMap::new() })
+    }
+
+    pub(crate) fn tickets(&self) -> TicketsClient<Channel> {
+        TicketsClient::new(self.channel.clone())
+            .max_decoding_message_size(usize::MAX)
+            .max_encoding_message_size(usize::MAX)
+    }
+
+    fn operations(&self) -> OperationsClient<Channel> {
+        OperationsClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
+    }
+
+    /// The types of a method, by reflection.
+    pub(crate) async fn method(&mut self, name: &str) -> anyhow::Result<MethodDescriptor> {
+        if let Some(known) = self.types.get(name) {
+            return Ok(known.clone());
+        }
+        let parsed = method::Name::parse(name)?;
+        let found = parsed.find(&reflect::describe(self.channel.clone(), &parsed.service).await?)?;
+        self.types.insert(name.to_owned(), found.clone());
+        Ok(found)
+    }
+
+    /// The whole name of a ticket, which a person may have written in part.
+    pub(crate) async fn name(&self, text: &str) -> anyhow::Result<String> {
+        let end = match name::read(text)? {
+            Written::Whole(name) => return Ok(name),
+            Written::End(end) => end,
+        };
+        let listed = self.list("", LOOKED_THROUGH).await?;
+        name::find(&end, listed.tickets.iter().map(|ticket| ticket.name.as_str()), listed.more)
+    }
+
+    /// The newest tickets that a filter lets through, at most so many.
+    pub(crate) async fn list(&self, filter: &str, most: usize) -> anyhow::Result<Listed> {
+        let (mut tickets, mut token) = (Vec::new(), String::new());
+        loop {
+            let page_size = i32::try_from(PAGE.min(most - tickets.len())).unwrap_or(i32::MAX);
+            let question = ListOperationsRequest {
+                filter: filter.to_owned(),
+                page_size,
+                page_token: std::mem::take(&mut token),
+                ..ListOperationsRequest::default()
+            };
+            let page = self.operations().list_operations(question).await;
+            let page = page.map_err(|status| self.refused(&status))?.into_inner();
+            for operation in page.operations {
+                tickets.push(Ticket::read(operation)?);
+            }
+            token = page.next_page_token;
+            if token.is_empty() || tickets.len() >= most {
+                return Ok(Listed { tickets, more: !token.is_empty() });
+            }
+        }
+    }
+
+    pub(crate) async fn get(&self, name: &str) -> anyhow::Result<Ticket> {
+        let got = self.operations().get_operation(GetOperationRequest { name: name.to_owned() }).await;
+        Ticket::read(got.map_err(|status| self.refused(&status))?.into_inner())
+    }
+
+    /// All that is known of a ticket.
+    pub(crate) async fn show(&self, name: &str) -> anyhow::Result<ShowResponse> {
+        let shown = self.tickets().show(ShowRequest { name: name.to_owned() }).await;
+        Ok(shown.map_err(|status| self.refused(&status))?.into_inner())
+    }
+
+    pub(crate) async fn cancel(&self, name: &str) -> anyhow::Result<()> {
+        let asked =
+            self.operations().cancel_operation(CancelOperationRequest { name: name.to_owned() }).await;
+        asked.map(drop).map_err(|status| self.refused(&status))
+    }
+
+    pub(crate) async fn delete(&self, name: &str) -> anyhow::Result<()> {
+        let asked =
+            self.operations().delete_operation(DeleteOperationRequest { name: name.to_owned() }).await;
+        asked.map(drop).map_err(|status| self.refused(&status))
+    }
+
+    pub(crate) async fn redrive(&self, name: &str) -> anyhow::Result<Ticket> {
+        let new = self.tickets().redrive(RedriveRequest { name: name.to_owned() }).await;
+        Ticket::read(new.map_err(|status| self.refused(&status))?.into_inner())
+    }
+
+    pub(crate) async fn edit(&self, question: EditRequest) -> anyhow::Result<Ticket> {
+        let edited = self.tickets().edit(question).await;
+        Ticket::read(edited.map_err(|status| self.refused(&status))?.into_inner())
+    }
+
+    /// What an error of the gateway's own means for who has asked.
+    pub(crate) fn refused(&self, status: &Status) -> anyhow::Error {
+        let (code, message) = (code_name(status.code()), status.message());
+        match status.code() {
+            Code::NotFound => anyhow!("{message}\n`turno tickets list` shows the tickets that are kept"),
+            Code::Unimplemented => anyhow!("what answers at {} keeps no tickets ({message})", self.address),
+            Code::Unavailable => anyhow!("{}: {code}: {message}; try again in a moment", self.address),
+            _ => anyhow!("{code}: {message}"),
+        }
+    }
+}
+
+/// A part of the tickets that there are.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    /// The newest first.
+    pub(crate) tickets: Vec<Ticket>,
+    /// There are others behind them.
+    pub(crate) more: bool,
+}

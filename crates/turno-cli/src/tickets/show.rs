@@ -1,0 +1,126 @@
+//! `turno tickets show`: one ticket, its request and its result as JSON by reflection.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use bytes::Bytes;
+use clap::Args;
+use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor};
+use serde_json::{Value, json};
+use turno_proto::google::longrunning::operation::Result as Ended;
+use turno_proto::status::from_rpc;
+use turno_proto::v1::{ShowResponse, TicketAttempt};
+
+use super::card::Card;
+use super::desk::Desk;
+use super::ticket::{Ticket, now_ms};
+use super::{object, result};
+use crate::call::failure;
+use crate::call::json::render;
+use crate::call::show::{Show, Style};
+use crate::listing::print;
+
+/// What of a ticket is shown, and how.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ShowArgs {
+    /// The ticket; the end of its id is enough
+    name: String,
+    /// Its request too
+    #[arg(long)]
+    request: bool,
+    /// Save the response's bytes, the longest of them, to FILE
+    #[arg(long, short, value_name = "FILE", conflicts_with = "json")]
+    out: Option<PathBuf>,
+    /// One JSON object with everything
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(desk: &mut Desk, args: ShowArgs) -> anyhow::Result<ExitCode> {
+    let name = desk.name(&args.name).await?;
+    let ShowResponse { operation, request, failed_attempts } = desk.show(&name).await?;
+    let ticket = Ticket::read(operation.unwrap_or_default())?;
+    // A method that no node serves now is known by its name alone.
+    let types = desk.method(&ticket.metadata.method).await.map_err(|error| error.to_string());
+    let shown = Shown { ticket, request, failed_attempts, types };
+    print(if args.json { format!("{:#}", shown.object()?) } else { shown.text(args)? })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Shown {
+    ticket: Ticket,
+    request: Bytes,
+    failed_attempts: Vec<TicketAttempt>,
+    /// Or why they are not known.
+    types: Result<MethodDescriptor, String>,
+}
+
+impl Shown {
+    fn text(&self, args: ShowArgs) -> anyhow::Result<String> {
+        let request = if args.request { Some(self.request()?) } else { None };
+        let result = self.result(args.out)?;
+        let (request, result) = (request.as_deref(), result.as_deref());
+        let attempts = &self.failed_attempts;
+        Ok(Card { ticket: &self.ticket, attempts, request, result, now_ms: now_ms() }.text())
+    }
+
+    fn request(&self) -> anyhow::Result<String> {
+        match &self.types {
+            Ok(method) => pretty(&DynamicMessage::decode(method.input(), self.request.clone())?, None),
+            Err(why) => Ok(untold(&self.request, why)),
+        }
+    }
+
+    fn result(&self, save: Option<PathBuf>) -> anyhow::Result<Option<String>> {
+        Ok(match (&self.ticket.result, &self.types) {
+            (Some(Ended::Error(error)), _) => {
+                let mut words = Vec::new();
+                failure::report(&from_rpc(error.clone()), &self.known(), false, &mut words)?;
+                Some(String::from_utf8_lossy(&words).into_owned())
+            }
+            (Some(Ended::Response(any)), Ok(method)) => {
+                Some(pretty(&result::response(&self.ticket, any, &method.output())?, save)?)
+            }
+            (Some(Ended::Response(any)), Err(why)) => Some(untold(&any.value, why)),
+            (None, _) => None,
+        })
+    }
+
+    fn object(&self) -> anyhow::Result<Value> {
+        let known = self.known();
+        let mut object = object::ticket(&self.ticket, &known);
+        object["failed_attempts"] =
+            self.failed_attempts.iter().map(|attempt| object::attempt(attempt, &known)).collect();
+        object["request"] = match &self.types {
+            Ok(method) => render(&DynamicMessage::decode(method.input(), self.request.clone())?)?,
+            Err(_) => Value::Null,
+        };
+        match (&self.ticket.result, &self.types) {
+            (Some(Ended::Error(error)), _) => object["error"] = object::error(error, &known),
+            (Some(Ended::Response(any)), Ok(method)) => {
+                object["response"] = render(&result::response(&self.ticket, any, &method.output())?)?;
+            }
+            (Some(Ended::Response(_)), Err(_)) => object["response"] = json!(null),
+            (None, _) => {}
+        }
+        Ok(object)
+    }
+
+    fn known(&self) -> DescriptorPool {
+        self.types.as_ref().map_or_else(|_| DescriptorPool::new(), |method| method.parent_pool().clone())
+    }
+}
+
+fn untold(bytes: &[u8], why: &str) -> String {
+    format!("{} bytes, which nobody can read now: {why}", bytes.len())
+}
+
+/// Long bytes are saved, or named by their length.
+fn pretty(message: &DynamicMessage, save: Option<PathBuf>) -> anyhow::Result<String> {
+    let mut text = Vec::new();
+    let style = Style { save, compact: false, terminal: true, numbered: false };
+    let mut show = Show::new(style, &mut text);
+    show.answer(message)?;
+    show.finish()?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}

@@ -1,0 +1,155 @@
+//! What is done to tickets: cancelled, redriven, edited, forgotten. Of several, each is tried, whatever became of the
+//! others; a line a ticket tells of it.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Args;
+use prost_reflect::prost::Message as _;
+use turno_proto::v1::EditRequest;
+
+use super::desk::Desk;
+use super::filter::{Filter, State};
+use super::live::Live;
+use crate::call::json;
+use crate::listing::print;
+
+/// Tickets to be cancelled.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CancelArgs {
+    /// The tickets; the ends of their ids are enough
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    /// Wait until they have stopped
+    #[arg(long)]
+    wait: bool,
+}
+
+/// Tickets to be redriven.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RedriveArgs {
+    /// The dead tickets; the ends of their ids are enough
+    #[arg(required_unless_present = "all_dead", value_name = "NAME")]
+    names: Vec<String>,
+    /// All that are dead and were not redriven yet
+    #[arg(long, conflicts_with = "names")]
+    all_dead: bool,
+    /// Of all that are dead, those of this method; package.Service/ stands for all of a service
+    #[arg(long, requires = "all_dead")]
+    method: Option<String>,
+}
+
+/// A ticket to be mended.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct EditArgs {
+    /// The dead ticket; the end of its id is enough
+    name: String,
+    /// Its new request: JSON, @FILE, or - for stdin, as in `turno call`
+    #[arg(value_name = "JSON", required_unless_present = "retries")]
+    request: Option<String>,
+    /// Attempts after the first, once it is redriven
+    #[arg(long, value_name = "N")]
+    retries: Option<u32>,
+}
+
+/// Tickets to be forgotten.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DeleteArgs {
+    /// The tickets; the ends of their ids are enough
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+/// Tickets that are redriven by one `--all-dead`.
+const MOST_DEAD: usize = 1_000_000;
+
+pub(crate) async fn cancel(desk: &Desk, args: CancelArgs) -> anyhow::Result<ExitCode> {
+    each(&args.names, async |text| {
+        let name = desk.name(text).await?;
+        desk.cancel(&name).await?;
+        let ticket = match args.wait {
+            true => {
+                let live = Live::new();
+                let tell = &mut |ticket: &_| {
+                    live.tell(ticket);
+                    Ok(())
+                };
+                desk.follow(&name, tell).await?
+            }
+            false => desk.get(&name).await?,
+        };
+        let rest = if ticket.has_ended() { "" } else { "; its method is told to stop, --wait waits for it" };
+        Ok(format!("{name}  {}{rest}", ticket.state()))
+    })
+    .await
+}
+
+pub(crate) async fn redrive(desk: &Desk, args: RedriveArgs) -> anyhow::Result<ExitCode> {
+    let names = if args.all_dead { all_dead(desk, args.method).await? } else { args.names };
+    if names.is_empty() {
+        print("no ticket is dead that was not redriven already".to_owned())?;
+    }
+    each(&names, async |text| {
+        let name = desk.name(text).await?;
+        let new = desk.redrive(&name).await?;
+        Ok(format!("{name}  redriven as {}", new.name))
+    })
+    .await
+}
+
+/// The oldest first, as they were submitted.
+async fn all_dead(desk: &Desk, method: Option<String>) -> anyhow::Result<Vec<String>> {
+    let filter = Filter { state: Some(State::Dead), method, ..Filter::default() };
+    let listed = desk.list(&filter.text(), MOST_DEAD).await?;
+    let dead = listed.tickets.into_iter().filter(|ticket| ticket.metadata.redriven_as.is_empty());
+    Ok(dead.map(|ticket| ticket.name).rev().collect())
+}
+
+pub(crate) async fn edit(desk: &mut Desk, args: EditArgs) -> anyhow::Result<ExitCode> {
+    let name = desk.name(&args.name).await?;
+    let request = match &args.request {
+        Some(text) => {
+            let text = json::read(text)?;
+            let method = desk.get(&name).await?.metadata.method;
+            Some(json::parse(&desk.method(&method).await?.input(), &text)?.encode_to_vec().into())
+        }
+        None => None,
+    };
+    let ticket = desk.edit(EditRequest { name, request, retries: args.retries }).await?;
+    print(format!("{}  edited; turno tickets redrive {}", ticket.name, ticket.short()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn delete(desk: &Desk, args: DeleteArgs) -> anyhow::Result<ExitCode> {
+    each(&args.names, async |text| {
+        let name = desk.name(text).await?;
+        let has_ended = desk.get(&name).await?.has_ended();
+        desk.delete(&name).await?;
+        Ok(format!("{name}  {}", if has_ended { "forgotten" } else { "is forgotten once it has ended" }))
+    })
+    .await
+}
+
+/// Does it to one after the other, and fails in the end if one has failed.
+#[expect(clippy::print_stderr, reason = "a line for each ticket that it was not done to")]
+async fn each(
+    names: &[String],
+    act: impl AsyncFn(&str) -> anyhow::Result<String>,
+) -> anyhow::Result<ExitCode> {
+    let mut failed = 0;
+    for name in names {
+        match act(name).await {
+            Ok(line) => print(line)?,
+            // Alone, it is the command's own error.
+            Err(error) if names.len() == 1 => return Err(error),
+            Err(error) => {
+                failed += 1;
+                eprintln!("{name}: {error:#}");
+            }
+        }
+    }
+    if failed > 0 {
+        bail!("{failed} of {} tickets were left as they were", names.len());
+    }
+    Ok(ExitCode::SUCCESS)
+}
