@@ -19,6 +19,7 @@ mod schedule;
 mod spin;
 mod stage;
 mod stats;
+mod tickets;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -62,6 +63,8 @@ enum Bench {
     Overload(overload::OverloadArgs),
     /// Calls that wait together on one I/O node; jobs that hold all slots while small calls go on
     Schedule(schedule::ScheduleArgs),
+    /// Tickets: acknowledged once they are on disk, and run to their end, with every change fsynced
+    Tickets(tickets::TicketsArgs),
     /// The node that answers the bench
     #[command(hide = true)]
     Node(parties::NodeArgs),
@@ -88,6 +91,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<ExitCode> {
         Bench::Parked(args) => in_runtime(parked::run(args)),
         Bench::Overload(args) => in_runtime(overload::run(args)),
         Bench::Schedule(args) => in_runtime(schedule::run(args)),
+        Bench::Tickets(args) => in_runtime(tickets::run(args)),
         Bench::Node(args) => parties::node(&args),
         Bench::Direct(args) => in_runtime(parties::direct(args)),
         Bench::RayonLoop(args) => parties::rayon_loop(&args),

@@ -1,8 +1,10 @@
 //! The processes of a bench: started fresh, waited for, ended in order.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use tempfile::TempDir;
 
 use crate::children::{Role, Watched, free_ports};
 use crate::up::Mesh;
@@ -23,15 +25,56 @@ pub(crate) enum Part {
 pub(crate) struct Stage {
     mesh: Mesh,
     parts: Vec<Part>,
+    /// Where it keeps its tickets.
+    data: Data,
     /// Where the gateway is called.
     pub(crate) gateway: String,
     /// Where the direct server is called, if there is one.
     pub(crate) direct: String,
 }
 
+/// Where a stage's tickets are to be kept: in a temporary directory unless it says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kept {
+    pub(crate) data: Option<PathBuf>,
+    pub(crate) store: Option<String>,
+}
+
+#[derive(Debug)]
+enum Data {
+    Temporary(TempDir),
+    Given(PathBuf),
+}
+
+impl Data {
+    fn new(kept: &Kept) -> Result<Self> {
+        let Some(data) = &kept.data else {
+            return Ok(Self::Temporary(TempDir::with_prefix("turno-").context("no directory for tickets")?));
+        };
+        std::fs::create_dir_all(data).with_context(|| format!("cannot make {}", data.display()))?;
+        Ok(Self::Given(data.clone()))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Temporary(data) => data.path(),
+            Self::Given(data) => data,
+        }
+    }
+}
+
 /// Starts the processes, lets `bench` measure, and ends them whatever came of it.
 pub(crate) async fn on_stage<T>(parts: &[Part], bench: impl AsyncFnOnce(&Stage) -> Result<T>) -> Result<T> {
-    let stage = Stage::start(parts).await?;
+    on_stage_keeping(parts, &Kept::default(), bench).await
+}
+
+/// The same, with tickets where they are to be kept.
+pub(crate) async fn on_stage_keeping<T>(
+    parts: &[Part],
+    kept: &Kept,
+    bench: impl AsyncFnOnce(&Stage) -> Result<T>,
+) -> Result<T> {
+    let stage = Stage::start(parts, kept).await?;
     let measured = match stage.ready().await {
         Ok(()) => bench(&stage).await,
         Err(error) => Err(error),
@@ -41,21 +84,29 @@ pub(crate) async fn on_stage<T>(parts: &[Part], bench: impl AsyncFnOnce(&Stage) 
 }
 
 impl Stage {
-    async fn start(parts: &[Part]) -> Result<Self> {
+    async fn start(parts: &[Part], kept: &Kept) -> Result<Self> {
+        let data = Data::new(kept)?;
         let ((clients, nodes), (direct, _)) = (free_ports()?, free_ports()?);
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (gateway, dial, direct) =
             (local(clients).to_string(), local(nodes).to_string(), local(direct).to_string());
         let roles = parts.iter().map(|part| part.role(&dial, &direct));
-        let roles: Vec<Role> = std::iter::once(Role::quiet_gateway(&gateway, &dial)?).chain(roles).collect();
+        let mut ours = Role::gateway_keeping(&gateway, &dial, data.path());
+        ours.settings.extend(kept.store.clone().map(|store| ("TURNO_STORE", store)));
+        let roles: Vec<Role> = std::iter::once(ours).chain(roles).collect();
         let mesh = Mesh::start(&roles, local(nodes)).await?;
-        Ok(Self { mesh, parts: parts.to_vec(), gateway, direct })
+        Ok(Self { mesh, parts: parts.to_vec(), data, gateway, direct })
     }
 
     async fn ready(&self) -> Result<()> {
         let nodes = self.parts.iter().filter(|part| !part.is_direct()).count();
         Mesh::ready(self.gateway.parse()?, nodes).await?;
         Ok(())
+    }
+
+    /// On the disk where the tickets are, if they are in a directory.
+    pub(crate) fn data(&self) -> &Path {
+        self.data.path()
     }
 
     pub(crate) fn gateway_pid(&self) -> u32 {
