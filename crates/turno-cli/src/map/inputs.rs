@@ -191,7 +191,8 @@ mod tests {
                 Ok(count)
             }
         }
-        let (tx, mut rx) = mpsc::channel(100);
+        // Nobody reads meanwhile: all of them have room.
+        let (tx, mut rx) = mpsc::channel(MOST_ITEMS);
         let (known, lines) =
             (BTreeSet::from_iter(known.iter().copied()), BufReader::new(Pipe(text.as_bytes(), at_a_time)));
         let failed = read(lines, &album(), &known, &Sent::default(), &tx).err();
