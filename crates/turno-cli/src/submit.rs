@@ -31,7 +31,7 @@ use crate::tickets::{object_of, result, time};
 pub(crate) struct SubmitArgs {
     /// The method: package.Service/Method. It takes one message and answers one
     pub(crate) method: String,
-    /// The request: JSON, @FILE, or - for stdin; \"@FILE\" in a bytes field stands for that file's content
+    /// The request: JSON, @FILE, or - for stdin; "@FILE" in a bytes field stands for that file's content
     #[arg(value_name = "JSON", default_value = "{}")]
     pub(crate) request: String,
     /// Submit a request for each line of FILE (- for stdin): JSON lines
@@ -106,7 +106,12 @@ fn span(time: Duration) -> prost_types::Duration {
 /// Submits, and shows what is answered. An error of the gateway, or with `--wait` of the method, is shown, and fails.
 pub(crate) async fn run(args: SubmitArgs, address: &str) -> anyhow::Result<ExitCode> {
     let terminal = io::stdout().is_terminal();
-    run_on(&args, address, Screen { out: &mut io::stdout(), err: &mut io::stderr(), terminal }).await
+    let screen = Screen { out: &mut io::stdout(), err: &mut io::stderr(), terminal };
+    run_on(&args, address, screen).await.or_else(|error| match error.downcast_ref::<io::Error>() {
+        // Who no longer reads what is written is no error.
+        Some(io) if io.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        _ => Err(error),
+    })
 }
 
 async fn run_on<'a>(args: &'a SubmitArgs, address: &str, mut screen: Screen<'a>) -> anyhow::Result<ExitCode> {

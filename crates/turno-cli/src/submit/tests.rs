@@ -1,3 +1,5 @@
+//! From the words of a command line to what is asked of a gateway.
+
 use std::time::{Duration, SystemTime};
 
 use clap::Parser as _;

@@ -108,14 +108,14 @@ fn said(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// "  2  2026-11-25T22:41:07Z  after 12ms  UNAVAILABLE: the oven is cold"
+/// "  2  2026-11-25T22:41:07Z, after 12ms", and below it "UNAVAILABLE: the oven is cold".
 fn failed_attempt(attempt: &TicketAttempt) -> String {
     let TicketAttempt { number, begin_time, end_time, failure: why } = attempt;
     let began = begin_time.as_ref().map_or_else(|| "?".to_owned(), shown);
     let took = begin_time.as_ref().zip(end_time.as_ref());
     let took = took.map_or_else(String::new, |(from, to)| span(millis(to) - millis(from)));
     let why = why.as_ref().map_or_else(|| "no reason is on record".to_owned(), failure);
-    format!("  {number}  {began}  after {took}  {why}")
+    format!("  {number}  {began}, after {took}\n     {why}")
 }
 
 fn indented(text: &str) -> String {
@@ -179,7 +179,8 @@ operations/0198c3ab-7d12-7c3e-9f4a-1b2c00000007
   request     123 bytes
 
 Attempts that failed
-  1  1970-01-12T13:46:40Z  after 12ms  UNAVAILABLE: the oven of the second kitchen is cold and stays so
+  1  1970-01-12T13:46:40Z, after 12ms
+     UNAVAILABLE: the oven of the second kitchen is cold and stays so
 
 Request
   {

@@ -86,7 +86,7 @@ mod tests {
         let expected = "\
 ID         METHOD                         STATE     ATTEMPTS   AGE      NOTE
 9f3ac2b1   gallery.v1.Gallery/Thumbnail   running   1/3        3m 12s   3 of 10: shrinking
-00000007   gallery.v1.Gallery/Thumbnail   dead      3/3        3m 12s   UNAVAILABLE: the oven of the second kitchen i\u{2026}";
+00000007   gallery.v1.Gallery/Thumbnail   dead      3/3        3m 12s   UNAVAILABLE: the oven of the second kitchen is\u{2026}";
         assert_eq!(shown, expected, "\n{shown}");
     }
 

@@ -40,7 +40,8 @@ pub(crate) async fn run(desk: &Desk, args: WatchArgs) -> anyhow::Result<ExitCode
         desk.follow(&name, &mut |ticket| print(change(ticket))).await?
     };
     if !args.json {
-        print(end(&ended))?;
+        let hint = if stdout().is_terminal() { hint(&ended) } else { String::new() };
+        print(format!("{}{hint}", end(&ended)))?;
     }
     let is_done = ended.metadata.state() == TicketState::Done;
     Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -64,11 +65,12 @@ fn end(ticket: &Ticket) -> String {
         times.map_or_else(String::new, |(from, to)| format!(", {} in all", span(millis(to) - millis(from))));
     let note = ticket.note(0);
     let note = if note.is_empty() { note } else { format!("\n{note}") };
-    let hint = match metadata.state() {
-        TicketState::Done | TicketState::Dead => format!("\nturno tickets show {}", ticket.short()),
-        _ => String::new(),
-    };
-    format!("{}  {}{attempts}{took}{note}{hint}", ticket.name, ticket.state())
+    format!("{}  {}{attempts}{took}{note}", ticket.name, ticket.state())
+}
+
+/// For a person.
+fn hint(ticket: &Ticket) -> String {
+    format!("\n\n  turno tickets show {}     what became of it", ticket.short())
 }
 
 #[cfg(test)]
@@ -82,9 +84,7 @@ mod tests {
         let mut ticket = running();
         ticket.metadata.set_state(TicketState::Done);
         ticket.metadata.end_time = Some(at(1_000_003_200));
-        let expected =
-            format!("{}  done after 1 attempt, 3.2s in all\nturno tickets show 9f3ac2b1", ticket.name);
-        assert_eq!(end(&ticket), expected);
+        assert_eq!(end(&ticket), format!("{}  done after 1 attempt, 3.2s in all", ticket.name));
         assert!(end(&dead()).contains("dead after 3 attempts\nUNAVAILABLE: the oven"));
     }
 

@@ -1,3 +1,5 @@
+//! Tickets in words, and two of them for the tests beside.
+
 use prost::Message as _;
 use turno_proto::google::longrunning::Operation;
 use turno_proto::google::rpc;

@@ -1,0 +1,280 @@
+//! `turno submit` and `turno tickets` as a shell meets them: the program itself, against a gateway that keeps tickets and
+//! a node whose `Http/Fetch` does what its URL says.
+
+#![allow(clippy::unwrap_used, reason = "a test's own failures")]
+
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
+use turno::io::v1::{FetchRequest, FetchResponse, http};
+use turno::node::config::{NodeConfig, Role};
+use turno::{Context, Status};
+use turno_gateway::{Gateway, GatewayConfig};
+
+const FETCH: &str = "turno.io.v1.Http/Fetch";
+
+/// Answers as its URLs say.
+struct Far;
+
+#[turno::service(http)]
+impl Far {
+    async fn fetch(&self, ctx: Context, request: FetchRequest) -> turno::Result<FetchResponse> {
+        match request.url.as_str() {
+            "down" => Err(Status::unavailable("the far side is down")),
+            "wrong" => Err(Status::invalid_argument("this is no URL")),
+            "long" => {
+                ctx.progress(3, 10, "third page");
+                std::future::pending().await
+            }
+            url => Ok(FetchResponse {
+                status: 200,
+                url: url.to_owned(),
+                body: vec![7; 300].into(),
+                ..Default::default()
+            }),
+        }
+    }
+}
+
+/// A mesh, and the program that calls it.
+struct Shell {
+    gateway: turno_gateway::Running,
+    files: TempDir,
+    _node: turno::node::Running,
+}
+
+/// What a command came to.
+struct Seen {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Shell {
+    async fn open() -> Self {
+        turno_runtime::tls::install_provider();
+        let files = tempfile::tempdir().unwrap();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let config = GatewayConfig {
+            listen: any,
+            nodes: any,
+            data: files.path().join("data"),
+            ..GatewayConfig::default()
+        };
+        let gateway = Gateway::bind(config).await.unwrap().start(CancellationToken::new());
+        let node =
+            NodeConfig { gateway: gateway.nodes().to_string(), role: Role::Io, ..NodeConfig::default() };
+        let node = turno::node("far").service(|| Far).start(&node, CancellationToken::new()).unwrap();
+        let shell = Self { gateway, files, _node: node };
+        shell.until("the node joins", &["methods", "--json"], |seen| seen.out.contains(FETCH)).await;
+        shell
+    }
+
+    fn file(&self, name: &str) -> std::path::PathBuf {
+        self.files.path().join(name)
+    }
+
+    async fn turno(&self, words: &[&str]) -> Seen {
+        self.turno_with(words, "").await
+    }
+
+    async fn turno_with(&self, words: &[&str], stdin: &str) -> Seen {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_turno"));
+        command.args(words).env("TURNO_ADDRESS", self.gateway.clients().to_string());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(stdin.as_bytes()).await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(60), child.wait_with_output()).await;
+        let Output { status, stdout, stderr } = ended.expect("the command ends").unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Seen { code: status.code(), out: text(stdout), err: text(stderr) }
+    }
+
+    async fn until(&self, what: &str, words: &[&str], holds: impl Fn(&Seen) -> bool) -> Seen {
+        let waiting = async {
+            loop {
+                let seen = self.turno(words).await;
+                if holds(&seen) {
+                    return seen;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), waiting)
+            .await
+            .unwrap_or_else(|_| panic!("gave up waiting until {what}"))
+    }
+
+    /// The name of a new ticket.
+    async fn submit(&self, url: &str, more: &[&str]) -> String {
+        let request = format!(r#"{{"url":"{url}"}}"#);
+        self.turno(&[&["submit", FETCH, &request], more].concat()).await.fine().trim().to_owned()
+    }
+}
+
+impl Seen {
+    fn fine(self) -> String {
+        assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{}", self.out);
+        self.out
+    }
+
+    fn failed(self) -> String {
+        assert_eq!(self.code, Some(1), "{}{}", self.out, self.err);
+        self.err
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}{}", self.out, self.err))
+    }
+}
+
+fn end_of(name: &str) -> &str {
+    &name[name.len() - 8..]
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap()
+}
+
+#[tokio::test]
+async fn a_ticket_from_submit_to_end() {
+    let shell = Shell::open().await;
+    let name = shell.submit("far", &["--key=far", "--label=shop=bakery"]).await;
+    assert!(name.starts_with("operations/"), "{name}");
+    assert_eq!(shell.submit("far", &["--key=far", "--label=shop=bakery"]).await, name);
+    let watched = shell.turno(&["tickets", "watch", end_of(&name)]).await.fine();
+    assert!(watched.contains(&format!("\n{name}  done after 1 attempt, ")), "{watched}");
+    let shown = shell.turno(&["tickets", "show", end_of(&name), "--request"]).await.fine();
+    for part in [
+        &name,
+        FETCH,
+        "labels      shop=bakery",
+        "key         far",
+        "\"url\": \"far\"",
+        "<300 bytes; --out FILE",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let page = shell.file("page");
+    shell.turno(&["tickets", "show", &name, "--out", page.to_str().unwrap()]).await.fine();
+    assert_eq!(read(&page), [7; 300]);
+    let object = shell.turno(&["tickets", "show", &name, "--json"]).await.json();
+    assert_eq!((&object["state"], &object["request"]["url"]), (&"done".into(), &"far".into()));
+    assert_eq!((&object["response"]["status"], &object["labels"]["shop"]), (&200.into(), &"bakery".into()));
+    assert_eq!(
+        shell.turno(&["tickets", "delete", end_of(&name)]).await.fine(),
+        format!("{name}  forgotten\n")
+    );
+    let gone = shell.turno(&["tickets", "show", &name]).await.failed();
+    assert!(gone.contains("turno tickets list"), "{gone}");
+}
+
+#[tokio::test]
+async fn who_waits_sees_what_call_would_show() {
+    let shell = Shell::open().await;
+    let page = shell.file("page");
+    let words = ["submit", FETCH, r#"{"url":"far"}"#, "--wait", "--out", page.to_str().unwrap(), "--json"];
+    let seen = shell.turno(&words).await;
+    assert_eq!((seen.code, &seen.json()["status"]), (Some(0), &200.into()));
+    assert_eq!(read(&page), [7; 300]);
+    let seen = shell.turno(&["submit", FETCH, r#"{"url":"wrong"}"#, "--wait"]).await;
+    let err = seen.failed();
+    assert!(err.starts_with("operations/") && err.ends_with("\nINVALID_ARGUMENT: this is no URL\n"), "{err}");
+}
+
+#[tokio::test]
+async fn the_dead_are_mended_and_redriven() {
+    let shell = Shell::open().await;
+    let name = shell.submit("down", &["--retries=0"]).await;
+    let other = shell.submit("down", &["--retries=0"]).await;
+    for name in [&name, &other] {
+        let watched = shell.turno(&["tickets", "watch", name]).await;
+        assert_eq!(watched.code, Some(1));
+        assert!(watched.out.contains("dead after 1 attempt"), "{}", watched.out);
+    }
+    let shown = shell.turno(&["tickets", "show", &name]).await.fine();
+    for part in ["Attempts that failed\n  1  ", "UNAVAILABLE: the far side is down", "turno tickets redrive"]
+    {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let edited =
+        shell.turno(&["tickets", "edit", end_of(&name), r#"{"url":"near"}"#, "--retries=1"]).await.fine();
+    assert_eq!(edited, format!("{name}  edited; turno tickets redrive {}\n", end_of(&name)));
+    let redriven = shell.turno(&["tickets", "redrive", end_of(&name)]).await.fine();
+    let new = redriven.trim().rsplit(' ').next().unwrap();
+    assert_eq!(redriven, format!("{name}  redriven as {new}\n"));
+    assert!(shell.turno(&["tickets", "watch", new]).await.fine().contains("done after 1 attempt"));
+    let rest = shell.turno(&["tickets", "redrive", "--all-dead"]).await.fine();
+    assert!(rest.starts_with(&format!("{other}  redriven as ")) && rest.lines().count() == 1, "{rest}");
+    let refused = shell.turno(&["tickets", "redrive", new]).await.failed();
+    assert!(refused.contains("FAILED_PRECONDITION"), "{refused}");
+}
+
+#[tokio::test]
+async fn what_runs_is_cancelled_and_what_is_listed_can_be_named() {
+    let shell = Shell::open().await;
+    let running = shell.submit("long", &["--label=lane=one"]).await;
+    let waiting = shell.submit("far", &["--not-before=1h", "--label=lane=one"]).await;
+    let listing = ["tickets", "list", "--label=lane=one"];
+    let seen = shell
+        .until("it tells of its progress", &listing, |seen| seen.out.contains("3 of 10: third page"))
+        .await;
+    let lines: Vec<&str> = seen.out.lines().collect();
+    assert!(lines[0].starts_with("ID") && lines[0].ends_with("NOTE"), "{}", seen.out);
+    assert!(lines[1].starts_with(&waiting) && lines[1].contains("begins in 59m"), "{}", seen.out);
+    assert!(lines[2].starts_with(&running), "{}", seen.out);
+    let names = shell.turno(&[&listing[..], &["--quiet", "--state=waiting"]].concat()).await.fine();
+    assert_eq!(names, format!("{waiting}\n"));
+    let objects = shell.turno(&[&listing[..], &["--json", "--limit=1", "--since=1h"]].concat()).await.json();
+    assert_eq!((objects.as_array().unwrap().len(), &objects[0]["name"]), (1, &Value::from(waiting.as_str())));
+    let cancelled = shell.turno(&["tickets", "cancel", &waiting, end_of(&running), "--wait"]).await.fine();
+    assert_eq!(cancelled, format!("{waiting}  cancelled\n{running}  cancelled\n"));
+    let some = shell.turno(&["tickets", "cancel", "ffffffff", &running]).await;
+    assert!(some.out.starts_with(&running), "{}", some.out);
+    let err = some.failed();
+    assert!(err.contains("ffffffff: no ticket ends in ffffffff") && err.contains("1 of 2 tickets"), "{err}");
+}
+
+#[tokio::test]
+async fn many_are_submitted_line_by_line() {
+    let shell = Shell::open().await;
+    let lines = "{\"url\":\"a\"}\n\n{\"ulr\":\"b\"}\n{\"url\":\"c\"}\n{";
+    let seen = shell.turno_with(&["submit", FETCH, "--many=-", "--key=nightly"], lines).await;
+    let names: Vec<String> = seen.out.lines().map(str::to_owned).collect();
+    assert_eq!((seen.code, names.len()), (Some(1), 2));
+    let err = seen.failed();
+    assert!(err.contains("line 3: INVALID_ARGUMENT: ulr: no such field; did you mean url?"), "{err}");
+    assert!(err.contains("line 5: INVALID_ARGUMENT: the request is not JSON"), "{err}");
+    let file = shell.file("requests.jsonl");
+    std::fs::write(&file, "{\"url\":\"a\"}\n\n\n{\"url\":\"c\"}\n").unwrap();
+    let many = format!("--many={}", file.display());
+    let again = shell.turno(&["submit", FETCH, &many, "--key=nightly", "--json"]).await.fine();
+    let again: Vec<Value> = again.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(again.len(), 2);
+    assert_eq!((&again[1]["line"], &again[1]["name"]), (&4.into(), &Value::from(names[1].as_str())));
+}
+
+#[tokio::test]
+async fn what_cannot_be_submitted_is_said_with_what_to_do() {
+    let shell = Shell::open().await;
+    for (words, expected) in [
+        (vec!["submit", "turno.io.v1.Http/Fech"], "has no method Fech; did you mean Fetch?"),
+        (vec!["submit", FETCH, "{"], "the request is not JSON"),
+        (vec!["submit", "grpc.health.v1.Health/Watch"], "it can be called, not submitted"),
+        (vec!["submit", FETCH, "--many=/no/file"], "cannot read requests from /no/file"),
+        (vec!["submit", FETCH, "--label=Shop=x"], "INVALID_ARGUMENT: "),
+        (vec!["tickets", "show", "abc"], "write at least the last 4 characters"),
+        (vec!["tickets", "watch", "operations/0198c3ab-7d12-7c3e-9f4a-1b2c9f3ac2b1"], "turno tickets list"),
+    ] {
+        let err = shell.turno(&words).await.failed();
+        assert!(err.contains(expected), "{words:?}: {err}");
+    }
+    let nobody = shell.turno(&["tickets", "list", "--address=127.0.0.1:1"]).await.failed();
+    assert!(nobody.contains("no gateway answers at 127.0.0.1:1"), "{nobody}");
+    assert!(shell.turno(&["tickets", "list"]).await.fine().contains("no tickets are kept"));
+}
