@@ -1,3 +1,5 @@
+//! What a gateway says of a ticket, read.
+
 use std::time::Duration;
 
 use prost::Message as _;

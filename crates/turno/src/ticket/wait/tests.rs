@@ -1,3 +1,5 @@
+//! What a ticket has ended with, read.
+
 use prost::Message as _;
 use tonic::{Code, Status};
 use turno_proto::google::longrunning::Operation;
