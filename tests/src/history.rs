@@ -10,6 +10,7 @@ use turno_proto::v1::TicketState;
 #[derive(Debug, Default)]
 pub struct History {
     tickets: HashMap<String, Record>,
+    names: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -42,6 +43,9 @@ impl History {
     pub fn submitted(&mut self, ticket: &str, value: u64) {
         let record = Record { value, acknowledged: Instant::now(), cancel: None, reads: Vec::new() };
         // The same key may be acknowledged twice: as the same ticket.
+        if !self.tickets.contains_key(ticket) {
+            self.names.push(ticket.to_owned());
+        }
         let known = self.tickets.entry(ticket.to_owned()).or_insert(record);
         assert_eq!(known.value, value, "{ticket} stands for two submits");
     }
@@ -61,8 +65,8 @@ impl History {
     }
 
     /// All tickets that were acknowledged.
-    pub fn acknowledged(&self) -> Vec<String> {
-        self.tickets.keys().cloned().collect()
+    pub fn acknowledged(&self) -> &[String] {
+        &self.names
     }
 
     /// Everything that cannot have been, if the promises were kept. `may_die`: a ticket may end dead.

@@ -4,6 +4,7 @@
 pub mod history;
 pub mod kitchen;
 mod mesh;
+pub mod ordeal;
 mod process;
 mod programs;
 mod typed;
