@@ -1,6 +1,7 @@
 //! What can be done with a ticket once there is one.
 
 use bytes::Bytes;
+use futures_util::future::join;
 use tonic::Status;
 use turno_proto::google::longrunning::Operation;
 use turno_proto::v1::{ShowResponse, TicketAttempt};
@@ -14,6 +15,16 @@ impl Tickets {
     pub(crate) async fn current(&self, id: TicketId) -> Result<Operation, Status> {
         let ticket = self.store().get(id).await.map_err(refusal::status)?;
         self.with_response(ticket).await
+    }
+
+    /// The same, at less than two readings' time: its response is asked for before it is known that there is one.
+    pub(crate) async fn perhaps_ended(&self, id: TicketId) -> Result<Operation, Status> {
+        let (ticket, response) = join(self.store().get(id), self.store().response(id)).await;
+        match (ticket.map_err(refusal::status)?, response) {
+            (ticket, Ok(Some(response))) if ticket.state == State::Done => self.told(ticket, Some(response)),
+            // It has ended between the two, or what is wrong is told as ever.
+            (ticket, _) => self.with_response(ticket).await,
+        }
     }
 
     pub(crate) async fn with_response(&self, ticket: Ticket) -> Result<Operation, Status> {

@@ -31,8 +31,12 @@ impl Tickets {
         let _permit = self.0.around.admission.admit()?;
         let mut watcher = self.0.board.watch(ticket);
         let until = Instant::now() + longest;
+        if self.0.board.runs(ticket) {
+            // It has not ended, and nobody needs to read that.
+            self.change(&mut watcher, until).await;
+        }
         loop {
-            let now = self.current(ticket).await?;
+            let now = self.perhaps_ended(ticket).await?;
             if now.done || self.0.closing.is_cancelled() || Instant::now() >= until {
                 return Ok(now);
             }
