@@ -87,7 +87,7 @@ impl Pool {
     }
 }
 
-const NICE: i32 = 10;
+const NICE: i32 = 2;
 
 fn lower_priority() {
     // Linux keeps the nice value for each thread, and no pid means the calling one.
