@@ -1,16 +1,17 @@
 //! Jobs: the same CPU work through the gateway on one worker, and in a bare rayon loop with as many threads as that
-//! worker has slots. What is missing to 1 is what the mesh costs.
+//! worker has slots. What is missing to 1 is what the mesh and its client cost: stock tonic, and `turno::Client`.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use tonic::transport::Channel;
+use tonic::Status;
 use turno_runtime::units::Span;
 
 use crate::bench::SETTLE;
-use crate::bench::load::{Ask, Stub, closed, connect};
+use crate::bench::load::{Ask, Caller, Stub, closed, connect};
+use crate::bench::parties::generated::{SpinRequest, bench};
 use crate::bench::parties::run_rayon_loop;
 use crate::bench::progress::Progress;
 use crate::bench::report::{Report, Wanted};
@@ -27,7 +28,7 @@ pub(crate) struct JobsArgs {
     /// Jobs in flight [default: 8; 256 for jobs below 100 µs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     in_flight: Option<u16>,
-    /// Connections that they share
+    /// Connections that tonic's calls share; turno::Client has one
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     connections: u16,
     /// The worker's slots, and the threads of the loop [default: one a core]
@@ -60,25 +61,47 @@ pub(crate) async fn run(args: JobsArgs) -> Result<ExitCode> {
 
 async fn measure(args: &JobsArgs, stage: &Stage, pace: Pace) -> Result<()> {
     let channels = connect(&stage.gateway, args.connections.into()).await?;
+    let client = turno::Client::connect(&stage.gateway)?;
     let progress = Progress::new(args.job.len() * args.rounds.count());
     let mut report = Report::new("RAYON LOOP", args.json);
     for &Span(job) in &args.job {
         let (loops, in_flight) = (pace.loops(job), args.in_flight(job));
         let case = format!("jobs of {}, {in_flight} in flight", Span(job));
-        per_s(&channels, loops, in_flight, SETTLE).await?;
+        let stubs = || Stub::callers(&channels, in_flight.into(), &Ask::Spin { loops });
+        let linked = || vec![Linked { client: client.clone(), loops }; in_flight.into()];
+        per_s(stubs(), SETTLE).await?;
+        per_s(linked(), SETTLE).await?;
         let time = args.rounds.time.into();
-        let ours = async || per_s(&channels, loops, in_flight, time).await;
-        let theirs = async || run_rayon_loop(args.slots(), loops, job, time).await;
+        let ours = async || Ok((per_s(stubs(), time).await?, per_s(linked(), time).await?));
+        let theirs = async || {
+            let loop_per_s = run_rayon_loop(args.slots(), loops, job, time).await?;
+            Ok((loop_per_s, loop_per_s))
+        };
         let rounds = args.rounds.alternate(&progress, &case, ours, theirs).await?;
-        let case = Case { bench: "jobs", case, rounds: &rounds };
-        report.add(&case.figure("throughput", "jobs/s", |&per_s| per_s), wanted(job))?;
+        let linked = Case { bench: "jobs", case: format!("{case}, turno::Client"), rounds: &rounds };
+        let stock = Case { bench: "jobs", case, rounds: &rounds };
+        report.add(&stock.figure("throughput", "jobs/s", |per_s| per_s.0), wanted(job))?;
+        report.add(&linked.figure("throughput", "jobs/s", |per_s| per_s.1), wanted(job))?;
     }
     drop(progress);
     report.finish()
 }
 
-async fn per_s(channels: &[Channel], loops: u64, in_flight: u16, time: Duration) -> Result<f64> {
-    let callers = Stub::callers(channels, in_flight.into(), &Ask::Spin { loops });
+/// One caller by the `turno::Client` that all share.
+#[derive(Clone)]
+struct Linked {
+    client: turno::Client,
+    loops: u64,
+}
+
+impl Caller for Linked {
+    async fn call(&mut self) -> Result<(), Status> {
+        self.client.call::<bench::Spin>(SpinRequest { loops: self.loops, fail: false }).await?;
+        Ok(())
+    }
+}
+
+async fn per_s<C: Caller>(callers: Vec<C>, time: Duration) -> Result<f64> {
     Ok(closed(callers, time, Duration::ZERO).await?.per_s())
 }
 
