@@ -8,7 +8,7 @@ use turno_runtime::process::{self, Process};
 
 use crate::error::Error;
 use crate::node::Node;
-use crate::node::config::{NodeConfig, NodeFlags};
+use crate::node::config::{NodeConfig, NodeFlags, Role};
 
 /// A node's command line.
 #[derive(Debug, Parser)]
@@ -45,8 +45,13 @@ impl Node {
     /// # Errors
     /// As [`Node::start`], and a port for metrics that is taken.
     pub fn run_with(self, config: &NodeConfig) -> Result<(), Error> {
-        // Users' code may have as many threads as there are cores: the watchdog leaves the last to the links.
-        let threads = process::threads() + 1;
+        let threads = match config.role {
+            // Jobs have threads of their own, and these only move frames. A second one would be woken for each of them,
+            // to find that the first has taken it.
+            Role::Worker => (process::threads() / 4).max(1),
+            // Users' code may have as many as there are cores: the watchdog leaves the last to the links.
+            Role::Io | Role::Both => process::threads() + 1,
+        };
         process::run(threads, &config.telemetry, config.metrics, |process| serve(self, config, process))
     }
 }
