@@ -291,6 +291,8 @@ async fn what_cannot_be_mapped_is_refused_in_words() {
         assert_eq!(error.code(), code, "{error}");
         assert!(error.message().contains(named), "{error}");
     }
+    let crowd = MapRequest { header: Some(header("Square")), items: vec![Bytes::new(); 70_000] };
+    assert_eq!(raw(&mesh, vec![crowd]).await.unwrap_err().code(), Code::ResourceExhausted);
     let not_the_message =
         MapRequest { header: Some(header("Square")), items: vec![Bytes::from_static(b"\xff")] };
     let answered = raw(&mesh, vec![not_the_message]).await.unwrap();

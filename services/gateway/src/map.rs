@@ -56,6 +56,8 @@ struct MapService {
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Messages on their way to the client; flow control is HTTP/2's.
 const MESSAGES_WAITING: usize = 4;
+/// In one message.
+const MOST_ITEMS: usize = 1 << 16;
 /// Words of chunks that have gone to their nodes.
 const SENT_WAITING: usize = 1024;
 
@@ -137,14 +139,23 @@ async fn begin(requests: &mut Streaming<MapRequest>) -> Result<(Terms, Vec<Bytes
     let first = first.map_err(|_| Status::deadline_exceeded("the map's header did not come"))??;
     let MapRequest { header, items } = first.unwrap_or_default();
     let header = header.ok_or_else(|| Status::invalid_argument("a map begins with its header"))?;
-    Ok((Terms::read(&header)?, items))
+    Ok((Terms::read(&header)?, counted(items)?))
 }
 
 fn items(requests: Streaming<MapRequest>) -> impl Stream<Item = Result<Vec<Bytes>, Status>> + Send {
     requests.map(|request| match request? {
-        MapRequest { header: None, items } => Ok(items),
+        MapRequest { header: None, items } => counted(items),
         _ => Err(Status::invalid_argument("a map has one header, in its first message")),
     })
+}
+
+/// A message of empty items is small, and what is kept of each is not.
+fn counted(items: Vec<Bytes>) -> Result<Vec<Bytes>, Status> {
+    if items.len() > MOST_ITEMS {
+        let what = format!("{} items in one message, where {MOST_ITEMS} may be", items.len());
+        return Err(Status::resource_exhausted(what));
+    }
+    Ok(items)
 }
 
 /// Whatever the client says of the lane; what the items call is in it too.

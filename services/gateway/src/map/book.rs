@@ -4,23 +4,25 @@
 //! When a node is lost with a chunk whose items may be repeated, one of them may be what killed it. They all become
 //! suspects (`suspects`), and go again one by one, so that a bad item does not take its neighbours with it. The retry
 //! budget has no say in that: it is there to keep repetitions from adding to the load of a mesh that fails, and here they
-//! add nothing, since they take the place of items that would have gone instead; and each item is repeated for lost
-//! nodes three times at most.
+//! add nothing, since they take the place of items that would have gone instead; and no item is run more than three times
+//! because nodes were lost.
 //!
 //! Near the end a chunk that is out for much longer than its like is issued again elsewhere, once, as its twin: the
 //! first whole answer counts, and what becomes of the other is nobody's business.
 
+mod chunk;
 mod suspects;
 
 use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
-use prost::Message as _;
-use turno_proto::mesh::v1::{ItemOutcome, Items};
+use turno_proto::mesh::v1::ItemOutcome;
 
 use crate::scheduler::WorkerId;
+use chunk::{decoded, encoded};
 use suspects::Suspects;
 
+pub(crate) use chunk::{Chunk, Settled};
 pub(crate) use suspects::Convict;
 
 /// The items of one map that have no outcome yet.
@@ -63,28 +65,6 @@ struct Out {
     patient_until_us: u64,
 }
 
-/// What is to be sent.
-#[derive(Clone, Debug)]
-pub(crate) struct Chunk {
-    pub(crate) id: u64,
-    /// How many items it has.
-    pub(crate) items: u32,
-    /// Encoded `Items`.
-    pub(crate) body: Bytes,
-    /// How often it has come back unstarted.
-    pub(crate) handed_back: u8,
-    /// Not there: its twin is there already.
-    pub(crate) avoid: Option<WorkerId>,
-}
-
-/// Items that have their outcomes.
-#[derive(Debug, Default)]
-pub(crate) struct Settled {
-    pub(crate) outcomes: Vec<(u64, ItemOutcome)>,
-    /// A chunk that nobody waits for any more.
-    pub(crate) obsolete: Option<u64>,
-}
-
 /// When a chunk is out for too long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Late {
@@ -100,6 +80,8 @@ const LATE_TIMES: f64 = 4.0;
 const LATE_LEAST_US: f64 = 20_000.0;
 /// When there was no other node for it, one may have come by then.
 const ASK_AGAIN_US: u64 = 100_000;
+/// Beside its bytes, what an item takes while it waits: a million empty ones are not nothing.
+const ITEM: usize = size_of::<Item>();
 /// Beside its bytes, what an item takes in a chunk at most: its field's number and its length.
 const ENVELOPE: usize = 6;
 
@@ -127,7 +109,7 @@ impl Book {
 
     /// An item that is to be run.
     pub(crate) fn wait(&mut self, index: u64, body: Bytes) {
-        self.waiting_bytes += body.len();
+        self.waiting_bytes += body.len() + ITEM;
         self.waiting.push_back(Item { index, body, handed_back: 0 });
     }
 
@@ -145,7 +127,7 @@ impl Book {
         self.next_index
     }
 
-    /// Items that wait here, and their bytes.
+    /// Items that wait here, and the bytes that they take.
     pub(crate) fn waiting(&self) -> (usize, usize) {
         (self.waiting.len(), self.waiting_bytes)
     }
@@ -203,7 +185,7 @@ impl Book {
         let indexes = self.waiting.iter().take(count).map(|item| item.index).collect();
         // One buffer of the chunk's own: what came with the client's message is freed with its last item.
         let body = encoded(self.waiting.drain(..count).map(|item| item.body).inspect(|body| {
-            self.waiting_bytes -= body.len();
+            self.waiting_bytes -= body.len() + ITEM;
         }));
         self.open += count;
         Some(self.send(indexes, body, handed_back, None))
@@ -301,7 +283,7 @@ impl Book {
     fn wait_again(&mut self, out: &Out, but: usize, handed_back: u8) {
         let bodies = decoded(&out.body);
         for (index, body) in out.indexes.iter().zip(bodies).skip(but).rev() {
-            self.waiting_bytes += body.len();
+            self.waiting_bytes += body.len() + ITEM;
             self.waiting.push_front(Item { index: *index, body, handed_back });
             self.open -= 1;
         }
@@ -342,6 +324,15 @@ impl Book {
         convict
     }
 
+    /// Its items go again one by one, unless there is only one.
+    pub(crate) fn goes_singly(&mut self, id: u64, node: WorkerId) -> bool {
+        if self.out.get(&id).is_none_or(|out| out.indexes.len() < 2) {
+            return false;
+        }
+        // None of them is accused of anything yet, and they need not go alone.
+        self.lost(id, node, None).is_none()
+    }
+
     /// A chunk that is out for much longer than its like, to be issued again.
     pub(crate) fn straggler(&mut self, late: Late) -> Option<Chunk> {
         if !self.is_at_the_end() {
@@ -370,14 +361,6 @@ impl Book {
             first.patient_until_us = now_us + ASK_AGAIN_US;
         }
     }
-}
-
-fn encoded(items: impl Iterator<Item = Bytes>) -> Bytes {
-    Items { items: items.collect() }.encode_to_vec().into()
-}
-
-fn decoded(body: &Bytes) -> Vec<Bytes> {
-    Items::decode(body.clone()).expect("it was encoded here").items
 }
 
 #[cfg(test)]

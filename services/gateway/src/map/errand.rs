@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tonic::{Code, Status};
-use turno_proto::mesh::v1::{Caller, Entry, Invocation, Outcome};
+use turno_proto::mesh::v1::{Caller, Entry, Invocation};
 
 use super::book::Chunk;
 use crate::account::{Account, Measured};
@@ -32,13 +32,13 @@ pub(crate) struct Errands {
 
 /// How a chunk comes back.
 pub(crate) enum Back {
-    Answered(Outcome),
+    Answered(Answer),
     /// Nothing of it ran.
     Unstarted,
     /// Its node was lost, and it may have run.
     Lost(Arc<Link>),
     /// An item took longer than a call of its method may.
-    Late(Duration),
+    Late(Duration, WorkerId),
     /// There is no other node for a twin.
     NoOther,
     /// Nobody serves the method, and nobody came.
@@ -76,13 +76,13 @@ impl Errands {
         // The node is told of the deadline too; but what does not listen there is not waited for here.
         let answer = match tokio::time::timeout(most, away).await {
             Ok(answer) => answer,
-            Err(_) => return Back::Late(most),
+            Err(_) => return Back::Late(most, link.id),
         };
         match answer {
             Ok(Answer { outcome, .. }) if calls::goes_elsewhere(&outcome) => Back::Unstarted,
             Ok(answer) => {
                 self.account(asked, sent, &answer, &link, items);
-                Back::Answered(answer.outcome)
+                Back::Answered(answer)
             }
             Err(lost) if lost.may_have_run => Back::Lost(link),
             Err(_) => Back::Unstarted,

@@ -11,18 +11,19 @@ use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
-use turno_proto::mesh::v1::{ItemOutcome, ItemOutcomes, Kind, Outcome};
+use turno_proto::mesh::v1::{ItemOutcome, ItemOutcomes, Kind};
 use turno_proto::status;
 use turno_proto::v1::MapResponse;
 
 use super::book::{Book, Chunk, Late, Settled};
 use super::errand::{Back, Errands};
 use super::outbox::Outbox;
-use super::sizes::{Ahead, Sizes};
+use super::sizes::{Ahead, Sizes, Told};
 use super::terms::Terms;
 use crate::admission::Room;
 use crate::edge;
 use crate::link::Link;
+use crate::link::pending::Answer;
 use crate::scheduler::WorkerId;
 
 /// What one map needs to run.
@@ -123,6 +124,18 @@ impl Running {
         mut items: impl Stream<Item = Result<Vec<Bytes>, Status>> + Send + Unpin,
         results: &Results,
     ) -> Result<(), Status> {
+        let ended = self.drive(&mut items, results).await;
+        // Whatever is out is not wanted any more.
+        self.out.clear();
+        self.finish(ended, results).await
+    }
+
+    /// Until there is nothing more to do; an error breaks the map.
+    async fn drive(
+        &mut self,
+        items: &mut (impl Stream<Item = Result<Vec<Bytes>, Status>> + Send + Unpin),
+        results: &Results,
+    ) -> Result<(), Status> {
         let closing = self.closing.clone();
         while !self.is_over() {
             self.send_chunks();
@@ -147,7 +160,7 @@ impl Running {
             }
             self.room.keep(self.book.bytes())?;
         }
-        self.finish(results).await
+        Ok(())
     }
 
     fn is_over(&self) -> bool {
@@ -156,14 +169,13 @@ impl Running {
     }
 
     /// What is left goes out, then the summary, or why there is none.
-    async fn finish(mut self, results: &Results) -> Result<(), Status> {
-        // Whatever is out is not wanted any more.
-        self.out.clear();
+    async fn finish(mut self, ended: Result<(), Status>, results: &Results) -> Result<(), Status> {
         while self.outbox.is_ready() {
             if results.send(Ok(self.outbox.message())).await.is_err() {
                 return Ok(());
             }
         }
+        ended?;
         let is_over = self.outbox.is_stopped() || self.book.is_over();
         if !is_over {
             return Err(Status::unavailable(
@@ -226,7 +238,10 @@ impl Running {
         if served.kind == Kind::Job {
             let slots = served.seats.iter().map(|seat| seat.link.slots() as usize);
             let count = slots.sum::<usize>().max(1);
-            return Slots { count, most_chunks: 2 * count + 2, most_items: usize::MAX };
+            let most_chunks = 2 * count + 2;
+            // The window holds as many whole chunks: else what comes back makes room for small ones.
+            let most_items = (self.terms.in_flight / most_chunks).max(1);
+            return Slots { count, most_chunks, most_items };
         }
         // What is awaited wants no slot; where calls are counted, each item is one.
         let most_items = if served.policy.concurrency.is_some() { 1 } else { usize::MAX };
@@ -237,23 +252,20 @@ impl Running {
         self.aborts.remove(&id);
         let Ok(back) = back else { return Ok(()) };
         match back {
-            Back::Answered(outcome) => self.answered(id, outcome),
+            Back::Answered(answer) => self.answered(id, answer),
             Back::Unstarted => {
                 let settled = self.book.handed_back(id);
                 self.settle(settled);
             }
             Back::Lost(link) => self.lost(id, &link),
-            Back::Late(most) => {
-                let what = format!("{} was not done within {most:?}", self.errands.method.name());
-                self.fail(id, &Status::deadline_exceeded(what));
-            }
+            Back::Late(most, node) => self.late(id, most, node),
             Back::NoOther => self.book.has_no_other_node(id, self.at_us(Instant::now())),
             Back::Nobody(status) => return Err(status),
         }
         Ok(())
     }
 
-    fn answered(&mut self, id: u64, outcome: Outcome) {
+    fn answered(&mut self, id: u64, Answer { outcome, away }: Answer) {
         if status::code_of(outcome.code) != Code::Ok {
             return self.fail(id, &status::from_outcome(outcome));
         }
@@ -263,8 +275,10 @@ impl Running {
         let Ok(ItemOutcomes { outcomes }) = ItemOutcomes::decode(body) else {
             return self.fail(id, &Status::internal("a node answered a chunk with what is none"));
         };
-        let run_us = outcome.cost.map_or(0, |cost| cost.run_us);
-        self.sizes.observe(outcomes.len(), run_us, bytes);
+        let cost = outcome.cost.unwrap_or_default();
+        let away_us = u64::try_from(away.as_micros()).unwrap_or(u64::MAX);
+        let way_us = away_us.saturating_sub(cost.queue_us.saturating_add(cost.run_us));
+        self.sizes.observe(Told { items: outcomes.len(), run_us: cost.run_us, way_us, bytes });
         let settled = self.book.answered(id, outcomes);
         self.settle(settled);
     }
@@ -285,6 +299,16 @@ impl Running {
             let outcomes = vec![(convict.index, status::to_item(&refused))];
             self.settle(Settled { outcomes, obsolete: None });
         }
+    }
+
+    /// One item of the chunk was: which, they show when they go again one by one, if they may.
+    fn late(&mut self, id: u64, most: Duration, node: WorkerId) {
+        let method = &self.errands.method;
+        if method.served().repeatable && self.book.goes_singly(id, node) {
+            return;
+        }
+        let what = format!("{} was not done within {most:?}, or another item of its chunk", method.name());
+        self.fail(id, &Status::deadline_exceeded(what));
     }
 
     fn fail(&mut self, id: u64, status: &Status) {

@@ -1,5 +1,6 @@
-//! How many items of a map go as one chunk: about a millisecond of work, so that what a chunk costs to send is little
-//! beside it, and no slot waits long for another. Tiny items travel many at a time, long ones one by one. Pure.
+//! How many items of a map go as one chunk: as much work that what its way costs is a small part of it, a millisecond
+//! at least, and never so much that a call that comes meanwhile waits long for a slot. Tiny items travel many at a time,
+//! long ones one by one. Pure.
 //!
 //! Towards the end chunks become smaller, so that all slots end together: half of what is left by the slots, which is
 //! "factoring" (Hummel, Schonberg and Flynn, 1992), itself a careful "guided self-scheduling" (Polychronopoulos and
@@ -12,6 +13,8 @@ pub(crate) struct Sizes {
     service_us: Option<f64>,
     /// How large an answer is.
     answer: f64,
+    /// How long a chunk is away without running or waiting at its node.
+    way_us: f64,
     /// A chunk may grow to this: it is learned in steps.
     grown: usize,
 }
@@ -27,8 +30,24 @@ pub(crate) struct Ahead {
     pub(crate) slots: usize,
 }
 
+/// What one chunk has told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    /// Items that ran.
+    pub(crate) items: usize,
+    /// For how long, in all.
+    pub(crate) run_us: u64,
+    /// How long the chunk was away beside that.
+    pub(crate) way_us: u64,
+    /// Bytes of all answers.
+    pub(crate) bytes: usize,
+}
+
+/// A slot that waits for its next chunk waits for one way: a twenty-fourth of the work in a chunk.
+const WAYS: f64 = 24.0;
 /// The work in one chunk.
-const TARGET_US: f64 = 1_000.0;
+const LEAST_US: f64 = 1_000.0;
+const MOST_US: f64 = 5_000.0;
 /// Weight of what is new.
 const WEIGHT: f64 = 0.25;
 /// Each chunk that has come back lets the next ones be so much larger.
@@ -40,13 +59,14 @@ const MOST_ANSWERS: f64 = 64.0 * 1024.0;
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { service_us: None, answer: 0.0, grown: 1 }
+        Self { service_us: None, answer: 0.0, way_us: 0.0, grown: 1 }
     }
 }
 
 impl Sizes {
-    /// So many items ran for so long in all, and answered so many bytes.
-    pub(crate) fn observe(&mut self, items: usize, run_us: u64, bytes: usize) {
+    /// Takes in what a chunk that has come back says.
+    pub(crate) fn observe(&mut self, told: Told) {
+        let Told { items, run_us, way_us, bytes } = told;
         if items == 0 {
             return;
         }
@@ -57,8 +77,9 @@ impl Sizes {
             Some(known) => {
                 *known += weight * (service - *known);
                 self.answer += weight * (answer - self.answer);
+                self.way_us += WEIGHT * (way_us as f64 - self.way_us);
             }
-            None => (self.service_us, self.answer) = (Some(service), answer),
+            None => (self.service_us, self.answer, self.way_us) = (Some(service), answer, way_us as f64),
         }
         self.grown = self.grown.max(items * GROWTH).min(MOST_ITEMS);
     }
@@ -74,7 +95,8 @@ impl Sizes {
         let share =
             if ahead.ended { ahead.waiting.div_ceil(2 * slots) } else { ahead.waiting.div_ceil(slots) };
         // A float above the range becomes the largest integer.
-        let by_time = self.service_us.map_or(1, |service| (TARGET_US / service) as usize);
+        let work_us = (WAYS * self.way_us).clamp(LEAST_US, MOST_US);
+        let by_time = self.service_us.map_or(1, |service| (work_us / service) as usize);
         let by_answers = (MOST_ANSWERS / self.answer) as usize;
         by_time.min(by_answers).min(self.grown).min(share).clamp(1, MOST_ITEMS)
     }
@@ -82,18 +104,26 @@ impl Sizes {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ahead, MOST_ITEMS, Sizes};
+    use super::{Ahead, MOST_ITEMS, Sizes, Told};
     use proptest::prelude::*;
 
     const PLENTY: Ahead = Ahead { waiting: 1_000_000, ended: false, slots: 2 };
 
-    fn learned(item_us: f64, answer: usize) -> Sizes {
+    fn told(items: usize, run_us: u64) -> Told {
+        Told { items, run_us, way_us: 0, bytes: 0 }
+    }
+
+    fn learned_by(item_us: f64, told: impl Fn(Told) -> Told) -> Sizes {
         let mut sizes = Sizes::default();
         for _ in 0..64 {
             let items = sizes.next(PLENTY);
-            sizes.observe(items, (items as f64 * item_us) as u64, items * answer);
+            sizes.observe(told(self::told(items, (items as f64 * item_us) as u64)));
         }
         sizes
+    }
+
+    fn learned(item_us: f64, answer: usize) -> Sizes {
+        learned_by(item_us, |told| Told { bytes: told.items * answer, ..told })
     }
 
     #[test]
@@ -103,7 +133,7 @@ mod tests {
         for _ in 0..6 {
             let items = sizes.next(PLENTY);
             seen.push(items);
-            sizes.observe(items, items as u64, 0);
+            sizes.observe(told(items, items as u64));
         }
         assert_eq!(seen, [1, 4, 16, 64, 256, 1000]);
     }
@@ -119,6 +149,12 @@ mod tests {
     }
 
     #[test]
+    fn a_chunk_is_worth_its_way() {
+        let far = |way_us| learned_by(100.0, move |told| Told { way_us, ..told }).next(PLENTY);
+        assert_eq!([far(10), far(100), far(200), far(10_000)], [10, 24, 48, 50]);
+    }
+
+    #[test]
     fn large_answers_make_small_chunks() {
         assert_eq!(learned(1.0, 1024).next(PLENTY), 64);
         assert_eq!(learned(1.0, 1 << 20).next(PLENTY), 1);
@@ -128,10 +164,10 @@ mod tests {
     fn items_that_become_long_are_soon_sent_one_by_one() {
         let mut sizes = learned(1.0, 0);
         // The chunk was cut off after its first items.
-        sizes.observe(3, 10_000, 0);
+        sizes.observe(told(3, 10_000));
         for _ in 0..40 {
             let items = sizes.next(PLENTY);
-            sizes.observe(items.min(4), items.min(4) as u64 * 3_000, 0);
+            sizes.observe(told(items.min(4), items.min(4) as u64 * 3_000));
         }
         assert!(sizes.next(PLENTY) <= 100, "{sizes:?}");
     }

@@ -116,6 +116,20 @@ fn long_suspects_go_side_by_side_until_they_are_lost_again() {
     assert_eq!(book.lost(alone.id, NODE, None).unwrap().index, 0);
 }
 
+#[test]
+fn one_item_that_takes_too_long_is_found_by_sending_each_by_itself() {
+    let mut book = book(3);
+    let chunk = book.next(3).unwrap();
+    assert!(book.goes_singly(chunk.id, NODE));
+    let single = book.next(3).unwrap();
+    assert_eq!(items(&single), [0]);
+    assert!(!book.goes_singly(single.id, NODE));
+    let late = ItemOutcome { code: 4, ..ItemOutcome::default() };
+    assert_eq!(indexes(&book.failed(single.id, &late)), [0]);
+    let others: Vec<_> = std::iter::from_fn(|| book.next(3)).collect();
+    assert_eq!(others.iter().map(items).collect::<Vec<_>>(), [[1], [2]]);
+}
+
 fn late(now_us: u64) -> Late {
     Late { now_us, service_us: 1_000.0 }
 }
