@@ -1,5 +1,6 @@
 //! Answers as they come back.
 
+use std::error::Error as _;
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -73,7 +74,7 @@ impl<R: Unary> Stream for Answers<R> {
                 Some(Ok(message)) => self.take(message),
                 Some(Err(status)) => {
                     self.over = true;
-                    return Poll::Ready(Some(Err(status)));
+                    return Poll::Ready(Some(Err(broken(status))));
                 }
                 None if self.summary.is_none() => {
                     self.over = true;
@@ -83,6 +84,14 @@ impl<R: Unary> Stream for Answers<R> {
                 None => self.over = true,
             }
         }
+    }
+}
+
+/// What has a cause was not said by the gateway: the connection broke.
+fn broken(status: Status) -> Status {
+    match status.source() {
+        Some(cause) => Status::unavailable(format!("the map broke off: {}: {cause}", status.message())),
+        None => status,
     }
 }
 
