@@ -60,11 +60,10 @@ impl Errands {
         let mut call = self.call(&chunk);
         let (target, _running) = match self.find(&call, avoid).await {
             Ok(found) => found,
+            // The first of the two is still out.
+            Err(_) if avoid.is_some() => return Back::NoOther,
             Err(status) => return Back::Nobody(status),
         };
-        if avoid == Some(target.link.id) {
-            return Back::NoOther;
-        }
         let (sent, most) = (Instant::now(), self.longest());
         // It is only for stragglers: where nobody reads on just now, they are found later.
         let _unread = self.sent.try_send((chunk.id, sent, target.link.id));
