@@ -39,9 +39,19 @@ async fn at_worker(mesh: &TestMesh) -> u64 {
     mesh.nodes().await[0].in_flight
 }
 
-async fn eventually_at_worker(meshes: &[TestMesh; 2], wanted: [u64; 2]) {
-    let what = format!("the gateways have {wanted:?} jobs at the worker");
-    eventually(&what, async || [at_worker(&meshes[0]).await, at_worker(&meshes[1]).await] == wanted).await;
+/// Jobs of a gateway that the worker has done.
+async fn done(mesh: &TestMesh) -> u64 {
+    mesh.nodes().await[0].calls_served
+}
+
+/// One who may fill slots may have the next jobs there already, behind those that fill them; one who may not has none.
+async fn eventually_at_worker(meshes: &[TestMesh; 2], slots: [u64; 2]) {
+    let what = format!("the gateways fill {slots:?} slots of the worker");
+    let fills = |jobs, slots| if slots == 0 { jobs == 0 } else { jobs >= slots };
+    eventually(&what, async || {
+        fills(at_worker(&meshes[0]).await, slots[0]) && fills(at_worker(&meshes[1]).await, slots[1])
+    })
+    .await;
 }
 
 /// Lets one job go after the other, whosever it is, until all of these are done.
@@ -71,14 +81,16 @@ async fn slots_go_where_work_waits_and_come_back() {
     // The other has work too: it gets half, as soon as what holds the slots is done.
     let of_other = rest(other, 60);
     eventually("it may fill two slots", async || at_worker(other).await == 2).await;
-    eventually("each has two", async || {
-        let shared = [at_worker(one).await, at_worker(other).await] == [2, 2];
+    eventually("the other's jobs are done as well", async || {
+        let shared = done(other).await >= 8;
         if !shared && cook.resting() == 4 {
             cook.let_go(1);
         }
         shared
     })
     .await;
+    // Four were there before it came, and some may have been on their way; then they took turns.
+    assert!(done(one).await < 30, "the first had {} of its jobs done meanwhile", done(one).await);
     all_slots_work(&cook).await;
     // The first runs out of work, since its clients go away: all of them are the other's.
     of_one.iter().for_each(JoinHandle::abort);
@@ -105,7 +117,7 @@ async fn a_gateway_that_ends_leaves_its_slots_to_the_other() {
     let ending = tokio::spawn(one.end());
     let_go_until_done(&cook, &of_one).await;
     ending.await.unwrap();
-    eventually("the other fills every slot", async || at_worker(&other).await == 4).await;
+    eventually("the other fills every slot", async || at_worker(&other).await >= 4).await;
     all_slots_work(&cook).await;
     of_other.iter().for_each(JoinHandle::abort);
 }
