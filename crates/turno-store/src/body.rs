@@ -64,7 +64,7 @@ impl Body {
 /// A body as a store has it, not looked at yet.
 pub(crate) struct Stored {
     pub(crate) length: u64,
-    pub(crate) seal: Vec<u8>,
+    pub(crate) seal: Bytes,
     pub(crate) inline: Option<Bytes>,
     pub(crate) beside: Option<Uuid>,
 }

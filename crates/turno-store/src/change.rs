@@ -111,3 +111,30 @@ impl Answer {
 
 /// What a change comes to, or why it does not.
 pub(crate) type Answered = Result<Answer, Error>;
+
+/// The keys of all submits, with whose they are: each once, in order.
+pub(crate) fn keys_of(changes: &[Change]) -> Vec<(&str, &str)> {
+    let mut keys: Vec<_> = changes.iter().filter_map(key_of).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+fn key_of(change: &Change) -> Option<(&str, &str)> {
+    let Change::Submit(submission) = change else { return None };
+    let key = submission.ticket.key.as_ref()?;
+    Some((submission.ticket.tenant.as_str(), key.key.as_str()))
+}
+
+/// The tickets that a change is about, as far as they are there already.
+pub(crate) fn tickets_of(change: &Change) -> Option<TicketId> {
+    match change {
+        Change::Finish { attempt, .. }
+        | Change::Retry { attempt, .. }
+        | Change::Release { attempt, .. }
+        | Change::Progress(attempt, _) => Some(attempt.ticket),
+        Change::Cancel(ticket) | Change::Delete(ticket) | Change::Edit { ticket, .. } => Some(*ticket),
+        Change::Redrive { dead, .. } => Some(*dead),
+        _ => None,
+    }
+}

@@ -38,6 +38,9 @@ pub enum Error {
     /// Nothing was stored: the disk, or the database's quota, is full. Comes again when there is space.
     #[error("the store is full: nothing was stored")]
     Full,
+    /// Others changed the same tickets at the same time, again and again. Nothing was stored: ask again.
+    #[error("others change the same tickets at the same time")]
+    Contended,
     /// What is stored of this ticket is damaged: its checksum does not fit.
     #[error("what is stored of ticket {0} is damaged")]
     Damaged(TicketId),
@@ -59,7 +62,9 @@ impl Error {
             | Self::Superseded(_)
             | Self::Damaged(_) => true,
             // Noticed when rows are written: nothing else of that transaction is sure then.
-            Self::Exists(_) | Self::Full | Self::Unusable(_) | Self::Unavailable(_) => false,
+            Self::Exists(_) | Self::Contended | Self::Full | Self::Unusable(_) | Self::Unavailable(_) => {
+                false
+            }
         }
     }
 }

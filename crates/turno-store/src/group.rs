@@ -13,6 +13,9 @@ const WAITING: usize = 4096;
 /// Changes in one transaction.
 const TOGETHER: usize = 1024;
 
+/// How often changes are tried that others get in the way of.
+const TRIES: u32 = 5;
+
 /// Where changes are made.
 pub(crate) trait Ledger: Send + 'static {
     /// Makes all of them in one transaction and answers, in their order, when it is on disk. An error means that nothing
@@ -72,7 +75,7 @@ async fn write(mut ledger: impl Ledger, mut orders: mpsc::Receiver<Order>) {
 
 /// All in one transaction; if that fails, each in its own, so that one that cannot be made spoils no other.
 async fn together(ledger: &mut impl Ledger, changes: &[Change]) -> Vec<Answered> {
-    match ledger.apply(changes).await {
+    match persistently(ledger, changes).await {
         Ok(answers) => answers,
         Err(error) if changes.len() == 1 || matches!(error, Error::Unavailable(_)) => {
             let again = error.to_string();
@@ -84,10 +87,21 @@ async fn together(ledger: &mut impl Ledger, changes: &[Change]) -> Vec<Answered>
     }
 }
 
+/// Again while others are in the way: nothing has happened then.
+async fn persistently(ledger: &mut impl Ledger, changes: &[Change]) -> Result<Vec<Answered>, Error> {
+    for _try in 1..TRIES {
+        match ledger.apply(changes).await {
+            Err(Error::Contended) => {}
+            made => return made,
+        }
+    }
+    ledger.apply(changes).await
+}
+
 async fn apart(ledger: &mut impl Ledger, changes: &[Change]) -> Vec<Answered> {
     let mut answers = Vec::with_capacity(changes.len());
     for change in changes {
-        let answered = ledger.apply(std::slice::from_ref(change)).await;
+        let answered = persistently(ledger, std::slice::from_ref(change)).await;
         answers.push(answered.and_then(|mut one| one.pop().unwrap_or(Ok(Answer::Nothing))));
     }
     answers

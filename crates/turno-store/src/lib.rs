@@ -2,18 +2,23 @@
 //! several. What happens to a ticket is decided in `state.rs`, by a table without clock or disk; who runs tickets is the
 //! gateway's business.
 
+mod batch;
 mod body;
+mod book;
 mod change;
 mod error;
 mod failures;
 mod group;
 mod kept;
 mod open;
+mod postgres;
 mod query;
+mod rows;
 mod seal;
 mod sqlite;
 mod state;
 mod store;
+mod tables;
 mod ticket;
 
 pub use error::Error;

@@ -76,3 +76,6 @@ impl State {
         Self::ALL.into_iter().find(|state| state.name() == name)
     }
 }
+
+#[cfg(test)]
+mod tests;

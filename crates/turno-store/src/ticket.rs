@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use crate::state::State;
 
-/// Requests and responses above so many bytes are kept beside the ticket's row.
-pub const INLINE: usize = 256 * 1024;
+/// Requests and responses above so many bytes are kept beside the ticket's row: each change of a row writes all of it again.
+pub const INLINE: usize = 16 * 1024;
 
 /// Names a ticket: a UUID of version 7, so that later ones sort behind earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

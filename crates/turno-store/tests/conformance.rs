@@ -1,6 +1,7 @@
 //! Holds every store to its promises: one suite, run for each.
-#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test fails by it, or says why it is skipped")]
 
+mod faults;
 mod suite;
 
 use std::sync::Arc;
@@ -23,6 +24,42 @@ impl Place for Directory {
     async fn open(&self) -> Result<Arc<dyn Store>, Error> {
         turno_store::open(self.0.path().to_str().unwrap()).await
     }
+
+    fn keeps_leases(&self) -> bool {
+        false
+    }
+}
+
+/// A database of its own in PostgreSQL.
+struct Database(String);
+
+impl Database {
+    fn new() -> Option<Self> {
+        let server = suite::server::shared()?;
+        Some(Self(server.address(&server.database())))
+    }
+}
+
+#[async_trait]
+impl Place for Database {
+    async fn open(&self) -> Result<Arc<dyn Store>, Error> {
+        turno_store::open(&self.0).await
+    }
+
+    fn keeps_leases(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn sqlite_agrees_with_a_model() {
+    suite::history::agree_with_a_model(64, || Some(Box::new(Directory::new())));
+}
+
+#[test]
+fn postgres_agrees_with_a_model() {
+    let database = || Some(Box::new(Database::new()?) as Box<dyn Place>);
+    suite::history::agree_with_a_model(24, database);
 }
 
 /// A test for each promise and store.
@@ -33,6 +70,17 @@ macro_rules! promises {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $promise() {
                     super::suite::$part::$promise(&super::Directory::new()).await;
+                }
+            )*)*
+        }
+
+        mod postgres {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $promise() {
+                    if let Some(database) = super::Database::new() {
+                        super::suite::$part::$promise(&database).await;
+                    }
                 }
             )*)*
         }

@@ -8,16 +8,27 @@ use std::time::Duration;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Row, SqliteConnection};
+use turno_runtime::task;
 
 use super::errors::told;
-use super::schema;
+use super::mark::Mark;
+use super::{log, schema};
 use crate::error::Error;
 
 /// The database's name in the data directory.
 const DATABASE: &str = "tickets.sqlite3";
 
-/// Whoever has it locked has the directory. The lock is the system's and ends with the process, however that ends.
+/// SQLite's write-ahead log beside it.
+const LOG: &str = "tickets.sqlite3-wal";
+
+/// Up to so many bytes a database is looked into when it is opened, indexes and all: half a second.
+const LOOKED_INTO: u64 = 64 * 1024 * 1024;
+
+/// Up to so many, its pages are looked over.
+const LOOKED_OVER: u64 = 512 * 1024 * 1024;
+
+/// Whoever has it locked has the directory. What is in it, `mark.rs` says. The lock is the system's and ends with the process, however that ends.
 const LOCK: &str = "tickets.lock";
 
 /// Connections for reading.
@@ -34,22 +45,25 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(super) struct Opened {
     pub(super) writer: SqliteConnection,
     pub(super) readers: SqlitePool,
-    pub(super) lock: File,
+    pub(super) mark: Mark,
 }
 
 /// Opens `directory`, and makes it if it is not there.
 pub(super) async fn open(directory: &Path) -> Result<Opened, Error> {
     let lock = lock(directory).await?;
     let database = directory.join(DATABASE);
+    let (log, length) = (directory.join(LOG), std::fs::metadata(&database).map_or(0, |file| file.len()));
+    task::run_blocking("turno.store.log", move || log::check(&log)).await?;
     let mut writer = options(&database).connect().await.map_err(|error| unusable(&database, told(error)))?;
-    prepare(&mut writer).await.map_err(|error| unusable(&database, error))?;
+    prepare(&mut writer, length).await.map_err(|error| unusable(&database, error))?;
+    let mark = mark(&mut writer, lock, directory).await.map_err(|error| unusable(&database, error))?;
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)
         .test_before_acquire(false)
         .connect_with(options(&database).pragma("query_only", "1"))
         .await
         .map_err(|error| unusable(&database, told(error)))?;
-    Ok(Opened { writer, readers, lock })
+    Ok(Opened { writer, readers, mark })
 }
 
 async fn lock(directory: &Path) -> Result<File, Error> {
@@ -58,7 +72,7 @@ async fn lock(directory: &Path) -> Result<File, Error> {
     };
     std::fs::create_dir_all(directory).map_err(|error| trouble("cannot be made", error))?;
     let path = directory.join(LOCK);
-    let file = File::options().create(true).truncate(false).write(true).open(path);
+    let file = File::options().create(true).truncate(false).read(true).write(true).open(path);
     let file = file.map_err(|error| trouble("cannot be written", error))?;
     for _try in 0..TRIES {
         match file.try_lock() {
@@ -91,7 +105,8 @@ fn options(database: &PathBuf) -> SqliteConnectOptions {
 
 /// Looks at the database, brings it to our version, and makes due what was under way when the last process ended: with one
 /// process at a time, nobody runs it any more.
-async fn prepare(writer: &mut SqliteConnection) -> Result<(), Error> {
+async fn prepare(writer: &mut SqliteConnection, length: u64) -> Result<(), Error> {
+    look(writer, length).await?;
     schema::migrate(writer).await?;
     for statement in [
         "UPDATE ticket SET due_at = began_at WHERE ended_at IS NULL AND due_at IS NULL",
@@ -101,6 +116,25 @@ async fn prepare(writer: &mut SqliteConnection) -> Result<(), Error> {
         sqlx::query(statement).execute(&mut *writer).await.map_err(told)?;
     }
     Ok(())
+}
+
+/// What was acknowledged must be there.
+async fn mark(writer: &mut SqliteConnection, lock: File, directory: &Path) -> Result<Mark, Error> {
+    let row = sqlx::query("SELECT commits FROM total").fetch_one(writer).await.map_err(told)?;
+    Mark::new(lock, &directory.join(LOCK), row.try_get(0).map_err(told)?)
+}
+
+/// Looks for damage, as far as it takes no longer than a person waits.
+async fn look(writer: &mut SqliteConnection, length: u64) -> Result<(), Error> {
+    if length > LOOKED_OVER {
+        return Ok(());
+    }
+    let sql = if length > LOOKED_INTO { "PRAGMA quick_check(1)" } else { "PRAGMA integrity_check(1)" };
+    let row = sqlx::query(sql).fetch_one(writer).await.map_err(told)?;
+    match row.try_get::<&str, _>(0).map_err(told)? {
+        "ok" => Ok(()),
+        damage => Err(super::errors::damaged(damage)),
+    }
 }
 
 /// Names the database in what is said of it.

@@ -21,10 +21,7 @@ pub(super) fn told(error: sqlx::Error) -> Error {
     match code & 0xff {
         FULL => Error::Full,
         _ if code == INDEX_SIZE => Error::Full,
-        CORRUPT | NOT_A_DATABASE => Error::Unusable(format!(
-            "the database is damaged ({error}): stop the gateway, put back a copy of the data directory, or save what can \
-             be read with `sqlite3 tickets.sqlite3 .recover`"
-        )),
+        CORRUPT | NOT_A_DATABASE => damaged(&error.to_string()),
         BUSY => Error::Unavailable(format!(
             "another program holds the database locked ({error}): end its transaction"
         )),
@@ -33,6 +30,14 @@ pub(super) fn told(error: sqlx::Error) -> Error {
         }
         _ => Error::Unavailable(error.to_string()),
     }
+}
+
+/// The database is not what was written.
+pub(super) fn damaged(how: &str) -> Error {
+    Error::Unusable(format!(
+        "the database is damaged ({how}): stop the gateway and put back a copy of the data directory, or save what can be \
+         read with `sqlite3 tickets.sqlite3 .recover`"
+    ))
 }
 
 /// Whether a row with the same id is there already.

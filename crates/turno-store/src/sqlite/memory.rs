@@ -7,28 +7,11 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use crate::ticket::{Attempt, GatewayId, Progress, TicketId};
+use crate::batch::{Held, Overlay};
+use crate::ticket::{GatewayId, Progress, TicketId};
 
 /// How far attempts are, for who reads tickets.
 pub(super) type Notes = Arc<Mutex<HashMap<TicketId, Progress>>>;
-
-/// An attempt under way.
-#[derive(Clone)]
-pub(super) struct Held {
-    pub(super) seq: i64,
-    pub(super) gateway: GatewayId,
-    pub(super) number: u32,
-    /// When it began, in milliseconds.
-    pub(super) began_at: i64,
-    /// Of the attempts before.
-    pub(super) failures: u32,
-    pub(super) keep_ms: i64,
-    pub(super) cancel_requested: bool,
-    pub(super) delete_requested: bool,
-}
-
-/// What a transaction changes in memory, once it is on disk.
-pub(super) type Overlay = HashMap<TicketId, Option<Held>>;
 
 /// Attempts and leases.
 #[derive(Default)]
@@ -54,17 +37,11 @@ impl Memory {
         }
     }
 
-    /// The same, if it is `attempt`.
-    pub(super) fn current(&self, overlay: &Overlay, attempt: Attempt) -> Option<Held> {
-        let held = self.held(overlay, attempt.ticket)?;
-        (held.gateway == attempt.gateway && held.number == attempt.number).then(|| held.clone())
-    }
-
     /// The transaction is on disk.
     pub(super) fn merge(&mut self, overlay: Overlay) {
         for (ticket, held) in overlay {
             if let Some(held) = &held {
-                *self.holding.entry(held.gateway).or_default() += 1;
+                *self.holding.entry(held.attempt.gateway).or_default() += 1;
             } else {
                 self.notes.lock().remove(&ticket);
             }
@@ -73,7 +50,7 @@ impl Memory {
                 None => self.held.remove(&ticket),
             };
             if let Some(before) = before {
-                self.let_go(before.gateway);
+                self.let_go(before.attempt.gateway);
             }
         }
     }
@@ -109,7 +86,8 @@ impl Memory {
             return Vec::new();
         }
         let standing = self.held.keys().filter_map(|ticket| self.held(overlay, *ticket));
-        let mut lapsed: Vec<_> = standing.filter(|held| !self.is_alive(held.gateway, now)).cloned().collect();
+        let mut lapsed: Vec<_> =
+            standing.filter(|held| !self.is_alive(held.attempt.gateway, now)).cloned().collect();
         lapsed.sort_by_key(|held| held.began_at);
         lapsed.truncate(most);
         lapsed

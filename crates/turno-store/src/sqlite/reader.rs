@@ -3,17 +3,18 @@
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
-use sqlx::{AssertSqlSafe, Row, SqlSafeStr};
-use uuid::Uuid;
+use sqlx::{AssertSqlSafe, SqlSafeStr};
 
-use super::batch::Values;
+use super::bulk::Values;
 use super::errors::told;
 use super::memory::Notes;
-use super::rows::{self, Cells, Odd, TICKET};
+use super::rows::TICKET;
+use crate::batch::Asked;
 use crate::body::{Gathered, Granted, Stored, unsealed};
 use crate::error::Error;
 use crate::kept::Read;
 use crate::query::{Page, Query};
+use crate::rows::{self, Cells, Odd, stored};
 use crate::seal::Seal;
 use crate::store::{Claimed, Counts};
 use crate::ticket::{AttemptRecord, Ticket, TicketId};
@@ -41,11 +42,7 @@ impl Read for Reader {
              WHERE id = ? AND {KEPT}"
         );
         let row = self.one(id, sql).await?;
-        let mut cells = Cells::of(&row);
-        let mut read =
-            || Ok((cells.get()?, cells.get()?, cells.bytes()?.unwrap_or_default(), stored(&mut cells)?));
-        let (method, tenant, metadata, stored): (String, String, _, _) =
-            read().map_err(|Odd| Error::Damaged(id))?;
+        let Asked { method, tenant, metadata, request: stored } = rows::asked(id, &row)?;
         let bytes = self.body(id, &stored).await?;
         let seal = Seal::of_request(id, &method, &tenant, &metadata, &bytes);
         unsealed(id, bytes, &stored.seal, seal)
@@ -78,7 +75,7 @@ impl Read for Reader {
 
     async fn attempts(&self, id: TicketId) -> Result<Vec<AttemptRecord>, Error> {
         let row = self.one(id, format!("SELECT seq FROM ticket WHERE id = ? AND {KEPT}")).await?;
-        let seq: i64 = Cells::of(&row).get().map_err(|Odd| Error::Damaged(id))?;
+        let seq = Cells::of(&row).number().map_err(|Odd| Error::Damaged(id))?;
         let sql = "SELECT number, began_at, ended_at, code, message, details FROM attempt WHERE ticket = ? ORDER BY number";
         let found = sqlx::query(sql).bind(seq).fetch_all(&self.pool).await.map_err(told)?;
         found.iter().map(|row| rows::record(id, row)).collect()
@@ -104,15 +101,7 @@ impl Read for Reader {
     async fn counts(&self) -> Result<Counts, Error> {
         let sql = "SELECT waiting, running, done, failed, cancelled, dead FROM total";
         let row = sqlx::query(sql).fetch_one(&self.pool).await.map_err(told)?;
-        let number = |at: usize| row.try_get::<i64, _>(at).map(|number| number.max(0).unsigned_abs());
-        Ok(Counts {
-            waiting: number(0).map_err(told)?,
-            running: number(1).map_err(told)?,
-            done: number(2).map_err(told)?,
-            failed: number(3).map_err(told)?,
-            cancelled: number(4).map_err(told)?,
-            dead: number(5).map_err(told)?,
-        })
+        rows::counts(&row).map_err(|Odd| Error::Unusable("the database is damaged: it has no totals".into()))
     }
 
     /// Nobody else writes here.
@@ -129,7 +118,7 @@ impl Reader {
         let mut pieces = sqlx::query(sql).bind(name.to_string()).fetch(&self.pool);
         let mut gathered = Gathered::new(id, stored.length);
         while let Some(piece) = pieces.try_next().await.map_err(told)? {
-            gathered.push(Cells::of(&piece).get().map_err(|Odd| Error::Damaged(id))?)?;
+            gathered.push(rows::piece(id, &piece)?)?;
         }
         gathered.whole()
     }
@@ -154,15 +143,6 @@ impl Reader {
 
 /// What has expired is not there, even if nobody has swept it yet.
 const KEPT: &str = "(expires_at IS NULL OR expires_at > unixepoch('subsec') * 1000)";
-
-fn stored(cells: &mut Cells<'_>) -> Result<Stored, Odd> {
-    Ok(Stored {
-        length: cells.count()?,
-        seal: cells.get()?,
-        beside: cells.maybe::<Uuid>()?,
-        inline: cells.bytes()?,
-    })
-}
 
 /// The newest first; one more than a page, to know whether there is one.
 fn listing(query: &Query, most: u32) -> (String, Values) {

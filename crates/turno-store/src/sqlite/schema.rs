@@ -5,7 +5,7 @@ use sqlx::{Connection, Row, SqliteConnection};
 use crate::error::Error;
 
 /// Step n leads from version n to n + 1; the database's version is `PRAGMA user_version`.
-const STEPS: [&str; 1] = [FIRST];
+const STEPS: [&str; 2] = [FIRST, COMMITS];
 
 /// "Trno": what `file(1)` and we know our databases by.
 const APPLICATION: i64 = 0x5472_6e6f;
@@ -99,6 +99,9 @@ CREATE TABLE total (
 ) STRICT;
 INSERT INTO total VALUES (0, 0, 0, 0, 0, 0);
 ";
+
+/// How many transactions there have been: the mark beside the database (`mark.rs`) says how many there must be.
+const COMMITS: &str = "ALTER TABLE total ADD COLUMN commits INTEGER NOT NULL DEFAULT 0";
 
 /// Brings the database to the newest version, each step in a transaction.
 pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {

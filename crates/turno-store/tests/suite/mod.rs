@@ -3,8 +3,10 @@
 pub(crate) mod bodies;
 pub(crate) mod ends;
 pub(crate) mod finding;
+pub(crate) mod history;
 pub(crate) mod keys;
 pub(crate) mod runs;
+pub(crate) mod server;
 pub(crate) mod submits;
 
 use std::collections::BTreeMap;
@@ -23,6 +25,9 @@ use turno_store::{
 pub(crate) trait Place: Send + Sync {
     /// Opens what lies there.
     async fn open(&self) -> Result<Arc<dyn Store>, Error>;
+
+    /// Whether gateways' leases outlast that.
+    fn keeps_leases(&self) -> bool;
 }
 
 /// Opens it, or fails the test.

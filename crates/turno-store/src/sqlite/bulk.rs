@@ -1,121 +1,13 @@
-//! What a transaction has still to write, row by row, until there is a statement's worth of it.
-
-use std::collections::HashMap;
-use std::time::Instant;
+//! Each kind of row, bound to the values of its statement.
 
 use bytes::Bytes;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, Encode, Sqlite, Type};
 
-use super::memory::Overlay;
 use super::shapes::{self, Shape};
+use crate::batch::{Begin, Key, Leave, Record, Submit, capped, millis};
 use crate::change::Submission;
-use crate::seal::Seal;
 use crate::state::State;
-use crate::ticket::{Attempt, Failure, GatewayId, Progress, TicketId};
-
-/// A transaction on its way.
-pub(super) struct Batch<'a> {
-    /// Its time, in milliseconds and for leases.
-    pub(super) now: i64,
-    pub(super) instant: Instant,
-    pub(super) begun: bool,
-    pub(super) overlay: Overlay,
-    pub(super) keys: HashMap<(&'a str, &'a str), KnownKey>,
-    pub(super) totals: [i64; State::ALL.len()],
-    pub(super) rows: Rows<'a>,
-}
-
-/// A key as it is known.
-#[derive(Clone)]
-pub(super) struct KnownKey {
-    pub(super) ticket: TicketId,
-    pub(super) demand: Vec<u8>,
-    pub(super) remembered_until: Option<i64>,
-    pub(super) method: String,
-    pub(super) state: Option<State>,
-    pub(super) submitted_at: i64,
-    pub(super) ended_at: Option<i64>,
-}
-
-/// Rows that wait for their statement.
-#[derive(Default)]
-pub(super) struct Rows<'a> {
-    pub(super) submits: Vec<Submit<'a>>,
-    pub(super) keys: Vec<Key<'a>>,
-    pub(super) begins: Vec<Begin>,
-    pub(super) leaves: Vec<Leave<'a>>,
-    pub(super) records: Vec<Record<'a>>,
-}
-
-/// A new ticket.
-pub(super) struct Submit<'a> {
-    pub(super) seq: i64,
-    pub(super) submission: &'a Submission,
-    pub(super) gateway: Option<GatewayId>,
-    pub(super) now: i64,
-}
-
-/// Its key.
-pub(super) struct Key<'a> {
-    pub(super) submission: &'a Submission,
-    pub(super) key: &'a str,
-    pub(super) remembered_until: Option<i64>,
-    pub(super) now: i64,
-}
-
-/// An attempt begins.
-pub(super) struct Begin {
-    pub(super) seq: i64,
-    pub(super) attempt: Attempt,
-    pub(super) now: i64,
-}
-
-/// An attempt leaves its ticket in a state.
-pub(super) struct Leave<'a> {
-    pub(super) seq: i64,
-    pub(super) state: State,
-    pub(super) due_at: Option<i64>,
-    pub(super) ended_at: Option<i64>,
-    pub(super) expires_at: Option<i64>,
-    pub(super) failures: u32,
-    pub(super) failure: Option<&'a Failure>,
-    pub(super) response: Option<(&'a crate::body::Body, Seal)>,
-    pub(super) progress: Option<Progress>,
-}
-
-/// An attempt that failed.
-pub(super) struct Record<'a> {
-    pub(super) seq: i64,
-    pub(super) number: u32,
-    pub(super) began_at: i64,
-    pub(super) ended_at: i64,
-    pub(super) failure: &'a Failure,
-}
-
-impl<'a> Batch<'a> {
-    pub(super) fn new(now: i64) -> Self {
-        Self {
-            now,
-            instant: Instant::now(),
-            begun: false,
-            overlay: Overlay::new(),
-            keys: HashMap::new(),
-            totals: [0; State::ALL.len()],
-            rows: Rows::default(),
-        }
-    }
-
-    /// A ticket went from one state to another; `None` is not to be at all.
-    pub(super) fn count(&mut self, from: Option<State>, to: Option<State>) {
-        if let Some(from) = from {
-            self.totals[from as usize] -= 1;
-        }
-        if let Some(to) = to {
-            self.totals[to as usize] += 1;
-        }
-    }
-}
 
 /// A row of a statement over many.
 pub(super) trait BulkRow {
@@ -238,13 +130,4 @@ impl BulkRow for Record<'_> {
             .put(self.failure.message.as_str())
             .bytes(Some(&self.failure.details));
     }
-}
-
-/// As SQLite keeps it: what is longer than time itself is for ever.
-pub(super) fn millis(duration: std::time::Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn capped(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -1,0 +1,45 @@
+//! Makes changes: begins a transaction, decides each change (`book/changes.rs`, `book/rare.rs`), writes what has gathered,
+//! commits. The same for every database.
+
+mod changes;
+mod rare;
+
+use crate::change::{Answered, Change};
+use crate::error::Error;
+use crate::group::Ledger;
+use crate::tables::Tables;
+
+/// The writer's side of a store.
+pub(crate) struct Book<T> {
+    tables: T,
+}
+
+impl<T: Tables> Book<T> {
+    pub(crate) fn new(tables: T) -> Self {
+        Self { tables }
+    }
+
+    async fn make(&mut self, changes: &[Change]) -> Result<Vec<Answered>, Error> {
+        let mut batch = self.tables.begin(changes).await?;
+        let mut answers = Vec::with_capacity(changes.len());
+        for change in changes {
+            match self.change(change, &mut batch).await {
+                Err(error) if !error.is_refusal() => return Err(error),
+                answered => answers.push(answered),
+            }
+        }
+        self.tables.flush(&mut batch).await?;
+        self.tables.commit(batch).await?;
+        Ok(answers)
+    }
+}
+
+impl<T: Tables> Ledger for Book<T> {
+    async fn apply(&mut self, changes: &[Change]) -> Result<Vec<Answered>, Error> {
+        let made = self.make(changes).await;
+        if made.is_err() {
+            self.tables.roll_back().await;
+        }
+        made
+    }
+}

@@ -1,0 +1,284 @@
+//! The changes that a ticket goes through on its way, each as rows that wait for their statement: a thousand of them cost a
+//! few statements.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Book;
+use crate::batch::{Batch, Begin, Broken, Due, Held, Key, KnownKey, Leave, Record, Submit, millis};
+use crate::body::{Body, Granted, PIECE};
+use crate::change::{Answer, Answered, Change, Ending, Submission};
+use crate::error::Error;
+use crate::failures::{DAMAGED, LOST};
+use crate::state::{Event, State};
+use crate::store::Submitted;
+use crate::tables::Tables;
+use crate::ticket::{Attempt, Failure, GatewayId, Progress, Ticket, TicketId, Timestamp};
+
+impl<T: Tables> Book<T> {
+    /// Makes one change. A refusal has changed nothing; any other error is the transaction's end.
+    pub(super) async fn change<'a>(&mut self, change: &'a Change, batch: &mut Batch<'a>) -> Answered {
+        match change {
+            Change::Submit(submission) => self.submit(submission, batch).await,
+            Change::Claim { gateway, most } => self.claim(*gateway, *most, batch).await,
+            Change::Finish { attempt, ending } => self.finish(*attempt, ending, batch).await,
+            Change::Retry { attempt, failure, pause } => self.retry(*attempt, failure, *pause, batch).await,
+            Change::Release { attempt, pause } => self.release(*attempt, *pause, batch).await,
+            Change::Progress(attempt, progress) => {
+                self.current(*attempt, batch)?;
+                self.tables.note(*attempt, progress, batch).await.map(|()| Answer::Nothing)
+            }
+            rare => self.rare(rare, batch).await,
+        }
+    }
+
+    async fn submit<'a>(&mut self, submission: &'a Submission, batch: &mut Batch<'a>) -> Answered {
+        let ticket = &submission.ticket;
+        if let Some(known) = key(submission, batch)? {
+            return self.known(known, batch).await;
+        }
+        let due = ticket.not_before.is_none_or(|time| time.0 <= batch.now);
+        let gateway = ticket.begin_at.filter(|gateway| due && self.tables.is_alive(batch, *gateway));
+        let seq = self.tables.reserve();
+        self.body(&submission.request, batch).await?;
+        batch.rows.submits.push(Submit { seq, submission, gateway, now: batch.now });
+        batch.count(None, Some(if gateway.is_some() { State::Running } else { State::Waiting }));
+        let attempt = gateway.map(|gateway| Attempt { ticket: ticket.id, gateway, number: 1 });
+        if let Some(attempt) = attempt {
+            batch.overlay.insert(ticket.id, Some(first(seq, attempt, submission, batch.now)));
+        }
+        Ok(Answer::Submitted(Submitted::Stored { at: Timestamp(batch.now), attempt }))
+    }
+
+    /// The ticket of a known key, or what is left of it.
+    async fn known(&mut self, known: KnownKey, batch: &mut Batch<'_>) -> Answered {
+        self.tables.flush(batch).await?;
+        let ticket = match self.tables.ticket(known.ticket, batch).await {
+            Err(Error::NotFound(_)) => forgotten(known),
+            ticket => ticket?,
+        };
+        Ok(Answer::Submitted(Submitted::Known(Box::new(ticket))))
+    }
+
+    async fn claim(&mut self, gateway: GatewayId, most: usize, batch: &mut Batch<'_>) -> Answered {
+        if most == 0 || !self.tables.is_alive(batch, gateway) {
+            return Ok(Answer::Claimed(Vec::new()));
+        }
+        self.tables.flush(batch).await?;
+        let mut granted = Vec::new();
+        for due in self.tables.due(gateway, most, batch).await? {
+            match due {
+                Ok(due) => granted.push(grant(due, batch)),
+                Err(broken) => condemn(broken, batch),
+            }
+        }
+        Ok(Answer::Claimed(granted))
+    }
+
+    /// The attempt, if it is its ticket's current one.
+    fn current(&self, attempt: Attempt, batch: &Batch<'_>) -> Result<Held, Error> {
+        let held = self.tables.held(batch, attempt.ticket).filter(|held| held.attempt == attempt);
+        held.ok_or(Error::Superseded(attempt.ticket))
+    }
+
+    async fn finish<'a>(&mut self, attempt: Attempt, ending: &'a Ending, batch: &mut Batch<'a>) -> Answered {
+        let held = self.current(attempt, batch)?;
+        if held.delete_requested {
+            return self.forget(attempt.ticket, batch).await;
+        }
+        if let Some((body, _)) = &ending.response {
+            self.body(body, batch).await?;
+        }
+        let mut leave = leave(&held, ending.state, self.tables.noted(attempt.ticket), batch);
+        leave.response = ending.response.as_ref().map(|(body, seal)| (body, *seal));
+        fail(&held, ending.failure.as_ref(), &mut leave, batch);
+        batch.rows.leaves.push(leave);
+        Ok(Answer::Nothing)
+    }
+
+    async fn retry<'a>(
+        &mut self,
+        attempt: Attempt,
+        failure: &'a Failure,
+        pause: Duration,
+        batch: &mut Batch<'a>,
+    ) -> Answered {
+        let held = self.current(attempt, batch)?;
+        let state = between(&held);
+        if state.is_final() && held.delete_requested {
+            self.forget(attempt.ticket, batch).await?;
+            return Ok(Answer::State(state));
+        }
+        let mut leave = leave(&held, state, self.tables.noted(attempt.ticket), batch);
+        leave.due_at = (!state.is_final()).then(|| batch.now.saturating_add(millis(pause)));
+        fail(&held, Some(failure), &mut leave, batch);
+        batch.rows.leaves.push(leave);
+        Ok(Answer::State(state))
+    }
+
+    async fn release(&mut self, attempt: Attempt, pause: Duration, batch: &mut Batch<'_>) -> Answered {
+        let held = self.current(attempt, batch)?;
+        let state = between(&held);
+        if state.is_final() && held.delete_requested {
+            return self.forget(attempt.ticket, batch).await;
+        }
+        let mut leave = leave(&held, state, self.tables.noted(attempt.ticket), batch);
+        leave.due_at = (!state.is_final()).then(|| batch.now.saturating_add(millis(pause)));
+        batch.rows.leaves.push(leave);
+        Ok(Answer::Nothing)
+    }
+
+    /// Writes a body's pieces, if it has any that are not there.
+    pub(super) async fn body(&mut self, body: &Body, batch: &mut Batch<'_>) -> Result<(), Error> {
+        match body {
+            Body::Inline(_) => Ok(()),
+            Body::Beside(name, bytes) => {
+                for (number, data) in (0..).zip(bytes.chunks(PIECE)) {
+                    self.tables.piece(*name, number, data, batch).await?;
+                }
+                Ok(())
+            }
+            Body::Ahead(name, _) => self.tables.end_body(*name, batch).await,
+        }
+    }
+}
+
+/// What is known of a submit's key; if nothing, it is known from now on.
+fn key<'a>(submission: &'a Submission, batch: &mut Batch<'a>) -> Result<Option<KnownKey>, Error> {
+    let ticket = &submission.ticket;
+    let Some(key) = &ticket.key else { return Ok(None) };
+    let at = (ticket.tenant.as_str(), key.key.as_str());
+    if let Some(known) = batch.keys.get(&at)
+        && known.remembered_until.is_none_or(|until| until > batch.now)
+    {
+        if known.demand[..] == submission.demand.0[..] {
+            return Ok(Some(known.clone()));
+        }
+        return Err(Error::KeyTaken { key: key.key.clone(), ticket: known.ticket });
+    }
+    // One that was stored in this transaction, and forgotten at once.
+    batch.rows.keys.retain(|row| (row.submission.ticket.tenant.as_str(), row.key) != at);
+    let remembered_until = key.remembered_for.map(|time| batch.now.saturating_add(millis(time)));
+    batch.rows.keys.push(Key { submission, key: &key.key, remembered_until, now: batch.now });
+    batch.keys.insert(
+        at,
+        KnownKey {
+            ticket: ticket.id,
+            demand: Bytes::copy_from_slice(&submission.demand.0),
+            remembered_until,
+            method: ticket.method.clone(),
+            state: None,
+            submitted_at: batch.now,
+            ended_at: None,
+        },
+    );
+    Ok(None)
+}
+
+fn grant(due: Due, batch: &mut Batch<'_>) -> Granted {
+    let Held { seq, attempt, .. } = due.held;
+    if let Some((number, began_at)) = due.lost {
+        let (ticket, ended_at) = (attempt.ticket, batch.now);
+        batch.rows.records.push(Record { seq, ticket, number, began_at, ended_at, failure: &LOST });
+    }
+    batch.rows.begins.push(Begin { seq, attempt, now: batch.now });
+    batch.count(Some(due.state), due.state.after(Event::Begin));
+    batch.overlay.insert(attempt.ticket, Some(due.held));
+    due.granted
+}
+
+/// A row that cannot be read is nobody's to run.
+fn condemn(broken: Broken, batch: &mut Batch<'_>) {
+    tracing::error!(seq = broken.seq, ticket = ?broken.ticket, "a ticket's row is damaged: it is dead");
+    if let Some(state) = broken.state {
+        batch.count(Some(state), Some(State::Dead));
+    }
+    if let Some(ticket) = broken.ticket {
+        batch.overlay.insert(ticket, None);
+    }
+    batch.rows.leaves.push(Leave {
+        seq: broken.seq,
+        ticket: broken.ticket.unwrap_or(TicketId(uuid::Uuid::nil())),
+        state: State::Dead,
+        due_at: None,
+        ended_at: Some(batch.now),
+        expires_at: None,
+        failures: 0,
+        failure: Some(&DAMAGED),
+        response: None,
+        progress: None,
+    });
+}
+
+/// Where an attempt that has come to nothing leaves its ticket.
+fn between(held: &Held) -> State {
+    let event = if held.cancel_requested { Event::Cancel } else { Event::Retry };
+    State::Running.after(event).expect("what runs can be retried and cancelled")
+}
+
+/// The attempt is over, and the ticket in `state`.
+fn leave<'a>(held: &Held, state: State, progress: Option<Progress>, batch: &mut Batch<'a>) -> Leave<'a> {
+    batch.count(Some(State::Running), Some(state));
+    batch.overlay.insert(held.attempt.ticket, None);
+    Leave {
+        seq: held.seq,
+        ticket: held.attempt.ticket,
+        state,
+        due_at: None,
+        ended_at: state.is_final().then_some(batch.now),
+        expires_at: state.is_final().then(|| batch.now.saturating_add(held.keep_ms)),
+        failures: held.failures,
+        failure: None,
+        response: None,
+        progress,
+    }
+}
+
+fn fail<'a>(held: &Held, failure: Option<&'a Failure>, leave: &mut Leave<'a>, batch: &mut Batch<'a>) {
+    let Some(failure) = failure else { return };
+    leave.failures = held.failures.saturating_add(1);
+    leave.failure = Some(failure);
+    let Held { seq, attempt: Attempt { ticket, number, .. }, began_at, .. } = *held;
+    batch.rows.records.push(Record { seq, ticket, number, began_at, ended_at: batch.now, failure });
+}
+
+fn first(seq: i64, attempt: Attempt, submission: &Submission, now: i64) -> Held {
+    Held {
+        seq,
+        attempt,
+        began_at: now,
+        failures: 0,
+        keep_ms: millis(submission.ticket.keep_result_for),
+        cancel_requested: false,
+        delete_requested: false,
+    }
+}
+/// What is left when a ticket is gone and its key is not.
+fn forgotten(known: KnownKey) -> Ticket {
+    Ticket {
+        id: known.ticket,
+        method: known.method,
+        tenant: String::new(),
+        state: known.state.unwrap_or(State::Done),
+        labels: std::collections::BTreeMap::new(),
+        key: None,
+        attempts: 0,
+        failures: 0,
+        retries: 0,
+        cancel_requested: false,
+        submitted_at: Timestamp(known.submitted_at),
+        not_before: None,
+        began_at: None,
+        ended_at: known.ended_at.map(Timestamp),
+        expires_at: known.ended_at.map(Timestamp),
+        gateway: None,
+        progress: Progress::default(),
+        failure: None,
+        request_bytes: 0,
+        response_bytes: 0,
+        redrive_of: None,
+        redriven_as: None,
+        forgotten: true,
+    }
+}

@@ -1,0 +1,86 @@
+//! Other gateways' words, by LISTEN and NOTIFY: a hint, never the only way. While the connection is down nothing is heard,
+//! and who waits for a ticket asks for it from time to time anyway.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sqlx::postgres::{PgListener, PgPool};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::ticket::TicketId;
+
+/// Notices that wait to be read; the oldest make room.
+const WAITING: usize = 10_000;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What was heard.
+#[derive(Clone, Default)]
+pub(super) struct Notices {
+    heard: Arc<Heard>,
+}
+
+#[derive(Default)]
+struct Heard {
+    waiting: Mutex<VecDeque<TicketId>>,
+    news: Notify,
+}
+
+impl Notices {
+    /// The next ticket that another gateway has changed.
+    pub(super) async fn next(&self) -> TicketId {
+        loop {
+            let news = self.heard.news.notified();
+            let next = self.heard.waiting.lock().pop_front();
+            match next {
+                Some(ticket) => return ticket,
+                None => news.await,
+            }
+        }
+    }
+
+    fn hear(&self, own: Uuid, notice: &str) {
+        let Some((from, tickets)) = notice.split_once(':') else { return };
+        if from.parse() == Ok(own) {
+            return;
+        }
+        let mut waiting = self.heard.waiting.lock();
+        for ticket in tickets.split(',').filter_map(|id| id.parse().ok()) {
+            if waiting.len() == WAITING {
+                waiting.pop_front();
+            }
+            waiting.push_back(TicketId(ticket));
+        }
+        drop(waiting);
+        self.heard.news.notify_waiters();
+    }
+
+    /// Listens until the store is gone.
+    pub(super) async fn listen(self, pool: PgPool, own: Uuid) {
+        let mut pause = FIRST_PAUSE;
+        while !pool.is_closed() {
+            match self.listen_once(&pool, own).await {
+                Ok(()) => pause = FIRST_PAUSE,
+                Err(error) => {
+                    tracing::debug!(%error, "nothing is heard of other gateways for now");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Until the connection is lost.
+    async fn listen_once(&self, pool: &PgPool, own: Uuid) -> Result<(), sqlx::Error> {
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.listen("turno").await?;
+        while let Some(notice) = listener.try_recv().await? {
+            self.hear(own, notice.payload());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,171 @@
+//! What is only read, on a few connections of their own.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::{PgArguments, PgPool, PgRow};
+
+use tokio_util::task::AbortOnDropHandle;
+
+use super::bulk::Values;
+use super::errors::told;
+use super::notices::Notices;
+use super::rows::TICKET;
+use crate::batch::Asked;
+use crate::body::{Gathered, Granted, Stored, unsealed};
+use crate::error::Error;
+use crate::kept::Read;
+use crate::query::{Page, Query};
+use crate::rows::{self, Cells, Odd, stored};
+use crate::seal::Seal;
+use crate::state::State;
+use crate::store::{Claimed, Counts};
+use crate::ticket::{AttemptRecord, Ticket, TicketId};
+
+/// Tickets in one page, whatever was asked.
+const PAGE: u32 = 1000;
+
+/// What has expired is not there, even if nobody has swept it yet.
+const KEPT: &str = "(expires_at IS NULL OR expires_at > extract(epoch FROM clock_timestamp()) * 1000)";
+
+/// Reads the database.
+#[derive(Clone)]
+pub(crate) struct Reader {
+    pub(super) pool: PgPool,
+    pub(super) notices: Notices,
+    /// Ends with the last reader.
+    pub(super) _listening: Arc<AbortOnDropHandle<()>>,
+}
+
+impl Read for Reader {
+    async fn get(&self, id: TicketId) -> Result<Ticket, Error> {
+        let row = self.one(id, &format!("{TICKET} FROM turno.ticket")).await?;
+        rows::ticket(Some(id), &row)
+    }
+
+    async fn request(&self, id: TicketId) -> Result<Bytes, Error> {
+        let what = "method, tenant, metadata, request_bytes, request_seal, request_body::text, request FROM turno.ticket";
+        let row = self.one(id, what).await?;
+        let Asked { method, tenant, metadata, request } = rows::asked(id, &row)?;
+        let bytes = self.body(id, &request).await?;
+        let seal = Seal::of_request(id, &method, &tenant, &metadata, &bytes);
+        unsealed(id, bytes, &request.seal, seal)
+    }
+
+    async fn response(&self, id: TicketId) -> Result<Option<Bytes>, Error> {
+        let what = "state, response_bytes, response_seal, response_body::text, response FROM turno.ticket";
+        let row = self.one(id, what).await?;
+        let mut cells = Cells::of(&row);
+        if cells.state().map_err(|Odd| Error::Damaged(id))? != State::Done {
+            return Ok(None);
+        }
+        let stored = stored(&mut cells).map_err(|Odd| Error::Damaged(id))?;
+        let bytes = self.body(id, &stored).await?;
+        let seal = Seal::of_response(id, &bytes);
+        unsealed(id, bytes, &stored.seal, seal).map(Some)
+    }
+
+    async fn claimed(&self, granted: Granted) -> Result<Claimed, Error> {
+        let Granted { mut claimed, request } = granted;
+        let id = claimed.attempt.ticket;
+        let bytes = self.body(id, &request).await?;
+        let seal = Seal::of_request(id, &claimed.method, &claimed.tenant, &claimed.metadata, &bytes);
+        claimed.request = unsealed(id, bytes, &request.seal, seal)?;
+        Ok(claimed)
+    }
+
+    async fn attempts(&self, id: TicketId) -> Result<Vec<AttemptRecord>, Error> {
+        self.one(id, "id::text FROM turno.ticket").await?;
+        let sql = "SELECT number, began_at, ended_at, code, message, details FROM turno.attempt WHERE ticket = $1 \
+                   ORDER BY number";
+        let found = sqlx::query(sql).bind(id.0).fetch_all(&self.pool).await.map_err(told)?;
+        found.iter().map(|row| rows::record(id, row)).collect()
+    }
+
+    async fn list(&self, query: &Query) -> Result<Page, Error> {
+        let most = query.most.clamp(1, PAGE);
+        let (sql, values) = listing(query, most);
+        let found = sqlx::query_with::<_, PgArguments>(AssertSqlSafe(sql), values.0);
+        let found = found.fetch_all(&self.pool).await.map_err(told)?;
+        let has_more = found.len() > most as usize;
+        let tickets = found.iter().take(most as usize).map(|row| rows::ticket(None, row));
+        Ok(Page { tickets: tickets.collect::<Result<_, _>>()?, has_more })
+    }
+
+    async fn counts(&self) -> Result<Counts, Error> {
+        let sql = "SELECT sum(waiting)::bigint, sum(running)::bigint, sum(done)::bigint, sum(failed)::bigint, \
+                   sum(cancelled)::bigint, sum(dead)::bigint FROM turno.total";
+        let row = sqlx::query(sql).fetch_one(&self.pool).await.map_err(told)?;
+        rows::counts(&row).map_err(|Odd| Error::Unusable("the database has no totals".into()))
+    }
+
+    async fn changed(&self) -> TicketId {
+        self.notices.next().await
+    }
+}
+
+impl Reader {
+    /// A body, out of the row or put together from its pieces; not looked at.
+    async fn body(&self, id: TicketId, stored: &Stored) -> Result<Bytes, Error> {
+        let Some(name) = stored.beside else { return Ok(stored.inline.clone().unwrap_or_default()) };
+        let sql = "SELECT data FROM turno.piece WHERE body = $1 ORDER BY number";
+        let mut pieces = sqlx::query(sql).bind(name).fetch(&self.pool);
+        let mut gathered = Gathered::new(id, stored.length);
+        while let Some(piece) = pieces.try_next().await.map_err(told)? {
+            gathered.push(rows::piece(id, &piece)?)?;
+        }
+        gathered.whole()
+    }
+
+    async fn one(&self, id: TicketId, what: &str) -> Result<PgRow, Error> {
+        let sql = AssertSqlSafe(format!("SELECT {what} WHERE id = $1 AND {KEPT}"));
+        let found = sqlx::query(sql).bind(id.0).fetch_optional(&self.pool).await;
+        found.map_err(told)?.ok_or(Error::NotFound(id))
+    }
+}
+
+/// The newest first; one more than a page, to know whether there is one.
+fn listing(query: &Query, most: u32) -> (String, Values) {
+    let mut conditions = vec![KEPT.to_owned()];
+    let mut values = Values::default();
+    let mut bound = 0;
+    let mut next = || {
+        bound += 1;
+        bound
+    };
+    if !query.states.is_empty() {
+        let names: Vec<_> = query.states.iter().map(|state| format!("'{}'", state.name())).collect();
+        conditions.push(format!("state IN ({})", names.join(", ")));
+    }
+    if let Some(method) = &query.method {
+        let sign = if method.ends_with('/') { "starts_with(method, $N)" } else { "method = $N" };
+        conditions.push(sign.replace("$N", &format!("${}", next())));
+        values = values.put(method.as_str());
+    }
+    if let Some(tenant) = &query.tenant {
+        conditions.push(format!("tenant = ${}", next()));
+        values = values.put(tenant.as_str());
+    }
+    if !query.labels.is_empty() {
+        conditions.push(format!("labels @> ${}::text::jsonb", next()));
+        values = values.put(serde_json::json!(query.labels).to_string());
+    }
+    for (sign, time) in [(">=", query.since), ("<", query.before)] {
+        if let Some(time) = time {
+            conditions.push(format!("submitted_at {sign} ${}", next()));
+            values = values.put(time.0);
+        }
+    }
+    if let Some(after) = query.after {
+        conditions.push(format!("id < ${}", next()));
+        values = values.put(after.0);
+    }
+    let conditions = conditions.join(" AND ");
+    let sql = format!(
+        "SELECT {TICKET} FROM turno.ticket WHERE {conditions} ORDER BY id DESC LIMIT {}",
+        i64::from(most) + 1
+    );
+    (sql, values)
+}

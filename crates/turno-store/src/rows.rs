@@ -1,0 +1,285 @@
+//! Rows as tickets, whatever database they come from: each says in what order it is read. What does not read as it was
+//! written is damaged, and said to be.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::batch::{Asked, Broken, Due, Held, KnownKey, Standing};
+use crate::body::{Granted, Stored};
+use crate::error::Error;
+use crate::state::State;
+use crate::store::{Claimed, Counts};
+use crate::ticket::{Attempt, AttemptRecord, Failure, GatewayId, Progress, Ticket, TicketId, Timestamp};
+
+/// A row of whatever database. Numbers, text and bytes are all that we keep.
+pub(crate) trait Row: Sync {
+    fn number(&self, at: usize) -> Result<Option<i64>, Odd>;
+    fn text(&self, at: usize) -> Result<Option<&str>, Odd>;
+    fn bytes(&self, at: usize) -> Result<Option<&[u8]>, Odd>;
+}
+
+/// A value that is not what it should be.
+#[derive(Debug)]
+pub(crate) struct Odd;
+
+/// A row, read from left to right.
+pub(crate) struct Cells<'r> {
+    row: &'r dyn Row,
+    next: usize,
+}
+
+impl<'r> Cells<'r> {
+    pub(crate) fn of(row: &'r dyn Row) -> Self {
+        Self { row, next: 0 }
+    }
+
+    fn at(&mut self) -> usize {
+        self.next += 1;
+        self.next - 1
+    }
+
+    pub(crate) fn maybe_number(&mut self) -> Result<Option<i64>, Odd> {
+        let at = self.at();
+        self.row.number(at)
+    }
+
+    pub(crate) fn number(&mut self) -> Result<i64, Odd> {
+        self.maybe_number()?.ok_or(Odd)
+    }
+
+    /// A number of a narrower kind.
+    pub(crate) fn count<T: TryFrom<i64>>(&mut self) -> Result<T, Odd> {
+        self.number()?.try_into().map_err(|_| Odd)
+    }
+
+    fn flag(&mut self) -> Result<bool, Odd> {
+        Ok(self.number()? != 0)
+    }
+
+    fn maybe_text(&mut self) -> Result<Option<&'r str>, Odd> {
+        let at = self.at();
+        self.row.text(at)
+    }
+
+    fn text(&mut self) -> Result<&'r str, Odd> {
+        self.maybe_text()?.ok_or(Odd)
+    }
+
+    pub(crate) fn parsed<T: FromStr>(&mut self) -> Result<T, Odd> {
+        self.text()?.parse().map_err(|_| Odd)
+    }
+
+    pub(crate) fn maybe<T: FromStr>(&mut self) -> Result<Option<T>, Odd> {
+        self.maybe_text()?.map(|text| text.parse().map_err(|_| Odd)).transpose()
+    }
+
+    pub(crate) fn state(&mut self) -> Result<State, Odd> {
+        State::named(self.text()?).ok_or(Odd)
+    }
+
+    /// Without a copy that outlives the row there is none: the row's memory is the database's.
+    pub(crate) fn bytes(&mut self) -> Result<Option<Bytes>, Odd> {
+        let at = self.at();
+        Ok(self.row.bytes(at)?.map(Bytes::copy_from_slice))
+    }
+
+    fn time(&mut self) -> Result<Option<Timestamp>, Odd> {
+        Ok(self.maybe_number()?.map(Timestamp))
+    }
+
+    fn failure(&mut self) -> Result<Option<Failure>, Odd> {
+        let code = self.maybe_number()?.map(i32::try_from).transpose().map_err(|_| Odd)?;
+        let message = self.maybe_text()?.unwrap_or_default().to_owned();
+        let details = self.bytes()?.unwrap_or_default();
+        Ok(code.map(|code| Failure { code, message, details }))
+    }
+}
+
+/// A ticket: id, method, tenant, state, labels, key, attempts, failures, retries, cancel_requested, submitted_at, not_before,
+/// began_at, ended_at, expires_at, gateway, progress (done, total, note), failure (code, message, details), request_bytes,
+/// response_bytes, redrive_of, redriven_as.
+pub(crate) fn ticket(asked: Option<TicketId>, row: &dyn Row) -> Result<Ticket, Error> {
+    let id = Cells::of(row).parsed().ok().or(asked);
+    read(row).map_err(|Odd| match id {
+        Some(id) => Error::Damaged(id),
+        None => Error::Unusable("a ticket's row is damaged beyond its name".into()),
+    })
+}
+
+fn read(row: &dyn Row) -> Result<Ticket, Odd> {
+    let mut cells = Cells::of(row);
+    Ok(Ticket {
+        id: cells.parsed()?,
+        method: cells.parsed()?,
+        tenant: cells.parsed()?,
+        state: cells.state()?,
+        labels: labels(cells.maybe_text()?)?,
+        key: cells.maybe()?,
+        attempts: cells.count()?,
+        failures: cells.count()?,
+        retries: cells.count()?,
+        cancel_requested: cells.flag()?,
+        submitted_at: Timestamp(cells.number()?),
+        not_before: cells.time()?,
+        began_at: cells.time()?,
+        ended_at: cells.time()?,
+        expires_at: cells.time()?,
+        gateway: cells.maybe::<Uuid>()?.map(GatewayId),
+        progress: Progress { done: cells.count()?, total: cells.count()?, note: cells.parsed()? },
+        failure: cells.failure()?,
+        request_bytes: cells.count()?,
+        response_bytes: cells.count()?,
+        redrive_of: cells.maybe()?,
+        redriven_as: cells.maybe()?,
+        forgotten: false,
+    })
+}
+
+fn labels(json: Option<&str>) -> Result<BTreeMap<String, String>, Odd> {
+    json.map_or(Ok(BTreeMap::new()), |json| serde_json::from_str(json).map_err(|_| Odd))
+}
+
+/// A ticket that is due, with the attempt of `gateway` that begins `now`: seq, id, state, method, tenant,
+/// metadata, timeout_ms, keep_ms, retries, failures, attempts, cancel_requested, delete_requested, gateway, began_at, and its
+/// request's body.
+pub(crate) fn due(row: &dyn Row, gateway: GatewayId, now: i64) -> Result<Due, Broken> {
+    read_due(row, gateway, now).map_err(|Odd| {
+        let mut cells = Cells::of(row);
+        Broken {
+            seq: cells.number().unwrap_or_default(),
+            ticket: cells.parsed().ok(),
+            state: cells.state().ok(),
+        }
+    })
+}
+
+fn read_due(row: &dyn Row, gateway: GatewayId, now: i64) -> Result<Due, Odd> {
+    let mut cells = Cells::of(row);
+    let seq = cells.number()?;
+    let ticket = cells.parsed()?;
+    let state = cells.state()?;
+    let (method, tenant, metadata) = (cells.parsed()?, cells.parsed()?, cells.bytes()?.unwrap_or_default());
+    let timeout = cells.maybe_number()?.map(|ms| Duration::from_millis(ms.unsigned_abs()));
+    let keep_ms = cells.number()?;
+    let (retries, failures, attempts): (_, _, u32) = (cells.count()?, cells.count()?, cells.count()?);
+    let (cancel_requested, delete_requested) = (cells.flag()?, cells.flag()?);
+    let (lost_by, began_at) = (cells.maybe_text()?, cells.maybe_number()?);
+    let attempt = Attempt { ticket, gateway, number: attempts.checked_add(1).ok_or(Odd)? };
+    let request = Bytes::new();
+    let claimed =
+        Claimed { attempt, method, request, tenant, metadata, timeout, retries, failures, cancel_requested };
+    Ok(Due {
+        state,
+        granted: Granted { claimed, request: stored(&mut cells)? },
+        held: Held { seq, attempt, began_at: now, failures, keep_ms, cancel_requested, delete_requested },
+        lost: lost_by.and(began_at).map(|began_at| (attempts, began_at)),
+    })
+}
+
+/// A body: its length, seal, pieces' name, and what of it is in the row.
+pub(crate) fn stored(cells: &mut Cells<'_>) -> Result<Stored, Odd> {
+    Ok(Stored {
+        length: cells.count()?,
+        seal: cells.bytes()?.ok_or(Odd)?,
+        beside: cells.maybe::<Uuid>()?,
+        inline: cells.bytes()?,
+    })
+}
+
+/// A ticket in short: seq, state, failures, keep_ms, delete_requested, redriven_as.
+pub(crate) fn standing(ticket: TicketId, row: &dyn Row) -> Result<Standing, Error> {
+    let mut cells = Cells::of(row);
+    let mut read = || {
+        Ok(Standing {
+            seq: cells.number()?,
+            ticket,
+            state: cells.state()?,
+            failures: cells.count()?,
+            keep_ms: cells.number()?,
+            delete_requested: cells.flag()?,
+            redriven_as: cells.maybe()?,
+        })
+    };
+    read().map_err(|Odd| Error::Damaged(ticket))
+}
+
+/// Who holds a ticket: a standing, and behind it the gateway, the number and the beginning of the attempt, whether it is to be
+/// cancelled, and the ticket's id.
+pub(crate) fn held(row: &dyn Row) -> Option<Held> {
+    let mut cells = Cells::of(row);
+    let (seq, _state, failures, keep_ms) =
+        (cells.number().ok()?, cells.state().ok()?, cells.count().ok()?, cells.number().ok()?);
+    let (delete_requested, _redriven_as) = (cells.flag().ok()?, cells.maybe::<TicketId>().ok()?);
+    let gateway = GatewayId(cells.maybe().ok()??);
+    let (number, began_at) = (cells.count().ok()?, cells.number().ok()?);
+    let cancel_requested = cells.flag().ok()?;
+    let attempt = Attempt { ticket: cells.parsed().ok()?, gateway, number };
+    Some(Held { seq, attempt, began_at, failures, keep_ms, cancel_requested, delete_requested })
+}
+
+/// What a ticket was submitted with: method, tenant, metadata, and its request's body.
+pub(crate) fn asked(ticket: TicketId, row: &dyn Row) -> Result<Asked, Error> {
+    let mut cells = Cells::of(row);
+    let mut read = || {
+        Ok(Asked {
+            method: cells.parsed()?,
+            tenant: cells.parsed()?,
+            metadata: cells.bytes()?.unwrap_or_default(),
+            request: stored(&mut cells)?,
+        })
+    };
+    read().map_err(|Odd| Error::Damaged(ticket))
+}
+
+/// A key: tenant, key, ticket, demand, remembered_until, method, state, submitted_at, ended_at. One that is damaged is as good as none.
+pub(crate) fn known(row: &dyn Row) -> Option<(&str, &str, KnownKey)> {
+    let mut cells = Cells::of(row);
+    let (tenant, key) = (cells.text().ok()?, cells.text().ok()?);
+    let known = KnownKey {
+        ticket: cells.parsed().ok()?,
+        demand: cells.bytes().ok()??,
+        remembered_until: cells.maybe_number().ok()?,
+        method: cells.parsed().ok()?,
+        state: cells.maybe_text().ok()?.and_then(State::named),
+        submitted_at: cells.number().ok()?,
+        ended_at: cells.maybe_number().ok()?,
+    };
+    Some((tenant, key, known))
+}
+
+/// An attempt that failed: number, began_at, ended_at, code, message, details.
+pub(crate) fn record(ticket: TicketId, row: &dyn Row) -> Result<AttemptRecord, Error> {
+    let mut cells = Cells::of(row);
+    let read = |cells: &mut Cells<'_>| {
+        Ok(AttemptRecord {
+            number: cells.count()?,
+            began_at: Timestamp(cells.number()?),
+            ended_at: Timestamp(cells.number()?),
+            failure: cells.failure()?.ok_or(Odd)?,
+        })
+    };
+    read(&mut cells).map_err(|Odd| Error::Damaged(ticket))
+}
+
+/// How many tickets there are of each state, in the order of [`State::ALL`].
+pub(crate) fn counts(row: &dyn Row) -> Result<Counts, Odd> {
+    let mut cells = Cells::of(row);
+    let mut next = || cells.number().map(|number| number.max(0).unsigned_abs());
+    Ok(Counts {
+        waiting: next()?,
+        running: next()?,
+        done: next()?,
+        failed: next()?,
+        cancelled: next()?,
+        dead: next()?,
+    })
+}
+
+/// The bytes of a piece.
+pub(crate) fn piece(ticket: TicketId, row: &dyn Row) -> Result<&[u8], Error> {
+    row.bytes(0).ok().flatten().ok_or(Error::Damaged(ticket))
+}

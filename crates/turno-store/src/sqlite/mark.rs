@@ -1,0 +1,48 @@
+//! How many transactions were acknowledged, beside the database, in the file that the directory is locked by. It is not
+//! synced, and written after each commit: it may lag behind the database, never lead. A database that has had fewer
+//! transactions than the mark says has lost some: it, or its log, was cut short, damaged, or put back from an older copy.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use crate::error::Error;
+
+/// The mark.
+pub(super) struct Mark {
+    file: File,
+    commits: i64,
+}
+
+impl Mark {
+    /// Of a database that has had so many transactions; `path` is the locked file's.
+    pub(super) fn new(file: File, path: &Path, commits: i64) -> Result<Self, Error> {
+        let mut marked = [0; 8];
+        // One that is not there yet says nothing.
+        let marked = file.read_exact_at(&mut marked, 0).map_or(0, |()| i64::from_le_bytes(marked));
+        if marked > commits {
+            return Err(Error::Unusable(format!(
+                "the last {} transactions that were acknowledged are missing: the database or its log was cut short, or is \
+                 an older copy. Put back a whole copy of the data directory; or, to go on without them, delete {}",
+                marked - commits,
+                path.display()
+            )));
+        }
+        let mark = Self { file, commits };
+        mark.write();
+        Ok(mark)
+    }
+
+    /// One more.
+    pub(super) fn advance(&mut self) {
+        self.commits += 1;
+        self.write();
+    }
+
+    fn write(&self) {
+        // A mark that lags is a check that sees less, and no harm.
+        if let Err(error) = self.file.write_all_at(&self.commits.to_le_bytes(), 0) {
+            tracing::debug!(%error, "the mark is not written");
+        }
+    }
+}

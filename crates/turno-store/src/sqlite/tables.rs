@@ -1,0 +1,384 @@
+//! What a transaction wants of SQLite. Who holds what, and whose leases last, is known by heart (`memory.rs`).
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use sqlx::{AssertSqlSafe, SqliteConnection};
+use uuid::Uuid;
+
+use super::bulk::Values;
+use super::errors::told;
+use super::mark::Mark;
+use super::memory::{Memory, Notes};
+use super::rows::{GRANT, TICKET};
+use super::session::Session;
+use super::shapes;
+use crate::batch::{Asked, Batch, Broken, Due, Held, Standing, millis};
+use crate::body::Body;
+use crate::change::{Change, keys_of};
+use crate::error::Error;
+use crate::rows::{self, Cells};
+use crate::seal::Seal;
+use crate::state::State;
+use crate::tables::{Tables, Wish};
+use crate::ticket::{Attempt, GatewayId, Progress, Ticket, TicketId};
+
+/// Which tickets have expired, and then what lies beside them taken out, and they themselves: a few statements for all of
+/// them. Each finds the same ones, as long as they are there.
+const EXPIRE: [&str; 5] = [
+    "SELECT state FROM ticket WHERE expires_at <= ?1 ORDER BY expires_at, seq LIMIT ?2",
+    "UPDATE idempotency SET state = t.state, ended_at = t.ended_at FROM \
+     (SELECT id, tenant, key, state, ended_at FROM ticket WHERE expires_at <= ?1 ORDER BY expires_at, seq LIMIT ?2) AS t \
+     WHERE idempotency.tenant = t.tenant AND idempotency.key = t.key AND idempotency.ticket = t.id",
+    "DELETE FROM piece WHERE body IN (SELECT request_body FROM \
+     (SELECT request_body FROM ticket WHERE expires_at <= ?1 ORDER BY expires_at, seq LIMIT ?2) \
+     UNION ALL SELECT response_body FROM \
+     (SELECT response_body FROM ticket WHERE expires_at <= ?1 ORDER BY expires_at, seq LIMIT ?2))",
+    "DELETE FROM attempt WHERE ticket IN \
+     (SELECT seq FROM ticket WHERE expires_at <= ?1 ORDER BY expires_at, seq LIMIT ?2)",
+    "DELETE FROM ticket WHERE seq IN \
+     (SELECT seq FROM ticket WHERE expires_at <= ?1 ORDER BY expires_at, seq LIMIT ?2)",
+];
+
+/// SQLite's tables, and what is known by heart.
+pub(super) struct Shelves {
+    session: Session,
+    memory: Memory,
+    next_seq: i64,
+    latest: i64,
+    /// In the file that is locked: the directory is this writer's until it ends.
+    mark: Mark,
+}
+
+impl Shelves {
+    pub(super) async fn new(
+        mut connection: SqliteConnection,
+        mark: Mark,
+        notes: Notes,
+    ) -> Result<Self, Error> {
+        let row =
+            sqlx::query("SELECT coalesce(max(seq), 0) + 1 FROM ticket").fetch_one(&mut connection).await;
+        let next_seq = Cells::of(&row.map_err(told)?).number().unwrap_or(1);
+        let (session, memory) = (Session::new(connection), Memory::new(notes));
+        Ok(Self { session, memory, next_seq, latest: 0, mark })
+    }
+
+    /// This machine's clock, which never goes back here.
+    fn now(&mut self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.latest = millis(since).max(self.latest);
+        self.latest
+    }
+
+    /// Runs a statement with one text in it.
+    async fn with(&mut self, sql: &'static str, text: String) -> Result<(), Error> {
+        let mut values = Values::default();
+        values.put(text);
+        self.session.write(sql, values).await
+    }
+
+    /// Runs a statement about one ticket.
+    async fn about(&mut self, sql: &'static str, standing: &Standing) -> Result<(), Error> {
+        let mut values = Values::default();
+        values.put(standing.seq);
+        self.session.write(sql, values).await
+    }
+}
+
+impl Tables for Shelves {
+    async fn begin<'a>(&mut self, changes: &'a [Change]) -> Result<Batch<'a>, Error> {
+        let mut batch = Batch::new(self.now());
+        let keys = keys_of(changes);
+        for keys in keys.chunks(shapes::MOST) {
+            let mut values = Values::default();
+            for (tenant, key) in keys {
+                values.put(*tenant).put(*key);
+            }
+            for row in &self.session.rows(shapes::KNOWN.of(keys.len()), values).await? {
+                let Some((tenant, key, known)) = rows::known(row) else { continue };
+                if let Ok(at) = keys.binary_search_by(|asked| (*asked).cmp(&(tenant, key))) {
+                    batch.keys.insert(keys[at], known);
+                }
+            }
+        }
+        Ok(batch)
+    }
+
+    async fn commit(&mut self, batch: Batch<'_>) -> Result<(), Error> {
+        if !self.session.has_written() {
+            return self.session.commit().await;
+        }
+        let mut values = Values::default();
+        for difference in batch.totals {
+            values.put(difference);
+        }
+        let sql = "UPDATE total SET waiting = waiting + ?, running = running + ?, done = done + ?, failed = failed + ?, \
+                   cancelled = cancelled + ?, dead = dead + ?, commits = commits + 1";
+        self.session.write(sql, values).await?;
+        self.session.commit().await?;
+        self.mark.advance();
+        self.memory.merge(batch.overlay);
+        Ok(())
+    }
+
+    async fn roll_back(&mut self) {
+        self.session.roll_back().await;
+    }
+
+    async fn flush(&mut self, batch: &mut Batch<'_>) -> Result<(), Error> {
+        let rows = std::mem::take(&mut batch.rows);
+        let named = |error| match (error, rows.submits.first()) {
+            (Error::Exists(_), Some(submit)) => Error::Exists(submit.submission.ticket.id),
+            (error, _) => error,
+        };
+        self.session.bulk(&rows.submits).await.map_err(named)?;
+        self.session.bulk(&rows.keys).await?;
+        self.session.bulk(&rows.begins).await?;
+        self.session.bulk(&rows.leaves).await?;
+        self.session.bulk(&rows.records).await
+    }
+
+    fn reserve(&mut self) -> i64 {
+        let seq = self.next_seq;
+        // One that is not used after all leaves a gap, and that is all.
+        self.next_seq += 1;
+        seq
+    }
+
+    fn held(&self, batch: &Batch<'_>, ticket: TicketId) -> Option<Held> {
+        self.memory.held(&batch.overlay, ticket).cloned()
+    }
+
+    fn is_alive(&self, batch: &Batch<'_>, gateway: GatewayId) -> bool {
+        self.memory.is_alive(gateway, batch.instant)
+    }
+
+    async fn renew(
+        &mut self,
+        gateway: GatewayId,
+        lease: Duration,
+        batch: &mut Batch<'_>,
+    ) -> Result<(), Error> {
+        let longest = Duration::from_secs(u64::from(u32::MAX));
+        self.memory.renew(gateway, batch.instant, batch.instant + lease.min(longest));
+        Ok(())
+    }
+
+    async fn resign(&mut self, gateway: GatewayId, _: &mut Batch<'_>) -> Result<(), Error> {
+        self.memory.resign(gateway);
+        Ok(())
+    }
+
+    async fn note(&mut self, attempt: Attempt, progress: &Progress, _: &mut Batch<'_>) -> Result<(), Error> {
+        self.memory.note(attempt.ticket, progress.clone());
+        Ok(())
+    }
+
+    fn noted(&self, ticket: TicketId) -> Option<Progress> {
+        self.memory.noted(ticket)
+    }
+
+    /// First what a dead gateway held, then the longest due.
+    async fn due(
+        &mut self,
+        gateway: GatewayId,
+        most: usize,
+        batch: &mut Batch<'_>,
+    ) -> Result<Vec<Result<Due, Broken>>, Error> {
+        let mut found = Vec::new();
+        for held in self.memory.lapsed(&batch.overlay, batch.instant, most) {
+            let mut values = Values::default();
+            values.put(held.seq);
+            let sql = format!("SELECT {GRANT} FROM ticket WHERE seq = ?");
+            found.extend(self.session.rows(AssertSqlSafe(sql), values).await?);
+        }
+        let mut values = Values::default();
+        values.put(batch.now).put((most - found.len()) as i64);
+        let sql = format!(
+            "SELECT {GRANT} FROM ticket WHERE ended_at IS NULL AND due_at <= ? ORDER BY due_at LIMIT ?"
+        );
+        found.extend(self.session.rows(AssertSqlSafe(sql), values).await?);
+        Ok(found.iter().map(|row| rows::due(row, gateway, batch.now)).collect())
+    }
+
+    async fn next_due(&mut self, batch: &mut Batch<'_>) -> Result<Option<Duration>, Error> {
+        if !self.memory.lapsed(&batch.overlay, batch.instant, 1).is_empty() {
+            return Ok(Some(Duration::ZERO));
+        }
+        let sql =
+            "SELECT due_at FROM ticket WHERE ended_at IS NULL AND due_at IS NOT NULL ORDER BY due_at LIMIT 1";
+        let found = self.session.rows(sql, Values::default()).await?;
+        let due = found.first().and_then(|row| Cells::of(row).number().ok());
+        let until = |due: i64| Duration::from_millis(due.saturating_sub(batch.now).max(0).unsigned_abs());
+        Ok(due.map(until))
+    }
+
+    async fn ticket(&mut self, ticket: TicketId, batch: &mut Batch<'_>) -> Result<Ticket, Error> {
+        let mut values = Values::default();
+        values.put(ticket.to_string()).put(batch.now);
+        let sql =
+            format!("SELECT {TICKET} FROM ticket WHERE id = ? AND (expires_at IS NULL OR expires_at > ?)");
+        let found = self.session.rows(AssertSqlSafe(sql), values).await?;
+        let mut found = rows::ticket(Some(ticket), found.first().ok_or(Error::NotFound(ticket))?)?;
+        if let Some(progress) = self.memory.noted(ticket) {
+            found.progress = progress;
+        }
+        Ok(found)
+    }
+
+    async fn standing(
+        &mut self,
+        ticket: TicketId,
+        expired: bool,
+        batch: &mut Batch<'_>,
+    ) -> Result<Standing, Error> {
+        let mut values = Values::default();
+        values.put(ticket.to_string()).put(if expired { i64::MIN } else { batch.now });
+        let sql = "SELECT seq, state, failures, keep_ms, delete_requested, redriven_as FROM ticket \
+                   WHERE id = ? AND (expires_at IS NULL OR expires_at > ?)";
+        let found = self.session.rows(sql, values).await?;
+        rows::standing(ticket, found.first().ok_or(Error::NotFound(ticket))?)
+    }
+
+    async fn asked(&mut self, ticket: TicketId, _: &mut Batch<'_>) -> Result<Asked, Error> {
+        let mut values = Values::default();
+        values.put(ticket.to_string());
+        let sql = "SELECT method, tenant, metadata, request_bytes, request_seal, request_body, request FROM ticket \
+                   WHERE id = ?";
+        let found = self.session.rows(sql, values).await?;
+        rows::asked(ticket, found.first().ok_or(Error::NotFound(ticket))?)
+    }
+
+    async fn pieces(&mut self, body: Uuid, _: &mut Batch<'_>) -> Result<Vec<Bytes>, Error> {
+        let mut values = Values::default();
+        values.put(body.to_string());
+        let found =
+            self.session.rows("SELECT data FROM piece WHERE body = ? ORDER BY number", values).await?;
+        let pieces = found.iter().map(|row| Cells::of(row).bytes().map(Option::unwrap_or_default));
+        // One that cannot be read is as good as none: the body's length does not fit then.
+        Ok(pieces.filter_map(Result::ok).collect())
+    }
+
+    async fn wish(&mut self, standing: &Standing, wish: Wish, _: &mut Batch<'_>) -> Result<(), Error> {
+        let sql = match wish {
+            Wish::Cancel => "UPDATE ticket SET cancel_requested = 1 WHERE seq = ?",
+            Wish::Delete => "UPDATE ticket SET delete_requested = 1 WHERE seq = ?",
+        };
+        self.about(sql, standing).await
+    }
+
+    async fn remove(
+        &mut self,
+        standing: &Standing,
+        ended: State,
+        batch: &mut Batch<'_>,
+    ) -> Result<(), Error> {
+        let mut values = Values::default();
+        values.put(ended.name()).put(batch.now).put(standing.seq);
+        let sql = "UPDATE idempotency SET state = ?, ended_at = coalesce(t.ended_at, ?) FROM ticket AS t \
+                   WHERE t.seq = ? AND idempotency.tenant = t.tenant AND idempotency.key = t.key \
+                   AND idempotency.ticket = t.id";
+        self.session.write(sql, values).await?;
+        for sql in [
+            "DELETE FROM piece WHERE body IN (SELECT request_body FROM ticket WHERE seq = ?1 \
+             UNION ALL SELECT response_body FROM ticket WHERE seq = ?1)",
+            "DELETE FROM attempt WHERE ticket = ?1",
+            "DELETE FROM ticket WHERE seq = ?1",
+        ] {
+            self.about(sql, standing).await?;
+        }
+        Ok(())
+    }
+
+    async fn allow(&mut self, standing: &Standing, retries: u32, _: &mut Batch<'_>) -> Result<(), Error> {
+        let mut values = Values::default();
+        values.put(i64::from(retries)).put(standing.seq);
+        self.session.write("UPDATE ticket SET retries = ? WHERE seq = ?", values).await
+    }
+
+    async fn replace(
+        &mut self,
+        ticket: TicketId,
+        request: &Body,
+        seal: Seal,
+        _: &mut Batch<'_>,
+    ) -> Result<(), Error> {
+        let mut values = Values::default();
+        values
+            .put(request.length() as i64)
+            .put(&seal.0[..])
+            .put(request.name().map(|name| name.to_string()))
+            .put(request.inline().map(|bytes| &bytes[..]))
+            .put(ticket.to_string());
+        let sql = "UPDATE ticket SET request_bytes = ?, request_seal = ?, request_body = ?, request = ? WHERE id = ?";
+        self.session.write(sql, values).await
+    }
+
+    async fn repeat(&mut self, dead: &Standing, new: TicketId, batch: &mut Batch<'_>) -> Result<(), Error> {
+        let mut values = Values::default();
+        values.put(new.to_string()).put(dead.seq);
+        self.session.write("UPDATE ticket SET redriven_as = ? WHERE seq = ?", values).await?;
+        let mut values = Values::default();
+        values.put(self.reserve()).put(new.to_string()).put(batch.now).put(dead.seq);
+        let sql = "INSERT INTO ticket (seq, id, state, method, tenant, labels, attempts, retries, submitted_at, due_at, \
+                   timeout_ms, keep_ms, redrive_of, request_bytes, request_seal, metadata) \
+                   SELECT ?1, ?2, 'waiting', method, tenant, labels, 0, retries, ?3, ?3, timeout_ms, keep_ms, id, 0, x'', \
+                   metadata FROM ticket WHERE seq = ?4";
+        self.session.write(sql, values).await
+    }
+
+    async fn expire(&mut self, most: u32, batch: &mut Batch<'_>) -> Result<Vec<State>, Error> {
+        let mut expired = Vec::new();
+        for (number, sql) in EXPIRE.iter().enumerate() {
+            let mut values = Values::default();
+            values.put(batch.now).put(i64::from(most));
+            if number > 0 {
+                self.session.write(*sql, values).await?;
+                continue;
+            }
+            let found = self.session.rows(*sql, values).await?;
+            if found.is_empty() {
+                break;
+            }
+            expired.extend(found.iter().filter_map(|row| Cells::of(row).state().ok()));
+        }
+        Ok(expired)
+    }
+
+    async fn sweep(&mut self, most: u32, since: i64, batch: &mut Batch<'_>) -> Result<(), Error> {
+        let mut values = Values::default();
+        values.put(batch.now).put(i64::from(most));
+        let sql = "DELETE FROM idempotency WHERE (tenant, key) IN \
+                   (SELECT tenant, key FROM idempotency WHERE remembered_until <= ? LIMIT ?)";
+        self.session.write(sql, values).await?;
+        for sql in [
+            "DELETE FROM piece WHERE body IN (SELECT body FROM unfinished_body WHERE began_at < ?)",
+            "DELETE FROM unfinished_body WHERE began_at < ?",
+        ] {
+            let mut values = Values::default();
+            values.put(since);
+            self.session.write(sql, values).await?;
+        }
+        Ok(())
+    }
+
+    async fn begin_body(&mut self, body: Uuid, batch: &mut Batch<'_>) -> Result<(), Error> {
+        let mut values = Values::default();
+        values.put(body.to_string()).put(batch.now);
+        self.session.write("INSERT INTO unfinished_body (body, began_at) VALUES (?, ?)", values).await
+    }
+
+    async fn end_body(&mut self, body: Uuid, _: &mut Batch<'_>) -> Result<(), Error> {
+        self.with("DELETE FROM unfinished_body WHERE body = ?", body.to_string()).await
+    }
+
+    async fn piece(&mut self, body: Uuid, number: u32, data: &[u8], _: &mut Batch<'_>) -> Result<(), Error> {
+        let mut values = Values::default();
+        values.put(body.to_string()).put(i64::from(number)).put(data);
+        self.session.write("INSERT INTO piece (body, number, data) VALUES (?, ?, ?)", values).await
+    }
+
+    async fn discard(&mut self, body: Uuid, _: &mut Batch<'_>) -> Result<(), Error> {
+        self.with("DELETE FROM piece WHERE body = ?", body.to_string()).await
+    }
+}

@@ -1,0 +1,194 @@
+//! What a transaction wants of a database. What is decided (`book.rs`) is the same for all of them; how it is read and
+//! written is not.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::batch::{Asked, Batch, Broken, Due, Held, Standing};
+use crate::body::Body;
+use crate::change::Change;
+use crate::error::Error;
+use crate::seal::Seal;
+use crate::state::State;
+use crate::ticket::{Attempt, GatewayId, Progress, Ticket, TicketId};
+
+/// What somebody wants of a ticket that has not ended.
+#[derive(Clone, Copy)]
+pub(crate) enum Wish {
+    Cancel,
+    Delete,
+}
+
+/// The tables of one database, in one transaction after another.
+pub(crate) trait Tables: Send + 'static {
+    /// What time it is, which keys of the changes are known, and who holds what they are about.
+    fn begin<'a>(&mut self, changes: &'a [Change]) -> impl Future<Output = Result<Batch<'a>, Error>> + Send;
+
+    /// All is on disk when this answers.
+    fn commit(&mut self, batch: Batch<'_>) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Nothing of what was begun has happened.
+    fn roll_back(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// Writes the rows that wait.
+    fn flush(&mut self, batch: &mut Batch<'_>) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// A number for a new ticket.
+    fn reserve(&mut self) -> i64;
+
+    /// The attempt that holds `ticket`.
+    fn held(&self, batch: &Batch<'_>, ticket: TicketId) -> Option<Held>;
+
+    /// Whether the lease of `gateway` lasts.
+    fn is_alive(&self, batch: &Batch<'_>, gateway: GatewayId) -> bool;
+
+    fn renew(
+        &mut self,
+        gateway: GatewayId,
+        lease: Duration,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    fn resign(
+        &mut self,
+        gateway: GatewayId,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// How far an attempt is.
+    fn note(
+        &mut self,
+        attempt: Attempt,
+        progress: &Progress,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// How far the attempt of `ticket` is, where that is not on disk.
+    fn noted(&self, ticket: TicketId) -> Option<Progress>;
+
+    /// Rows that are due and nobody else's, to be held by `gateway` from now on.
+    fn due(
+        &mut self,
+        gateway: GatewayId,
+        most: usize,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<Vec<Result<Due, Broken>>, Error>> + Send;
+
+    fn next_due(
+        &mut self,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<Option<Duration>, Error>> + Send;
+
+    /// A ticket that has not expired.
+    fn ticket(
+        &mut self,
+        ticket: TicketId,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<Ticket, Error>> + Send;
+
+    /// The same in short, and nobody else changes it meanwhile; `expired` ones too if wanted.
+    fn standing(
+        &mut self,
+        ticket: TicketId,
+        expired: bool,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<Standing, Error>> + Send;
+
+    /// What it was submitted with.
+    fn asked(
+        &mut self,
+        ticket: TicketId,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<Asked, Error>> + Send;
+
+    /// The pieces of a body, in their order.
+    fn pieces(
+        &mut self,
+        body: Uuid,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<Vec<Bytes>, Error>> + Send;
+
+    fn wish(
+        &mut self,
+        standing: &Standing,
+        wish: Wish,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Takes a ticket out, with its body and attempts; what is left of it with its key is `ended`.
+    fn remove(
+        &mut self,
+        standing: &Standing,
+        ended: State,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    fn allow(
+        &mut self,
+        standing: &Standing,
+        retries: u32,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Gives a ticket another request, whose pieces are written already.
+    fn replace(
+        &mut self,
+        ticket: TicketId,
+        request: &Body,
+        seal: Seal,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// A new ticket like `dead`, without its request.
+    fn repeat(
+        &mut self,
+        dead: &Standing,
+        new: TicketId,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Takes out tickets whose time is over, with their bodies and attempts; answers in which states they were.
+    fn expire(
+        &mut self,
+        most: u32,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<Vec<State>, Error>> + Send;
+
+    /// Forgets keys whose time is over, and bodies that were begun before `since` and never finished.
+    fn sweep(
+        &mut self,
+        most: u32,
+        since: i64,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Lists a body as one that may never be finished.
+    fn begin_body(
+        &mut self,
+        body: Uuid,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    fn end_body(
+        &mut self,
+        body: Uuid,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    fn piece(
+        &mut self,
+        body: Uuid,
+        number: u32,
+        data: &[u8],
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Takes out a body's pieces.
+    fn discard(
+        &mut self,
+        body: Uuid,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+}

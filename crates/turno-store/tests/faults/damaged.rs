@@ -1,0 +1,172 @@
+//! Files that were cut short or changed: refused, or only what was hit is lost and told. Never a wrong payload.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use rand::Rng;
+use turno_store::{Error, TicketId};
+
+use super::child::Submitter;
+use super::{Acknowledged, request_of, response_of};
+
+const DATABASE: &str = "tickets.sqlite3";
+const MARK: &str = "tickets.lock";
+const LOG: &str = "tickets.sqlite3-wal";
+
+/// A directory that a killed process left behind, with a log that was not written back; and the same after it was.
+fn left_behind() -> (tempfile::TempDir, Acknowledged) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut heard = Acknowledged::default();
+    let submitter = Submitter::start(directory.path().to_str().unwrap());
+    submitter.kill_after(Duration::from_millis(300), &mut heard);
+    (directory, heard)
+}
+
+fn copy(from: &Path) -> tempfile::TempDir {
+    let to = tempfile::tempdir().unwrap();
+    for name in [DATABASE, LOG, MARK] {
+        if from.join(name).exists() {
+            fs::copy(from.join(name), to.path().join(name)).unwrap();
+        }
+    }
+    to
+}
+
+/// Opens what is there and reads everything. Answers how many tickets are not there, without a word from the store.
+async fn lost(directory: &Path, heard: &Acknowledged) -> usize {
+    let store = match turno_store::open(directory.to_str().unwrap()).await {
+        Ok(store) => store,
+        Err(Error::Unusable(why)) => {
+            assert!(why.contains(directory.to_str().unwrap()), "it names the directory: {why}");
+            return 0;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let mut lost = 0;
+    for id in &heard.stored {
+        match store.request(*id).await {
+            Ok(request) => assert_eq!(request, request_of(*id), "a wrong request"),
+            Err(Error::NotFound(_)) => lost += 1,
+            Err(Error::Damaged(_) | Error::Unusable(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+        match store.response(*id).await {
+            Ok(Some(response)) => assert_eq!(response, response_of(*id), "a wrong response"),
+            Ok(None) | Err(Error::NotFound(_) | Error::Damaged(_) | Error::Unusable(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    claims_are_whole(&*store).await;
+    lost
+}
+
+/// What is due is handed out as it was submitted, or not at all.
+async fn claims_are_whole(store: &dyn turno_store::Store) {
+    let gateway = turno_store::GatewayId(TicketId::new().0);
+    if store.renew(gateway, Duration::from_secs(3600)).await.is_err() {
+        return;
+    }
+    while let Ok(claimed) = store.claim(gateway, 100).await {
+        if claimed.is_empty() {
+            break;
+        }
+        for one in claimed {
+            assert_eq!(one.request, request_of(one.attempt.ticket), "a wrong request");
+            assert_eq!(one.method, crate::suite::new().method);
+        }
+    }
+}
+
+fn flip(file: &Path, times: usize) {
+    let mut bytes = fs::read(file).unwrap();
+    for _ in 0..times {
+        let at = rand::rng().random_range(0..bytes.len());
+        bytes[at] ^= 1 << rand::rng().random_range(0..8);
+    }
+    fs::write(file, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flipped_bits_in_the_database_are_told() {
+    let (directory, heard) = tokio::task::block_in_place(left_behind);
+    drop(turno_store::open(directory.path().to_str().unwrap()).await.unwrap());
+    crate::suite::eventually("the log is written back", || async {
+        fs::metadata(directory.path().join(LOG)).is_err().then_some(())
+    })
+    .await;
+    for times in 1..=24 {
+        let copied = copy(directory.path());
+        flip(&copied.path().join(DATABASE), times / 3 + 1);
+        assert_eq!(lost(copied.path(), &heard).await, 0, "lost without a word");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flipped_bits_in_the_log_are_told() {
+    let (directory, heard) = tokio::task::block_in_place(left_behind);
+    for times in 1..=24 {
+        let copied = copy(directory.path());
+        flip(&copied.path().join(LOG), times / 3 + 1);
+        assert_eq!(lost(copied.path(), &heard).await, 0, "lost without a word");
+        // Without the mark the last transaction cannot be told from one that a power cut has torn: of it, up to 16 tickets.
+        fs::remove_file(copied.path().join(MARK)).unwrap();
+        assert!(lost(copied.path(), &heard).await <= 16, "lost without a word");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_torn_tail_is_told() {
+    let (directory, heard) = tokio::task::block_in_place(left_behind);
+    for _ in 0..16 {
+        let copied = copy(directory.path());
+        let file = copied.path().join(LOG);
+        let length = fs::metadata(&file).unwrap().len();
+        let cut = rand::rng().random_range(0..length);
+        fs::File::options().write(true).open(&file).unwrap().set_len(cut).unwrap();
+        assert_eq!(lost(copied.path(), &heard).await, 0, "lost without a word");
+        // Without the mark a log that ends early is one that was written less far: what it has is whole.
+        fs::remove_file(copied.path().join(MARK)).unwrap();
+        lost(copied.path(), &heard).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_was_cut_short_is_refused() {
+    let (directory, heard) = tokio::task::block_in_place(left_behind);
+    drop(turno_store::open(directory.path().to_str().unwrap()).await.unwrap());
+    crate::suite::eventually("the log is written back", || async {
+        fs::metadata(directory.path().join(LOG)).is_err().then_some(())
+    })
+    .await;
+    for _ in 0..8 {
+        let copied = copy(directory.path());
+        let file = copied.path().join(DATABASE);
+        let length = fs::metadata(&file).unwrap().len();
+        let cut = rand::rng().random_range(1..length);
+        fs::File::options().write(true).open(&file).unwrap().set_len(cut).unwrap();
+        let opened = turno_store::open(copied.path().to_str().unwrap()).await;
+        assert!(matches!(opened, Err(Error::Unusable(_))), "cut at {cut} of {length}, and opened");
+    }
+    assert!(!heard.stored.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_no_database_of_ours_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = directory.path().to_str().unwrap();
+    fs::write(directory.path().join(DATABASE), vec![b'x'; 10_000]).unwrap();
+    let Err(Error::Unusable(why)) = turno_store::open(address).await.map(|_| ()) else { panic!("opened") };
+    assert!(why.contains(address), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_is_for_one_at_a_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = directory.path().to_str().unwrap();
+    let first = turno_store::open(address).await.unwrap();
+    let Err(Error::Unusable(why)) = turno_store::open(address).await.map(|_| ()) else { panic!("opened") };
+    assert!(why.contains(address) && why.contains("in use"), "{why}");
+    drop(first);
+    turno_store::open(address).await.unwrap();
+}

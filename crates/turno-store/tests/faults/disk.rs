@@ -1,0 +1,137 @@
+//! Disks that fill and disks that fail. They are mounted for the purpose, which only root may do.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use turno_store::{Error, NewTicket, Outcome, Store, TicketId};
+
+use super::{Acknowledged, request_of, telling};
+use crate::suite::{self, gateway, new};
+
+/// Something mounted, until it is dropped.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn new(arguments: &[&str], at: PathBuf) -> Option<Self> {
+        std::fs::create_dir_all(&at).unwrap();
+        if run("mount", &[arguments, &[at.to_str().unwrap()]].concat()) {
+            return Some(Self(at));
+        }
+        println!("skipped: `mount {}` is not permitted here", arguments.join(" "));
+        None
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        run("umount", &["-l", self.0.to_str().unwrap()]);
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+}
+
+/// Submits until the store says no; what it said.
+async fn fill(store: &dyn Store, heard: &mut Acknowledged) -> Error {
+    loop {
+        let id = TicketId::new();
+        match store.submit(telling(id, None)).await {
+            Ok(_) => heard.stored.insert(id),
+            Err(error) => return error,
+        };
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_changes_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = ["-t", "tmpfs", "-o", "size=64m", "tmpfs"];
+    let Some(disk) = Mounted::new(&options, directory.path().join("disk")) else { return };
+    let ballast = disk.0.join("ballast");
+    std::fs::write(&ballast, vec![1; 40_000_000]).unwrap();
+    let data = disk.0.join("data");
+    let address = data.to_str().unwrap();
+    let store = turno_store::open(address).await.unwrap();
+    let gateway = gateway(&*store).await;
+    let held = suite::begin(&*store, gateway).await;
+    let mut heard = Acknowledged::default();
+    let refused = fill(&*store, &mut heard).await;
+    assert!(matches!(refused, Error::Full), "{refused:?}");
+    let large = NewTicket { request: vec![1; 8_000_000].into(), ..new() };
+    assert!(matches!(store.submit(large).await, Err(Error::Full)));
+    heard.must_be_in_but_for(&*store, 1).await;
+    std::fs::remove_file(ballast).unwrap();
+    store.finish(held, Outcome::Done("bread".into())).await.unwrap();
+    for _ in 0..50 {
+        let id = TicketId::new();
+        store.submit(telling(id, None)).await.unwrap();
+        heard.stored.insert(id);
+    }
+    drop(store);
+    let store = turno_store::open(address).await.unwrap();
+    for id in &heard.stored {
+        assert_eq!(store.request(*id).await.unwrap(), request_of(*id));
+    }
+    assert_eq!(store.response(held.ticket).await.unwrap(), Some("bread".into()));
+}
+
+impl Acknowledged {
+    /// Reads go on: everything is there, and `others` besides.
+    async fn must_be_in_but_for(&self, store: &dyn Store, others: u64) {
+        for id in &self.stored {
+            assert_eq!(store.request(*id).await.unwrap(), request_of(*id));
+        }
+        let counts = store.counts().await.unwrap();
+        assert_eq!(counts.waiting + counts.running, self.stored.len() as u64 + others);
+    }
+}
+
+/// A filesystem that believes in more space than there is behind it: what it takes into memory it cannot write, and fsync
+/// is where that comes out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_fsync_that_fails_acknowledges_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = ["-t", "tmpfs", "-o", "size=12m", "tmpfs"];
+    let Some(behind) = Mounted::new(&options, directory.path().join("behind")) else { return };
+    let image = behind.0.join("image");
+    std::fs::File::create(&image).unwrap().set_len(96 * 1024 * 1024).unwrap();
+    let image = image.to_str().unwrap().to_owned();
+    if !run("mkfs.ext4", &["-q", "-F", "-O", "^has_journal", &image]) {
+        println!("skipped: there is no mkfs.ext4");
+        return;
+    }
+    let at = directory.path().join("disk");
+    let Some(disk) = Mounted::new(&["-o", "loop", &image], at.clone()) else { return };
+    let data = at.join("data");
+    let mut heard = Acknowledged::default();
+    let store = turno_store::open(data.to_str().unwrap()).await.unwrap();
+    let refused = fill(&*store, &mut heard).await;
+    assert!(matches!(refused, Error::Unavailable(_) | Error::Full), "{refused:?}");
+    assert!(heard.stored.len() > 50, "it failed too early to show anything");
+    heard.must_be_in_but_for(&*store, 0).await;
+    assert!(run("mount", &["-o", "remount,size=128m", behind.0.to_str().unwrap()]));
+    for _ in 0..50 {
+        let id = TicketId::new();
+        store.submit(telling(id, None)).await.unwrap();
+        heard.stored.insert(id);
+    }
+    drop(store);
+    let store = turno_store::open(data.to_str().unwrap()).await.unwrap();
+    heard.must_be_in_but_for(&*store, 0).await;
+    drop(store);
+    assert!(unmounted(&at).await, "the disk is let go");
+    std::mem::forget(disk);
+}
+
+/// The store's connections end a moment after it.
+async fn unmounted(at: &Path) -> bool {
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if run("umount", &[at.to_str().unwrap()]) {
+            return true;
+        }
+    }
+    false
+}

@@ -1,0 +1,164 @@
+//! A PostgreSQL of our own: in a directory of its own, on a socket there, as a user who is not root.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+const PREFIX: &str = "turno-postgres-";
+
+/// A running server.
+pub(crate) struct Server {
+    programs: PathBuf,
+    directory: PathBuf,
+    running: bool,
+}
+
+impl Server {
+    /// Starts one; `None` where there is no PostgreSQL, which is said.
+    pub(crate) fn start() -> Option<Self> {
+        let Some(programs) = programs() else {
+            println!("skipped: no PostgreSQL is installed (initdb is not to be found)");
+            return None;
+        };
+        let directory = fresh();
+        if rustix::process::getuid().is_root() {
+            let path = directory.to_str().unwrap();
+            assert!(Command::new("chown").args(["postgres", path]).status().unwrap().success());
+        }
+        let mut server = Self { programs, directory, running: false };
+        let data = server.data();
+        let mut made = server.as_user(
+            "initdb",
+            &["-D", &data, "-A", "trust", "-U", "turno", "-E", "UTF8", "--no-locale", "-N"],
+        );
+        let made = made.output().unwrap();
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        server.run();
+        Some(server)
+    }
+
+    fn data(&self) -> String {
+        format!("{}/data", self.directory.display())
+    }
+
+    /// Starts the server on what lies there, and waits until it answers.
+    pub(crate) fn run(&mut self) {
+        let (data, socket) = (self.data(), self.directory.to_str().unwrap().to_owned());
+        let arguments = ["-D", &data, "-k", &socket, "-c", "listen_addresses=", "-c", "max_connections=400"];
+        let mut postgres = self.as_user("postgres", &arguments);
+        // It dies with the thread that has started it, and so with these tests: that thread stays with it.
+        std::thread::spawn(move || postgres.spawn().unwrap().wait());
+        let began = Instant::now();
+        while !self.is_ready() {
+            assert!(began.elapsed() < Duration::from_secs(60), "PostgreSQL does not start");
+            std::thread::yield_now();
+        }
+        self.running = true;
+    }
+
+    fn is_ready(&self) -> bool {
+        let socket = self.directory.to_str().unwrap();
+        self.as_user("pg_isready", &["-h", socket, "-q"]).status().is_ok_and(|status| status.success())
+    }
+
+    /// Kills it, as a power cut would; its children follow by themselves.
+    pub(crate) fn kill(&mut self) {
+        if !std::mem::take(&mut self.running) {
+            return;
+        }
+        let pid_file = Path::new(&self.data()).join("postmaster.pid");
+        let text = std::fs::read_to_string(pid_file).unwrap();
+        let pid = text.lines().next().and_then(|line| line.parse().ok()).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        let began = Instant::now();
+        // A server that starts too early finds the memory of the last one in use.
+        while rustix::process::test_kill_process(pid).is_ok() || self.has_children() {
+            assert!(began.elapsed() < Duration::from_secs(60), "PostgreSQL does not die");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Whether processes of a server are left in the directory.
+    fn has_children(&self) -> bool {
+        let data = self.data();
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        processes
+            .filter_map(|process| std::fs::read_link(process.path().join("cwd")).ok())
+            .any(|cwd| cwd == Path::new(&data))
+    }
+
+    /// The address of a database.
+    pub(crate) fn address(&self, database: &str) -> String {
+        let socket = self.directory.to_str().unwrap().replace('/', "%2F");
+        format!("postgres://turno@{socket}/{database}")
+    }
+
+    /// A database that nobody has used yet.
+    pub(crate) fn database(&self) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("store_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let socket = self.directory.to_str().unwrap();
+        let made = self.as_user("createdb", &["-h", socket, "-U", "turno", &name]).output().unwrap();
+        assert!(made.status.success(), "createdb: {}", String::from_utf8_lossy(&made.stderr));
+        name
+    }
+
+    /// A command of PostgreSQL's; it refuses to run as root.
+    fn as_user(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new("setpriv");
+        command.arg("--pdeathsig=KILL");
+        if rustix::process::getuid().is_root() {
+            command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
+        }
+        command.arg("--").arg(self.programs.join(program));
+        command.args(arguments).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        let _it_is_temporary = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A directory for a server, and an end to those that earlier processes have left: statics are not dropped.
+fn fresh() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let root = std::env::temp_dir();
+    for entry in std::fs::read_dir(&root).unwrap().flatten() {
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let pid = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _others_may_too = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let directory = root.join(format!("{PREFIX}{}-{number}", std::process::id()));
+    std::fs::create_dir(&directory).unwrap();
+    directory
+}
+
+/// One server for all tests of this process.
+pub(crate) fn shared() -> Option<&'static Server> {
+    static SHARED: OnceLock<Option<Server>> = OnceLock::new();
+    SHARED.get_or_init(Server::start).as_ref()
+}
+
+/// Where PostgreSQL's programs are: on the path, or where Debian puts them.
+fn programs() -> Option<PathBuf> {
+    let debian = std::fs::read_dir("/usr/lib/postgresql").ok();
+    let mut found: Vec<_> =
+        debian.into_iter().flatten().flatten().map(|entry| entry.path().join("bin")).collect();
+    found.sort();
+    let path = Command::new("sh").args(["-c", "command -v initdb"]).output().ok()?;
+    let path = String::from_utf8(path.stdout).ok()?;
+    found.extend(Path::new(path.trim()).parent().map(Path::to_path_buf));
+    let all = ["initdb", "postgres", "pg_isready", "createdb"];
+    found.into_iter().rev().find(|directory| all.iter().all(|program| directory.join(program).exists()))
+}
