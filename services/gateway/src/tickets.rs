@@ -7,6 +7,7 @@
 
 mod attempt;
 mod board;
+mod crowd;
 mod desk;
 mod envelope;
 mod filter;
@@ -25,6 +26,7 @@ mod waiting;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -36,6 +38,7 @@ use crate::descriptors::Descriptors;
 use crate::methods::Methods;
 use crate::router::Router;
 use board::Board;
+use crowd::Crowd;
 
 pub(crate) use envelope::Envelope;
 pub(crate) use linked::is_linked;
@@ -76,6 +79,8 @@ struct Inner {
     /// No attempt begins any more.
     closing: CancellationToken,
     attempts: TaskTracker,
+    crowd: Mutex<Crowd>,
+    since: Instant,
 }
 
 /// Submits on their way to the disk.
@@ -95,6 +100,8 @@ impl Tickets {
             due: Notify::new(),
             closing: CancellationToken::new(),
             attempts: TaskTracker::new(),
+            crowd: Mutex::default(),
+            since: Instant::now(),
         }))
     }
 

@@ -46,10 +46,18 @@ impl Tickets {
         };
         if let Some(ended) = ended {
             let cancel_requested = running.hearing.stop.is_cancelled();
-            self.settle(attempt, verdict::judge(ended, Standing { cancel_requested, ..standing })).await;
+            let verdict = verdict::judge(ended, Standing { cancel_requested, ..standing });
+            self.settle(attempt, self.among_others(verdict, standing.chance)).await;
         }
         self.0.board.end(attempt.ticket);
         self.0.board.tell(attempt.ticket);
+    }
+
+    /// Where many are given back, each comes later.
+    fn among_others(&self, verdict: Verdict, chance: f64) -> Verdict {
+        let Verdict::Later(pause) = verdict else { return verdict };
+        let crowd = self.0.crowd.lock().give_back(self.0.since.elapsed().as_secs());
+        Verdict::Later(pause.max(crowd.mul_f64(1.0 + chance)))
     }
 
     async fn ended(&self, claimed: Claimed, hearing: &Hearing) -> Ended {
