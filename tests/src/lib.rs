@@ -5,11 +5,13 @@ pub mod history;
 pub mod kitchen;
 mod mesh;
 pub mod ordeal;
+mod postgres;
 mod process;
 mod programs;
 mod typed;
 
 pub use mesh::{TestMesh, TestNode, eventually};
+pub use postgres::Postgres;
 pub use process::{Process, Signal, free_port};
 pub use programs::{GatewayProcess, Programs};
 pub use typed::{call, stream};

@@ -1,0 +1,84 @@
+//! A PostgreSQL for tests, in a directory of its own, on a socket there.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, getuid, kill_process};
+use tempfile::TempDir;
+
+use crate::eventually;
+
+/// A server; ends when dropped.
+#[derive(Debug)]
+pub struct Postgres {
+    programs: PathBuf,
+    directory: TempDir,
+    server: Child,
+}
+
+impl Postgres {
+    /// Starts one; `None` where none is installed.
+    pub async fn start() -> Option<Self> {
+        let programs = programs()?;
+        let directory = tempfile::Builder::new().prefix("turno-pg").tempdir().expect("a directory");
+        let (folder, data) = (directory.path().display().to_string(), directory.path().join("data"));
+        let data = data.display().to_string();
+        if getuid().is_root() {
+            let given = Command::new("chown").args(["postgres", &folder]).status().expect("chown can be run");
+            assert!(given.success(), "the directory cannot be given to postgres");
+        }
+        let made = ["-D", &data, "-A", "trust", "-U", "turno", "-E", "UTF8", "--no-locale"];
+        let made = as_user(&programs, "initdb", &made).status().expect("initdb can be run");
+        assert!(made.success(), "initdb: {made}");
+        let arguments = ["-D", &data, "-k", &folder, "-c", "listen_addresses="];
+        let server = as_user(&programs, "postgres", &arguments).spawn().expect("postgres can be started");
+        let postgres = Self { programs, directory, server };
+        eventually("PostgreSQL answers", async || {
+            let ready = as_user(&postgres.programs, "pg_isready", &["-h", &folder, "-q"]).status();
+            ready.is_ok_and(|status| status.success())
+        })
+        .await;
+        Some(postgres)
+    }
+
+    /// `postgres://…` of its one database.
+    pub fn address(&self) -> String {
+        let socket = self.directory.path().display().to_string().replace('/', "%2F");
+        format!("postgres://turno@{socket}/postgres")
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // Ends at once, its processes with it: what it has is thrown away.
+        if let Some(pid) = i32::try_from(self.server.id()).ok().and_then(Pid::from_raw) {
+            // It may have ended already.
+            let _gone = kill_process(pid, Signal::QUIT);
+        }
+        drop(self.server.wait());
+    }
+}
+
+/// The newest version's programs.
+fn programs() -> Option<PathBuf> {
+    let mut versions: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
+        .collect();
+    versions.sort();
+    versions.into_iter().rev().find(|bin| bin.join("initdb").exists())
+}
+
+/// It refuses to run as root.
+fn as_user(programs: &std::path::Path, program: &str, arguments: &[&str]) -> Command {
+    let program = programs.join(program);
+    let mut command = Command::new("setpriv");
+    if getuid().is_root() {
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--pdeathsig=QUIT", "--"]);
+    } else {
+        command.args(["--pdeathsig=QUIT", "--"]);
+    }
+    command.arg(program).args(arguments).current_dir("/");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
