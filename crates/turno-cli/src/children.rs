@@ -1,6 +1,7 @@
 //! Processes of a mesh that this program starts itself: one a role, watched, started again when they die, ended in
 //! order: the gateway first, so that what is in flight still finds its nodes.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub(crate) struct Role {
     pub(crate) args: Vec<String>,
     /// What nobody is to read in a list of processes.
     pub(crate) settings: Vec<(&'static str, String)>,
+    /// Whether it hears of the shell's settings (`TURNO_…`), but for those that are the parent's own.
+    hears_shell: bool,
     /// A directory of its own, which goes with it.
     #[expect(dead_code, reason = "held for its drop")]
     scratch: Option<Arc<TempDir>>,
@@ -51,7 +54,19 @@ pub(crate) struct Role {
 impl Role {
     pub(crate) fn new(name: impl Into<String>, args: &[&str]) -> Self {
         let args = args.iter().map(|&arg| arg.to_owned()).collect();
-        Self { name: name.into(), args, settings: Vec::new(), scratch: None }
+        Self { name: name.into(), args, settings: Vec::new(), hears_shell: true, scratch: None }
+    }
+
+    /// Of a mesh that lives as long as one command: what the shell has set (`TURNO_TOKEN`, `TURNO_MAX_CALLS`, …) is
+    /// said to another mesh.
+    pub(crate) fn secluded(mut self) -> Self {
+        self.hears_shell = false;
+        self
+    }
+
+    fn is_hidden(&self, setting: &OsStr) -> bool {
+        let Some(setting) = setting.to_str() else { return false };
+        OWN_SETTINGS.contains(&setting) || (!self.hears_shell && setting.starts_with("TURNO_"))
     }
 
     /// A gateway of a mesh that lives as long as one command, tickets included, and keeps quiet unless something is
@@ -131,7 +146,7 @@ impl Watched {
 fn spawn(role: &Role) -> Result<Child> {
     let turno = std::env::current_exe().context("cannot find this program's own file")?;
     let mut command = Command::new(turno);
-    for name in OWN_SETTINGS {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| role.is_hidden(name)) {
         command.env_remove(name);
     }
     command
@@ -189,4 +204,20 @@ pub(crate) fn free_ports() -> Result<(u16, u16)> {
     let bind = || std::net::TcpListener::bind(("127.0.0.1", 0)).context("no free port");
     let (one, other) = (bind()?, bind()?);
     Ok((one.local_addr()?.port(), other.local_addr()?.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Role;
+
+    #[test]
+    fn a_mesh_of_one_command_hears_nothing_of_the_shell() {
+        let (kept, secluded) = (Role::new("worker", &[]), Role::new("worker", &[]).secluded());
+        for (setting, hidden, hidden_if_secluded) in
+            [("TURNO_STORE", true, true), ("TURNO_TOKEN", false, true), ("PATH", false, false)]
+        {
+            assert_eq!(kept.is_hidden(setting.as_ref()), hidden, "{setting}");
+            assert_eq!(secluded.is_hidden(setting.as_ref()), hidden_if_secluded, "{setting}");
+        }
+    }
 }

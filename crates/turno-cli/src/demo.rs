@@ -65,7 +65,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<ExitCode> {
     let (clients, nodes) = free_ports()?;
     let slots_each = slots_each();
     let dial = SocketAddr::from((Ipv4Addr::LOCALHOST, nodes));
-    let mesh = Mesh::start(&roles(clients, nodes, slots_each)?, dial).await?;
+    let mesh = Mesh::start_secluded(roles(clients, nodes, slots_each)?, dial).await?;
     let told = tell(&args, &shop, clients, slots_each * WORKERS).await;
     mesh.stop().await;
     told?;

@@ -157,6 +157,12 @@ impl Mesh {
         Ok(mesh)
     }
 
+    /// The same for a mesh that lives as long as one command, and hears nothing of the shell's settings.
+    pub(crate) async fn start_secluded(roles: Vec<Role>, nodes: SocketAddr) -> Result<Self> {
+        let roles: Vec<Role> = roles.into_iter().map(Role::secluded).collect();
+        Self::start(&roles, nodes).await
+    }
+
     /// The processes, in the order in which they were started.
     pub(crate) fn processes(&self) -> &[Watched] {
         &self.0

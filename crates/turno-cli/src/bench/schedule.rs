@@ -44,13 +44,13 @@ pub(crate) async fn run(args: ScheduleArgs) -> Result<ExitCode> {
     let (listen, dial) = (local(clients).to_string(), local(nodes).to_string());
     let worker =
         Role::new("worker", &["bench", "node", "--gateway", &dial, "--role", "worker", "--slots", "2"]);
-    let roles = [
+    let roles = vec![
         Role::quiet_gateway(&listen, &dial)?,
         Role::new("io", &["bench", "node", "--gateway", &dial]),
         worker.clone(),
         worker,
     ];
-    let mesh = Mesh::start(&roles, local(nodes)).await?;
+    let mesh = Mesh::start_secluded(roles, local(nodes)).await?;
     let measured = measure(&args, &listen).await;
     mesh.stop().await;
     measured?;

@@ -94,7 +94,7 @@ impl Stage {
         let mut ours = Role::gateway_keeping(&gateway, &dial, data.path());
         ours.settings.extend(kept.store.clone().map(|store| ("TURNO_STORE", store)));
         let roles: Vec<Role> = std::iter::once(ours).chain(roles).collect();
-        let mesh = Mesh::start(&roles, local(nodes)).await?;
+        let mesh = Mesh::start_secluded(roles, local(nodes)).await?;
         Ok(Self { mesh, parts: parts.to_vec(), data, gateway, direct })
     }
 
