@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use turno_gateway::{GatewayConfig, GatewayFlags};
 use turno_io::IoFlags;
+use turno_runtime::telemetry::{self, TelemetryConfig};
 use turno_worker::WorkerFlags;
 
 use crate::{bench, call, children, demo, health, listing, map, submit, tickets, up};
@@ -168,8 +169,14 @@ fn serve(child: children::ChildFlags, role: impl FnOnce() -> Result<()>) -> Resu
 /// A runtime for a command; the roles bring their own.
 pub(crate) fn in_runtime(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
     turno_runtime::tls::install_provider();
+    telemetry::init(&logs())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.context("cannot start the async runtime")?.block_on(command)
+}
+
+/// A command says itself what went wrong; of the libraries, only what is broken is heard.
+fn logs() -> TelemetryConfig {
+    TelemetryConfig { log: "error".to_owned(), ..TelemetryConfig::default() }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod frames;
 mod link;
 mod links;
 mod pending;
+mod places;
 mod plain;
 
 use std::fmt;

@@ -15,6 +15,7 @@ use turno_proto::{entries, headers, status, timeout};
 
 use crate::client::link::Link;
 use crate::client::links::Links;
+use crate::client::places;
 use crate::rpc::Rpc;
 
 /// A call, encoded.
@@ -49,7 +50,7 @@ impl Call {
         first: Arc<Link>,
     ) -> crate::Result<Bytes> {
         let carried = async {
-            let _place = places.acquire().await.expect("the semaphore is never closed");
+            let _place = places::take(places).await.expect("the semaphore is never closed");
             self.attempts(links, first).await
         };
         match self.deadline {

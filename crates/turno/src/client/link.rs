@@ -6,8 +6,9 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use futures_channel::oneshot;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 use turno_proto::mesh::v1::Outcome;
@@ -19,6 +20,7 @@ use crate::client::call::Call;
 use crate::client::frames::Frames;
 use crate::client::links::Links;
 use crate::client::pending::{Lost, Pending, Reply};
+use crate::client::places;
 use crate::error::Error;
 use crate::node::link::{endpoint, root};
 
@@ -121,7 +123,7 @@ impl Link {
     /// Sends a call and waits for its outcome. Dropping the future cancels the call.
     pub(crate) async fn call(&self, call: &Call) -> Result<Outcome, Lost> {
         let unsent = Lost { may_have_run: false };
-        self.room.acquire().await.map_err(|_| unsent)?.forget();
+        places::take(&self.room).await.ok_or(unsent)?.forget();
         let (reply, outcome) = oneshot::channel();
         let (number, writer) = {
             let mut pending = self.pending.lock();

@@ -3,11 +3,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::task::Waker;
 
-use tokio::sync::oneshot;
+use futures_channel::oneshot;
 use turno_proto::mesh::v1::{Entry, Invocation, Outcome};
 use turno_proto::v1::CallsFrame;
 
-/// What a caller waits for.
+/// What a caller waits for. Not tokio's channel, which makes a span for tokio-console of each.
 pub(crate) type Reply = oneshot::Sender<Result<Outcome, Lost>>;
 
 /// The link broke, or is about to end.
@@ -138,7 +138,7 @@ fn size_of_metadata(metadata: &[Entry]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::{MOST_CALLS, Pending, Reply};
-    use tokio::sync::oneshot;
+    use futures_channel::oneshot;
     use turno_proto::mesh::v1::Invocation;
 
     fn add(pending: &mut Pending, path: &'static str) -> u64 {
