@@ -25,6 +25,8 @@ pub(crate) enum Refused {
     Full { waiting: usize },
     /// It could not be done in the time that it has left.
     TooLate { left_us: u64, wait_us: u64, service_us: u64 },
+    /// Its queue stands, and it would wait for more than its part of the time that it has left.
+    Standing { left_us: u64, wait_us: u64, may_wait_us: u64 },
 }
 
 impl JobQueue {
@@ -55,6 +57,9 @@ impl JobQueue {
             Submitted::Full { waiting } => Err(Refused::Full { waiting }),
             Submitted::TooLate { wait_us, service_us } => {
                 Err(Refused::TooLate { left_us: job.left_us.unwrap_or(u64::MAX), wait_us, service_us })
+            }
+            Submitted::Standing { wait_us, may_wait_us } => {
+                Err(Refused::Standing { left_us: job.left_us.unwrap_or(u64::MAX), wait_us, may_wait_us })
             }
             Submitted::Waiting(job) => {
                 let (grant, granted) = oneshot::channel();

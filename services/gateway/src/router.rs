@@ -182,6 +182,16 @@ fn no_room(method: &Method, refused: &Refused) -> Status {
             ),
             Duration::from_micros(*wait_us).max(LEAST_PAUSE),
         ),
+        Refused::Standing { left_us, wait_us, may_wait_us } => (
+            format!(
+                "{name} was not queued: more comes than is done, and while its queue does not empty it may wait for {:?} \
+                 of the {:?} that are left; about {:?} of work is ahead of it",
+                Duration::from_micros(*may_wait_us),
+                Duration::from_micros(*left_us),
+                Duration::from_micros(*wait_us),
+            ),
+            Duration::from_micros(*wait_us).max(LEAST_PAUSE),
+        ),
     };
     exhausted(what, soon)
 }

@@ -4,7 +4,8 @@
 //! A new job goes to the worker with the most free slots; a worker that has room takes what goes next: calls before
 //! batch, but for batch's share (`share`); among tenants the one that has had the least CPU time (`fair`); of its jobs
 //! the oldest. A method at its limit stands aside (`methods`). What jobs cost is learned (`estimate`), and a job that
-//! could not be finished by its deadline is refused when it comes (`forecast`).
+//! could not be finished by its deadline, or would wait for long in a queue that stands, is refused when it comes
+//! (`forecast`).
 //!
 //! No decision looks at every job, worker or tenant: each costs a few steps in ordered sets, for each class that
 //! serves the method and each limited method that the tenant waits for. Hash maps are looked into, never walked where the
@@ -73,8 +74,8 @@ impl Scheduler {
 
     /// A job arrives.
     pub fn submit(&mut self, job: Job) -> Submitted {
-        if let Some(too_late) = self.too_late(&job) {
-            return too_late;
+        if let Some(refused) = self.refused(&job) {
+            return refused;
         }
         if let Some(grant) = self.grant_new(&job) {
             return Submitted::Granted(grant);
@@ -90,7 +91,7 @@ impl Scheduler {
 
     /// A job arrives that does not wait: it has a place now, and seems to be done in time, or nothing has happened.
     pub fn submit_now(&mut self, job: &Job) -> Option<Grant> {
-        if self.seems_late(job).is_some() {
+        if self.refusal(job).is_some() {
             return None;
         }
         self.grant_new(job)
@@ -274,10 +275,13 @@ impl Scheduler {
     /// Learns from a finished job, and corrects what it was charged.
     fn settle(&mut self, granted: &Granted, spent: Option<Spent>) {
         let Granted { job, class, charged_us, contended, .. } = *granted;
+        let method = self.methods.get_mut(&job.method).expect("a job's method is known");
         if let Some(spent) = spent {
-            self.methods.get_mut(&job.method).expect("a job's method is known").estimate.learn(spent);
+            method.estimate.learn(spent);
+            method.worked(estimate::run_of(spent));
         }
         let Some(class) = self.classes.get_mut(class) else { return };
+        class.worked(spent.map_or(0, estimate::run_of));
         let more_us = spent.map_or(0, estimate::cpu_of) - charged_us;
         if contended {
             class.share.count(job.lane, more_us);

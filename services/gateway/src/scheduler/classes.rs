@@ -123,6 +123,11 @@ impl Class {
         &mut self.lanes[lane as usize]
     }
 
+    /// One of its slots has worked for so long.
+    pub(super) fn worked(&mut self, us: u64) {
+        self.lanes.iter_mut().for_each(|lane| lane.work.worked(us));
+    }
+
     pub(super) fn set_open(&mut self, method: MethodId, open: bool, waiting: usize) {
         if open {
             self.backlog += waiting;

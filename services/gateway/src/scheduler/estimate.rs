@@ -22,7 +22,7 @@ impl Estimate {
     /// Of items that ran together, their mean.
     pub(super) fn learn(&mut self, spent: Spent) {
         let items = f64::from(spent.items.max(1));
-        let (run, cpu) = (spent.run_us.min(MOST_US) as f64 / items, cpu_of(spent) as f64 / items);
+        let (run, cpu) = (run_of(spent) as f64 / items, cpu_of(spent) as f64 / items);
         if self.finished == 0 {
             (self.run_us, self.cpu_us) = (run, cpu);
         } else {
@@ -46,6 +46,11 @@ impl Estimate {
     pub(super) fn charge_us(&self, items: u32) -> i64 {
         if self.finished == 0 { GUESS_US } else { ((self.cpu_us * f64::from(items)) as i64).max(1) }
     }
+}
+
+/// How long a job has held its slot.
+pub(super) fn run_of(spent: Spent) -> u64 {
+    spent.run_us.min(MOST_US)
 }
 
 /// What a job has cost its tenant. At least a microsecond, so that nothing is free.

@@ -1,4 +1,4 @@
-//! How long a job would wait, and whether it comes too late. Guesses low where it must guess: who is refused wrongly
+//! How long a job would wait, and whether it comes too late or to a queue that stands. Guesses low where it must guess: who is refused wrongly
 //! has lost more than who is told late.
 
 use super::classes::{Class, ClassId};
@@ -8,10 +8,18 @@ use super::{Job, Lane, MethodId, Scheduler, Submitted, TenantId};
 /// So many are refused in a row before one is let through, though it seems late too, when no job of its method is
 /// there: else a method that was slow once would be refused for ever, with nobody to show that it is fast again.
 const REFUSED_IN_A_ROW: u32 = 16;
+/// A queue stands that has not been empty for this part of the time that a job has left: it is no burst that passes.
+const STANDS_AFTER_PART: u64 = 4;
+/// And then a job may wait for this part of it, but always for one that is ahead.
+const PART_WHILE_IT_STANDS: u64 = 8;
 
 impl Scheduler {
     /// How long a job that came now would wait for its slot. Zero when one is free; `None` when nobody serves it.
     pub fn expected_wait_us(&self, method: MethodId, lane: Lane, tenant: TenantId) -> Option<u64> {
+        self.ahead(method, lane, tenant).map(|ahead| ahead.wait_us)
+    }
+
+    fn ahead(&self, method: MethodId, lane: Lane, tenant: TenantId) -> Option<Ahead> {
         let method = self.methods.get(&method)?;
         let classes = || method.classes.iter().filter_map(|class| self.class(*class));
         let slots: u64 = classes().map(|class| class.load.slots).sum();
@@ -19,29 +27,34 @@ impl Scheduler {
             return None;
         }
         if method.is_open() && classes().any(|class| class.best().is_some_and(|(rank, _)| rank < 0)) {
-            return Some(0);
+            return Some(Ahead::default());
         }
-        let for_a_slot = classes().map(|class| wait_in(class, lane, tenant, slots)).min().unwrap_or(0);
-        Some(for_a_slot.max(wait_for_limit(method, lane, tenant, slots)))
+        let for_a_slot = classes().map(|class| ahead_in(class, lane, tenant, slots)).min();
+        Some(for_a_slot.unwrap_or_default().max(ahead_of_limit(method, lane, tenant, slots)))
     }
 
-    /// Why a job is refused for its deadline, if it is.
-    pub(super) fn too_late(&mut self, job: &Job) -> Option<Submitted> {
-        let (wait_us, service_us) = self.seems_late(job)?;
-        (!self.is_let_through(job)).then_some(Submitted::TooLate { wait_us, service_us })
+    /// Why a job is refused when it comes, if it is.
+    pub(super) fn refused(&mut self, job: &Job) -> Option<Submitted> {
+        let refusal = self.refusal(job)?;
+        (!self.is_let_through(job)).then_some(refusal)
     }
 
-    /// How long it would wait and run, if that is longer than it has.
-    pub(super) fn seems_late(&self, job: &Job) -> Option<(u64, u64)> {
+    /// Why a job should be: it would be late, or it would wait for long in a queue that stands. There, if all might wait
+    /// to their last moment, all would: each a little too long for some, and nobody more would be served.
+    pub(super) fn refusal(&self, job: &Job) -> Option<Submitted> {
         let left_us = job.left_us?;
         let known = self.methods.get(&job.method).and_then(|method| method.estimate.sure_service_us());
-        let wait_us = match known {
-            None if left_us > 0 => return None,
-            _ => self.expected_wait_us(job.method, job.lane, job.tenant).unwrap_or(0),
-        };
+        if known.is_none() && left_us > 0 {
+            return None;
+        }
+        let Ahead { wait_us, stood_us } = self.ahead(job.method, job.lane, job.tenant).unwrap_or_default();
         let service_us = known.or(self.service_us(job.method)).unwrap_or(0);
-        let seems_late = left_us == 0 || wait_us.saturating_add(service_us) > left_us;
-        seems_late.then_some((wait_us, service_us))
+        if left_us == 0 || wait_us.saturating_add(service_us) > left_us {
+            return Some(Submitted::TooLate { wait_us, service_us });
+        }
+        let may_wait_us = (left_us / PART_WHILE_IT_STANDS).max(service_us);
+        let waits_long = stood_us > left_us / STANDS_AFTER_PART && wait_us > may_wait_us;
+        waits_long.then_some(Submitted::Standing { wait_us, may_wait_us })
     }
 
     /// Counts those that are refused.
@@ -65,8 +78,16 @@ impl Scheduler {
     }
 }
 
+/// What a job would find.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Ahead {
+    wait_us: u64,
+    /// How long its queue has not been empty.
+    stood_us: u64,
+}
+
 /// Work that goes before it in one class, by all slots that could take it.
-fn wait_in(class: &Class, lane: Lane, tenant: TenantId, slots: u64) -> u64 {
+fn ahead_in(class: &Class, lane: Lane, tenant: TenantId, slots: u64) -> Ahead {
     let [calls, batch] = Lane::ALL.map(|lane| &class.lane(lane).work);
     let share = class.share.batch();
     let before = match lane {
@@ -82,11 +103,16 @@ fn wait_in(class: &Class, lane: Lane, tenant: TenantId, slots: u64) -> u64 {
     };
     let load = class.load;
     let beyond = load.service_us as f64 * load.beyond as f64 / load.outstanding.max(1) as f64;
-    (before / slots as f64 + beyond / load.slots.max(1) as f64) as u64
+    let own_slots = load.slots.max(1);
+    Ahead {
+        wait_us: (before / slots as f64 + beyond / own_slots as f64) as u64,
+        stood_us: class.lane(lane).work.stood_us(tenant) / own_slots,
+    }
 }
 
 /// Its own method's work ahead, by as many as may run at once.
-fn wait_for_limit(method: &Method, lane: Lane, tenant: TenantId, slots: u64) -> u64 {
-    let Some(limit) = method.limit else { return 0 };
-    method.work(lane).before(tenant) / u64::from(limit).clamp(1, slots)
+fn ahead_of_limit(method: &Method, lane: Lane, tenant: TenantId, slots: u64) -> Ahead {
+    let Some(limit) = method.limit else { return Ahead::default() };
+    let (work, at_once) = (method.work(lane), u64::from(limit).clamp(1, slots));
+    Ahead { wait_us: work.before(tenant) / at_once, stood_us: work.stood_us(tenant) / at_once }
 }

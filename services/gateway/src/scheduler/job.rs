@@ -82,6 +82,14 @@ pub enum Submitted {
         /// How long it would then run.
         service_us: u64,
     },
+    /// It could be, but its queue has not been empty for a good part of the time that it has left, and it would wait
+    /// for more than its part of that.
+    Standing {
+        /// How long it would wait for a slot.
+        wait_us: u64,
+        /// How long it may.
+        may_wait_us: u64,
+    },
 }
 
 /// What a finished job has cost, as its node measured it.

@@ -110,6 +110,13 @@ impl Method {
         &self.lanes[lane as usize].work
     }
 
+    /// One of its jobs has run for so long.
+    pub(super) fn worked(&mut self, us: u64) {
+        if self.limit.is_some() {
+            self.lanes.iter_mut().for_each(|lane| lane.work.worked(us));
+        }
+    }
+
     /// Answers whether it now has a limit, and had none before, or the other way round.
     pub(super) fn set_limit(&mut self, limit: Option<u32>) -> bool {
         let before = std::mem::replace(&mut self.limit, limit);

@@ -1,6 +1,7 @@
 //! How much work waits, by tenant, in the service time that was expected of each job when it came; and how much of it
 //! goes before a tenant's next job when tenants share. Tenants are counted in buckets by powers of two, so that the
-//! answer costs the same for ten of them as for a million.
+//! answer costs the same for ten of them as for a million. And for how long each tenant's queue has stood: the clock is the
+//! slots' own work, which goes on for as long as anything waits for them.
 
 use std::collections::HashMap;
 
@@ -12,8 +13,18 @@ const BUCKETS: usize = 65;
 #[derive(Clone, Debug)]
 pub(super) struct Work {
     total_us: u64,
-    tenants: HashMap<TenantId, u64>,
+    tenants: HashMap<TenantId, Queued>,
     buckets: [Bucket; BUCKETS],
+    /// What the slots have worked since the beginning.
+    worked_us: u64,
+}
+
+/// What waits of one tenant.
+#[derive(Clone, Copy, Debug)]
+struct Queued {
+    us: u64,
+    /// What the slots had worked when it began to wait.
+    since_us: u64,
 }
 
 /// The tenants whose work has the same number of binary digits.
@@ -25,7 +36,7 @@ struct Bucket {
 
 impl Work {
     pub(super) fn new() -> Self {
-        Self { total_us: 0, tenants: HashMap::new(), buckets: [Bucket::default(); BUCKETS] }
+        Self { total_us: 0, tenants: HashMap::new(), buckets: [Bucket::default(); BUCKETS], worked_us: 0 }
     }
 
     pub(super) fn total_us(&self) -> u64 {
@@ -41,7 +52,8 @@ impl Work {
     }
 
     fn change(&mut self, tenant: TenantId, change: impl FnOnce(u64) -> u64) {
-        let before = self.tenants.get(&tenant).copied().unwrap_or(0);
+        let queued = self.tenants.get(&tenant).copied();
+        let before = queued.map_or(0, |queued| queued.us);
         let after = change(before);
         if before == after {
             return;
@@ -51,7 +63,8 @@ impl Work {
         if after == 0 {
             self.tenants.remove(&tenant);
         } else {
-            self.tenants.insert(tenant, after);
+            let since_us = queued.map_or(self.worked_us, |queued| queued.since_us);
+            self.tenants.insert(tenant, Queued { us: after, since_us });
         }
     }
 
@@ -73,10 +86,20 @@ impl Work {
         }
     }
 
+    /// A slot has worked for so long.
+    pub(super) fn worked(&mut self, us: u64) {
+        self.worked_us = self.worked_us.saturating_add(us);
+    }
+
+    /// What the slots have worked since this tenant's queue was empty; zero while it is.
+    pub(super) fn stood_us(&self, tenant: TenantId) -> u64 {
+        self.tenants.get(&tenant).map_or(0, |queued| self.worked_us - queued.since_us)
+    }
+
     /// What goes before a job of `tenant` that comes now: all of its own, and of every other tenant no more than that.
     /// Never too much; too little by less than half.
     pub(super) fn before(&self, tenant: TenantId) -> u64 {
-        let own = self.tenants.get(&tenant).copied().unwrap_or(0);
+        let own = self.tenants.get(&tenant).map_or(0, |queued| queued.us);
         if own == 0 {
             return 0;
         }

@@ -94,6 +94,9 @@ impl Books {
             Submitted::Full { waiting } => {
                 assert_eq!((waiting, self.waiting), (self.most_waiting, self.most_waiting));
             }
+            Submitted::Standing { wait_us, may_wait_us } => {
+                assert!(left_us.is_some() && wait_us > may_wait_us && self.waiting > 0, "refused in vain");
+            }
             Submitted::TooLate { wait_us, .. } => {
                 let left_us = left_us.expect("refused by a deadline that it has not");
                 let alone = service_us.is_some_and(|service| service > left_us);

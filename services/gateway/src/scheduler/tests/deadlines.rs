@@ -142,3 +142,59 @@ fn a_method_that_was_slow_may_show_that_it_is_fast_again() {
     assert!((16..=200).contains(&refused), "{refused} refused");
     granted(scheduler.submit(within(50)));
 }
+
+/// Ten times more than can be done, for as long as `rounds` jobs take on one slot; answers the longest wait of those
+/// that were let in during the last half.
+fn flood(scheduler: &mut Scheduler, rounds: u32, job: Job) -> u64 {
+    let mut running = granted(scheduler.submit(job)).job;
+    let mut longest = 0;
+    for round in 0..rounds {
+        for _ in 0..10 {
+            let wait_us = scheduler.expected_wait_us(job.method, job.lane, job.tenant).unwrap();
+            if matches!(scheduler.submit(job), Submitted::Waiting(_)) && round >= rounds / 2 {
+                longest = longest.max(wait_us);
+            }
+        }
+        running = scheduler.finish(running, took(100), None).first().expect("the slot is kept busy").job;
+    }
+    scheduler.finish(running, took(100), None);
+    longest
+}
+
+#[test]
+fn a_burst_may_wait_to_its_deadline_and_a_queue_that_stands_is_short() {
+    let mut scheduler = known(1);
+    granted(scheduler.submit(within(2_000)));
+    for _ in 0..20 {
+        waiting(scheduler.submit(within(2_100)));
+    }
+    let mut scheduler = known(1);
+    assert_eq!(flood(&mut scheduler, 200, within(2_000)), 200);
+    assert!(scheduler.waiting() > 0);
+}
+
+#[test]
+fn a_queue_that_was_empty_stands_no_more() {
+    let mut scheduler = known(1);
+    flood(&mut scheduler, 200, within(2_000));
+    let mut granted_last = scheduler.granted.keys().copied().next();
+    while let Some(job) = granted_last {
+        granted_last = scheduler.finish(job, took(100), None).first().map(|grant| grant.job);
+    }
+    granted(scheduler.submit(within(2_000)));
+    for _ in 0..19 {
+        waiting(scheduler.submit(within(2_000)));
+    }
+}
+
+#[test]
+fn who_has_no_deadline_waits_in_a_queue_that_stands() {
+    let mut scheduler = known(1);
+    let mut running = granted(scheduler.submit(call(RESIZE))).job;
+    for _ in 0..100 {
+        // Twice as much as can be done, and each waits longer than the one before.
+        waiting(scheduler.submit(call(RESIZE)));
+        waiting(scheduler.submit(call(RESIZE)));
+        running = scheduler.finish(running, took(100), None).first().unwrap().job;
+    }
+}
