@@ -4,6 +4,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = "../../proto";
     let files = [
         "turno/mesh/v1/mesh.proto",
+        "turno/mesh/v1/parts.proto",
         "google/longrunning/operations.proto",
         "turno/v1/tickets.proto",
         "turno/v1/admin.proto",
@@ -15,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut compiler = protox::Compiler::new([root])?;
     compiler.include_imports(true).include_source_info(true).open_files(files)?;
     let mut public = protox::Compiler::new([root])?;
-    public.include_imports(true).include_source_info(true).open_files(&files[1..])?;
+    public.include_imports(true).include_source_info(true).open_files(&files[2..])?;
     let out = std::path::PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), public.encode_file_descriptor_set())?;
     let mut prost = tonic_prost_build::Config::new();

@@ -40,6 +40,7 @@ impl Kitchen {
 
     async fn wait(&self, wait: Wait) -> turno::Result<Dish> {
         let begun = self.cook.begin();
+        self.cook.wait_for(&wait.content);
         tokio::time::sleep(self.cook.as_slow(wait.ms)).await;
         begun.done();
         Ok(Dish { content: wait.content })

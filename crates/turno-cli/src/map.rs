@@ -4,8 +4,9 @@
 mod inputs;
 mod progress;
 mod results;
+mod ticket;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -57,6 +58,12 @@ pub(crate) struct MapArgs {
     /// Give up after this time, such as 30m
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     deadline: Option<Duration>,
+    /// Submit it as a ticket: it goes on by itself, and its name is printed. With --out its results are written as they come
+    #[arg(long, conflicts_with_all = ["resume", "deadline"])]
+    ticket: bool,
+    /// The same key is the same ticket, if the requests are the same: safe to repeat
+    #[arg(long, requires = "ticket")]
+    key: Option<String>,
     /// Send metadata along; of a key that ends in -bin the value is base64
     #[arg(long, short, value_name = "KEY=VALUE", value_parser = call::key_and_value)]
     metadata: Vec<(String, String)>,
@@ -67,6 +74,9 @@ pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode
     let channel = call::dial(address).await?;
     let method = method(&args, channel.clone()).await?;
     let mut results = Results::open(args.out.as_deref(), args.resume, &method)?;
+    if args.ticket {
+        return as_ticket(&args, channel, &method, results).await;
+    }
     let inputs = Inputs::open(&args.inputs, method.input(), results.known())?;
     let mut progress = Progress::new(inputs.total(), results.count(), args.out.is_some());
     let (mut answers, failed_input) = begin(&args, channel, &method, inputs).await?;
@@ -91,6 +101,62 @@ pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode
     }
 }
 
+async fn as_ticket(
+    args: &MapArgs,
+    channel: Channel,
+    method: &MethodDescriptor,
+    results: Results,
+) -> anyhow::Result<ExitCode> {
+    let inputs = Inputs::open(&args.inputs, method.input(), results.known())?;
+    let (header, key) = (header(args, method), args.key.clone());
+    let name = ticket::submit(channel.clone(), header, inputs, key, &args.metadata).await?;
+    crate::listing::print(name.clone())?;
+    match args.out {
+        Some(_) => read(channel, &name, method, results, None).await,
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// What has come of a map that is a ticket: all of it, or so many results.
+pub(crate) async fn results_of(
+    channel: Channel,
+    name: &str,
+    method: &MethodDescriptor,
+    out: Option<&Path>,
+    most: Option<u64>,
+) -> anyhow::Result<ExitCode> {
+    let results = Results::open(out, false, method)?;
+    read(channel, name, method, results, most).await
+}
+
+async fn read(
+    channel: Channel,
+    name: &str,
+    method: &MethodDescriptor,
+    mut results: Results,
+    most: Option<u64>,
+) -> anyhow::Result<ExitCode> {
+    let mut left = most.unwrap_or(u64::MAX);
+    let mut answers = ticket::results(channel, name).await?;
+    while left > 0 {
+        let message = match answers.message().await {
+            Ok(Some(message)) => message,
+            Ok(None) => break,
+            Err(status) => {
+                results.flush()?;
+                call::failure::report(&status, method.parent_pool(), false, &mut std::io::stderr())?;
+                return Ok(ExitCode::FAILURE);
+            }
+        };
+        for result in message.results {
+            left = left.saturating_sub(1);
+            results.write(result)?;
+        }
+        results.flush()?;
+    }
+    Ok(if results.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
 fn hint(args: &MapArgs) -> &'static str {
     if args.out.is_some() { "; --resume goes on with what is missing" } else { "" }
 }
@@ -104,22 +170,25 @@ async fn method(args: &MapArgs, channel: Channel) -> anyhow::Result<MethodDescri
     Ok(method)
 }
 
+fn header(args: &MapArgs, method: &MethodDescriptor) -> MapHeader {
+    let order = if args.ordered { MapOrder::AsSent } else { MapOrder::AsTheyCome };
+    let on_failure = if args.stop_on_error { OnFailure::Stop } else { OnFailure::Collect };
+    MapHeader {
+        method: format!("{}/{}", method.parent_service().full_name(), method.name()),
+        order: order.into(),
+        on_failure: on_failure.into(),
+        failures: 0.0,
+        in_flight: args.in_flight.unwrap_or(0),
+    }
+}
+
 async fn begin(
     args: &MapArgs,
     channel: Channel,
     method: &MethodDescriptor,
     inputs: Inputs,
 ) -> anyhow::Result<(Streaming<MapResponse>, inputs::Failed)> {
-    let order = if args.ordered { MapOrder::AsSent } else { MapOrder::AsTheyCome };
-    let on_failure = if args.stop_on_error { OnFailure::Stop } else { OnFailure::Collect };
-    let header = MapHeader {
-        method: format!("{}/{}", method.parent_service().full_name(), method.name()),
-        order: order.into(),
-        on_failure: on_failure.into(),
-        failures: 0.0,
-        in_flight: args.in_flight.unwrap_or(0),
-    };
-    let (requests, failed) = inputs.send(header)?;
+    let (requests, failed) = inputs.send(header(args, method))?;
     let mut request = Request::from_parts(call::metadata(&args.metadata)?, Default::default(), requests);
     if let Some(deadline) = args.deadline {
         request.set_timeout(deadline);

@@ -9,6 +9,7 @@ pub(crate) mod live;
 mod name;
 mod object;
 pub(crate) mod result;
+mod results;
 mod show;
 mod table;
 pub(crate) mod ticket;
@@ -42,6 +43,8 @@ pub(crate) enum TicketsCommand {
     Show(show::ShowArgs),
     /// Follow a ticket to its end (exit code 0 if it is done, 1 if not)
     Watch(watch::WatchArgs),
+    /// Write what has come of a map, a line of JSON an item
+    Results(results::ResultsArgs),
     /// Cancel tickets: what waits at once, a method that runs is told
     Cancel(verbs::CancelArgs),
     /// Submit what dead tickets asked for anew
@@ -59,6 +62,7 @@ pub(crate) async fn run(command: TicketsCommand, address: &str) -> anyhow::Resul
         TicketsCommand::List(args) => list::run(&desk, args).await,
         TicketsCommand::Show(args) => show::run(&mut desk, args).await,
         TicketsCommand::Watch(args) => watch::run(&desk, args).await,
+        TicketsCommand::Results(args) => results::run(&mut desk, args).await,
         TicketsCommand::Cancel(args) => verbs::cancel(&desk, args).await,
         TicketsCommand::Redrive(args) => verbs::redrive(&desk, args).await,
         TicketsCommand::Edit(args) => verbs::edit(&mut desk, args).await,

@@ -278,3 +278,27 @@ async fn what_cannot_be_submitted_is_said_with_what_to_do() {
     assert!(nobody.contains("no gateway answers at 127.0.0.1:1"), "{nobody}");
     assert!(shell.turno(&["tickets", "list"]).await.fine().contains("no tickets are kept"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_map_goes_on_by_itself() {
+    let shell = Shell::open().await;
+    let lines: String = (0..50).map(|page| format!("{{\"url\": \"page {page}\"}}\n")).collect();
+    let words = ["map", "--ticket", "--key", "pages", FETCH];
+    let name = shell.turno_with(&words, &lines).await.fine();
+    let again = shell.turno_with(&words, &lines).await.fine();
+    assert_eq!(name, again, "the same key is the same map");
+    let name = name.trim();
+    let results = shell.turno(&["tickets", "results", "--follow", name]).await.fine();
+    let indexes = results.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["index"].as_u64());
+    let mut indexes: Vec<u64> = indexes.map(Option::unwrap).collect();
+    indexes.sort_unstable();
+    assert_eq!(indexes, (0..50).collect::<Vec<_>>());
+    let shown = shell.turno(&["tickets", "show", "--json", name]).await.json();
+    assert_eq!(shown["response"]["succeeded"], "50", "{shown}");
+    assert_eq!(shown["request"]["items"], "50", "{shown}");
+    // A line that is no request: nothing is submitted.
+    let broken = shell.turno_with(&["map", "--ticket", FETCH], &format!("{lines}{{\"lru\": 1}}\n")).await;
+    assert!(broken.failed().contains("line 51"), "it says which line");
+    let listed = shell.turno(&["tickets", "list", "--quiet"]).await.fine();
+    assert_eq!(listed.lines().count(), 1);
+}

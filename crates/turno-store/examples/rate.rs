@@ -15,6 +15,7 @@ fn new(gateway: Option<GatewayId>) -> NewTicket {
         id: TicketId::new(),
         method: "bench.v1.Bench/Echo".into(),
         request: Bytes::from_static(&[7; 100]),
+        inputs: None,
         tenant: String::new(),
         metadata: Bytes::new(),
         labels: BTreeMap::new(),

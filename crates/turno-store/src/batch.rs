@@ -138,6 +138,7 @@ pub(crate) struct Standing {
     pub(crate) keep_ms: i64,
     pub(crate) delete_requested: bool,
     pub(crate) redriven_as: Option<TicketId>,
+    pub(crate) is_map: bool,
 }
 
 /// What a ticket was submitted with.

@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
 
 use crate::error::Error;
+use crate::part::PART;
 use crate::seal::Seal;
 use crate::store::Claimed;
 use crate::ticket::{INLINE, TicketId};
@@ -29,6 +30,11 @@ impl Body {
     /// Where bytes of this length belong.
     pub(crate) fn of(bytes: Bytes) -> Self {
         if bytes.len() <= INLINE { Self::Inline(bytes) } else { Self::Beside(Uuid::now_v7(), bytes) }
+    }
+
+    /// The same of a part of a map's log, whose row is written once.
+    pub(crate) fn of_part(bytes: Bytes) -> Self {
+        if bytes.len() <= PART { Self::Inline(bytes) } else { Self::Beside(Uuid::now_v7(), bytes) }
     }
 
     /// What is too large for one transaction: to be written ahead.

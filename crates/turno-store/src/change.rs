@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::body::{Body, Granted};
 use crate::error::Error;
+use crate::part::Parcel;
 use crate::seal::Seal;
 use crate::state::State;
 use crate::store::{Cancelled, Submitted};
@@ -57,6 +58,20 @@ pub(crate) enum Change {
         body: Uuid,
         number: u32,
         data: Bytes,
+    },
+    /// A part of a map's inputs, before its ticket is there.
+    Input {
+        ticket: TicketId,
+        number: u32,
+        parcel: Box<Parcel>,
+    },
+    DropInputs(TicketId),
+    /// A part of a map's results.
+    Results {
+        attempt: Attempt,
+        number: u32,
+        parcel: Box<Parcel>,
+        done: u64,
     },
     /// The body is not needed after all.
     Discard(Uuid),
@@ -132,6 +147,7 @@ pub(crate) fn tickets_of(change: &Change) -> Option<TicketId> {
         Change::Finish { attempt, .. }
         | Change::Retry { attempt, .. }
         | Change::Release { attempt, .. }
+        | Change::Results { attempt, .. }
         | Change::Progress(attempt, _) => Some(attempt.ticket),
         Change::Cancel(ticket) | Change::Delete(ticket) | Change::Edit { ticket, .. } => Some(*ticket),
         Change::Redrive { dead, .. } => Some(*dead),

@@ -35,6 +35,10 @@ pub enum Error {
     /// The attempt is not the ticket's current one: another gateway has taken it over, or it has ended.
     #[error("the attempt of ticket {0} is not its current one any more")]
     Superseded(TicketId),
+    /// Not all of the inputs that the submit names are there: they were dropped, or nobody came back for them in an hour.
+    /// Put them again, under another name.
+    #[error("the inputs of ticket {0} are not all there")]
+    Incomplete(TicketId),
     /// Nothing was stored: the disk, or the database's quota, is full. Comes again when there is space.
     #[error("the store is full: nothing was stored")]
     Full,
@@ -60,6 +64,7 @@ impl Error {
             | Self::KeyTaken { .. }
             | Self::WrongState { .. }
             | Self::Superseded(_)
+            | Self::Incomplete(_)
             | Self::Damaged(_) => true,
             // Noticed when rows are written: nothing else of that transaction is sure then.
             Self::Exists(_) | Self::Contended | Self::Full | Self::Unusable(_) | Self::Unavailable(_) => {

@@ -8,10 +8,11 @@ use bytes::Bytes;
 use futures_util::future;
 
 use crate::body::{Body, Granted, PIECE};
-use crate::change::{Answer, Change, Ending, Submission};
+use crate::change::{Answer, Answered, Change, Ending, Submission};
 use crate::error::Error;
 use crate::failures::DAMAGED;
 use crate::group::Writer;
+use crate::part::{Log, Parcel, Part};
 use crate::query::{Page, Query};
 use crate::seal::Seal;
 use crate::state::State;
@@ -29,6 +30,19 @@ pub(crate) trait Read: Clone + Send + Sync + 'static {
     fn list(&self, query: &Query) -> impl Future<Output = Result<Page, Error>> + Send;
     fn counts(&self) -> impl Future<Output = Result<Counts, Error>> + Send;
     fn changed(&self) -> impl Future<Output = TicketId> + Send;
+    fn part(
+        &self,
+        ticket: TicketId,
+        log: Log,
+        number: u32,
+    ) -> impl Future<Output = Result<Option<Part>, Error>> + Send;
+    fn heads(
+        &self,
+        ticket: TicketId,
+        log: Log,
+        from: u32,
+        most: u32,
+    ) -> impl Future<Output = Result<Vec<Bytes>, Error>> + Send;
     /// The request of a ticket that was claimed, looked at.
     fn claimed(&self, granted: Granted) -> impl Future<Output = Result<Claimed, Error>> + Send;
 }
@@ -59,6 +73,36 @@ impl<R: Read> Store for Kept<R> {
                 }
             }
         }
+    }
+
+    async fn put_input(&self, ticket: TicketId, number: u32, part: Part) -> Result<(), Error> {
+        let (parcel, written) = self.packed(ticket, Log::Inputs, number, part).await?;
+        let answered = self.writer.order(Change::Input { ticket, number, parcel }).await;
+        self.unless(answered, &written).await
+    }
+
+    async fn drop_inputs(&self, ticket: TicketId) -> Result<(), Error> {
+        self.writer.order(Change::DropInputs(ticket)).await.map(|_| ())
+    }
+
+    async fn append_results(
+        &self,
+        attempt: Attempt,
+        number: u32,
+        part: Part,
+        done: u64,
+    ) -> Result<(), Error> {
+        let (parcel, written) = self.packed(attempt.ticket, Log::Results, number, part).await?;
+        let answered = self.writer.order(Change::Results { attempt, number, parcel, done }).await;
+        self.unless(answered, &written).await
+    }
+
+    async fn part(&self, ticket: TicketId, log: Log, number: u32) -> Result<Option<Part>, Error> {
+        self.reader.part(ticket, log, number).await
+    }
+
+    async fn heads(&self, ticket: TicketId, log: Log, from: u32, most: u32) -> Result<Vec<Bytes>, Error> {
+        self.reader.heads(ticket, log, from, most).await
     }
 
     async fn claim(&self, gateway: GatewayId, most: usize) -> Result<Vec<Claimed>, Error> {
@@ -182,6 +226,27 @@ impl<R: Read> Store for Kept<R> {
 }
 
 impl<R: Read> Kept<R> {
+    /// A part, sealed; what is too long for one transaction is written already.
+    async fn packed(
+        &self,
+        ticket: TicketId,
+        log: Log,
+        number: u32,
+        Part { head, body }: Part,
+    ) -> Result<(Box<Parcel>, Body), Error> {
+        let lies = self.ahead(Body::of_part(body.clone())).await?;
+        let parcel = Box::new(Parcel::new(ticket, log, number, head, &body, lies.clone()));
+        Ok((parcel, lies))
+    }
+
+    /// What was written ahead of a change that was not made is taken back. Where nobody knows, the part may need it.
+    async fn unless(&self, answered: Answered, written: &Body) -> Result<(), Error> {
+        if answered.as_ref().is_err_and(|error| !matches!(error, Error::Unavailable(_))) {
+            self.discard(written).await;
+        }
+        answered.map(|_| ())
+    }
+
     /// Writes a long body before the change that needs it.
     async fn ahead(&self, body: Body) -> Result<Body, Error> {
         if !body.is_long() {

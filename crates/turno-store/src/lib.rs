@@ -11,6 +11,7 @@ mod failures;
 mod group;
 mod kept;
 mod open;
+mod part;
 mod postgres;
 mod query;
 mod rows;
@@ -23,6 +24,7 @@ mod ticket;
 
 pub use error::Error;
 pub use open::open;
+pub use part::{Inputs, Log, PART, Part};
 pub use query::{Page, Query};
 pub use state::{Event, State};
 pub use store::{Cancelled, Claimed, Counts, Store, Submitted};

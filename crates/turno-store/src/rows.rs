@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::batch::{Asked, Broken, Due, Held, KnownKey, Standing};
 use crate::body::{Granted, Stored};
 use crate::error::Error;
+use crate::part::{self, Inputs, Log, StoredPart};
 use crate::state::State;
 use crate::store::{Claimed, Counts};
 use crate::ticket::{Attempt, AttemptRecord, Failure, GatewayId, Progress, Ticket, TicketId, Timestamp};
@@ -101,7 +102,7 @@ impl<'r> Cells<'r> {
 
 /// A ticket: id, method, tenant, state, labels, key, attempts, failures, retries, cancel_requested, submitted_at, not_before,
 /// began_at, ended_at, expires_at, gateway, progress (done, total, note), failure (code, message, details), request_bytes,
-/// response_bytes, redrive_of, redriven_as.
+/// response_bytes, redrive_of, redriven_as, parts, items.
 pub(crate) fn ticket(asked: Option<TicketId>, row: &dyn Row) -> Result<Ticket, Error> {
     let id = Cells::of(row).parsed().ok().or(asked);
     read(row).map_err(|Odd| match id {
@@ -135,8 +136,16 @@ fn read(row: &dyn Row) -> Result<Ticket, Odd> {
         response_bytes: cells.count()?,
         redrive_of: cells.maybe()?,
         redriven_as: cells.maybe()?,
+        inputs: inputs(&mut cells)?,
         forgotten: false,
     })
+}
+
+fn inputs(cells: &mut Cells<'_>) -> Result<Option<Inputs>, Odd> {
+    let (parts, items) = (cells.maybe_number()?, cells.maybe_number()?);
+    let Some((parts, items)) = parts.zip(items) else { return Ok(None) };
+    let (parts, items) = (parts.try_into().map_err(|_| Odd)?, items.try_into().map_err(|_| Odd)?);
+    Ok(Some(Inputs { parts, items }))
 }
 
 fn labels(json: Option<&str>) -> Result<BTreeMap<String, String>, Odd> {
@@ -144,8 +153,8 @@ fn labels(json: Option<&str>) -> Result<BTreeMap<String, String>, Odd> {
 }
 
 /// A ticket that is due, with the attempt of `gateway` that begins `now`: seq, id, state, method, tenant,
-/// metadata, timeout_ms, keep_ms, retries, failures, attempts, cancel_requested, delete_requested, gateway, began_at, and its
-/// request's body.
+/// metadata, timeout_ms, keep_ms, retries, failures, attempts, cancel_requested, delete_requested, gateway, began_at, parts,
+/// items, and its request's body.
 pub(crate) fn due(row: &dyn Row, gateway: GatewayId, now: i64) -> Result<Due, Broken> {
     read_due(row, gateway, now).map_err(|Odd| {
         let mut cells = Cells::of(row);
@@ -169,9 +178,19 @@ fn read_due(row: &dyn Row, gateway: GatewayId, now: i64) -> Result<Due, Odd> {
     let (cancel_requested, delete_requested) = (cells.flag()?, cells.flag()?);
     let (lost_by, began_at) = (cells.maybe_text()?, cells.maybe_number()?);
     let attempt = Attempt { ticket, gateway, number: attempts.checked_add(1).ok_or(Odd)? };
-    let request = Bytes::new();
-    let claimed =
-        Claimed { attempt, method, request, tenant, metadata, timeout, retries, failures, cancel_requested };
+    let (request, inputs) = (Bytes::new(), inputs(&mut cells)?);
+    let claimed = Claimed {
+        attempt,
+        method,
+        request,
+        inputs,
+        tenant,
+        metadata,
+        timeout,
+        retries,
+        failures,
+        cancel_requested,
+    };
     Ok(Due {
         state,
         granted: Granted { claimed, request: stored(&mut cells)? },
@@ -190,7 +209,7 @@ pub(crate) fn stored(cells: &mut Cells<'_>) -> Result<Stored, Odd> {
     })
 }
 
-/// A ticket in short: seq, state, failures, keep_ms, delete_requested, redriven_as.
+/// A ticket in short: seq, state, failures, keep_ms, delete_requested, redriven_as, parts.
 pub(crate) fn standing(ticket: TicketId, row: &dyn Row) -> Result<Standing, Error> {
     let mut cells = Cells::of(row);
     let mut read = || {
@@ -202,6 +221,7 @@ pub(crate) fn standing(ticket: TicketId, row: &dyn Row) -> Result<Standing, Erro
             keep_ms: cells.number()?,
             delete_requested: cells.flag()?,
             redriven_as: cells.maybe()?,
+            is_map: cells.maybe_number()?.is_some(),
         })
     };
     read().map_err(|Odd| Error::Damaged(ticket))
@@ -214,6 +234,7 @@ pub(crate) fn held(row: &dyn Row) -> Option<Held> {
     let (seq, _state, failures, keep_ms) =
         (cells.number().ok()?, cells.state().ok()?, cells.count().ok()?, cells.number().ok()?);
     let (delete_requested, _redriven_as) = (cells.flag().ok()?, cells.maybe::<TicketId>().ok()?);
+    let _parts = cells.maybe_number().ok()?;
     let gateway = GatewayId(cells.maybe().ok()??);
     let (number, began_at) = (cells.count().ok()?, cells.number().ok()?);
     let cancel_requested = cells.flag().ok()?;
@@ -277,6 +298,21 @@ pub(crate) fn counts(row: &dyn Row) -> Result<Counts, Odd> {
         cancelled: next()?,
         dead: next()?,
     })
+}
+
+/// A part of a log: its head, and its body.
+pub(crate) fn part_of(ticket: TicketId, row: &dyn Row) -> Result<StoredPart, Error> {
+    let mut cells = Cells::of(row);
+    let mut read = || Ok(StoredPart { head: cells.bytes()?.unwrap_or_default(), body: stored(&mut cells)? });
+    read().map_err(|Odd| Error::Damaged(ticket))
+}
+
+/// The head of a part: its number, seal and head.
+pub(crate) fn head(ticket: TicketId, log: Log, row: &dyn Row) -> Result<Bytes, Error> {
+    let mut cells = Cells::of(row);
+    let mut read = || Ok((cells.count()?, cells.bytes()?.ok_or(Odd)?, cells.bytes()?.unwrap_or_default()));
+    let (number, seal, head) = read().map_err(|Odd| Error::Damaged(ticket))?;
+    part::head(ticket, log, number, head, &seal)
 }
 
 /// The bytes of a piece.

@@ -26,6 +26,16 @@ impl Seal {
         over(&[ticket.0.as_bytes(), response])
     }
 
+    /// Over the head of a part of a map's log, and where it belongs.
+    pub(crate) fn of_head(ticket: TicketId, log: &str, number: u32, head: &Bytes) -> Self {
+        over(&[ticket.0.as_bytes(), log.as_bytes(), b"head", &number.to_le_bytes(), head])
+    }
+
+    /// Over the body of a part of a map's log, and where it belongs.
+    pub(crate) fn of_part(ticket: TicketId, log: &str, number: u32, body: &Bytes) -> Self {
+        over(&[ticket.0.as_bytes(), log.as_bytes(), b"body", &number.to_le_bytes(), body])
+    }
+
     /// What a submit asks for: two submits with one idempotency key must agree in it.
     pub(crate) fn of_demand(method: &str, request: &Bytes) -> Self {
         over(&[method.as_bytes(), request])

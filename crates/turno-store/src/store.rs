@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::error::Error;
+use crate::part::{Inputs, Log, Part};
 use crate::query::{Page, Query};
 use crate::state::State;
 use crate::ticket::{
@@ -23,8 +24,39 @@ pub trait Store: Send + Sync + 'static {
     /// even if it is [forgotten](Ticket::forgotten) but for its key.
     ///
     /// # Errors
-    /// [`Error::KeyTaken`], [`Error::Full`], [`Error::Exists`].
+    /// [`Error::KeyTaken`], [`Error::Full`], [`Error::Exists`], [`Error::Incomplete`].
     async fn submit(&self, ticket: NewTicket) -> Result<Submitted, Error>;
+
+    /// Puts a part of the inputs of a map under the name of the ticket that is to be submitted with them. The same number
+    /// again is no other part: it stays as it was. Inputs for which nobody has put a part, or submitted a ticket, for an
+    /// hour are forgotten.
+    ///
+    /// # Errors
+    /// [`Error::Full`].
+    async fn put_input(&self, ticket: TicketId, number: u32, part: Part) -> Result<(), Error>;
+
+    /// No ticket will be submitted with these inputs. If one was, nothing happens.
+    async fn drop_inputs(&self, ticket: TicketId) -> Result<(), Error>;
+
+    /// Adds the part of that number to the results of a map; with it `done` of its items have theirs. The same number
+    /// again is no other part: who does not know what became of this asks again.
+    ///
+    /// # Errors
+    /// As [`Store::finish`].
+    async fn append_results(&self, attempt: Attempt, number: u32, part: Part, done: u64)
+    -> Result<(), Error>;
+
+    /// A part of a map's log; `None` of one that is not there. Its checksums have been looked at.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    async fn part(&self, ticket: TicketId, log: Log, number: u32) -> Result<Option<Part>, Error>;
+
+    /// The heads of up to `most` parts, from the one of that number on. Their checksums have been looked at.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    async fn heads(&self, ticket: TicketId, log: Log, from: u32, most: u32) -> Result<Vec<Bytes>, Error>;
 
     /// Gives `gateway` tickets whose time has come and that nobody holds, the longest due first, at most so many: those that
     /// wait, those whose next attempt is due, and those whose gateway's lease has run out. Each is held until its attempt
@@ -80,7 +112,7 @@ pub trait Store: Send + Sync + 'static {
     /// Replaces the request of a dead ticket, or its retries, before it is redriven.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::WrongState`].
+    /// [`Error::NotFound`], [`Error::WrongState`], also of a map.
     async fn edit(
         &self,
         ticket: TicketId,
@@ -92,7 +124,7 @@ pub trait Store: Send + Sync + 'static {
     /// dead ticket that was redriven answers the same new one.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::WrongState`], [`Error::Full`].
+    /// [`Error::NotFound`], [`Error::WrongState`], also of a map; [`Error::Full`].
     async fn redrive(&self, dead: TicketId, new: TicketId) -> Result<Ticket, Error>;
 
     /// A ticket, without request and response.
@@ -163,6 +195,8 @@ pub struct Claimed {
     pub method: String,
     /// Its checksum has been looked at: a damaged one is dead, and not claimed.
     pub request: Bytes,
+    /// Of a map.
+    pub inputs: Option<Inputs>,
     /// As submitted.
     pub tenant: String,
     /// As submitted.

@@ -10,6 +10,7 @@ use crate::batch::{Asked, Batch, Broken, Due, Held, Standing};
 use crate::body::Body;
 use crate::change::Change;
 use crate::error::Error;
+use crate::part::{Log, Parcel};
 use crate::seal::Seal;
 use crate::state::State;
 use crate::ticket::{Attempt, GatewayId, Progress, Ticket, TicketId};
@@ -182,6 +183,53 @@ pub(crate) trait Tables: Send + 'static {
         body: Uuid,
         number: u32,
         data: &[u8],
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Parts of the inputs of a ticket that is still to come, which nobody sweeps meanwhile; none if they are not listed
+    /// as unfinished.
+    fn inputs(
+        &mut self,
+        ticket: TicketId,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<u32, Error>> + Send;
+
+    /// Writes a part of a log, if there is none of that number; answers whether it has.
+    fn part(
+        &mut self,
+        ticket: TicketId,
+        log: Log,
+        number: u32,
+        parcel: &Parcel,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<bool, Error>> + Send;
+
+    /// So many items of a map have their results.
+    fn done(
+        &mut self,
+        ticket: TicketId,
+        done: u64,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Lists the inputs of a ticket that is still to come as what may never be finished, gone on with now.
+    fn begin_inputs(
+        &mut self,
+        ticket: TicketId,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// What is listed as unfinished under this name is nobody's: the sweep takes it out bit by bit.
+    fn give_up(
+        &mut self,
+        ticket: TicketId,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// The logs of a map that is about to be taken out are nobody's from then on.
+    fn leave_logs(
+        &mut self,
+        ticket: TicketId,
         batch: &mut Batch<'_>,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::part::Inputs;
 use crate::state::State;
 
 /// Requests and responses above so many bytes are kept beside the ticket's row: each change of a row writes all of it again.
@@ -70,6 +71,8 @@ pub struct NewTicket {
     pub method: String,
     /// The method's request, encoded. Above [`INLINE`] it is kept beside the row.
     pub request: Bytes,
+    /// Of a map: its inputs, which were put under this name before. The request says what else is to be known of it.
+    pub inputs: Option<Inputs>,
     /// `turno-tenant`; empty for nobody.
     pub tenant: String,
     /// Lines of metadata that go with every attempt, encoded by the gateway.
@@ -198,6 +201,8 @@ pub struct Ticket {
     pub redrive_of: Option<TicketId>,
     /// The ticket that has taken up this dead one.
     pub redriven_as: Option<TicketId>,
+    /// Of a map.
+    pub inputs: Option<Inputs>,
     /// Only its idempotency key is remembered: it has expired or was deleted, and its request, response, labels and
     /// attempts are gone. Only a submit with its key meets such a one.
     pub forgotten: bool,

@@ -121,6 +121,13 @@ promises! {
     bodies:
         bodies_of_every_size_come_back
         small_tickets_pass_a_large_one;
+    maps:
+        a_map_comes_back_with_its_inputs
+        inputs_that_are_not_all_there_are_not_submitted
+        inputs_that_are_dropped_are_gone
+        results_are_those_of_the_current_attempt
+        a_map_goes_with_all_that_it_had
+        a_dead_map_is_neither_edited_nor_redriven;
     finding:
         a_listing_goes_from_page_to_page
         every_part_of_a_query_must_hold

@@ -47,10 +47,15 @@ impl Admission {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Room for what is no call's.
+    pub(crate) fn room(self: &Arc<Self>) -> Room {
+        Room { admission: self.clone(), bytes: 0 }
+    }
+
     pub(crate) fn admit(self: &Arc<Self>) -> Result<Permit, Status> {
         let before = self.calls.fetch_add(1, Ordering::Relaxed);
         // Made first, so that a refusal gives the place back.
-        let permit = Permit { room: Room { admission: self.clone(), bytes: 0 } };
+        let permit = Permit { room: self.room() };
         if before >= self.max_calls {
             return Err(full(format!(
                 "{} calls are in flight, which is all that may (max_calls)",
@@ -64,7 +69,7 @@ impl Admission {
 impl Permit {
     /// Room of its own for what is read beside the answer, and may outlive it.
     pub(crate) fn more_room(&self) -> Room {
-        Room { admission: self.room.admission.clone(), bytes: 0 }
+        self.room.admission.room()
     }
 }
 

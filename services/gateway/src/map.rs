@@ -12,6 +12,11 @@ mod run;
 mod sizes;
 mod terms;
 
+pub(crate) use errand::Errands;
+pub(crate) use outbox::Earlier;
+pub(crate) use run::{Fed, Map};
+pub(crate) use terms::Terms;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,9 +37,6 @@ use crate::admission::Permit;
 use crate::edge::{self, Edge};
 use crate::listen::Origin;
 use crate::methods::Method;
-use errand::Errands;
-use run::Map;
-use terms::Terms;
 
 /// Answers a request to map.
 pub(crate) async fn serve(
@@ -53,13 +55,13 @@ struct MapService {
 }
 
 /// For the header.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// Messages on their way to the client; flow control is HTTP/2's.
 const MESSAGES_WAITING: usize = 4;
 /// In one message.
 const MOST_ITEMS: usize = 1 << 16;
 /// Words of chunks that have gone to their nodes.
-const SENT_WAITING: usize = 1024;
+pub(crate) const SENT_WAITING: usize = 1024;
 
 #[tonic::async_trait]
 impl MapRpc for MapService {
@@ -87,7 +89,8 @@ impl MapRpc for MapService {
         task::spawn("gateway.map", async move {
             // It is in the house until it ends.
             let _permit = permit;
-            map.run(Box::pin(stream::iter([Ok(first)]).chain(items(requests))), results).await;
+            let items = stream::iter([Ok(Fed::Items(first))]).chain(items(requests));
+            map.run(Box::pin(items), results).await;
         });
         Ok(Response::new(ReceiverStream::new(answers)))
     }
@@ -120,7 +123,8 @@ impl MapService {
     ) -> Map {
         let (sent, has_sent) = mpsc::channel(SENT_WAITING);
         let errands = Errands {
-            edge: self.edge.clone(),
+            router: self.edge.router.clone(),
+            longest_call: self.edge.longest_call,
             method,
             metadata: batch(edge::metadata(headers, self.origin)),
             caller: edge::caller(headers, self.origin),
@@ -129,7 +133,15 @@ impl MapService {
         };
         let own = &self.edge.own;
         let closing = if self.origin.is_node { &own.nodes_closing } else { &own.closing };
-        Map { terms, errands, room: permit.more_room(), closing: closing.clone(), sent: has_sent }
+        Map {
+            terms,
+            errands,
+            room: permit.more_room(),
+            closing: closing.clone(),
+            sent: has_sent,
+            earlier: Earlier::default(),
+            repeats: false,
+        }
     }
 }
 
@@ -142,15 +154,15 @@ async fn begin(requests: &mut Streaming<MapRequest>) -> Result<(Terms, Vec<Bytes
     Ok((Terms::read(&header)?, counted(items)?))
 }
 
-fn items(requests: Streaming<MapRequest>) -> impl Stream<Item = Result<Vec<Bytes>, Status>> + Send {
+fn items(requests: Streaming<MapRequest>) -> impl Stream<Item = Result<Fed, Status>> + Send {
     requests.map(|request| match request? {
-        MapRequest { header: None, items } => counted(items),
+        MapRequest { header: None, items } => counted(items).map(Fed::Items),
         _ => Err(Status::invalid_argument("a map has one header, in its first message")),
     })
 }
 
 /// A message of empty items is small, and what is kept of each is not.
-fn counted(items: Vec<Bytes>) -> Result<Vec<Bytes>, Status> {
+pub(crate) fn counted(items: Vec<Bytes>) -> Result<Vec<Bytes>, Status> {
     if items.len() > MOST_ITEMS {
         let what = format!("{} items in one message, where {MOST_ITEMS} may be", items.len());
         return Err(Status::resource_exhausted(what));

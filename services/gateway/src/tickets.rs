@@ -13,6 +13,7 @@ mod envelope;
 mod filter;
 mod keeper;
 mod linked;
+mod map;
 mod operation;
 mod operations;
 mod refusal;

@@ -1,8 +1,12 @@
 //! A kitchen from within: what a test sees of it, and the knobs that it turns.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
 
 /// Sees a kitchen from within, and turns its knobs.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +16,7 @@ pub struct Cook {
     slow_ms: Arc<AtomicU64>,
     resting: Arc<AtomicU64>,
     let_go: Arc<AtomicU64>,
+    waited_for: Arc<Mutex<HashMap<Bytes, u64>>>,
 }
 
 impl Cook {
@@ -23,6 +28,11 @@ impl Cook {
     /// Calls that have begun, of those that count.
     pub fn begun(&self) -> u64 {
         self.begun.load(Ordering::SeqCst)
+    }
+
+    /// How often calls that wait have begun, by their contents.
+    pub fn waited_for(&self) -> HashMap<Bytes, u64> {
+        self.waited_for.lock().clone()
     }
 
     /// Calls that wait shall wait so much longer here.
@@ -38,6 +48,11 @@ impl Cook {
     /// Lets so many of them go, now or when they come.
     pub fn let_go(&self, jobs: u64) {
         self.let_go.fetch_add(jobs, Ordering::SeqCst);
+    }
+
+    /// A call that waits begins.
+    pub(super) fn wait_for(&self, content: &Bytes) {
+        *self.waited_for.lock().entry(content.clone()).or_default() += 1;
     }
 
     /// A call begins that counts as given up unless it is done.

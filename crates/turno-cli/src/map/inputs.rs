@@ -38,6 +38,10 @@ enum Source {
 pub(super) struct Failed(Arc<Mutex<Option<anyhow::Error>>>);
 
 impl Failed {
+    pub(super) fn is_some(&self) -> bool {
+        self.0.lock().is_some()
+    }
+
     pub(super) fn take(&self) -> Option<anyhow::Error> {
         self.0.lock().take()
     }

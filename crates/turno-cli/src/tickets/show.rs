@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Args;
-use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 use serde_json::{Value, json};
 use turno_proto::google::longrunning::operation::Result as Ended;
 use turno_proto::status::from_rpc;
@@ -41,10 +42,27 @@ pub(crate) async fn run(desk: &mut Desk, args: ShowArgs) -> anyhow::Result<ExitC
     let ShowResponse { operation, request, failed_attempts } = desk.show(&name).await?;
     let ticket = Ticket::read(operation.unwrap_or_default())?;
     // A method that no node serves now is known by its name alone.
-    let types = desk.method(&ticket.metadata.method).await.map_err(|error| error.to_string());
+    let types = types(desk, &ticket).await.map_err(|error| format!("{error:#}"));
     let shown = Shown { ticket, request, failed_attempts, types };
     print(if args.json { format!("{:#}", shown.object()?) } else { shown.text(args)? })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Of what was submitted, and of what it ends with.
+struct Types {
+    request: MessageDescriptor,
+    response: MessageDescriptor,
+}
+
+async fn types(desk: &mut Desk, ticket: &Ticket) -> anyhow::Result<Types> {
+    if ticket.metadata.map_items.is_none() {
+        let method = desk.method(&ticket.metadata.method).await?;
+        return Ok(Types { request: method.input(), response: method.output() });
+    }
+    let pool = desk.method("turno.v1.Tickets/SubmitMap").await?.parent_pool().clone();
+    let named =
+        |name: &str| pool.get_message_by_name(name).with_context(|| format!("the gateway knows no {name}"));
+    Ok(Types { request: named("turno.v1.SubmittedMap")?, response: named("turno.v1.MapSummary")? })
 }
 
 struct Shown {
@@ -52,7 +70,7 @@ struct Shown {
     request: Bytes,
     failed_attempts: Vec<TicketAttempt>,
     /// Or why they are not known.
-    types: Result<MethodDescriptor, String>,
+    types: Result<Types, String>,
 }
 
 impl Shown {
@@ -66,7 +84,7 @@ impl Shown {
 
     fn request(&self) -> anyhow::Result<String> {
         match &self.types {
-            Ok(method) => pretty(&DynamicMessage::decode(method.input(), self.request.clone())?, None),
+            Ok(types) => pretty(&DynamicMessage::decode(types.request.clone(), self.request.clone())?, None),
             Err(why) => Ok(untold(&self.request, why)),
         }
     }
@@ -78,8 +96,8 @@ impl Shown {
                 failure::report(&from_rpc(error.clone()), &self.known(), false, &mut words)?;
                 Some(String::from_utf8_lossy(&words).into_owned())
             }
-            (Some(Ended::Response(any)), Ok(method)) => {
-                Some(pretty(&result::response(&self.ticket, any, &method.output())?, save)?)
+            (Some(Ended::Response(any)), Ok(types)) => {
+                Some(pretty(&result::response(&self.ticket, any, &types.response)?, save)?)
             }
             (Some(Ended::Response(any)), Err(why)) => Some(untold(&any.value, why)),
             (None, _) => None,
@@ -92,13 +110,13 @@ impl Shown {
         object["failed_attempts"] =
             self.failed_attempts.iter().map(|attempt| object::attempt(attempt, &known)).collect();
         object["request"] = match &self.types {
-            Ok(method) => render(&DynamicMessage::decode(method.input(), self.request.clone())?)?,
+            Ok(types) => render(&DynamicMessage::decode(types.request.clone(), self.request.clone())?)?,
             Err(_) => Value::Null,
         };
         match (&self.ticket.result, &self.types) {
             (Some(Ended::Error(error)), _) => object["error"] = object::error(error, &known),
-            (Some(Ended::Response(any)), Ok(method)) => {
-                object["response"] = render(&result::response(&self.ticket, any, &method.output())?)?;
+            (Some(Ended::Response(any)), Ok(types)) => {
+                object["response"] = render(&result::response(&self.ticket, any, &types.response)?)?;
             }
             (Some(Ended::Response(_)), Err(_)) => object["response"] = json!(null),
             (None, _) => {}
@@ -107,7 +125,9 @@ impl Shown {
     }
 
     fn known(&self) -> DescriptorPool {
-        self.types.as_ref().map_or_else(|_| DescriptorPool::new(), |method| method.parent_pool().clone())
+        self.types
+            .as_ref()
+            .map_or_else(|_| DescriptorPool::new(), |types| types.request.parent_pool().clone())
     }
 }
 

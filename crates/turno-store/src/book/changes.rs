@@ -11,6 +11,7 @@ use crate::body::{Body, Granted, PIECE};
 use crate::change::{Answer, Answered, Change, Ending, Submission};
 use crate::error::Error;
 use crate::failures::{DAMAGED, LOST};
+use crate::part::{Inputs, Log, Parcel};
 use crate::state::{Event, State};
 use crate::store::Submitted;
 use crate::tables::Tables;
@@ -25,6 +26,9 @@ impl<T: Tables> Book<T> {
             Change::Finish { attempt, ending } => self.finish(*attempt, ending, batch).await,
             Change::Retry { attempt, failure, pause } => self.retry(*attempt, failure, *pause, batch).await,
             Change::Release { attempt, pause } => self.release(*attempt, *pause, batch).await,
+            Change::Results { attempt, number, parcel, done } => {
+                self.results(*attempt, *number, parcel, *done, batch).await
+            }
             Change::Progress(attempt, progress) => {
                 self.current(*attempt, batch)?;
                 self.tables.note(*attempt, progress, batch).await.map(|()| Answer::Nothing)
@@ -35,9 +39,13 @@ impl<T: Tables> Book<T> {
 
     async fn submit<'a>(&mut self, submission: &'a Submission, batch: &mut Batch<'a>) -> Answered {
         let ticket = &submission.ticket;
-        if let Some(known) = key(submission, batch)? {
+        if let Some(known) = known_key(submission, batch)? {
             return self.known(known, batch).await;
         }
+        if let Some(inputs) = ticket.inputs {
+            self.claim_inputs(ticket.id, inputs, batch).await?;
+        }
+        remember_key(submission, batch);
         let due = ticket.not_before.is_none_or(|time| time.0 <= batch.now);
         let gateway = ticket.begin_at.filter(|gateway| due && self.tables.is_alive(batch, *gateway));
         let seq = self.tables.reserve();
@@ -49,6 +57,49 @@ impl<T: Tables> Book<T> {
             batch.overlay.insert(ticket.id, Some(first(seq, attempt, submission, batch.now)));
         }
         Ok(Answer::Submitted(Submitted::Stored { at: Timestamp(batch.now), attempt }))
+    }
+
+    /// They are the ticket's from now on, and nobody sweeps them.
+    async fn claim_inputs(
+        &mut self,
+        ticket: TicketId,
+        inputs: Inputs,
+        batch: &mut Batch<'_>,
+    ) -> Result<(), Error> {
+        if self.tables.inputs(ticket, batch).await? < inputs.parts {
+            return Err(Error::Incomplete(ticket));
+        }
+        self.tables.end_body(ticket.0, batch).await
+    }
+
+    async fn results(
+        &mut self,
+        attempt: Attempt,
+        number: u32,
+        parcel: &Parcel,
+        done: u64,
+        batch: &mut Batch<'_>,
+    ) -> Answered {
+        self.current(attempt, batch)?;
+        // The row that is told how far it is may still be on its way.
+        self.tables.flush(batch).await?;
+        self.part(attempt.ticket, Log::Results, number, parcel, batch).await?;
+        self.tables.done(attempt.ticket, done, batch).await.map(|()| Answer::Nothing)
+    }
+
+    /// Writes a part. One that is there already needs no pieces: these stay for the sweep.
+    pub(super) async fn part(
+        &mut self,
+        ticket: TicketId,
+        log: Log,
+        number: u32,
+        parcel: &Parcel,
+        batch: &mut Batch<'_>,
+    ) -> Answered {
+        if self.tables.part(ticket, log, number, parcel, batch).await? {
+            self.body(&parcel.body, batch).await?;
+        }
+        Ok(Answer::Nothing)
     }
 
     /// The ticket of a known key, or what is left of it.
@@ -144,8 +195,8 @@ impl<T: Tables> Book<T> {
     }
 }
 
-/// What is known of a submit's key; if nothing, it is known from now on.
-fn key<'a>(submission: &'a Submission, batch: &mut Batch<'a>) -> Result<Option<KnownKey>, Error> {
+/// What is known of a submit's key.
+fn known_key(submission: &Submission, batch: &Batch<'_>) -> Result<Option<KnownKey>, Error> {
     let ticket = &submission.ticket;
     let Some(key) = &ticket.key else { return Ok(None) };
     let at = (ticket.tenant.as_str(), key.key.as_str());
@@ -157,6 +208,14 @@ fn key<'a>(submission: &'a Submission, batch: &mut Batch<'a>) -> Result<Option<K
         }
         return Err(Error::KeyTaken { key: key.key.clone(), ticket: known.ticket });
     }
+    Ok(None)
+}
+
+/// It is known from now on.
+fn remember_key<'a>(submission: &'a Submission, batch: &mut Batch<'a>) {
+    let ticket = &submission.ticket;
+    let Some(key) = &ticket.key else { return };
+    let at = (ticket.tenant.as_str(), key.key.as_str());
     // One that was stored in this transaction, and forgotten at once.
     batch.rows.keys.retain(|row| (row.submission.ticket.tenant.as_str(), row.key) != at);
     let remembered_until = key.remembered_for.map(|time| batch.now.saturating_add(millis(time)));
@@ -173,7 +232,6 @@ fn key<'a>(submission: &'a Submission, batch: &mut Batch<'a>) -> Result<Option<K
             ended_at: None,
         },
     );
-    Ok(None)
 }
 
 fn grant(due: Due, batch: &mut Batch<'_>) -> Granted {
@@ -279,6 +337,7 @@ fn forgotten(known: KnownKey) -> Ticket {
         response_bytes: 0,
         redrive_of: None,
         redriven_as: None,
+        inputs: None,
         forgotten: true,
     }
 }

@@ -8,6 +8,7 @@ use crate::batch::{Asked, Batch, Leave, Standing};
 use crate::body::{Body, Gathered, unsealed};
 use crate::change::{Answer, Answered, Change};
 use crate::error::Error;
+use crate::part::{Log, Parcel};
 use crate::seal::Seal;
 use crate::state::{Event, State};
 use crate::store::Cancelled;
@@ -29,6 +30,8 @@ impl<T: Tables> Book<T> {
             }
             Change::Redrive { dead, new } => self.redrive(*dead, *new, batch).await,
             Change::Expire(most) => self.expire(*most, batch).await,
+            Change::Input { ticket, number, parcel } => self.input(*ticket, *number, parcel, batch).await,
+            Change::DropInputs(ticket) => self.tables.give_up(*ticket, batch).await.map(|()| Answer::Nothing),
             Change::Piece { body, number, data } => self.ahead(*body, *number, data, batch).await,
             Change::Discard(body) => {
                 self.tables.discard(*body, batch).await?;
@@ -99,6 +102,9 @@ impl<T: Tables> Book<T> {
         batch.count(Some(standing.state), None);
         batch.overlay.insert(ticket, None);
         let ended = if standing.state.is_final() { standing.state } else { State::Cancelled };
+        if standing.is_map {
+            self.tables.leave_logs(ticket, batch).await?;
+        }
         self.tables.remove(&standing, ended, batch).await?;
         Ok(Answer::Nothing)
     }
@@ -112,6 +118,7 @@ impl<T: Tables> Book<T> {
     ) -> Answered {
         let standing = self.tables.standing(ticket, false, batch).await?;
         is_dead(&standing)?;
+        is_no_map(&standing)?;
         if standing.redriven_as.is_some() {
             let hint = "it has been redriven: the new ticket is what counts";
             return Err(Error::WrongState { ticket, state: standing.state.name(), hint });
@@ -146,6 +153,7 @@ impl<T: Tables> Book<T> {
     async fn redrive(&mut self, dead: TicketId, new: TicketId, batch: &mut Batch<'_>) -> Answered {
         let standing = self.tables.standing(dead, false, batch).await?;
         is_dead(&standing)?;
+        is_no_map(&standing)?;
         if let Some(known) = standing.redriven_as {
             return self.tables.ticket(known, batch).await.map(|ticket| Answer::Ticket(Box::new(ticket)));
         }
@@ -187,6 +195,18 @@ impl<T: Tables> Book<T> {
         Ok(Answer::Count(expired.len() as u64))
     }
 
+    /// A part of the inputs of a ticket that is still to come.
+    async fn input(
+        &mut self,
+        ticket: TicketId,
+        number: u32,
+        parcel: &Parcel,
+        batch: &mut Batch<'_>,
+    ) -> Answered {
+        self.tables.begin_inputs(ticket, batch).await?;
+        self.part(ticket, Log::Inputs, number, parcel, batch).await
+    }
+
     /// A piece of a body whose change is still to come: until then it is on the list of what nobody may ever ask for.
     async fn ahead(&mut self, body: Uuid, number: u32, data: &[u8], batch: &mut Batch<'_>) -> Answered {
         if number == 0 {
@@ -195,6 +215,14 @@ impl<T: Tables> Book<T> {
         self.tables.piece(body, number, data, batch).await?;
         Ok(Answer::Nothing)
     }
+}
+
+fn is_no_map(standing: &Standing) -> Result<(), Error> {
+    if !standing.is_map {
+        return Ok(());
+    }
+    let hint = "a map is neither edited nor redriven: submit it again";
+    Err(Error::WrongState { ticket: standing.ticket, state: standing.state.name(), hint })
 }
 
 fn is_dead(standing: &Standing) -> Result<(), Error> {

@@ -10,11 +10,11 @@ use crate::state::State;
 /// New tickets.
 pub(super) const SUBMIT: &str = "INSERT INTO turno.ticket (id, state, method, tenant, labels, key, attempts, retries, \
     submitted_at, not_before, due_at, began_at, timeout_ms, keep_ms, gateway, metadata, request_bytes, request_seal, \
-    request_body, request) \
-    SELECT a, b, c, d, e::jsonb, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t FROM unnest($1::uuid[], $2::text[], \
+    request_body, request, parts, items) \
+    SELECT a, b, c, d, e::jsonb, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, w FROM unnest($1::uuid[], $2::text[], \
     $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], \
     $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::uuid[], $16::bytea[], $17::bigint[], $18::bytea[], \
-    $19::uuid[], $20::bytea[]) AS v(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t)";
+    $19::uuid[], $20::bytea[], $21::bigint[], $22::bigint[]) AS v(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, w)";
 
 /// Their keys. Fewer rows than keys: somebody else was faster with one of them.
 pub(super) const KEY: &str = "INSERT INTO turno.idempotency AS old (tenant, key, ticket, demand, remembered_until, method, \
@@ -66,7 +66,7 @@ impl Values {
     }
 }
 
-fn filled(bytes: &bytes::Bytes) -> Option<&[u8]> {
+pub(super) fn filled(bytes: &bytes::Bytes) -> Option<&[u8]> {
     (!bytes.is_empty()).then_some(&bytes[..])
 }
 
@@ -97,6 +97,8 @@ pub(super) fn submits(rows: &[Submit<'_>]) -> Values {
         .column(rows, |row| &row.submission.seal.0[..])
         .column(rows, |row| row.submission.request.name())
         .column(rows, |row| row.submission.request.inline().and_then(filled))
+        .column(rows, |row| row.submission.ticket.inputs.map(|inputs| i64::from(inputs.parts)))
+        .column(rows, |row| row.submission.ticket.inputs.map(|inputs| capped(inputs.items)))
 }
 
 pub(super) fn keys(rows: &[Key<'_>]) -> Values {

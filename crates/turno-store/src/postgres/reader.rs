@@ -17,6 +17,7 @@ use crate::batch::Asked;
 use crate::body::{Gathered, Granted, Stored, unsealed};
 use crate::error::Error;
 use crate::kept::Read;
+use crate::part::{self, Log, Part, StoredPart};
 use crate::query::{Page, Query};
 use crate::rows::{self, Cells, Odd, stored};
 use crate::seal::Seal;
@@ -74,6 +75,25 @@ impl Read for Reader {
         let seal = Seal::of_request(id, &claimed.method, &claimed.tenant, &claimed.metadata, &bytes);
         claimed.request = unsealed(id, bytes, &request.seal, seal)?;
         Ok(claimed)
+    }
+
+    async fn part(&self, id: TicketId, log: Log, number: u32) -> Result<Option<Part>, Error> {
+        let sql = "SELECT head, bytes, seal, body::text, data FROM turno.part \
+                   WHERE ticket = $1 AND log = $2 AND number = $3";
+        let query = sqlx::query(sql).bind(id.0).bind(log.name()).bind(i64::from(number));
+        let Some(row) = query.fetch_optional(&self.pool).await.map_err(told)? else { return Ok(None) };
+        let StoredPart { head, body } = rows::part_of(id, &row)?;
+        let bytes = self.body(id, &body).await?;
+        let head = part::head(id, log, number, head, &body.seal)?;
+        Ok(Some(Part { head, body: part::body(id, log, number, bytes, &body.seal)? }))
+    }
+
+    async fn heads(&self, id: TicketId, log: Log, from: u32, most: u32) -> Result<Vec<Bytes>, Error> {
+        let sql = "SELECT number, seal, head FROM turno.part WHERE ticket = $1 AND log = $2 AND number >= $3 \
+                   ORDER BY number LIMIT $4";
+        let query = sqlx::query(sql).bind(id.0).bind(log.name());
+        let found = query.bind(i64::from(from)).bind(i64::from(most)).fetch_all(&self.pool).await;
+        found.map_err(told)?.iter().map(|row| rows::head(id, log, row)).collect()
     }
 
     async fn attempts(&self, id: TicketId) -> Result<Vec<AttemptRecord>, Error> {

@@ -7,7 +7,7 @@ use super::errors::told;
 use crate::error::Error;
 
 /// Step n leads from version n to n + 1.
-const STEPS: [&str; 1] = [FIRST];
+const STEPS: [&str; 2] = [FIRST, MAPS];
 
 /// Who has this lock changes tables; gateways that start at the same time wait for each other.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('turno.schema', 0))";
@@ -99,6 +99,24 @@ CREATE TABLE turno.total (
     dead bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 10);
 INSERT INTO turno.total (slot) SELECT generate_series(0, 15);
+";
+
+/// Maps: how many parts of inputs they have, and the parts. Logs that nobody needs any more are listed in
+/// `unfinished_body`.
+const MAPS: &str = "
+ALTER TABLE turno.ticket ADD COLUMN parts bigint, ADD COLUMN items bigint;
+CREATE TABLE turno.part (
+    ticket uuid NOT NULL,
+    log text NOT NULL,
+    number bigint NOT NULL,
+    head bytea,
+    bytes bigint NOT NULL,
+    seal bytea NOT NULL,
+    body uuid,
+    data bytea,
+    PRIMARY KEY (ticket, log, number)
+);
+ALTER TABLE turno.part ALTER COLUMN head SET STORAGE EXTERNAL, ALTER COLUMN data SET STORAGE EXTERNAL;
 ";
 
 /// Counts are kept in so many rows, so that gateways do not wait for each other's transactions.

@@ -14,6 +14,7 @@ use crate::batch::{Asked, Batch, Broken, Due, Held, Standing, capped, millis};
 use crate::body::Body;
 use crate::change::Change;
 use crate::error::Error;
+use crate::part::{Log, Parcel};
 use crate::rows::{self, Cells};
 use crate::seal::Seal;
 use crate::state::State;
@@ -21,13 +22,27 @@ use crate::tables::{Tables, Wish};
 use crate::ticket::{Attempt, GatewayId, Progress, Ticket, TicketId};
 
 /// What lies beside tickets that have expired, and they themselves.
-const EXPIRE: [&str; 4] = [
+const EXPIRE: [&str; 5] = [
     "UPDATE turno.idempotency AS i SET state = t.state, ended_at = t.ended_at FROM turno.ticket AS t \
      WHERE t.id = ANY($1) AND i.tenant = t.tenant AND i.key = t.key AND i.ticket = t.id",
     "DELETE FROM turno.piece WHERE body IN (SELECT unnest(ARRAY[request_body, response_body]) FROM turno.ticket \
      WHERE id = ANY($1))",
+    "INSERT INTO turno.unfinished_body (body, began_at) SELECT id, 0 FROM turno.ticket WHERE id = ANY($1) \
+     AND parts IS NOT NULL ON CONFLICT (body) DO UPDATE SET began_at = 0",
     "DELETE FROM turno.attempt WHERE ticket = ANY($1)",
     "DELETE FROM turno.ticket WHERE id = ANY($1)",
+];
+
+/// What nobody came back for, or needs any more, of which logs are taken out bit by bit. A submit that is just taking its
+/// inputs is passed.
+const SWEEP: [&str; 3] = [
+    "WITH gone AS (DELETE FROM turno.part WHERE (ticket, log, number) IN (SELECT p.ticket, p.log, p.number \
+     FROM turno.unfinished_body AS u JOIN turno.part AS p ON p.ticket = u.body WHERE u.began_at < $1 LIMIT 256 \
+     FOR UPDATE OF u SKIP LOCKED) RETURNING body) \
+     DELETE FROM turno.piece WHERE body IN (SELECT body FROM gone WHERE body IS NOT NULL)",
+    "DELETE FROM turno.piece WHERE body IN (SELECT body FROM turno.unfinished_body WHERE began_at < $1)",
+    "DELETE FROM turno.unfinished_body AS u WHERE began_at < $1 \
+     AND NOT EXISTS (SELECT 1 FROM turno.part WHERE part.ticket = u.body)",
 ];
 
 impl Tables for Rack {
@@ -291,10 +306,7 @@ impl Tables for Rack {
                    WHERE remembered_until <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)";
         let values = Values::default().put(batch.now).put(i64::from(most));
         self.session.write(sql, values.0).await?;
-        for sql in [
-            "DELETE FROM turno.piece WHERE body IN (SELECT body FROM turno.unfinished_body WHERE began_at < $1)",
-            "DELETE FROM turno.unfinished_body WHERE began_at < $1",
-        ] {
+        for sql in SWEEP {
             self.session.write(sql, Values::default().put(since).0).await?;
         }
         Ok(())
@@ -314,6 +326,62 @@ impl Tables for Rack {
         let sql = "INSERT INTO turno.piece (body, number, data) VALUES ($1, $2, $3)";
         let values = Values::default().put(body).put(i64::from(number)).put(data);
         self.session.write(sql, values.0).await.map(|_| ())
+    }
+
+    async fn inputs(&mut self, ticket: TicketId, _: &mut Batch<'_>) -> Result<u32, Error> {
+        let sql = "SELECT 1::bigint FROM turno.unfinished_body WHERE body = $1 FOR UPDATE";
+        if self.session.rows(sql, Values::default().put(ticket.0).0).await?.is_empty() {
+            return Ok(0);
+        }
+        let sql = "SELECT count(*) FROM turno.part WHERE ticket = $1 AND log = 'input'";
+        let found = self.session.rows(sql, Values::default().put(ticket.0).0).await?;
+        Ok(found.first().and_then(|row| Cells::of(row).count().ok()).unwrap_or(0))
+    }
+
+    async fn part(
+        &mut self,
+        ticket: TicketId,
+        log: Log,
+        number: u32,
+        parcel: &Parcel,
+        _: &mut Batch<'_>,
+    ) -> Result<bool, Error> {
+        let values = Values::default()
+            .put(ticket.0)
+            .put(log.name())
+            .put(i64::from(number))
+            .put(bulk::filled(&parcel.head))
+            .put(capped(parcel.body.length()))
+            .put(&parcel.seal[..])
+            .put(parcel.body.name())
+            .put(parcel.body.inline().and_then(bulk::filled));
+        let sql = "INSERT INTO turno.part (ticket, log, number, head, bytes, seal, body, data) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
+        self.session.write(sql, values.0).await.map(|written| written > 0)
+    }
+
+    async fn done(&mut self, ticket: TicketId, done: u64, _: &mut Batch<'_>) -> Result<(), Error> {
+        let sql =
+            "UPDATE turno.ticket SET progress_done = $1, progress_total = coalesce(items, 0) WHERE id = $2";
+        self.changed.push(ticket);
+        self.session.write(sql, Values::default().put(capped(done)).put(ticket.0).0).await.map(|_| ())
+    }
+
+    async fn begin_inputs(&mut self, ticket: TicketId, batch: &mut Batch<'_>) -> Result<(), Error> {
+        let sql = "INSERT INTO turno.unfinished_body (body, began_at) SELECT $1, $2 \
+                   WHERE NOT EXISTS (SELECT 1 FROM turno.ticket WHERE id = $1) \
+                   ON CONFLICT (body) DO UPDATE SET began_at = excluded.began_at";
+        self.session.write(sql, Values::default().put(ticket.0).put(batch.now).0).await.map(|_| ())
+    }
+
+    async fn give_up(&mut self, ticket: TicketId, _: &mut Batch<'_>) -> Result<(), Error> {
+        let sql = "UPDATE turno.unfinished_body SET began_at = 0 WHERE body = $1";
+        self.session.write(sql, Values::default().put(ticket.0).0).await.map(|_| ())
+    }
+
+    async fn leave_logs(&mut self, ticket: TicketId, _: &mut Batch<'_>) -> Result<(), Error> {
+        let sql = "INSERT INTO turno.unfinished_body (body, began_at) VALUES ($1, 0)";
+        self.session.write(sql, Values::default().put(ticket.0).0).await.map(|_| ())
     }
 
     async fn discard(&mut self, body: Uuid, _: &mut Batch<'_>) -> Result<(), Error> {

@@ -26,7 +26,7 @@ impl Values {
         self
     }
 
-    fn bytes(&mut self, bytes: Option<&Bytes>) -> &mut Self {
+    pub(super) fn bytes(&mut self, bytes: Option<&Bytes>) -> &mut Self {
         self.put(bytes.filter(|bytes| !bytes.is_empty()).map(|bytes| &bytes[..]))
     }
 }
@@ -60,7 +60,9 @@ impl BulkRow for Submit<'_> {
             .put(request.length() as i64)
             .put(&seal.0[..])
             .put(request.name().map(|name| name.to_string()))
-            .bytes(request.inline());
+            .bytes(request.inline())
+            .put(ticket.inputs.map(|inputs| i64::from(inputs.parts)))
+            .put(ticket.inputs.map(|inputs| capped(inputs.items)));
     }
 }
 

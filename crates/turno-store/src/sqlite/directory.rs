@@ -110,8 +110,7 @@ async fn prepare(writer: &mut SqliteConnection, length: u64) -> Result<(), Error
     schema::migrate(writer).await?;
     for statement in [
         "UPDATE ticket SET due_at = began_at WHERE ended_at IS NULL AND due_at IS NULL",
-        "DELETE FROM piece WHERE body IN (SELECT body FROM unfinished_body)",
-        "DELETE FROM unfinished_body",
+        "UPDATE unfinished_body SET began_at = 0",
     ] {
         sqlx::query(statement).execute(&mut *writer).await.map_err(told)?;
     }

@@ -5,7 +5,7 @@ use sqlx::{Connection, Row, SqliteConnection};
 use crate::error::Error;
 
 /// Step n leads from version n to n + 1; the database's version is `PRAGMA user_version`.
-const STEPS: [&str; 2] = [FIRST, COMMITS];
+const STEPS: [&str; 3] = [FIRST, COMMITS, MAPS];
 
 /// "Trno": what `file(1)` and we know our databases by.
 const APPLICATION: i64 = 0x5472_6e6f;
@@ -102,6 +102,23 @@ INSERT INTO total VALUES (0, 0, 0, 0, 0, 0);
 
 /// How many transactions there have been: the mark beside the database (`mark.rs`) says how many there must be.
 const COMMITS: &str = "ALTER TABLE total ADD COLUMN commits INTEGER NOT NULL DEFAULT 0";
+
+/// Maps: how many parts of inputs they have, and the parts. Logs that nobody needs any more are listed in `unfinished_body`.
+const MAPS: &str = "
+ALTER TABLE ticket ADD COLUMN parts INTEGER;
+ALTER TABLE ticket ADD COLUMN items INTEGER;
+CREATE TABLE part (
+    ticket TEXT NOT NULL,
+    log TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    head BLOB,
+    bytes INTEGER NOT NULL,
+    seal BLOB NOT NULL,
+    body TEXT,
+    data BLOB,
+    UNIQUE (ticket, log, number)
+) STRICT;
+";
 
 /// Brings the database to the newest version, each step in a transaction.
 pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {

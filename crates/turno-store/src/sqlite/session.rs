@@ -38,6 +38,16 @@ impl Session {
         sqlx::query_with(sql, values.0).fetch_all(&mut self.connection).await.map_err(told)
     }
 
+    /// Runs a statement that writes, and answers what it says of it.
+    pub(super) async fn returned(
+        &mut self,
+        sql: impl SqlSafeStr,
+        values: Values,
+    ) -> Result<Vec<SqliteRow>, Error> {
+        self.wrote = true;
+        self.rows(sql, values).await
+    }
+
     /// Writes rows of one kind, a statement's worth at a time.
     pub(super) async fn bulk<R: BulkRow>(&mut self, rows: &[R]) -> Result<(), Error> {
         for rows in rows.chunks(shapes::MOST) {

@@ -42,9 +42,9 @@ fn shaped(before: &str, columns: usize, after: &str) -> [SqlStr; SIZES.len()] {
 pub(super) static SUBMIT: Shape = Shape::new(|| {
     shaped(
         "INSERT INTO ticket (seq, id, state, method, tenant, labels, key, attempts, retries, submitted_at, not_before, \
-         due_at, began_at, timeout_ms, keep_ms, gateway, metadata, request_bytes, request_seal, request_body, request) \
+         due_at, began_at, timeout_ms, keep_ms, gateway, metadata, request_bytes, request_seal, request_body, request, parts, items) \
          SELECT * FROM",
-        21,
+        23,
         "WHERE column1 IS NOT NULL",
     )
 });

@@ -13,10 +13,11 @@ use super::memory::{Memory, Notes};
 use super::rows::{GRANT, TICKET};
 use super::session::Session;
 use super::shapes;
-use crate::batch::{Asked, Batch, Broken, Due, Held, Standing, millis};
+use crate::batch::{Asked, Batch, Broken, Due, Held, Standing, capped, millis};
 use crate::body::Body;
 use crate::change::{Change, keys_of};
 use crate::error::Error;
+use crate::part::{Log, Parcel};
 use crate::rows::{self, Cells};
 use crate::seal::Seal;
 use crate::state::State;
@@ -25,7 +26,7 @@ use crate::ticket::{Attempt, GatewayId, Progress, Ticket, TicketId};
 
 /// Which tickets have expired, and then what lies beside them taken out, and they themselves: a few statements for all of
 /// them. Each finds the same ones, as long as they are there.
-const EXPIRE: [&str; 5] = [
+const EXPIRE: [&str; 6] = [
     "SELECT state FROM ticket WHERE expires_at <= ?1 ORDER BY expires_at, seq LIMIT ?2",
     "UPDATE idempotency SET state = t.state, ended_at = t.ended_at FROM \
      (SELECT id, tenant, key, state, ended_at FROM ticket WHERE expires_at <= ?1 ORDER BY expires_at, seq LIMIT ?2) AS t \
@@ -34,10 +35,23 @@ const EXPIRE: [&str; 5] = [
      (SELECT request_body FROM ticket WHERE expires_at <= ?1 ORDER BY expires_at, seq LIMIT ?2) \
      UNION ALL SELECT response_body FROM \
      (SELECT response_body FROM ticket WHERE expires_at <= ?1 ORDER BY expires_at, seq LIMIT ?2))",
+    "INSERT INTO unfinished_body (body, began_at) SELECT id, 0 FROM \
+     (SELECT id, parts FROM ticket WHERE expires_at <= ?1 ORDER BY expires_at, seq LIMIT ?2) \
+     WHERE parts IS NOT NULL ON CONFLICT (body) DO UPDATE SET began_at = 0",
     "DELETE FROM attempt WHERE ticket IN \
      (SELECT seq FROM ticket WHERE expires_at <= ?1 ORDER BY expires_at, seq LIMIT ?2)",
     "DELETE FROM ticket WHERE seq IN \
      (SELECT seq FROM ticket WHERE expires_at <= ?1 ORDER BY expires_at, seq LIMIT ?2)",
+];
+
+/// What nobody came back for, or needs any more, of which logs are taken out bit by bit: the writer has others to serve.
+const SWEEP: [&str; 4] = [
+    "DELETE FROM piece WHERE body IN (SELECT p.body FROM unfinished_body AS u JOIN part AS p ON p.ticket = u.body \
+     WHERE u.began_at < ?1 ORDER BY p.ticket, p.log, p.number LIMIT 256)",
+    "DELETE FROM part WHERE rowid IN (SELECT p.rowid FROM unfinished_body AS u JOIN part AS p ON p.ticket = u.body \
+     WHERE u.began_at < ?1 ORDER BY p.ticket, p.log, p.number LIMIT 256)",
+    "DELETE FROM piece WHERE body IN (SELECT body FROM unfinished_body WHERE began_at < ?1)",
+    "DELETE FROM unfinished_body WHERE began_at < ?1 AND NOT EXISTS (SELECT 1 FROM part WHERE part.ticket = body)",
 ];
 
 /// SQLite's tables, and what is known by heart.
@@ -234,7 +248,7 @@ impl Tables for Shelves {
     ) -> Result<Standing, Error> {
         let mut values = Values::default();
         values.put(ticket.to_string()).put(if expired { i64::MIN } else { batch.now });
-        let sql = "SELECT seq, state, failures, keep_ms, delete_requested, redriven_as FROM ticket \
+        let sql = "SELECT seq, state, failures, keep_ms, delete_requested, redriven_as, parts FROM ticket \
                    WHERE id = ? AND (expires_at IS NULL OR expires_at > ?)";
         let found = self.session.rows(sql, values).await?;
         rows::standing(ticket, found.first().ok_or(Error::NotFound(ticket))?)
@@ -351,10 +365,7 @@ impl Tables for Shelves {
         let sql = "DELETE FROM idempotency WHERE (tenant, key) IN \
                    (SELECT tenant, key FROM idempotency WHERE remembered_until <= ? LIMIT ?)";
         self.session.write(sql, values).await?;
-        for sql in [
-            "DELETE FROM piece WHERE body IN (SELECT body FROM unfinished_body WHERE began_at < ?)",
-            "DELETE FROM unfinished_body WHERE began_at < ?",
-        ] {
+        for sql in SWEEP {
             let mut values = Values::default();
             values.put(since);
             self.session.write(sql, values).await?;
@@ -376,6 +387,62 @@ impl Tables for Shelves {
         let mut values = Values::default();
         values.put(body.to_string()).put(i64::from(number)).put(data);
         self.session.write("INSERT INTO piece (body, number, data) VALUES (?, ?, ?)", values).await
+    }
+
+    async fn inputs(&mut self, ticket: TicketId, _: &mut Batch<'_>) -> Result<u32, Error> {
+        let mut values = Values::default();
+        values.put(ticket.to_string());
+        let sql = "SELECT count(*) FROM part WHERE ticket = ?1 AND log = 'input' \
+                   AND EXISTS (SELECT 1 FROM unfinished_body WHERE body = ?1)";
+        let found = self.session.rows(sql, values).await?;
+        Ok(found.first().and_then(|row| Cells::of(row).count().ok()).unwrap_or(0))
+    }
+
+    async fn part(
+        &mut self,
+        ticket: TicketId,
+        log: Log,
+        number: u32,
+        parcel: &Parcel,
+        _: &mut Batch<'_>,
+    ) -> Result<bool, Error> {
+        let mut values = Values::default();
+        values
+            .put(ticket.to_string())
+            .put(log.name())
+            .put(i64::from(number))
+            .bytes(Some(&parcel.head))
+            .put(capped(parcel.body.length()))
+            .put(&parcel.seal[..])
+            .put(parcel.body.name().map(|name| name.to_string()))
+            .bytes(parcel.body.inline());
+        let sql = "INSERT INTO part (ticket, log, number, head, bytes, seal, body, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?) \
+                   ON CONFLICT DO NOTHING RETURNING number";
+        Ok(!self.session.returned(sql, values).await?.is_empty())
+    }
+
+    async fn done(&mut self, ticket: TicketId, done: u64, _: &mut Batch<'_>) -> Result<(), Error> {
+        let mut values = Values::default();
+        values.put(capped(done)).put(ticket.to_string());
+        let sql = "UPDATE ticket SET progress_done = ?, progress_total = coalesce(items, 0) WHERE id = ?";
+        self.session.write(sql, values).await
+    }
+
+    async fn begin_inputs(&mut self, ticket: TicketId, batch: &mut Batch<'_>) -> Result<(), Error> {
+        let mut values = Values::default();
+        values.put(ticket.to_string()).put(batch.now);
+        let sql = "INSERT INTO unfinished_body (body, began_at) SELECT ?1, ?2 \
+                   WHERE NOT EXISTS (SELECT 1 FROM ticket WHERE id = ?1) \
+                   ON CONFLICT (body) DO UPDATE SET began_at = excluded.began_at";
+        self.session.write(sql, values).await
+    }
+
+    async fn give_up(&mut self, ticket: TicketId, _: &mut Batch<'_>) -> Result<(), Error> {
+        self.with("UPDATE unfinished_body SET began_at = 0 WHERE body = ?", ticket.to_string()).await
+    }
+
+    async fn leave_logs(&mut self, ticket: TicketId, _: &mut Batch<'_>) -> Result<(), Error> {
+        self.with("INSERT INTO unfinished_body (body, began_at) VALUES (?, 0)", ticket.to_string()).await
     }
 
     async fn discard(&mut self, body: Uuid, _: &mut Batch<'_>) -> Result<(), Error> {

@@ -7,9 +7,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use turno_runtime::task;
-use turno_store::{Outcome, Submitted, TicketId};
+use turno_store::{Inputs, Log, Outcome, Submitted, TicketId};
 
-use super::{Acknowledged, response_of, telling};
+use super::{Acknowledged, part_of, response_of, telling};
 
 const ADDRESS: &str = "TURNO_TEST_STORE";
 
@@ -26,8 +26,21 @@ async fn submits_until_it_is_killed() {
             loop {
                 let id = TicketId::new();
                 let begin_at = (number % 4 != 0).then_some(gateway);
-                let submitted = store.submit(telling(id, begin_at)).await.unwrap();
+                // One of five is a map.
+                let is_map = number % 5 == 1;
+                let mut ticket = telling(id, begin_at);
+                if is_map {
+                    store.put_input(id, 0, part_of(id, Log::Inputs)).await.unwrap();
+                    ticket.inputs = Some(Inputs { parts: 1, items: 1 });
+                }
+                let submitted = store.submit(ticket).await.unwrap();
                 say("S", id);
+                if let Submitted::Stored { attempt: Some(attempt), .. } = &submitted
+                    && is_map
+                {
+                    store.append_results(*attempt, 0, part_of(id, Log::Results), 1).await.unwrap();
+                    say("R", id);
+                }
                 if let Submitted::Stored { attempt: Some(attempt), .. } = submitted {
                     store.finish(attempt, Outcome::Done(response_of(id))).await.unwrap();
                     say("D", id);

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use rand::Rng;
-use turno_store::{Error, TicketId};
+use turno_store::{Error, Log, TicketId};
 
 use super::child::Submitter;
-use super::{Acknowledged, request_of, response_of};
+use super::{Acknowledged, part_of, request_of, response_of};
 
 const DATABASE: &str = "tickets.sqlite3";
 const MARK: &str = "tickets.lock";
-const LOG: &str = "tickets.sqlite3-wal";
+const WAL: &str = "tickets.sqlite3-wal";
 
 /// A directory that a killed process left behind, with a log that was not written back; and the same after it was.
 fn left_behind() -> (tempfile::TempDir, Acknowledged) {
@@ -25,7 +25,7 @@ fn left_behind() -> (tempfile::TempDir, Acknowledged) {
 
 fn copy(from: &Path) -> tempfile::TempDir {
     let to = tempfile::tempdir().unwrap();
-    for name in [DATABASE, LOG, MARK] {
+    for name in [DATABASE, WAL, MARK] {
         if from.join(name).exists() {
             fs::copy(from.join(name), to.path().join(name)).unwrap();
         }
@@ -54,6 +54,13 @@ async fn lost(directory: &Path, heard: &Acknowledged) -> usize {
         match store.response(*id).await {
             Ok(Some(response)) => assert_eq!(response, response_of(*id), "a wrong response"),
             Ok(None) | Err(Error::NotFound(_) | Error::Damaged(_) | Error::Unusable(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    for (id, log) in heard.results.iter().flat_map(|id| [(id, Log::Inputs), (id, Log::Results)]) {
+        match store.part(*id, log, 0).await {
+            Ok(Some(part)) => assert_eq!(part, part_of(*id, log), "a wrong part"),
+            Ok(None) | Err(Error::Damaged(_) | Error::Unusable(_)) => {}
             Err(error) => panic!("{error}"),
         }
     }
@@ -92,7 +99,7 @@ async fn flipped_bits_in_the_database_are_told() {
     let (directory, heard) = tokio::task::block_in_place(left_behind);
     drop(turno_store::open(directory.path().to_str().unwrap()).await.unwrap());
     crate::suite::eventually("the log is written back", || async {
-        fs::metadata(directory.path().join(LOG)).is_err().then_some(())
+        fs::metadata(directory.path().join(WAL)).is_err().then_some(())
     })
     .await;
     for times in 1..=24 {
@@ -107,7 +114,7 @@ async fn flipped_bits_in_the_log_are_told() {
     let (directory, heard) = tokio::task::block_in_place(left_behind);
     for times in 1..=24 {
         let copied = copy(directory.path());
-        flip(&copied.path().join(LOG), times / 3 + 1);
+        flip(&copied.path().join(WAL), times / 3 + 1);
         assert_eq!(lost(copied.path(), &heard).await, 0, "lost without a word");
         // Without the mark the last transaction cannot be told from one that a power cut has torn: of it, up to 16 tickets.
         fs::remove_file(copied.path().join(MARK)).unwrap();
@@ -120,7 +127,7 @@ async fn a_torn_tail_is_told() {
     let (directory, heard) = tokio::task::block_in_place(left_behind);
     for _ in 0..16 {
         let copied = copy(directory.path());
-        let file = copied.path().join(LOG);
+        let file = copied.path().join(WAL);
         let length = fs::metadata(&file).unwrap().len();
         let cut = rand::rng().random_range(0..length);
         fs::File::options().write(true).open(&file).unwrap().set_len(cut).unwrap();
@@ -136,7 +143,7 @@ async fn a_database_that_was_cut_short_is_refused() {
     let (directory, heard) = tokio::task::block_in_place(left_behind);
     drop(turno_store::open(directory.path().to_str().unwrap()).await.unwrap());
     crate::suite::eventually("the log is written back", || async {
-        fs::metadata(directory.path().join(LOG)).is_err().then_some(())
+        fs::metadata(directory.path().join(WAL)).is_err().then_some(())
     })
     .await;
     for _ in 0..8 {

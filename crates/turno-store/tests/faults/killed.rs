@@ -26,6 +26,7 @@ async fn sqlite_keeps_what_it_acknowledged() {
         tokio::task::block_in_place(|| submitter.kill_after(moment(), &mut round));
         round.must_be_in(&*turno_store::open(&address).await.unwrap()).await;
         heard.stored.extend(round.stored);
+        heard.results.extend(round.results);
     }
     let store = turno_store::open(&address).await.unwrap();
     finish_all(&*store).await;
@@ -33,7 +34,7 @@ async fn sqlite_keeps_what_it_acknowledged() {
     assert_eq!((counts.waiting, counts.running), (0, 0), "everything goes on by itself");
     heard.done = heard.stored.clone();
     heard.must_be_in(&*store).await;
-    assert!(heard.stored.len() > KILLS, "there was no load");
+    assert!(heard.stored.len() > KILLS && !heard.results.is_empty(), "there was no load");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

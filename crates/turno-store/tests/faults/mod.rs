@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use turno_store::{GatewayId, NewTicket, Query, State, Store, TicketId};
+use turno_store::{GatewayId, Log, NewTicket, Part, Query, State, Store, TicketId};
 
 use crate::suite::new;
 
@@ -36,11 +36,19 @@ pub(crate) fn response_of(id: TicketId) -> Bytes {
     response.into()
 }
 
+/// What is in a map's log, by its name too.
+pub(crate) fn part_of(id: TicketId, log: Log) -> Part {
+    let body = if log == Log::Inputs { request_of(id) } else { response_of(id) };
+    Part { head: Bytes::copy_from_slice(id.0.as_bytes()), body }
+}
+
 /// What a process has said that is on disk.
 #[derive(Default)]
 pub(crate) struct Acknowledged {
     pub(crate) stored: HashSet<TicketId>,
     pub(crate) done: HashSet<TicketId>,
+    /// Maps with a result.
+    pub(crate) results: HashSet<TicketId>,
 }
 
 impl Acknowledged {
@@ -50,6 +58,7 @@ impl Acknowledged {
         let Ok(id) = id.parse() else { return };
         match word {
             "S" => self.stored.insert(id),
+            "R" => self.results.insert(id),
             "D" => self.done.insert(id),
             _ => false,
         };
@@ -62,10 +71,18 @@ impl Acknowledged {
             assert_eq!(ticket.method, new().method);
             assert!(matches!(ticket.state, State::Waiting | State::Running | State::Done), "{ticket:?}");
             assert_eq!(store.request(*id).await.unwrap(), request_of(*id), "{id}");
+            if ticket.inputs.is_some() {
+                let input = store.part(*id, Log::Inputs, 0).await.unwrap();
+                assert_eq!(input, Some(part_of(*id, Log::Inputs)), "{id}");
+            }
         }
         for id in &self.done {
             assert_eq!(store.get(*id).await.unwrap().state, State::Done, "{id}");
             assert_eq!(store.response(*id).await.unwrap(), Some(response_of(*id)), "{id}");
+        }
+        for id in &self.results {
+            let result = store.part(*id, Log::Results, 0).await.unwrap();
+            assert_eq!(result, Some(part_of(*id, Log::Results)), "{id}");
         }
         self.nothing_by_half(store).await;
     }

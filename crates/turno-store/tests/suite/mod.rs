@@ -5,6 +5,7 @@ pub(crate) mod ends;
 pub(crate) mod finding;
 pub(crate) mod history;
 pub(crate) mod keys;
+pub(crate) mod maps;
 pub(crate) mod runs;
 pub(crate) mod server;
 pub(crate) mod submits;
@@ -48,6 +49,7 @@ pub(crate) fn new() -> NewTicket {
         id: TicketId::new(),
         method: "kitchen.v1.Kitchen/Bake".into(),
         request: Bytes::from_static(b"dough"),
+        inputs: None,
         tenant: "luigi".into(),
         metadata: Bytes::from_static(b"oven: 2"),
         labels: BTreeMap::new(),

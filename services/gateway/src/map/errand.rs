@@ -10,17 +10,18 @@ use turno_proto::mesh::v1::{Caller, Entry, Invocation};
 use super::book::Chunk;
 use crate::account::{Account, Measured};
 use crate::calls::{self, Call};
-use crate::edge::Edge;
 use crate::link::Link;
 use crate::link::pending::Answer;
 use crate::methods::{Method, Running};
-use crate::router::Target;
+use crate::router::{Router, Target};
 use crate::scheduler::WorkerId;
 
 /// What all chunks of a map have in common.
 #[derive(Clone)]
 pub(crate) struct Errands {
-    pub(crate) edge: Arc<Edge>,
+    pub(crate) router: Arc<Router>,
+    /// Of a call.
+    pub(crate) longest_call: Duration,
     pub(crate) method: Arc<Method>,
     pub(crate) metadata: Vec<Entry>,
     pub(crate) caller: Caller,
@@ -104,7 +105,7 @@ impl Errands {
     async fn find(&self, call: &Call, avoid: Option<WorkerId>) -> Result<(Target, Option<Running>), Status> {
         loop {
             if let Ok(running) = self.method.enter() {
-                match self.edge.router.route(call, avoid).await {
+                match self.router.route(call, avoid).await {
                     Ok(target) => return Ok((target, running)),
                     Err(status) if status.code() != Code::ResourceExhausted => return Err(status),
                     Err(_) => {}
@@ -116,7 +117,7 @@ impl Errands {
 
     /// A call of the method may take so long: then an item may too, beside those that ran before it.
     fn longest(&self) -> Duration {
-        let longest = self.edge.longest_call;
+        let longest = self.longest_call;
         self.method.served().policy.timeout.unwrap_or(longest).min(longest) + SLICE
     }
 
@@ -124,7 +125,7 @@ impl Errands {
         let measured = Measured { queue: sent - asked, again: Duration::ZERO, away: answer.away };
         self.method.spent(&Account::new(asked.elapsed(), &measured, answer.outcome.cost.as_ref()));
         if items == 1 {
-            self.method.observe(link.id, answer.away, &self.edge.router.trouble);
+            self.method.observe(link.id, answer.away, &self.router.trouble);
         }
     }
 }

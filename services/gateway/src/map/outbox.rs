@@ -26,6 +26,15 @@ pub(crate) struct Outbox {
     stopped: Option<String>,
 }
 
+/// What a map has come to before it was broken off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Earlier {
+    /// The first item without a result: in order, the next to go out.
+    pub(crate) turn: u64,
+    pub(crate) succeeded: u64,
+    pub(crate) failed: u64,
+}
+
 /// A message has no more results, nor more bytes but by its last one.
 const MOST_RESULTS: usize = 1_024;
 const MOST_BYTES: usize = 64 * 1024;
@@ -33,17 +42,29 @@ const MOST_BYTES: usize = 64 * 1024;
 const ENOUGH: u64 = 100;
 
 impl Outbox {
-    pub(crate) fn new(ordered: bool, on_failure: OnFailure) -> Self {
-        Self {
+    pub(crate) fn new(ordered: bool, on_failure: OnFailure, earlier: Earlier) -> Self {
+        let Earlier { turn, succeeded, failed } = earlier;
+        let mut outbox = Self {
             early: ordered.then(VecDeque::new),
-            turn: 0,
+            turn,
             early_count: 0,
             ready: VecDeque::new(),
             bytes: 0,
             on_failure,
-            succeeded: 0,
-            failed: 0,
+            succeeded,
+            failed,
             stopped: None,
+        };
+        outbox.stopped = outbox.stopped_earlier();
+        outbox
+    }
+
+    /// Broken off when it was about to stop.
+    fn stopped_earlier(&self) -> Option<String> {
+        match self.on_failure {
+            OnFailure::Stop if self.failed > 0 => Some("stopped at the failure of an item".to_owned()),
+            OnFailure::StopAbove(share) => self.above(share, (self.succeeded + self.failed).max(ENOUGH)),
+            _ => None,
         }
     }
 

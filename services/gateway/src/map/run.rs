@@ -17,7 +17,7 @@ use turno_proto::v1::MapResponse;
 
 use super::book::{Book, Chunk, Late, Settled};
 use super::errand::{Back, Errands};
-use super::outbox::Outbox;
+use super::outbox::{Earlier, Outbox};
 use super::sizes::{Ahead, Sizes, Told};
 use super::terms::Terms;
 use crate::admission::Room;
@@ -36,6 +36,18 @@ pub(crate) struct Map {
     pub(crate) closing: CancellationToken,
     /// Hears of chunks that have gone to their nodes.
     pub(crate) sent: mpsc::Receiver<(u64, Instant, WorkerId)>,
+    /// What it has come to before, if it was broken off.
+    pub(crate) earlier: Earlier,
+    /// Items may run again when their node is lost, whatever their method says: it is a ticket.
+    pub(crate) repeats: bool,
+}
+
+/// What goes into a map.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Fed {
+    Items(Vec<Bytes>),
+    /// So many that have their results: they take their numbers, and that is all.
+    Passed(u64),
 }
 
 /// Where results go, and at last the map's own error, if it has one.
@@ -54,7 +66,7 @@ impl Map {
     /// Runs until every item has its result, or the map ends otherwise. A client that has gone away ends it too.
     pub(crate) async fn run(
         self,
-        items: impl Stream<Item = Result<Vec<Bytes>, Status>> + Send + Unpin,
+        items: impl Stream<Item = Result<Fed, Status>> + Send + Unpin,
         results: Results,
     ) {
         let deadline = self.errands.deadline;
@@ -97,12 +109,13 @@ struct Running {
     aborts: HashMap<u64, AbortHandle>,
     /// The gateway ends.
     leaving: bool,
+    repeats: bool,
 }
 
 impl Running {
     fn new(map: Map) -> Self {
-        let Map { terms, errands, room, closing, sent } = map;
-        let outbox = Outbox::new(terms.ordered, terms.on_failure);
+        let Map { terms, errands, room, closing, sent, earlier, repeats } = map;
+        let outbox = Outbox::new(terms.ordered, terms.on_failure, earlier);
         Self {
             terms,
             errands,
@@ -116,12 +129,13 @@ impl Running {
             out: FuturesUnordered::new(),
             aborts: HashMap::new(),
             leaving: false,
+            repeats,
         }
     }
 
     async fn run(
         mut self,
-        mut items: impl Stream<Item = Result<Vec<Bytes>, Status>> + Send + Unpin,
+        mut items: impl Stream<Item = Result<Fed, Status>> + Send + Unpin,
         results: &Results,
     ) -> Result<(), Status> {
         let ended = self.drive(&mut items, results).await;
@@ -133,7 +147,7 @@ impl Running {
     /// Until there is nothing more to do; an error breaks the map.
     async fn drive(
         &mut self,
-        items: &mut (impl Stream<Item = Result<Vec<Bytes>, Status>> + Send + Unpin),
+        items: &mut (impl Stream<Item = Result<Fed, Status>> + Send + Unpin),
         results: &Results,
     ) -> Result<(), Status> {
         let closing = self.closing.clone();
@@ -193,9 +207,13 @@ impl Running {
         !self.book.has_ended() && !self.leaving && items < self.terms.in_flight && bytes < MOST_WAITING
     }
 
-    fn take_in(&mut self, items: Vec<Bytes>) {
+    fn take_in(&mut self, fed: Fed) {
+        let items = match fed {
+            Fed::Items(items) => items,
+            Fed::Passed(count) => return self.book.pass(count),
+        };
         // A single one is its whole message: there is nothing beside it that it would keep.
-        let trouble = &self.errands.edge.router.trouble;
+        let trouble = &self.errands.router.trouble;
         let name = self.errands.method.name();
         for item in items {
             let index = self.book.number();
@@ -286,7 +304,7 @@ impl Running {
     fn lost(&mut self, id: u64, link: &Link) {
         let (method, node) = (&self.errands.method, &link.hello.name);
         let name = method.name();
-        if !method.served().repeatable {
+        if !method.served().repeatable && !self.repeats {
             let what = format!(
                 "node {node} was lost while {name} was there: it may have run; it was not tried again, since its \
                  idempotency_level does not say that it may be repeated"
@@ -295,7 +313,7 @@ impl Running {
         }
         tracing::info!(method = name, node, "node lost: running a map's items again elsewhere");
         if let Some(convict) = self.book.lost(id, link.id, self.sizes.service_us()) {
-            let refused = self.errands.edge.router.trouble.convict(name, &convict.body, convict.nodes);
+            let refused = self.errands.router.trouble.convict(name, &convict.body, convict.nodes);
             let outcomes = vec![(convict.index, status::to_item(&refused))];
             self.settle(Settled { outcomes, obsolete: None });
         }

@@ -21,8 +21,8 @@ use crate::tickets::verdict::{self, Ended, Standing, Verdict};
 /// The disk hears of progress no more often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// Until a store that is full, or away, is asked again.
-const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 impl Tickets {
     /// Runs an attempt that is on record. Its place in hand is given back when its end is on disk.
@@ -82,6 +82,9 @@ impl Tickets {
         if method.served().kind == Kind::Stream {
             let text = format!("{} takes or answers a stream by now", method.name());
             return Ended::Error(failure_of(&Status::failed_precondition(text)), None);
+        }
+        if let Some(inputs) = claimed.inputs {
+            return self.run_map(claimed, inputs, method, hearing).await;
         }
         let Envelope { metadata, caller } = match Envelope::opened(&claimed) {
             Ok(envelope) => envelope,
@@ -198,6 +201,6 @@ impl Tickets {
 }
 
 /// `google.rpc.RetryInfo`
-fn come_again(status: &Status) -> Option<Duration> {
+pub(super) fn come_again(status: &Status) -> Option<Duration> {
     status.get_details_retry_info().and_then(|info| info.retry_delay)
 }

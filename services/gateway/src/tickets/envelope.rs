@@ -91,6 +91,7 @@ mod tests {
             attempt: Attempt { ticket, gateway: GatewayId(Uuid::nil()), number: 2 },
             method: String::new(),
             request: bytes::Bytes::new(),
+            inputs: None,
             tenant: envelope.tenant(),
             metadata: envelope.encoded(),
             timeout: None,

@@ -14,7 +14,7 @@ use turno_store::{Failure, State, Ticket, TicketId};
 const COLLECTION: &str = "operations/";
 /// Taken as well, for people who type it.
 const TICKETS: &str = "tickets/";
-const TYPES: &str = "type.googleapis.com/";
+pub(super) const TYPES: &str = "type.googleapis.com/";
 /// The type of a response whose description no node has brought.
 const UNKNOWN: &str = "turno.v1.UnknownResponse";
 
@@ -103,7 +103,8 @@ fn metadata(ticket: Ticket, running: Option<Progress>) -> TicketMetadata {
         Some(Progress { done, total, note, .. }) => TicketProgress { done, total, note },
         None => TicketProgress {
             done: ticket.progress.done,
-            total: ticket.progress.total,
+            // Of a map it is known before anything has run.
+            total: ticket.inputs.map_or(ticket.progress.total, |inputs| inputs.items),
             note: ticket.progress.note,
         },
     };
@@ -128,6 +129,7 @@ fn metadata(ticket: Ticket, running: Option<Progress>) -> TicketMetadata {
         response_bytes: ticket.response_bytes,
         redrive_of: ticket.redrive_of.map(name_of).unwrap_or_default(),
         redriven_as: ticket.redriven_as.map(name_of).unwrap_or_default(),
+        map_items: ticket.inputs.map(|inputs| inputs.items),
     }
 }
 

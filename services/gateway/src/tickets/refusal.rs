@@ -16,7 +16,7 @@ pub(crate) fn status(error: Error) -> Status {
         Error::NotFound(_) => Status::not_found(text),
         Error::KeyTaken { .. } => Status::already_exists(text),
         Error::WrongState { .. } => Status::failed_precondition(text),
-        Error::Superseded(_) => Status::aborted(text),
+        Error::Superseded(_) | Error::Incomplete(_) => Status::aborted(text),
         Error::Full => exhausted(text, SOON),
         Error::Damaged(_) => Status::data_loss(text),
         Error::Unavailable(_) => {

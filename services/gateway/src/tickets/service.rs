@@ -9,7 +9,8 @@ use turno_proto::google::rpc;
 use turno_proto::v1::submit_response::Result as Submitted;
 use turno_proto::v1::tickets_server::Tickets as Service;
 use turno_proto::v1::{
-    EditRequest, RedriveRequest, ShowRequest, ShowResponse, SubmitRequest, SubmitResponse, WatchRequest,
+    EditRequest, MapResponse, ReadMapRequest, RedriveRequest, ShowRequest, ShowResponse, SubmitMapRequest,
+    SubmitRequest, SubmitResponse, WatchRequest,
 };
 
 use crate::listen::Origin;
@@ -31,6 +32,7 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl Service for TicketsService {
     type SubmitManyStream = Answers<SubmitResponse>;
     type WatchStream = Answers<Operation>;
+    type ReadMapStream = Answers<MapResponse>;
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<Operation>, Status> {
         let (envelope, request) = opened(request);
@@ -54,6 +56,22 @@ impl Service for TicketsService {
             }
         });
         Ok(Response::new(Box::pin(submitting.buffered(MANY))))
+    }
+
+    async fn submit_map(
+        &self,
+        request: Request<Streaming<SubmitMapRequest>>,
+    ) -> Result<Response<Operation>, Status> {
+        let (envelope, requests) = opened(request);
+        Ok(Response::new(self.tickets.submit_map(requests, &envelope).await?))
+    }
+
+    async fn read_map(
+        &self,
+        request: Request<ReadMapRequest>,
+    ) -> Result<Response<Self::ReadMapStream>, Status> {
+        let ReadMapRequest { name, from } = request.into_inner();
+        Ok(Response::new(Box::pin(self.tickets.read_map(ticket_of(&name)?, from).await?)))
     }
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {

@@ -67,6 +67,7 @@ pub(crate) fn ticket(
         id: TicketId::new(),
         method,
         request: request.request,
+        inputs: None,
         tenant: envelope.tenant(),
         metadata: envelope.encoded(),
         labels: labels(request.labels)?,

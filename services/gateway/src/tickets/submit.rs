@@ -9,7 +9,7 @@ use turno_proto::google::longrunning::Operation;
 use turno_proto::mesh::v1::Kind;
 use turno_proto::v1::SubmitRequest;
 use turno_runtime::task;
-use turno_store::{Attempt, Claimed, Error, NewTicket, State, Submitted, Ticket, Timestamp};
+use turno_store::{Attempt, Claimed, Error, NewTicket, State, Submitted, Ticket, TicketId, Timestamp};
 
 use crate::admission::Permit;
 use crate::methods::Method;
@@ -35,7 +35,12 @@ impl Tickets {
         let retries = method.served().policy.retries;
         let ticket = submission::ticket(request, envelope, retries, self.0.around.max_message)?;
         let id = ticket.id;
-        match self.store_in_a_task(&method, ticket, (place, room)).await? {
+        let answer = self.store_in_a_task(&method, ticket, (place, room)).await?;
+        self.answered(id, answer).await
+    }
+
+    pub(super) async fn answered(&self, id: TicketId, answer: Answer) -> Result<Operation, Status> {
+        match answer {
             Answer::Stored(ticket) => operation::operation(*ticket, None, None),
             Answer::Known(known) if known.forgotten => operation::operation(*known, None, None),
             Answer::Known(known) => self.current(known.id).await,
@@ -44,7 +49,7 @@ impl Tickets {
     }
 
     /// In a task: a client that goes away must not leave a ticket on disk whose attempt nobody runs.
-    async fn store_in_a_task(
+    pub(super) async fn store_in_a_task(
         &self,
         method: &Arc<Method>,
         mut ticket: NewTicket,
@@ -79,7 +84,7 @@ impl Tickets {
     }
 
     /// A method that is known here, be it that its nodes are away just now, and that takes and answers one message.
-    async fn submittable(&self, name: &str) -> Result<Arc<Method>, Status> {
+    pub(super) async fn submittable(&self, name: &str) -> Result<Arc<Method>, Status> {
         let method = self.known(name).await.ok_or_else(|| crate::edge::unknown(name))?;
         if method.served().kind == Kind::Stream {
             return Err(Status::invalid_argument(format!(
@@ -101,7 +106,7 @@ impl Tickets {
     }
 }
 
-enum Answer {
+pub(super) enum Answer {
     Stored(Box<Ticket>),
     Known(Box<Ticket>),
     /// Its task has panicked.
@@ -149,16 +154,18 @@ fn as_stored(new: &NewTicket, at: Timestamp, attempt: Option<Attempt>) -> Ticket
         response_bytes: 0,
         redrive_of: None,
         redriven_as: None,
+        inputs: new.inputs,
         forgotten: false,
     }
 }
 
 fn claimed(attempt: Attempt, ticket: NewTicket) -> Claimed {
-    let NewTicket { method, request, tenant, metadata, timeout, retries, .. } = ticket;
+    let NewTicket { method, request, inputs, tenant, metadata, timeout, retries, .. } = ticket;
     Claimed {
         attempt,
         method,
         request,
+        inputs,
         tenant,
         metadata,
         timeout,

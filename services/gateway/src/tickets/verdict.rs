@@ -25,6 +25,8 @@ pub(crate) enum Ended {
     Lost(Failure),
     /// Its input has killed nodes.
     Poisonous(Failure),
+    /// What was wanted of it says that it ends so.
+    Refused(Failure),
     /// It has not begun.
     NotNow(Option<Duration>),
     /// It was stopped before it began.
@@ -70,6 +72,7 @@ pub(crate) fn judge(ended: Ended, standing: Standing) -> Verdict {
         // It was quicker than the cancel, if there was one.
         Ended::Done(response) => Verdict::Done(response),
         Ended::Stopped => Verdict::Cancelled,
+        Ended::Refused(failure) => Verdict::Failed(failure),
         Ended::Error(failure, _) if is_final(failure.code) => Verdict::Failed(failure),
         Ended::Poisonous(failure) => Verdict::Dead(failure),
         _ if standing.cancel_requested => Verdict::Cancelled,

@@ -64,7 +64,7 @@ impl Tickets {
     }
 
     /// Until the ticket may have changed, or it is time to ask, or to end.
-    async fn change(&self, watcher: &mut Watcher, until: Instant) {
+    pub(super) async fn change(&self, watcher: &mut Watcher, until: Instant) {
         let ask_every = if self.0.around.is_shared { ASK_EVERY_SHARED } else { ASK_EVERY };
         tokio::select! {
             biased;

@@ -27,8 +27,8 @@ use turno_proto::google::rpc;
 use turno_proto::v1::calls_server::{Calls, CallsServer};
 use turno_proto::v1::tickets_server::{Tickets, TicketsServer};
 use turno_proto::v1::{
-    CallsFrame, EditRequest, OutcomesFrame, RedriveRequest, ShowRequest, ShowResponse, SubmitRequest,
-    SubmitResponse, TicketMetadata, TicketState, WatchRequest,
+    CallsFrame, EditRequest, MapResponse, OutcomesFrame, ReadMapRequest, RedriveRequest, ShowRequest,
+    ShowResponse, SubmitMapRequest, SubmitRequest, SubmitResponse, TicketMetadata, TicketState, WatchRequest,
 };
 use turno_runtime::task;
 
@@ -203,6 +203,18 @@ impl Calls for Double {
 impl Tickets for Double {
     type SubmitManyStream = Answers<SubmitResponse>;
     type WatchStream = Answers<Operation>;
+    type ReadMapStream = Answers<MapResponse>;
+
+    async fn submit_map(
+        &self,
+        _: Request<Streaming<SubmitMapRequest>>,
+    ) -> Result<Response<Operation>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
+    async fn read_map(&self, _: Request<ReadMapRequest>) -> Result<Response<Self::ReadMapStream>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<Operation>, Status> {
         let operation = self.store(self.note("Submit", request));

@@ -5,7 +5,7 @@ use tonic::Code;
 use turno_proto::mesh::v1::ItemOutcome;
 use turno_proto::status::code_number;
 
-use super::{ENOUGH, MOST_RESULTS, Outbox};
+use super::{ENOUGH, Earlier, MOST_RESULTS, Outbox};
 use crate::map::terms::OnFailure;
 
 fn fine() -> ItemOutcome {
@@ -27,7 +27,7 @@ fn drained(outbox: &mut Outbox) -> Vec<u64> {
 
 #[test]
 fn a_message_takes_what_has_gathered_and_no_more_than_fits() {
-    let mut outbox = Outbox::new(false, OnFailure::Collect);
+    let mut outbox = Outbox::new(false, OnFailure::Collect, Earlier::default());
     for index in 0..MOST_RESULTS as u64 + 1 {
         outbox.put(index, fine());
     }
@@ -41,7 +41,7 @@ fn a_message_takes_what_has_gathered_and_no_more_than_fits() {
 
 #[test]
 fn in_order_the_first_failure_in_the_order_stops() {
-    let mut outbox = Outbox::new(true, OnFailure::Stop);
+    let mut outbox = Outbox::new(true, OnFailure::Stop, Earlier::default());
     outbox.put(3, bad());
     outbox.put(1, bad());
     assert!(!outbox.is_stopped() && !outbox.is_ready());
@@ -58,7 +58,7 @@ fn in_order_the_first_failure_in_the_order_stops() {
 
 #[test]
 fn nothing_goes_out_behind_the_failure_that_stops() {
-    let mut outbox = Outbox::new(false, OnFailure::Stop);
+    let mut outbox = Outbox::new(false, OnFailure::Stop, Earlier::default());
     for (index, outcome) in [(5, fine()), (2, bad()), (0, fine()), (9, bad())] {
         outbox.put(index, outcome);
     }
@@ -67,7 +67,7 @@ fn nothing_goes_out_behind_the_failure_that_stops() {
 
 #[test]
 fn a_share_of_failures_is_borne() {
-    let mut outbox = Outbox::new(false, OnFailure::StopAbove(0.1));
+    let mut outbox = Outbox::new(false, OnFailure::StopAbove(0.1), Earlier::default());
     for index in 0..10 {
         outbox.put(index, bad());
     }
@@ -78,7 +78,7 @@ fn a_share_of_failures_is_borne() {
 
 #[test]
 fn at_the_end_the_share_is_of_all_there_were() {
-    let mut outbox = Outbox::new(false, OnFailure::StopAbove(0.1));
+    let mut outbox = Outbox::new(false, OnFailure::StopAbove(0.1), Earlier::default());
     for index in 0..10 {
         outbox.put(index, if index < 2 { bad() } else { fine() });
     }
@@ -86,7 +86,7 @@ fn at_the_end_the_share_is_of_all_there_were() {
     let (_, ended) = outbox.finish(10);
     let ended = ended.unwrap();
     assert!(ended.message().contains("2 of 10 items have failed: more than the share of 0.1"), "{ended}");
-    let mut few = Outbox::new(false, OnFailure::StopAbove(0.1));
+    let mut few = Outbox::new(false, OnFailure::StopAbove(0.1), Earlier::default());
     (0..10).for_each(|index| few.put(index, if index < 1 { bad() } else { fine() }));
     assert!(few.finish(10).1.is_none());
 }
@@ -97,7 +97,7 @@ proptest! {
         order in Just((0..200_u64).collect::<Vec<_>>()).prop_shuffle(),
         take_every in 1_usize..20,
     ) {
-        let mut outbox = Outbox::new(true, OnFailure::Collect);
+        let mut outbox = Outbox::new(true, OnFailure::Collect, Earlier::default());
         let mut seen = Vec::new();
         for (nth, index) in order.into_iter().enumerate() {
             outbox.put(index, if index % 7 == 0 { bad() } else { fine() });
@@ -113,4 +113,20 @@ proptest! {
         prop_assert_eq!((summary.items, summary.succeeded, summary.failed), (200, 171, 29));
         prop_assert!(ended.is_none());
     }
+}
+
+/// What came before counts: it stops at once, if it was about to, and else as soon as it would have.
+#[test]
+fn what_was_broken_off_goes_on_counting() {
+    let earlier = Earlier { turn: 90, succeeded: 80, failed: 10 };
+    assert!(Outbox::new(false, OnFailure::Stop, earlier).is_stopped());
+    assert!(Outbox::new(false, OnFailure::StopAbove(0.05), earlier).is_stopped());
+    let mut outbox = Outbox::new(true, OnFailure::StopAbove(0.1), earlier);
+    assert!(!outbox.is_stopped());
+    outbox.put(90, bad());
+    assert!(outbox.is_stopped());
+    assert_eq!(drained(&mut outbox), [90]);
+    let (summary, _) = outbox.finish(200);
+    let summary = summary.summary.unwrap();
+    assert_eq!((summary.items, summary.succeeded, summary.failed), (200, 80, 11));
 }

@@ -1,0 +1,63 @@
+//! A map that is submitted as a ticket: its requests are on disk when this answers, and it goes on by itself.
+
+use anyhow::Context as _;
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, Stream};
+use tokio::sync::oneshot;
+use tonic::transport::Channel;
+use tonic::{Request, Streaming};
+use turno_proto::google::longrunning::Operation;
+use turno_proto::v1::tickets_client::TicketsClient;
+use turno_proto::v1::{MapHeader, MapResponse, ReadMapRequest, SubmitMapHeader, SubmitMapRequest};
+
+use super::inputs::{Failed, Inputs};
+use crate::call;
+
+/// Submits what the lines say; answers the ticket's name. One line that is no request, and nothing is submitted.
+pub(super) async fn submit(
+    channel: Channel,
+    map: MapHeader,
+    inputs: Inputs,
+    key: Option<String>,
+    metadata: &[(String, String)],
+) -> anyhow::Result<String> {
+    let (requests, failed) = inputs.send(map)?;
+    let key = key.unwrap_or_default();
+    let requests = requests.map(move |request| SubmitMapRequest {
+        header: request.header.map(|map| SubmitMapHeader {
+            map: Some(map),
+            idempotency_key: key.clone(),
+            ..SubmitMapHeader::default()
+        }),
+        items: request.items,
+    });
+    let (broken, is_broken) = oneshot::channel();
+    let requests = requests.chain(unless_failed(failed.clone(), broken));
+    let request = Request::from_parts(call::metadata(metadata)?, Default::default(), requests);
+    let mut client = TicketsClient::new(channel).max_encoding_message_size(usize::MAX);
+    let submitted: Operation = tokio::select! {
+        biased;
+        Ok(()) = is_broken => return Err(failed.take().context("the input broke off")?),
+        submitted = client.submit_map(request) => submitted.context("the map was refused")?.into_inner(),
+    };
+    Ok(submitted.name)
+}
+
+/// Ends as the requests do, but not if that was for a line that is none: the gateway would take it for all there is.
+fn unless_failed(failed: Failed, broken: oneshot::Sender<()>) -> impl Stream<Item = SubmitMapRequest> + Send {
+    stream::once(async move {
+        if failed.is_some() {
+            // Whoever hears it drops this.
+            let _heard = broken.send(());
+            std::future::pending::<()>().await;
+        }
+    })
+    .filter_map(async |()| None)
+}
+
+/// Its results from the first one on, until it has ended.
+pub(super) async fn results(channel: Channel, name: &str) -> anyhow::Result<Streaming<MapResponse>> {
+    let mut client = TicketsClient::new(channel).max_decoding_message_size(usize::MAX);
+    let request = ReadMapRequest { name: name.to_owned(), from: 0 };
+    Ok(client.read_map(request).await?.into_inner())
+}
