@@ -267,6 +267,27 @@ async fn a_stream_that_breaks_leaves_nothing() {
     assert_eq!(listed.into_inner().operations, []);
 }
 
+#[tokio::test]
+async fn a_map_that_is_cancelled_before_its_items_came_leaves_nothing() {
+    let mesh = TestMesh::start(1, 1).await;
+    for _ in 0..20 {
+        let (sending, requests) = tokio::sync::mpsc::channel(16);
+        let mut tickets = mesh.tickets();
+        let submit = tokio::spawn(async move {
+            tickets.submit_map(tokio_stream::wrappers::ReceiverStream::new(requests)).await
+        });
+        for request in self::requests(header("Echo"), "", &[]) {
+            sending.send(request).await.unwrap();
+        }
+        // Nothing keeps the gateway from making a ticket of it.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        submit.abort();
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let listed = mesh.operations().list_operations(ListOperationsRequest::default()).await.unwrap();
+    assert_eq!(listed.into_inner().operations, []);
+}
+
 fn gateway(listen: SocketAddr, nodes: SocketAddr, kept: &str) -> Process {
     Process::start(GATEWAY, &[&listen.to_string(), &nodes.to_string(), kept])
 }

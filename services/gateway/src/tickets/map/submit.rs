@@ -122,6 +122,9 @@ impl Upload {
                 None => break,
             }
         }
+        // To hyper a stream that was cancelled has ended as well, but while it waits for us it looks whether it was, and
+        // drops us: half of a map is none.
+        tokio::task::yield_now().await;
         if let Some((number, part)) = self.packer.close() {
             self.put(number, part);
         }
