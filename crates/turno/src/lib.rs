@@ -60,7 +60,7 @@ pub use node::{Node, node};
 pub use rpc::Rpc;
 pub use service::Service;
 pub use sink::Sink;
-pub use ticket::Ticket;
+pub use ticket::{MapTicket, Ticket};
 pub use tonic::{Code, Request, Status, Streaming};
 pub use turno_macros::service;
 pub use unsent::never_sent;

@@ -18,7 +18,7 @@ use crate::calls::Mesh;
 use crate::rpc::Unary;
 
 pub use answers::{Answers, Summary};
-use requests::Requests;
+pub(crate) use requests::Requests;
 
 /// A map that is about to begin: one method over many requests. Await it, and it begins.
 ///
@@ -44,7 +44,7 @@ pub struct Map<R: Unary> {
     header: MapHeader,
 }
 
-type BoxStream<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
+pub(crate) type BoxStream<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
 
 /// The way to the mesh; it may have to be waited for.
 type MeshOf = Pin<Box<dyn Future<Output = crate::Result<Mesh>> + Send>>;
@@ -59,6 +59,17 @@ pub enum OnFailure {
     /// When more than this share of the items has failed (0.0 to 1.0; of 100 at least, as long as there may be more), the
     /// map ends with `ABORTED`.
     StopAbove(f64),
+}
+
+impl OnFailure {
+    pub(crate) fn write(self, header: &mut MapHeader) {
+        let (wire, share) = match self {
+            Self::Collect => (Wire::Collect, 0.0),
+            Self::Stop => (Wire::Stop, 0.0),
+            Self::StopAbove(share) => (Wire::StopAbove, share),
+        };
+        (header.on_failure, header.failures) = (wire.into(), share);
+    }
 }
 
 impl<R: Unary> Map<R> {
@@ -79,12 +90,7 @@ impl<R: Unary> Map<R> {
 
     /// What a failure does; unless told otherwise, nothing.
     pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
-        let (wire, share) = match on_failure {
-            OnFailure::Collect => (Wire::Collect, 0.0),
-            OnFailure::Stop => (Wire::Stop, 0.0),
-            OnFailure::StopAbove(share) => (Wire::StopAbove, share),
-        };
-        (self.header.on_failure, self.header.failures) = (wire.into(), share);
+        on_failure.write(&mut self.header);
         self
     }
 

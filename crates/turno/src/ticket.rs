@@ -18,11 +18,15 @@
 //! # Ok(()) }
 //! ```
 //!
-//! `submit` hands a request in, `wait` and `watch` follow what becomes of it, `desk` finds a gateway for them.
+//! `submit` hands a request in, `wait` and `watch` follow what becomes of it, as `claim` wants it; `map` does the same for
+//! many requests. `desk` finds a gateway for them, and `standing` another one when it is gone.
 
+mod claim;
 mod desk;
+mod map;
 mod rpcs;
 mod snapshot;
+mod standing;
 mod submit;
 mod wait;
 mod watch;
@@ -32,13 +36,13 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::time::Duration;
 
-use turno_proto::google::longrunning::{CancelOperationRequest, GetOperationRequest};
-
 use crate::client::Client;
 use crate::context::Context;
 use crate::rpc::{Rpc, Unary};
+use crate::ticket::claim::{Claim, Sort};
 use crate::ticket::desk::{Desk, Way};
 
+pub use map::{MapTicket, Results, SubmitMap};
 pub use snapshot::{Progress, Snapshot, State};
 pub use submit::Submit;
 pub use watch::Changes;
@@ -66,42 +70,49 @@ type Answer<T> = Pin<Box<dyn Future<Output = crate::Result<T>> + Send>>;
 /// Gateways may come and go meanwhile: what waits or watches asks again until one is back, and gives up only when none
 /// was there for as long as [`patience`](Self::patience) says.
 pub struct Ticket<R> {
-    name: String,
-    desk: Desk,
-    patience: Duration,
+    claim: Claim,
     rpc: PhantomData<fn() -> R>,
 }
 
-/// A gateway that is started anew is back by then.
-const PATIENCE: Duration = Duration::from_secs(60);
-const COLLECTION: &str = "operations/";
-
-impl<R: Rpc> Ticket<R> {
-    /// `name` may lack its first part.
+impl<R: Unary> Ticket<R> {
     fn new(desk: Desk, name: String) -> Self {
-        let name = if name.contains('/') { name } else { format!("{COLLECTION}{name}") };
-        Self { name, desk, patience: PATIENCE, rpc: PhantomData }
+        Self { claim: Claim::new(Sort::call::<R>(), desk, name), rpc: PhantomData }
     }
 
     /// "operations/0198…": what [`Client::ticket`] takes, and what generic clients of `google.longrunning` do.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.claim.name
     }
 
     /// "0198…": the name without its first part. Later tickets sort behind earlier ones.
     pub fn id(&self) -> &str {
-        self.name.strip_prefix(COLLECTION).unwrap_or(&self.name)
+        self.claim.id()
     }
 
     /// How long [`response`](Self::response), [`watch`](Self::watch) and the others go on without a gateway; 60 s unless
     /// told otherwise. While gateways answer they wait for as long as it takes.
     #[must_use]
-    pub fn patience(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.claim.patience = patience;
+        self
     }
-}
 
-impl<R: Unary> Ticket<R> {
+    /// Waits until the method has answered, for as long as it takes.
+    ///
+    /// # Errors
+    /// The method's own, with its code, message and details, if that is how the ticket has ended: `failed`, or `dead` when
+    /// every attempt has failed. `CANCELLED`: somebody has cancelled it. `NOT_FOUND`: there is no such ticket, or it is
+    /// forgotten. `FAILED_PRECONDITION`: it is one of another method. `UNAVAILABLE`: no gateway for as long as the
+    /// [patience](Ticket::patience) lasts; the ticket goes on.
+    pub async fn response(&self) -> crate::Result<R::Response> {
+        self.claim.response().await
+    }
+
+    /// Follows it to its end. Nothing is asked before the stream is.
+    pub fn watch(&self) -> Changes {
+        self.claim.watch()
+    }
+
     /// Wants it cancelled. What waits is cancelled at once; a method that runs is told, and the ticket has ended once it
     /// has stopped: `CANCELLED`, or with its answer, if that was quicker. Of a ticket that has ended it changes nothing.
     ///
@@ -109,8 +120,7 @@ impl<R: Unary> Ticket<R> {
     /// `NOT_FOUND`: there is no such ticket, or it is forgotten. `UNAVAILABLE`: no gateway for as long as the patience
     /// lasts.
     pub async fn cancel(&self) -> crate::Result<()> {
-        let question = CancelOperationRequest { name: self.name.clone() };
-        self.ask::<rpcs::Cancel>(question).await
+        self.claim.cancel().await
     }
 
     /// Where it stands.
@@ -127,35 +137,39 @@ impl<R: Unary> Ticket<R> {
     /// `NOT_FOUND`: there is no such ticket, or it is forgotten. `FAILED_PRECONDITION`: it is one of another method.
     /// `UNAVAILABLE`: no gateway for as long as the patience lasts.
     pub async fn snapshot(&self) -> crate::Result<Snapshot> {
-        let operation = self.ask::<rpcs::Get>(GetOperationRequest { name: self.name.clone() }).await?;
-        Snapshot::of(self.name.clone(), wait::checked::<R>(&operation)?)
+        self.claim.snapshot().await
     }
+}
 
-    async fn ask<Q: Unary>(&self, question: Q::Request) -> crate::Result<Q::Response>
-    where
-        Q::Request: Clone,
-    {
-        self.desk.ask::<Q>(question, self.patience).await.map_err(|status| self.lost(status))
+impl<R: Unary> IntoFuture for Ticket<R> {
+    type Output = crate::Result<R::Response>;
+    type IntoFuture = Answer<R::Response>;
+
+    /// As [`Ticket::response`].
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.response().await })
     }
 }
 
 impl<R> Clone for Ticket<R> {
     fn clone(&self) -> Self {
-        let (name, desk) = (self.name.clone(), self.desk.clone());
-        Self { name, desk, patience: self.patience, rpc: PhantomData }
+        Self { claim: self.claim.clone(), rpc: PhantomData }
     }
 }
 
 impl<R: Rpc> fmt::Debug for Ticket<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticket").field("name", &self.name).field("method", &R::NAME).finish_non_exhaustive()
+        f.debug_struct("Ticket")
+            .field("name", &self.claim.name)
+            .field("method", &R::NAME)
+            .finish_non_exhaustive()
     }
 }
 
 /// Its [name](Ticket::name).
 impl<R> fmt::Display for Ticket<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+        f.write_str(&self.claim.name)
     }
 }
 
@@ -183,7 +197,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub fn ticket<R: Unary>(&self, name: impl Into<String>) -> Ticket<R> {
-        Ticket::new(Desk { way: Way::Client(self.clone()), metadata: Default::default() }, name.into())
+        Ticket::new(Desk::plain(Way::Client(self.clone())), name.into())
     }
 }
 
@@ -204,7 +218,7 @@ impl Context {
 
     /// Picks up a ticket again by its name, with or without "operations/". Nothing is asked yet.
     pub fn ticket<R: Unary>(&self, name: impl Into<String>) -> Ticket<R> {
-        Ticket::new(Desk { way: Way::Method(self.clone()), metadata: Default::default() }, name.into())
+        Ticket::new(Desk::plain(Way::Method(self.clone())), name.into())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Calls that failed before they left, as a plain gRPC channel tells of them.
 
 use std::error::Error;
+use std::sync::Arc;
 
 use tonic::Status;
 
@@ -22,12 +23,13 @@ use tonic::Status;
 /// # }
 /// ```
 ///
-/// What a server itself answers is never taken for this, nor is a connection that breaks with the call on it.
+/// What a server itself answers is never taken for this, nor is a connection that breaks with the call on it; but a map that
+/// broke off while its requests were on their way to be a ticket ([`crate::ticket::SubmitMap`]) is: nothing is left of it.
 pub fn never_sent(status: &Status) -> bool {
     let mut cause = status.source();
     while let Some(error) = cause {
-        // Nobody listened.
-        let unreachable = error.is::<tonic::ConnectError>();
+        // Nobody listened, or what came of it is given up.
+        let unreachable = error.is::<tonic::ConnectError>() || error.is::<NothingLeft>();
         // The connection ended while the call waited to be written.
         let waiting = error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled);
         if unreachable || waiting || error.downcast_ref::<h2::Error>().is_some_and(was_not_processed) {
@@ -36,6 +38,17 @@ pub fn never_sent(status: &Status) -> bool {
         cause = error.source();
     }
     false
+}
+
+/// What was asked for has not happened, and will not.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing of it is left at the gateway")]
+struct NothingLeft;
+
+/// Says so of an error of what may be asked for again as it is.
+pub(crate) fn nothing_left(mut status: Status) -> Status {
+    status.set_source(Arc::new(NothingLeft));
+    status
 }
 
 /// What the server says of a stream that it has not looked at (RFC 9113, 8.7): it came after the last that counts, or was
@@ -48,13 +61,14 @@ fn was_not_processed(error: &h2::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::never_sent;
+    use super::{never_sent, nothing_left};
     use tonic::Status;
 
     #[test]
     fn what_a_server_answers_was_sent() {
         assert!(!never_sent(&Status::unavailable("the node was lost")));
         assert!(!never_sent(&Status::cancelled("operation was canceled")));
+        assert!(never_sent(&nothing_left(Status::unavailable("the gateway is ending"))));
         assert!(never_sent(&Status::from_error(Box::new(tonic::ConnectError("refused".into())))));
         assert!(!never_sent(&Status::from_error(Box::new(h2::Error::from(h2::Reason::NO_ERROR)))));
     }

@@ -8,11 +8,12 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::Stream;
 use prost::Message as _;
-use tonic::{Status, Streaming};
+use tonic::Status;
+use turno_proto::google::rpc;
 use turno_proto::status;
-use turno_proto::v1::{MapResponse, MapResult};
+use turno_proto::v1::{MapResponse, MapResult, MapSummary};
 
-use super::unreadable;
+use super::{BoxStream, unreadable};
 use crate::rpc::Unary;
 
 /// A stream of answers, each with the number of its request, from 0 on. A request that failed has its own error beside
@@ -21,7 +22,7 @@ use crate::rpc::Unary;
 ///
 /// Who stops reading stops the map; who drops it cancels what is on its way.
 pub struct Answers<R> {
-    messages: Streaming<MapResponse>,
+    messages: BoxStream<crate::Result<MapResponse>>,
     arrived: std::vec::IntoIter<MapResult>,
     summary: Option<Summary>,
     over: bool,
@@ -40,8 +41,23 @@ pub struct Summary {
     pub failed: u64,
 }
 
+impl Summary {
+    /// What an error says of a map that its failures have stopped: of one that is a ticket, it is a detail of `ABORTED`.
+    pub fn of(error: &Status) -> Option<Self> {
+        let details = rpc::Status::decode(error.details()).ok()?.details;
+        let any = details.iter().find(|any| any.type_url.ends_with("/turno.v1.MapSummary"))?;
+        MapSummary::decode(any.value.as_slice()).ok().map(Self::read)
+    }
+
+    pub(crate) fn read(said: MapSummary) -> Self {
+        let MapSummary { items, succeeded, failed } = said;
+        Self { items, succeeded, failed }
+    }
+}
+
 impl<R> Answers<R> {
-    pub(super) fn new(messages: Streaming<MapResponse>) -> Self {
+    pub(crate) fn new(messages: impl Stream<Item = crate::Result<MapResponse>> + Send + 'static) -> Self {
+        let messages = Box::pin(messages);
         Self { messages, arrived: Vec::new().into_iter(), summary: None, over: false, rpc: PhantomData }
     }
 
@@ -52,10 +68,7 @@ impl<R> Answers<R> {
 
     fn take(&mut self, message: MapResponse) {
         self.arrived = message.results.into_iter();
-        if let Some(said) = message.summary {
-            let (items, succeeded, failed) = (said.items, said.succeeded, said.failed);
-            self.summary = Some(Summary { items, succeeded, failed });
-        }
+        self.summary = message.summary.map(Summary::read).or(self.summary);
     }
 }
 
@@ -70,10 +83,11 @@ impl<R: Unary> Stream for Answers<R> {
             if self.over {
                 return Poll::Ready(None);
             }
-            match ready!(Pin::new(&mut self.messages).poll_next(cx)) {
+            match ready!(self.messages.as_mut().poll_next(cx)) {
                 Some(Ok(message)) => self.take(message),
                 Some(Err(status)) => {
                     self.over = true;
+                    self.summary = Summary::of(&status).or(self.summary);
                     return Poll::Ready(Some(Err(broken(status))));
                 }
                 None if self.summary.is_none() => {

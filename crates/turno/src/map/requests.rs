@@ -4,7 +4,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use futures_util::Stream;
+use futures_util::stream::Fuse;
+use futures_util::{Stream, StreamExt as _};
 use prost::Message as _;
 use turno_proto::v1::{MapHeader, MapRequest};
 
@@ -12,9 +13,9 @@ use super::BoxStream;
 use crate::rpc::Unary;
 
 /// The messages of one map.
-pub(super) struct Requests<R: Unary> {
+pub(crate) struct Requests<R: Unary> {
     header: Option<MapHeader>,
-    requests: BoxStream<R::Request>,
+    requests: Fuse<BoxStream<R::Request>>,
     /// Where items are encoded, one behind the other.
     buffer: BytesMut,
 }
@@ -24,14 +25,14 @@ const MOST_ITEMS: usize = 1024;
 const MOST_BYTES: usize = 64 * 1024;
 
 impl<R: Unary> Requests<R> {
-    pub(super) fn new(header: MapHeader, requests: BoxStream<R::Request>) -> Self {
-        Self { header: Some(header), requests, buffer: BytesMut::new() }
+    pub(crate) fn new(header: MapHeader, requests: BoxStream<R::Request>) -> Self {
+        Self { header: Some(header), requests: requests.fuse(), buffer: BytesMut::new() }
     }
 
     fn gather(&mut self, cx: &mut Context<'_>, message: &mut MapRequest) -> bool {
         let mut bytes = 0;
         while message.items.len() < MOST_ITEMS && bytes < MOST_BYTES {
-            match self.requests.as_mut().poll_next(cx) {
+            match self.requests.poll_next_unpin(cx) {
                 Poll::Ready(Some(request)) => {
                     request.encode(&mut self.buffer).expect("the buffer grows as it must");
                     bytes += self.buffer.len();
@@ -101,6 +102,13 @@ mod tests {
         drop(tx);
         assert_eq!(next(&mut requests), Some(Some(1)));
         assert_eq!(next(&mut requests), Some(None));
+    }
+
+    #[test]
+    fn a_stream_that_has_ended_is_not_asked_again() {
+        // An unfold panics if it is.
+        let mut three = requests(stream::unfold(3, async |left| (left > 0).then(|| (info(1), left - 1))));
+        assert_eq!((next(&mut three), next(&mut three)), (Some(Some(3)), Some(None)));
     }
 
     #[test]

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::SemaphorePermit;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Status};
+use turno_proto::headers;
 
 use crate::calls::Mesh;
 use crate::client::Client;
+use crate::client::call::asked;
 use crate::context::Context;
 use crate::node::dialer::{LONGEST_WAIT, waits};
 use crate::rpc::Unary;
@@ -34,6 +36,24 @@ pub(crate) enum Way {
 const PATIENCE_OF_A_METHOD: Duration = Duration::from_secs(5);
 
 impl Desk {
+    pub(super) fn plain(way: Way) -> Self {
+        Self { way, metadata: MetadataMap::default() }
+    }
+
+    /// For a submit with this metadata, and until when it may take: a deadline is the submit's own, and none of the ticket.
+    ///
+    /// # Errors
+    /// A deadline that is none, or a method that nobody waits for any more.
+    pub(super) fn to_submit(way: Way, mut metadata: MetadataMap) -> crate::Result<(Self, Option<Instant>)> {
+        let mut deadline = asked(&metadata)?;
+        metadata.remove(headers::GRPC_TIMEOUT);
+        if let Way::Method(ctx) = &way {
+            ctx.checkpoint()?;
+            deadline = deadline.into_iter().chain(ctx.deadline()).min();
+        }
+        Ok((Self { way, metadata }, deadline))
+    }
+
     /// How long a submit waits for a gateway.
     pub(super) fn patience(&self) -> Duration {
         match &self.way {

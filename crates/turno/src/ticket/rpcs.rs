@@ -3,13 +3,13 @@
 use turno_proto::google::longrunning::{
     CancelOperationRequest, GetOperationRequest, Operation, WaitOperationRequest,
 };
-use turno_proto::v1::{SubmitRequest, WatchRequest};
+use turno_proto::v1::{MapResponse, ReadMapRequest, SubmitMapRequest, SubmitRequest, WatchRequest};
 
-use crate::rpc::{AnswersOne, AnswersStream, Rpc, TakesOne};
+use crate::rpc::{AnswersOne, AnswersStream, Rpc, TakesOne, TakesStream};
 
-/// Asking twice does no more than asking once; a submit has its key for that.
+/// Asking twice does no more than asking once; a submit has its key for that. That of a map is never sent twice.
 macro_rules! rpc {
-    ($marker:ident, $path:literal, $request:ty => $response:ty, $answers:ident) => {
+    ($marker:ident, $path:literal, $takes:ident($request:ty) => $answers:ident($response:ty)) => {
         #[derive(Debug)]
         pub(crate) struct $marker;
 
@@ -21,16 +21,18 @@ macro_rules! rpc {
             const REPEATABLE: bool = true;
         }
 
-        impl TakesOne for $marker {}
+        impl $takes for $marker {}
         impl $answers for $marker {}
     };
 }
 
-rpc!(HandIn, "/turno.v1.Tickets/Submit", SubmitRequest => Operation, AnswersOne);
-rpc!(Follow, "/turno.v1.Tickets/Watch", WatchRequest => Operation, AnswersStream);
-rpc!(Get, "/google.longrunning.Operations/GetOperation", GetOperationRequest => Operation, AnswersOne);
-rpc!(Wait, "/google.longrunning.Operations/WaitOperation", WaitOperationRequest => Operation, AnswersOne);
-rpc!(Cancel, "/google.longrunning.Operations/CancelOperation", CancelOperationRequest => (), AnswersOne);
+rpc!(HandIn, "/turno.v1.Tickets/Submit", TakesOne(SubmitRequest) => AnswersOne(Operation));
+rpc!(Follow, "/turno.v1.Tickets/Watch", TakesOne(WatchRequest) => AnswersStream(Operation));
+rpc!(HandInMap, "/turno.v1.Tickets/SubmitMap", TakesStream(SubmitMapRequest) => AnswersOne(Operation));
+rpc!(ReadMap, "/turno.v1.Tickets/ReadMap", TakesOne(ReadMapRequest) => AnswersStream(MapResponse));
+rpc!(Get, "/google.longrunning.Operations/GetOperation", TakesOne(GetOperationRequest) => AnswersOne(Operation));
+rpc!(Wait, "/google.longrunning.Operations/WaitOperation", TakesOne(WaitOperationRequest) => AnswersOne(Operation));
+rpc!(Cancel, "/google.longrunning.Operations/CancelOperation", TakesOne(CancelOperationRequest) => AnswersOne(()));
 
 #[cfg(test)]
 mod tests {

@@ -103,6 +103,8 @@ pub struct Snapshot {
     pub expires_at: Option<SystemTime>,
     /// The ticket that has taken up this dead one.
     pub redriven_as: Option<String>,
+    /// Of a map: how many requests it has. `progress` says how many of them have their results on disk.
+    pub map_items: Option<u64>,
 }
 
 impl Snapshot {
@@ -124,6 +126,7 @@ impl Snapshot {
             ended_at: metadata.end_time.and_then(time),
             expires_at: metadata.expire_time.and_then(time),
             redriven_as: Some(metadata.redriven_as).filter(|name| !name.is_empty()),
+            map_items: metadata.map_items,
         })
     }
 }

@@ -6,11 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use prost::Message as _;
 use tonic::{Request, Status};
-use turno_proto::headers;
 use turno_proto::v1::SubmitRequest;
 use uuid::Uuid;
 
-use crate::client::call::{asked, within};
+use crate::client::call::within;
 use crate::rpc::Unary;
 use crate::ticket::desk::{Desk, Way};
 use crate::ticket::{Answer, Ticket, rpcs};
@@ -103,14 +102,8 @@ impl<R: Unary> Submit<R> {
 impl<R: Unary> Submit<R> {
     async fn hand_in(self) -> crate::Result<Ticket<R>> {
         let (key, kept_for) = key(self.key, self.key_kept_for)?;
-        let (mut metadata, _, message) = self.request.into_parts();
-        let mut deadline = asked(&metadata)?;
-        metadata.remove(headers::GRPC_TIMEOUT);
-        if let Way::Method(ctx) = &self.way {
-            ctx.checkpoint()?;
-            deadline = deadline.into_iter().chain(ctx.deadline()).min();
-        }
-        let desk = Desk { way: self.way, metadata };
+        let (metadata, _, message) = self.request.into_parts();
+        let (desk, deadline) = Desk::to_submit(self.way, metadata)?;
         let order = SubmitRequest {
             request: message.encode_to_vec().into(),
             idempotency_key: key,
@@ -124,18 +117,25 @@ impl<R: Unary> Submit<R> {
 
 /// The key that goes with a submit, and how long it is to be remembered.
 fn key(own: Option<String>, kept_for: Option<Duration>) -> crate::Result<(String, Option<Duration>)> {
-    match own {
+    Ok(match own_key(own, kept_for)? {
+        Some(key) => (key, kept_for),
+        None => (Uuid::now_v7().to_string(), Some(OWN_KEY_KEPT_FOR)),
+    })
+}
+
+/// A key of the caller's, if there is one.
+pub(super) fn own_key(key: Option<String>, kept_for: Option<Duration>) -> crate::Result<Option<String>> {
+    match key {
         Some(key) if key.is_empty() => Err(Status::invalid_argument("an empty key is no key")),
-        Some(key) => Ok((key, kept_for)),
         None if kept_for.is_some() => {
             Err(Status::invalid_argument("key_kept_for is said of a key, and there is none"))
         }
-        None => Ok((Uuid::now_v7().to_string(), Some(OWN_KEY_KEPT_FOR))),
+        key => Ok(key),
     }
 }
 
 /// As the wire has it; longer than it can say is as long as it can say.
-fn span(time: Duration) -> prost_types::Duration {
+pub(super) fn span(time: Duration) -> prost_types::Duration {
     let longest = prost_types::Duration { seconds: i64::MAX, nanos: 0 };
     time.try_into().unwrap_or(longest)
 }

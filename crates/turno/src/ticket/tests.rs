@@ -1,6 +1,7 @@
 //! Tickets from submit to end, against a double of a gateway's desk that is killed and comes back.
 
 mod double;
+mod maps;
 
 use std::time::{Duration, SystemTime};
 

@@ -3,18 +3,14 @@
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use futures_util::{Stream, StreamExt as _, stream};
-use tonic::{Status, Streaming};
-use turno_proto::google::longrunning::Operation;
 use turno_proto::v1::{TicketMetadata, WatchRequest};
 
-use crate::calls::Mesh;
-use crate::rpc::Unary;
-use crate::ticket::desk::{Trouble, is_gone};
+use crate::ticket::claim::Claim;
+use crate::ticket::rpcs;
 use crate::ticket::snapshot::Snapshot;
-use crate::ticket::{Ticket, rpcs, wait};
+use crate::ticket::standing::Standing;
 
 /// A ticket as it is now, and again at every change of its state, its attempts and its progress that is seen; the last
 /// one is final. A reader that is slow may miss what came between, never the end. An error ends it too.
@@ -47,11 +43,11 @@ impl fmt::Debug for Changes {
     }
 }
 
-impl<R: Unary> Ticket<R> {
+impl Claim {
     /// Follows it to its end. Nothing is asked before the stream is.
-    pub fn watch(&self) -> Changes {
-        let trouble = Trouble::new(self.patience);
-        let following = Following { ticket: self.clone(), trouble, seen: None, over: false, source: None };
+    pub(super) fn watch(&self) -> Changes {
+        let (claim, standing) = (self.clone(), Standing::new(self.clone()));
+        let following = Following { claim, standing, seen: None, over: false };
         Changes(Box::pin(stream::unfold(following, async |mut following| {
             let snapshot = following.next().await?;
             Some((snapshot, following))
@@ -59,22 +55,21 @@ impl<R: Unary> Ticket<R> {
     }
 }
 
-struct Following<R> {
-    ticket: Ticket<R>,
-    trouble: Trouble,
+struct Following {
+    claim: Claim,
+    standing: Standing<rpcs::Follow>,
     /// What came last.
     seen: Option<TicketMetadata>,
     over: bool,
-    source: Option<Streaming<Operation>>,
 }
 
-impl<R: Unary> Following<R> {
+impl Following {
     async fn next(&mut self) -> Option<crate::Result<Snapshot>> {
         if self.over {
             return None;
         }
-        let change = self.change().await.map_err(|status| self.ticket.lost(status));
-        let read = change.and_then(|metadata| Snapshot::of(self.ticket.name.clone(), metadata));
+        let change = self.change().await;
+        let read = change.and_then(|metadata| Snapshot::of(self.claim.name.clone(), metadata));
         self.over = read.as_ref().map_or(true, |snapshot| snapshot.state.is_final());
         Some(read)
     }
@@ -82,39 +77,14 @@ impl<R: Unary> Following<R> {
     /// The ticket when it is not as it was.
     async fn change(&mut self) -> crate::Result<TicketMetadata> {
         loop {
-            let new = match self.source {
-                Some(_) => None,
-                None => Some(self.ticket.desk.mesh_within(self.ticket.patience).await?),
-            };
-            match self.word(new).await {
-                Ok(operation) => {
-                    self.trouble.over();
-                    let metadata = wait::checked::<R>(&operation)?;
-                    // A gateway begins with how it is, which the one before may have said.
-                    if self.seen.as_ref() != Some(&metadata) {
-                        self.seen = Some(metadata.clone());
-                        return Ok(metadata);
-                    }
-                }
-                Err(status) if is_gone(&status) => {
-                    self.source = None;
-                    self.trouble.pause(status).await?;
-                }
-                Err(status) => return Err(status),
+            let question = || WatchRequest { name: self.claim.name.clone() };
+            let operation = self.standing.word(question).await?;
+            let metadata = self.claim.sort.checked(&operation)?;
+            // A gateway begins with how it is, which the one before may have said.
+            if self.seen.as_ref() != Some(&metadata) {
+                self.seen = Some(metadata.clone());
+                return Ok(metadata);
             }
         }
-    }
-
-    /// What a gateway says next, a new one or the one before.
-    async fn word(&mut self, new: Option<Mesh>) -> crate::Result<Operation> {
-        if let Some(mesh) = new {
-            let request = self.ticket.desk.request(WatchRequest { name: self.ticket.name.clone() });
-            self.source = Some(mesh.server_streaming::<rpcs::Follow>(request).await?);
-        }
-        let source = self.source.as_mut().expect("there is a new one if there is none");
-        let asked = Instant::now();
-        let word = source.message().await;
-        self.trouble.over_if_it_stood(asked.elapsed());
-        word?.ok_or_else(|| Status::unavailable("the gateway is ending"))
     }
 }

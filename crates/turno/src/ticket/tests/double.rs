@@ -1,6 +1,8 @@
 //! A gateway's desk as a double: keeps tickets in memory, ends them when a test says so, and can be killed and started
 //! again on the same port.
 
+mod maps;
+
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -32,6 +34,7 @@ use turno_proto::v1::{
 };
 use turno_runtime::task;
 
+use self::maps::Maps;
 use crate::cpu::v1::InfoResponse;
 
 /// What is kept, whoever is killed.
@@ -47,6 +50,7 @@ struct Kept {
     metadata: Mutex<Vec<(&'static str, MetadataMap)>>,
     /// So many submits are stored, and their answers are lost.
     lost_answers: Mutex<u32>,
+    maps: Maps,
 }
 
 /// A gateway that is up until this is dropped: then it is killed, with its connections.
@@ -149,6 +153,13 @@ impl Double {
         message
     }
 
+    fn lose_an_answer(&self) -> Result<(), Status> {
+        let mut left = self.0.lost_answers.lock();
+        let is_lost = *left > 0;
+        *left = left.saturating_sub(1);
+        if is_lost { Err(Status::unavailable("the gateway is ending")) } else { Ok(()) }
+    }
+
     fn follow(&self, name: &str) -> Result<watch::Receiver<Operation>, Status> {
         let tickets = self.0.tickets.lock();
         let ticket = tickets.get(name).ok_or_else(|| Status::not_found(format!("there is no {name}")))?;
@@ -157,13 +168,15 @@ impl Double {
         Ok(follower)
     }
 
-    fn store(&self, order: SubmitRequest) -> Operation {
+    fn store(&self, order: SubmitRequest, map_items: Option<u64>) -> Operation {
         let mut orders = self.0.orders.lock();
-        let known = orders.iter().position(|known| known.idempotency_key == order.idempotency_key);
+        let same = |known: &SubmitRequest| known.idempotency_key == order.idempotency_key;
+        let known = orders.iter().position(|known| !order.idempotency_key.is_empty() && same(known));
         let name = format!("operations/{}", known.unwrap_or(orders.len()));
         let mut metadata = TicketMetadata {
             method: order.method.clone(),
             labels: order.labels.clone(),
+            map_items,
             ..TicketMetadata::default()
         };
         metadata.set_state(TicketState::Waiting);
@@ -207,22 +220,25 @@ impl Tickets for Double {
 
     async fn submit_map(
         &self,
-        _: Request<Streaming<SubmitMapRequest>>,
+        request: Request<Streaming<SubmitMapRequest>>,
     ) -> Result<Response<Operation>, Status> {
-        Err(Status::unimplemented("not asked for here"))
+        let operation = self.take_map(self.note("SubmitMap", request)).await?;
+        self.lose_an_answer()?;
+        Ok(Response::new(operation))
     }
 
-    async fn read_map(&self, _: Request<ReadMapRequest>) -> Result<Response<Self::ReadMapStream>, Status> {
-        Err(Status::unimplemented("not asked for here"))
+    async fn read_map(
+        &self,
+        request: Request<ReadMapRequest>,
+    ) -> Result<Response<Self::ReadMapStream>, Status> {
+        let request = self.note("ReadMap", request);
+        let follower = self.follow(&request.name)?;
+        Ok(Response::new(Box::pin(self.clone().read(request, follower))))
     }
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<Operation>, Status> {
-        let operation = self.store(self.note("Submit", request));
-        let mut lost = self.0.lost_answers.lock();
-        if *lost > 0 {
-            *lost -= 1;
-            return Err(Status::unavailable("the gateway is ending"));
-        }
+        let operation = self.store(self.note("Submit", request), None);
+        self.lose_an_answer()?;
         Ok(Response::new(operation))
     }
 

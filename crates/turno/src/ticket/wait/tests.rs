@@ -1,13 +1,13 @@
 //! What a ticket has ended with, read.
 
 use prost::Message as _;
-use tonic::{Code, Status};
+use tonic::Code;
 use turno_proto::google::longrunning::Operation;
 use turno_proto::google::rpc;
 use turno_proto::v1::TicketMetadata;
 
-use super::{Duration, Ended, answer, lost};
-use crate::cpu::v1::{InfoResponse, images};
+use super::{Ended, Sort, answer};
+use crate::cpu::v1::{Image, InfoResponse, images};
 
 /// A ticket of `Images/Info` that has ended.
 fn ended(result: Option<Ended>) -> Operation {
@@ -20,6 +20,11 @@ fn any(name: &str, message: &impl prost::Message) -> prost_types::Any {
     prost_types::Any { type_url: format!("type.googleapis.com/{name}"), value: message.encode_to_vec() }
 }
 
+/// What it answers to who waits for it.
+fn info(ended: Operation) -> crate::Result<InfoResponse> {
+    answer(Sort::call::<images::Info>(), ended)
+}
+
 fn wide() -> InfoResponse {
     InfoResponse { width: 640, ..InfoResponse::default() }
 }
@@ -27,11 +32,11 @@ fn wide() -> InfoResponse {
 #[test]
 fn a_response_is_of_the_methods_own_type() {
     let answered = ended(Some(Ended::Response(any("turno.cpu.v1.InfoResponse", &wide()))));
-    assert_eq!(answer::<images::Info>(answered).unwrap().width, 640);
+    assert_eq!(info(answered).unwrap().width, 640);
     let untold = ended(Some(Ended::Response(any("turno.v1.UnknownResponse", &wide()))));
-    assert_eq!(answer::<images::Info>(untold).unwrap().width, 640);
+    assert_eq!(info(untold).unwrap().width, 640);
     let strange = ended(Some(Ended::Response(any("turno.cpu.v1.Image", &wide()))));
-    let error = answer::<images::Info>(strange).unwrap_err();
+    let error = info(strange).unwrap_err();
     assert_eq!(error.code(), Code::FailedPrecondition);
     assert!(error.message().ends_with("/turno.cpu.v1.Image, not a turno.cpu.v1.InfoResponse"), "{error}");
 }
@@ -39,7 +44,7 @@ fn a_response_is_of_the_methods_own_type() {
 #[test]
 fn a_ticket_of_another_method_is_not_read() {
     let answered = ended(Some(Ended::Response(any("turno.cpu.v1.InfoResponse", &wide()))));
-    let error = answer::<images::Resize>(answered).unwrap_err();
+    let error = answer::<Image>(Sort::call::<images::Resize>(), answered).unwrap_err();
     assert_eq!(
         (error.code(), error.message()),
         (
@@ -52,7 +57,7 @@ fn a_ticket_of_another_method_is_not_read() {
 #[test]
 fn an_error_is_the_methods_own() {
     let rich = rpc::Status { code: 3, message: "no picture".into(), details: vec![any("a.v1.Why", &wide())] };
-    let error = answer::<images::Info>(ended(Some(Ended::Error(rich.clone())))).unwrap_err();
+    let error = info(ended(Some(Ended::Error(rich.clone())))).unwrap_err();
     assert_eq!((error.code(), error.message()), (Code::InvalidArgument, "no picture"));
     assert_eq!(rpc::Status::decode(error.details()).unwrap(), rich);
 }
@@ -61,17 +66,8 @@ fn an_error_is_the_methods_own() {
 fn what_cannot_be_read_is_said_with_its_name() {
     let broken = prost_types::Any { type_url: "/turno.cpu.v1.InfoResponse".into(), value: vec![0xff] };
     for result in [None, Some(Ended::Response(broken))] {
-        let error = answer::<images::Info>(ended(result)).unwrap_err();
+        let error = info(ended(result)).unwrap_err();
         assert_eq!(error.code(), Code::Internal);
         assert!(error.message().contains("operations/7"), "{error}");
     }
-}
-
-#[test]
-fn only_silence_is_told_as_silence() {
-    let minute = Duration::from_secs(60);
-    let error = lost(Status::unavailable("refused"), "operations/7", minute);
-    let said = "no gateway has answered for operations/7 in 60s: refused; the ticket goes on,";
-    assert!(error.message().starts_with(said), "{error}");
-    assert_eq!(lost(Status::not_found("forgotten"), "operations/7", minute).message(), "forgotten");
 }

@@ -7,6 +7,8 @@
     reason = "a test's own tasks and words, and its own failures"
 )]
 
+mod sdk;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;

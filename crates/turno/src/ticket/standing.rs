@@ -1,0 +1,67 @@
+//! A question that a gateway answers for as long as it stands: asked again by another gateway when one is gone.
+
+use std::time::Instant;
+
+use tonic::{Status, Streaming};
+
+use crate::rpc::ServerStreaming;
+use crate::ticket::claim::Claim;
+use crate::ticket::desk::{Trouble, is_gone};
+
+/// Of one ticket.
+pub(super) struct Standing<Q: ServerStreaming> {
+    claim: Claim,
+    trouble: Trouble,
+    source: Option<Streaming<Q::Response>>,
+}
+
+impl<Q: ServerStreaming> Standing<Q> {
+    pub(super) fn new(claim: Claim) -> Self {
+        let trouble = Trouble::new(claim.patience);
+        Self { claim, trouble, source: None }
+    }
+
+    /// What a gateway says next. A new one is asked what `question` says by then.
+    pub(super) async fn word(&mut self, question: impl Fn() -> Q::Request) -> crate::Result<Q::Response> {
+        loop {
+            match self.ask(&question).await? {
+                Ok(word) => {
+                    self.trouble.over();
+                    return Ok(word);
+                }
+                Err(status) if is_gone(&status) && !is_told(&status) => {
+                    self.source = None;
+                    self.trouble.pause(status).await.map_err(|status| self.claim.lost(status))?;
+                }
+                Err(status) => return Err(status),
+            }
+        }
+    }
+
+    /// What the gateway says next, or that it is gone.
+    ///
+    /// # Errors
+    /// There is none to be asked.
+    async fn ask(&mut self, question: impl Fn() -> Q::Request) -> crate::Result<Result<Q::Response, Status>> {
+        let source = match &mut self.source {
+            Some(source) => source,
+            empty => {
+                let mesh = self.claim.desk.mesh_within(self.claim.patience).await;
+                let mesh = mesh.map_err(|status| self.claim.lost(status))?;
+                match mesh.server_streaming::<Q>(self.claim.desk.request(question())).await {
+                    Ok(source) => empty.insert(source),
+                    Err(status) => return Ok(Err(status)),
+                }
+            }
+        };
+        let asked = Instant::now();
+        let word = source.message().await;
+        self.trouble.over_if_it_stood(asked.elapsed());
+        Ok(word.and_then(|word| word.ok_or_else(|| Status::unavailable("the gateway is ending"))))
+    }
+}
+
+/// What a ticket has ended with has details, whatever its code; a gateway that is not there has none to give.
+fn is_told(status: &Status) -> bool {
+    !status.details().is_empty()
+}
