@@ -18,13 +18,12 @@ use turno_proto::{entries, status};
 use turno_runtime::task;
 
 use crate::context::Context;
-use crate::node::polled::LatestPolled;
 use crate::pool::Pool;
 use crate::service::{self, Entry, Handler};
 use crate::sink::RawSink;
 use crate::source::Source;
 use crate::tally;
-use crate::watchdog::{Arrived, Board, Record, Watched};
+use crate::watchdog::{Board, Record, Watched};
 
 pub(crate) use chunk::Slice;
 
@@ -34,8 +33,6 @@ pub(crate) struct Arrival {
     pub(crate) ctx: Context,
     pub(crate) body: Bytes,
     pub(crate) at: Instant,
-    /// Hears when an `async fn` begins.
-    pub(crate) polled: Arc<LatestPolled>,
     /// Present for methods that take or answer a stream.
     pub(crate) ends: Option<Ends>,
     /// Present for a chunk of a map.
@@ -153,14 +150,13 @@ fn await_it<T: Send + 'static>(
     future: service::Answer<T>,
     body: fn(T) -> Bytes,
 ) {
-    let Arrival { call, ctx, at, polled, answer, .. } = arrival;
-    let arrived = Arrived { call, at, polled };
+    let Arrival { call, ctx, at, answer, .. } = arrival;
     task::spawn(record.name, async move {
-        let mut watched = Watched::new(record.clone(), arrived, AssertUnwindSafe(future).catch_unwind());
+        let mut watched = Watched::new(record.clone(), AssertUnwindSafe(future).catch_unwind());
         let result = bounded(&ctx, &mut watched).await;
         let result =
             result.and_then(|caught| caught.unwrap_or_else(|panic| Err(panicked(record.name, &*panic))));
-        let cost = watched.cost();
+        let cost = watched.cost(at);
         // Whoever hears of the end finds nothing of it left; unless it was moved aside, where it may block still.
         drop(watched);
         answer.give(outcome(call, &record, result.map(body), ctx.take_trailers(), cost));

@@ -6,7 +6,6 @@ pub mod config;
 pub(crate) mod dialer;
 pub(crate) mod frames;
 pub(crate) mod link;
-pub(crate) mod polled;
 pub(crate) mod progress;
 mod run;
 mod share;

@@ -24,7 +24,7 @@ mod watched;
 
 pub(crate) use board::Board;
 pub(crate) use record::Record;
-pub(crate) use watched::{Arrived, Watched};
+pub(crate) use watched::Watched;
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};

@@ -9,14 +9,9 @@
 //! CoDel drops from the queue, and we decide before it, so the delay is translated into calls by Little's law: a node
 //! that answers X calls a second, and let a call that was sent as the Nth wait q, would have let it wait d as number
 //! `N − X × (q − d)`. Calls that wait for something else are in N, not in q, and so never counted as queue; and since
-//! N is that of the time of sending, what is told late does not mislead, it only comes late.
+//! N is that of the time of sending, an answer that comes late does not mislead, it only comes late.
 //!
-//! How late is what an overload's first moment costs. A call that waits for something else after its first poll, and
-//! then for a thread again, tells by its answer of a queue that is long out of date; so nodes say with each frame how
-//! long the latest call to be polled has waited (`NodeFrame.polled`), and when that was long, at once. Answers are asked only where no such word comes,
-//! as of calls whose bodies are carried.
-//!
-//! - *Alarm*, without a limit: no call heard of within `ALARM_US` had waited less than the target, while calls in
+//! - *Alarm*, without a limit: no call answered within `ALARM_US` had waited less than the target, while calls in
 //!   flight grew by a quarter; or within twice the interval, and they did not shrink. The limit becomes the number for
 //!   a delay of `5 × TARGET_US`: enough for what chance brings at 90 % of what the node can do, so that a false alarm
 //!   refuses nobody.
@@ -34,8 +29,8 @@ const TARGET_US: u64 = 10_000;
 const INTERVAL_US: u64 = 100_000;
 /// At ten times of what a node can do a tenth of a second is a second of queue: too long to wait for certainty.
 const ALARM_US: u64 = 20_000;
-/// Fewer calls tell nothing.
-const ALARM_CALLS: u32 = 12;
+/// Fewer answers tell nothing.
+const ALARM_ANSWERS: u32 = 8;
 /// What the first limit allows, in targets.
 const GENEROUS: u64 = 5;
 /// And at least a queue of so many calls, which chance brings at 90 %, however long they take.
@@ -45,9 +40,9 @@ const LIFT_US: u64 = 500_000;
 /// A node gets at least so many: one call less than its threads would leave one idle.
 const FLOOR: u32 = 16;
 
-/// A call of which a node tells.
+/// A call that is back.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Waited {
+pub(crate) struct Answered {
     /// From its arrival at the node to its first poll.
     pub(crate) queue_us: u64,
     /// Calls at the node when it was sent, itself included.
@@ -62,16 +57,12 @@ pub(crate) struct Limit {
     /// Since when every call had waited, as long as there is no limit.
     standing: Option<Standing>,
     held: Option<Held>,
-    /// When the node last said what it polls.
-    polled_us: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Standing {
     since_us: u64,
     in_flight: u32,
-    /// Calls heard of since.
-    calls: u32,
     answers: u32,
 }
 
@@ -117,30 +108,12 @@ impl Limit {
         false
     }
 
-    /// A call was polled for the first time, lately.
-    pub(crate) fn polled(&mut self, now_us: u64, waited: Waited) {
-        self.polled_us = Some(now_us);
-        self.judge(now_us, waited);
-    }
-
-    /// A call is back. How long it had waited is old, and counts only where nothing newer comes.
-    pub(crate) fn answered(&mut self, now_us: u64, waited: Waited) {
-        if let Some(standing) = &mut self.standing {
-            standing.answers = standing.answers.saturating_add(1);
-        }
-        if let Some(held) = &mut self.held {
-            held.interval.answers = held.interval.answers.saturating_add(1);
-        }
-        if self.polled_us.is_none_or(|polled_us| now_us.saturating_sub(polled_us) >= INTERVAL_US) {
-            self.judge(now_us, waited);
-        }
-    }
-
-    fn judge(&mut self, now_us: u64, waited: Waited) {
+    /// A call is back.
+    pub(crate) fn observe(&mut self, now_us: u64, answered: Answered) {
         match &mut self.held {
-            None => self.watch(now_us, waited),
+            None => self.watch(now_us, answered),
             Some(held) if now_us.saturating_sub(held.refused_us) >= LIFT_US => self.lift(),
-            Some(held) => held.take(now_us, waited),
+            Some(held) => held.take(now_us, answered),
         }
     }
 
@@ -149,25 +122,25 @@ impl Limit {
     }
 
     /// Without a limit: whether one is needed.
-    fn watch(&mut self, now_us: u64, waited: Waited) {
-        if waited.queue_us <= TARGET_US {
+    fn watch(&mut self, now_us: u64, answered: Answered) {
+        if answered.queue_us <= TARGET_US {
             self.standing = None;
             return;
         }
-        let fresh = Standing { since_us: now_us, in_flight: waited.in_flight, calls: 0, answers: 0 };
+        let fresh = Standing { since_us: now_us, in_flight: answered.in_flight, answers: 0 };
         let standing = self.standing.get_or_insert(fresh);
-        standing.calls = standing.calls.saturating_add(1);
+        standing.answers = standing.answers.saturating_add(1);
         let for_us = now_us.saturating_sub(standing.since_us);
-        if for_us < ALARM_US || standing.calls < ALARM_CALLS {
+        if for_us < ALARM_US || standing.answers < ALARM_ANSWERS {
             return;
         }
-        let (before, now) = (standing.in_flight, waited.in_flight);
+        let (before, now) = (standing.in_flight, answered.in_flight);
         let grows = now >= before.saturating_add(before / 4).saturating_add(4);
         if grows || (for_us >= 2 * INTERVAL_US && now >= before) {
             let a_second = rate(standing.answers, for_us);
-            let delay_us = (GENEROUS * TARGET_US).max((GENEROUS_CALLS * 1e6 / a_second.max(1.0)) as u64);
+            let delay_us = (GENEROUS * TARGET_US).max((GENEROUS_CALLS * 1e6 / a_second) as u64);
             self.held = Some(Held {
-                limit: number_for(delay_us, a_second, waited.queue_us, waited.sent_as),
+                limit: number_for(delay_us, a_second, answered.queue_us, answered.sent_as),
                 delay_us,
                 refused_us: now_us,
                 grown: 0,
@@ -181,8 +154,9 @@ impl Limit {
 }
 
 impl Held {
-    fn take(&mut self, now_us: u64, waited: Waited) {
-        let Waited { queue_us, sent_as, .. } = waited;
+    fn take(&mut self, now_us: u64, answered: Answered) {
+        let Answered { queue_us, sent_as, .. } = answered;
+        self.interval.answers = self.interval.answers.saturating_add(1);
         let least = self.interval.least.get_or_insert((queue_us, sent_as));
         *least = min(*least, (queue_us, sent_as));
         let for_us = now_us.saturating_sub(self.interval.began_us);

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use turno_proto::mesh::v1::{Blocking, Hello, Invocation, Outcome, Polled};
+use turno_proto::mesh::v1::{Blocking, Hello, Invocation, Outcome};
 use turno_runtime::task;
 
 use crate::edge::Messages;
@@ -191,14 +191,6 @@ impl Link {
         Ok(Sent { link: self.clone(), call, done: false })
     }
 
-    /// A call has begun. One that nobody knows any more tells nothing.
-    pub(crate) fn polled(&self, polled: Polled) {
-        let sent_as = self.pending.lock().get(&polled.call).map(|pending| pending.sent_as);
-        if let Some(sent_as) = sent_as {
-            self.load.polled(polled.queue_us, sent_as, self.outstanding());
-        }
-    }
-
     /// An outcome has come, over the link or at the end of a carry.
     pub(crate) fn outcome(&self, outcome: Outcome) {
         // A call that was given up by both sides at once is answered and already forgotten.
@@ -207,7 +199,7 @@ impl Link {
         let away = pending.sent_at.elapsed();
         match pending.place {
             Some(place) => self.finish(place, &outcome, away),
-            None => self.load.answered(&outcome, pending.sent_as, self.outstanding()),
+            None => self.load.observe(&outcome, pending.sent_as, self.outstanding()),
         }
         match pending.reply {
             Some(Reply::Once(reply) | Reply::Heard(reply, _)) => {

@@ -129,10 +129,6 @@ async fn read(nodes: Arc<Nodes>, link: Arc<Link>, mut up: Streaming<NodeFrame>, 
                 for progress in frame.progress {
                     link.progress(progress);
                 }
-                // Before its outcome, which may be in the same frame.
-                if let Some(polled) = frame.polled {
-                    link.polled(polled);
-                }
                 let mut parts = Parts::of(frame.outcomes.len());
                 for outcome in frame.outcomes {
                     parts.step().await;

@@ -121,7 +121,7 @@ pub(super) fn await_all(record: &Arc<Record>, arrival: Arrival, handler: &Awaite
         Ok(items) => items.items,
         Err(error) => return refuse(arrival, no_chunk(&error)),
     };
-    let Arrival { call, ctx, at, polled, answer, .. } = arrival;
+    let Arrival { call, ctx, at, answer, .. } = arrival;
     let (count, taken) = (items.len(), vec![ItemOutcome::default(); items.len()]);
     let gathered = Arc::new(Gathered {
         call,
@@ -136,8 +136,8 @@ pub(super) fn await_all(record: &Arc<Record>, arrival: Arrival, handler: &Awaite
         let gathered = gathered.clone();
         let answer = Answer::new(call, move |outcome| gathered.take(place, outcome));
         let future = handler(ctx.clone(), item);
-        let (ctx, body, polled) = (ctx.clone(), Bytes::new(), polled.clone());
-        let arrival = Arrival { call, ctx, body, at, polled, ends: None, slice: None, answer };
+        let arrival =
+            Arrival { call, ctx: ctx.clone(), body: Bytes::new(), at, ends: None, slice: None, answer };
         await_it(record.clone(), arrival, future, std::convert::identity);
     }
 }

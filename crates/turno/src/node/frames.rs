@@ -9,8 +9,6 @@ use futures_util::Stream;
 use tokio::sync::mpsc;
 use turno_proto::mesh::v1::{Blocking, Hello, NodeFrame, Outcome, Progress};
 
-use crate::node::polled::LatestPolled;
-
 /// What a node sends up.
 pub(crate) enum Up {
     Hello(Box<Hello>),
@@ -21,8 +19,6 @@ pub(crate) enum Up {
     Blocking(Vec<Blocking>),
     /// How far calls are.
     Progress(Vec<Progress>),
-    /// A call was polled late, which is to be known at once.
-    Polled,
     /// No more work, please.
     Leaving,
     /// All is said.
@@ -32,7 +28,6 @@ pub(crate) enum Up {
 /// Frames for the gateway, out of what gathers in a channel.
 pub(crate) struct Frames {
     rx: mpsc::Receiver<Up>,
-    polled: Arc<LatestPolled>,
     ended: bool,
 }
 
@@ -41,8 +36,8 @@ const MOST_OUTCOMES: usize = 256;
 const MOST_BYTES: usize = 256 * 1024;
 
 impl Frames {
-    pub(crate) fn new(rx: mpsc::Receiver<Up>, polled: Arc<LatestPolled>) -> Self {
-        Self { rx, polled, ended: false }
+    pub(crate) fn new(rx: mpsc::Receiver<Up>) -> Self {
+        Self { rx, ended: false }
     }
 
     /// Adds to the frame; answers false when it is to be sent without waiting for more.
@@ -56,7 +51,6 @@ impl Frames {
             Up::Window(slots) => frame.window = Some(slots.load(Ordering::Relaxed)),
             Up::Blocking(blocking) => frame.blocking = blocking,
             Up::Progress(said) => frame.progress.extend(said),
-            Up::Polled => {}
             Up::Leaving => frame.leaving = true,
             Up::End => self.ended = true,
         }
@@ -78,26 +72,21 @@ impl Stream for Frames {
             let Ok(next) = self.rx.try_recv() else { break };
             more = self.add(&mut frame, next, &mut bytes);
         }
-        frame.polled = self.polled.take();
         if self.ended && frame == NodeFrame::default() { Poll::Ready(None) } else { Poll::Ready(Some(frame)) }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Frames, LatestPolled, Up};
+    use super::{Frames, Up};
     use futures_util::StreamExt as _;
-    use std::sync::Arc;
     use tokio::sync::mpsc;
-    use turno_proto::mesh::v1::{Outcome, Polled};
+    use turno_proto::mesh::v1::Outcome;
 
     #[tokio::test]
     async fn what_has_gathered_goes_in_one_frame() {
         let (tx, rx) = mpsc::channel(16);
-        let polled = Arc::new(LatestPolled::new(&tx));
-        let mut frames = Frames::new(rx, polled.clone());
-        polled.say(8, 30);
-        polled.say(9, 40);
+        let mut frames = Frames::new(rx);
         for call in 1..=3 {
             tx.send(Up::Outcome(Outcome { call, ..Outcome::default() })).await.unwrap();
         }
@@ -105,10 +94,6 @@ mod tests {
         let frame = frames.next().await.unwrap();
         assert_eq!(frame.outcomes.len(), 3);
         assert!(frame.leaving);
-        assert_eq!(frame.polled, Some(Polled { call: 9, queue_us: 40 }));
-        polled.say(10, 50_000);
-        let frame = frames.next().await.unwrap();
-        assert_eq!(frame.polled, Some(Polled { call: 10, queue_us: 50_000 }));
         tx.send(Up::Outcome(Outcome { call: 4, ..Outcome::default() })).await.unwrap();
         tx.send(Up::End).await.unwrap();
         assert_eq!(frames.next().await.unwrap().outcomes[0].call, 4);

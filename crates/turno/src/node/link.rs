@@ -27,7 +27,6 @@ use crate::dispatch::{Answer, Arrival, Dispatch, Ends, Slice};
 use crate::error::Error;
 use crate::node::carry::Carrier;
 use crate::node::frames::{Frames, Up};
-use crate::node::polled::LatestPolled;
 use crate::node::progress::Words;
 use crate::node::share::LinkId;
 use crate::node::token::Token;
@@ -110,8 +109,7 @@ async fn open(
     let (up, gathered) = mpsc::channel(OUTCOMES_WAITING);
     // It cannot fail: the channel is new and empty.
     let _sent = up.try_send(Up::Hello(Box::new(settings.hello.clone())));
-    let polled = Arc::new(LatestPolled::new(&up));
-    let mut request = Request::new(Frames::new(gathered, polled.clone()));
+    let mut request = Request::new(Frames::new(gathered));
     settings.token.write(request.metadata_mut());
     let mut client = MeshClient::new(channel).max_decoding_message_size(usize::MAX);
     let refused = |status: Status| refusal(address, &status);
@@ -125,7 +123,7 @@ async fn open(
         greeting.await.map_err(|_| unreachable("no welcome in time".to_owned()))?.map_err(refused)?;
     // Connections of their own, so that bodies and nested calls stand neither in the link's way nor in each other's.
     let (bodies, nested) = (endpoint.connect_lazy(), endpoint.connect_lazy());
-    Ok((Arc::new(Link::new(settings.clone(), up, polled, bodies, nested, welcome)), first, down))
+    Ok((Arc::new(Link::new(settings.clone(), up, bodies, nested, welcome)), first, down))
 }
 
 pub(crate) fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
@@ -169,7 +167,6 @@ struct Link {
     carry_above: usize,
     window: LinkId,
     words: Arc<Words>,
-    polled: Arc<LatestPolled>,
     over: CancellationToken,
 }
 
@@ -177,7 +174,6 @@ impl Link {
     fn new(
         settings: Arc<Settings>,
         up: mpsc::Sender<Up>,
-        polled: Arc<LatestPolled>,
         bodies: Channel,
         nested: Channel,
         welcome: Welcome,
@@ -197,7 +193,6 @@ impl Link {
             carry_above,
             window,
             words: Arc::default(),
-            polled,
             over: CancellationToken::new(),
         }
     }
@@ -310,8 +305,7 @@ impl Link {
                 None => link.answer(outcome, Some(token)),
             }
         });
-        let polled = self.polled.clone();
-        self.settings.dispatch.start(method, Arrival { call, ctx, body, at, polled, ends, slice, answer });
+        self.settings.dispatch.start(method, Arrival { call, ctx, body, at, ends, slice, answer });
     }
 
     /// Sends an outcome: over the link, or, with a large body, on a stream of its own. Comes back at once.

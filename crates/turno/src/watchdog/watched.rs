@@ -14,7 +14,6 @@ use turno_runtime::task;
 use super::lanes::{Aside, Gate};
 use super::record::Record;
 use super::{clock, clock_at, slots};
-use crate::node::polled::LatestPolled;
 use crate::tally::micros;
 
 /// A call of a method, watched.
@@ -23,15 +22,6 @@ pub(crate) struct Watched<F: Future> {
     lane: Lane,
     stage: Stage<F>,
     spent: Spent,
-    arrived: Arrived,
-}
-
-/// When the call came, and who is to hear how long its first poll was waited for.
-#[derive(Clone)]
-pub(crate) struct Arrived {
-    pub(crate) call: u64,
-    pub(crate) at: Instant,
-    pub(crate) polled: Arc<LatestPolled>,
 }
 
 /// In which runtime the future is polled.
@@ -98,14 +88,13 @@ impl<F> Watched<F>
 where
     F: Future<Output: Send> + Send + Unpin + 'static,
 {
-    pub(crate) fn new(record: Arc<Record>, arrived: Arrived, future: F) -> Self {
-        let stage = Stage::Here(future, None);
-        Self { record, lane: Lane::Home, stage, spent: Spent::default(), arrived }
+    pub(crate) fn new(record: Arc<Record>, future: F) -> Self {
+        Self { record, lane: Lane::Home, stage: Stage::Here(future, None), spent: Spent::default() }
     }
 
     /// What the call has cost, up to its last poll: of a future that is given up while it is aside, up to its move.
-    pub(crate) fn cost(&self) -> Cost {
-        let (Spent { began, ended, inside }, arrived) = (self.spent, self.arrived.at);
+    pub(crate) fn cost(&self, arrived: Instant) -> Cost {
+        let Spent { began, ended, inside } = self.spent;
         let (Some(began), Some(ended)) = (began, ended) else {
             return Cost { queue_us: micros(arrived.elapsed()), ..Cost::default() };
         };
@@ -123,7 +112,7 @@ where
             unreachable!("only what is here is moved")
         };
         let (record, stage, spent) = (self.record.clone(), Stage::Here(future, None), self.spent);
-        let mut there = Self { record, lane: Lane::Aside, stage, spent, arrived: self.arrived.clone() };
+        let mut there = Self { record, lane: Lane::Aside, stage, spent };
         let moved = task::spawn_on(self.record.name, aside.runtime(), async move {
             let output = (&mut there).await;
             (output, there.spent)
@@ -159,9 +148,6 @@ where
             };
             if !ready!(enter(&this.record, this.lane, place, waiting, cx)) {
                 continue;
-            }
-            if this.spent.began.is_none() {
-                this.arrived.begins(now);
             }
             let inside = Inside::begin(&this.record, gate, this.lane, now);
             let polled = Pin::new(future).poll(cx);
@@ -225,12 +211,6 @@ impl Drop for Inside<'_> {
     }
 }
 
-impl Arrived {
-    fn begins(&self, now: Instant) {
-        self.polled.say(self.call, micros(now.saturating_duration_since(self.at)));
-    }
-}
-
 impl Spent {
     fn add(&mut self, began: Instant, ended: Instant) {
         self.began.get_or_insert(began);
@@ -241,24 +221,20 @@ impl Spent {
 
 #[cfg(test)]
 mod tests {
-    use super::{Arrived, Cost, Watched};
+    use super::{Cost, Watched};
     use crate::watchdog::Board;
     use std::future::Future;
-    use std::sync::Arc;
     use std::time::{Duration, Instant};
-    use turno_proto::mesh::v1::Polled;
 
     const LONG: Duration = Duration::from_millis(60);
 
     async fn cost(future: impl Future<Output = ()> + Send + 'static) -> Cost {
         let board = Board::new(["a.v1.A/Wait"].into_iter(), Duration::from_secs(3600)).unwrap();
-        let arrived = Arrived { call: 7, at: Instant::now(), polled: Arc::default() };
-        let mut watched = Watched::new(board.records[0].clone(), arrived.clone(), Box::pin(future));
+        let arrived = Instant::now();
+        let mut watched = Watched::new(board.records[0].clone(), Box::pin(future));
         tokio::time::sleep(LONG).await;
         (&mut watched).await;
-        let cost = watched.cost();
-        assert_eq!(arrived.polled.take(), Some(Polled { call: 7, queue_us: cost.queue_us }));
-        cost
+        watched.cost(arrived)
     }
 
     #[tokio::test]

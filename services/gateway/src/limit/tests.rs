@@ -4,11 +4,9 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use super::{FLOOR, Limit, Waited};
+use super::{Answered, FLOOR, Limit};
 
 const SECOND: u64 = 1_000_000;
-/// A node that polled a call after so long says so without waiting for an answer to send.
-const TOLD_AT_ONCE_US: u64 = 5_000;
 
 /// SplitMix64 (Steele, Lea and Flood, 2014): small, and the same everywhere.
 struct Random(u64);
@@ -83,8 +81,6 @@ struct Node {
     calls: Vec<Call>,
     events: BinaryHeap<Reverse<(u64, usize, Event)>>,
     queue: VecDeque<usize>,
-    /// The latest call to be polled first, until a frame takes the word along.
-    polled: Option<usize>,
     idle: usize,
     in_flight: u32,
     most: u32,
@@ -101,7 +97,6 @@ impl Node {
             calls: Vec::new(),
             events: BinaryHeap::new(),
             queue: VecDeque::new(),
-            polled: None,
             idle: load.threads,
             in_flight: 0,
             most: 0,
@@ -160,11 +155,6 @@ impl Node {
             if call.begun_us.is_none() {
                 call.begun_us = Some(self.now);
                 call.queue_us = self.now - call.sent_us;
-                if call.queue_us >= TOLD_AT_ONCE_US {
-                    self.limit.polled(self.now, self.waited(at));
-                } else {
-                    self.polled = Some(at);
-                }
             }
             let turns = if self.load.wait_us > 0 { 2.0 } else { 1.0 };
             let cpu = self.random.exponential(self.load.cpu_us / turns) as u64;
@@ -189,16 +179,9 @@ impl Node {
 
     fn answer(&mut self, call: usize, tally: &mut Tally) {
         self.in_flight -= 1;
-        tally.sojourns.push(self.now - self.calls[call].sent_us);
-        if let Some(polled) = self.polled.take() {
-            self.limit.polled(self.now, self.waited(polled));
-        }
-        self.limit.answered(self.now, self.waited(call));
-    }
-
-    fn waited(&self, call: usize) -> Waited {
-        let Call { sent_as, queue_us, .. } = self.calls[call];
-        Waited { queue_us, sent_as, in_flight: self.in_flight }
+        let Call { sent_us, sent_as, queue_us, .. } = self.calls[call];
+        tally.sojourns.push(self.now - sent_us);
+        self.limit.observe(self.now, Answered { queue_us, sent_as, in_flight: self.in_flight });
     }
 }
 
@@ -213,7 +196,7 @@ const LONG: Load = Load { threads: 4, cpu_us: 10_000.0, wait_us: 0 };
 #[test]
 fn ten_times_the_knee_does_not_hurt() {
     for (name, load, first) in
-        [("crunches", CRUNCHES, 0), ("long", LONG, 3), ("waits", WAITS, 1), ("far", FAR, 6)]
+        [("crunches", CRUNCHES, 0), ("long", LONG, 3), ("waits", WAITS, 3), ("far", FAR, 12)]
     {
         for seed in 0..3 {
             ten_times_the_knee(&format!("{name}, seed {seed}"), load, first, seed);
@@ -294,15 +277,15 @@ fn a_queue_that_stands_is_taken_off() {
     assert!(tally.refused > 500 && node.in_flight < 60, "{} in flight", node.in_flight);
 }
 
-fn waited(queue_us: u64, sent_as: u32) -> Waited {
-    Waited { queue_us, sent_as, in_flight: sent_as }
+fn answered(queue_us: u64, sent_as: u32) -> Answered {
+    Answered { queue_us, sent_as, in_flight: sent_as }
 }
 
 #[test]
 fn a_limit_that_refuses_nobody_is_lifted_also_on_an_idle_node() {
     let mut limit = Limit::default();
     for step in 0..10_u32 {
-        limit.answered(u64::from(step) * 5000, waited(20_000 + 5000 * u64::from(step), 10 + 2 * step));
+        limit.observe(u64::from(step) * 5000, answered(20_000 + 5000 * u64::from(step), 10 + 2 * step));
     }
     let held = limit.now().unwrap();
     assert!(held >= FLOOR && limit.allows(45_000, held - 1));
@@ -317,7 +300,7 @@ fn a_single_call_that_did_not_wait_is_enough() {
     let mut limit = Limit::default();
     for step in 0..1000_u32 {
         let queue_us = if step % 7 == 0 { 9_000 } else { 500_000 };
-        limit.answered(u64::from(step) * 1000, waited(queue_us, 10 + step));
+        limit.observe(u64::from(step) * 1000, answered(queue_us, 10 + step));
     }
     assert_eq!(limit.now(), None);
 }

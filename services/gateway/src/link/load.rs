@@ -1,4 +1,4 @@
-//! How busy the async threads of a node are: `limit` decides from what it says how many calls may be there
+//! How busy the async threads of a node are: `limit` decides from what each outcome brings how many calls may be there
 //! at once; here are its clock and its lock.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use turno_proto::mesh::v1::Outcome;
 
-use crate::limit::{Limit, Waited};
+use crate::limit::{Answered, Limit};
 
 /// A node's load as the gateway knows it.
 pub(crate) struct Load {
@@ -24,21 +24,13 @@ impl Default for Load {
 }
 
 impl Load {
-    /// Takes in that a call, `sent_as` the so manieth at the node, was polled after `queue_us`.
-    pub(crate) fn polled(&self, queue_us: u64, sent_as: usize, in_flight: usize) {
-        self.learn(queue_us, sent_as, in_flight, Limit::polled);
-    }
-
     /// Takes in what a call says that was no job: `sent_as` the so manieth at the node, of which `in_flight` are left.
-    pub(crate) fn answered(&self, outcome: &Outcome, sent_as: usize, in_flight: usize) {
+    pub(crate) fn observe(&self, outcome: &Outcome, sent_as: usize, in_flight: usize) {
         let Some(cost) = outcome.cost else { return };
-        self.learn(cost.queue_us, sent_as, in_flight, Limit::answered);
-    }
-
-    fn learn(&self, queue_us: u64, sent_as: usize, in_flight: usize, how: fn(&mut Limit, u64, Waited)) {
-        let waited = Waited { queue_us, sent_as: narrow(sent_as), in_flight: narrow(in_flight) };
+        let answered =
+            Answered { queue_us: cost.queue_us, sent_as: narrow(sent_as), in_flight: narrow(in_flight) };
         let mut limit = self.limit.lock();
-        how(&mut limit, self.now_us(), waited);
+        limit.observe(self.now_us(), answered);
         self.show(&limit);
     }
 
