@@ -10,7 +10,7 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 
-use futures_util::Stream;
+use futures_util::{StreamExt, stream};
 use tonic::{IntoStreamingRequest, Request, Status};
 use turno_proto::v1::{MapHeader, MapOrder, OnFailure as Wire};
 
@@ -44,7 +44,7 @@ pub struct Map<R: Unary> {
     header: MapHeader,
 }
 
-pub(crate) type BoxStream<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
+pub(crate) type BoxStream<T> = stream::BoxStream<'static, T>;
 
 /// The way to the mesh; it may have to be waited for.
 type MeshOf = Pin<Box<dyn Future<Output = crate::Result<Mesh>> + Send>>;
@@ -77,7 +77,7 @@ impl<R: Unary> Map<R> {
         mesh: impl Future<Output = crate::Result<Mesh>> + Send + 'static,
         requests: impl IntoStreamingRequest<Message = R::Request>,
     ) -> Self {
-        let requests = requests.into_streaming_request().map(|requests| Box::pin(requests) as BoxStream<_>);
+        let requests = requests.into_streaming_request().map(StreamExt::boxed);
         let header = MapHeader { method: R::NAME.to_owned(), ..MapHeader::default() };
         Self { mesh: Box::pin(mesh), requests, header }
     }

@@ -64,18 +64,14 @@ impl<T> Clone for Lent<T> {
 }
 
 impl<T> Lent<T> {
-    fn reach(&self, progress: Progress) -> Poll<()> {
+    /// The last thing that is asked before the end is said.
+    pub(super) fn end(&self) -> Poll<()> {
         let mut lending = self.lending.lock();
         if lending.lent != self.number {
             return Poll::Pending;
         }
-        lending.progress = progress;
+        lending.progress = Progress::Ended;
         Poll::Ready(())
-    }
-
-    /// The last thing that is asked before the end is said.
-    pub(super) fn end(&self) -> Poll<()> {
-        self.reach(Progress::Ended)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use futures_util::{Stream, StreamExt as _, future, stream};
+use futures_util::{Stream, StreamExt, future, stream};
 use tonic::{IntoStreamingRequest, Request, Status};
 use turno_proto::google::longrunning::Operation;
 use turno_proto::v1::{MapHeader, MapOrder, MapRequest, SubmitMapHeader, SubmitMapRequest};
@@ -69,7 +69,7 @@ pub struct SubmitMap<R: Unary> {
 
 impl<R: Unary> SubmitMap<R> {
     pub(super) fn new(way: Way, requests: impl IntoStreamingRequest<Message = R::Request>) -> Self {
-        let requests = requests.into_streaming_request().map(|requests| Box::pin(requests) as BoxStream<_>);
+        let requests = requests.into_streaming_request().map(StreamExt::boxed);
         let map = MapHeader { method: R::NAME.to_owned(), ..MapHeader::default() };
         Self { way, requests, key: None, key_kept_for: None, map, order: SubmitMapHeader::default() }
     }
