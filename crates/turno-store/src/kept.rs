@@ -65,13 +65,14 @@ impl<R: Read> Store for Kept<R> {
         let submission = Box::new(Submission { ticket, labels, seal, demand, request });
         match self.writer.order(Change::Submit(submission)).await {
             Ok(Answer::Submitted(submitted @ Submitted::Stored { .. })) => Ok(submitted),
-            answered => {
+            Ok(answer) => {
                 self.discard(&written).await;
-                match answered? {
+                match answer {
                     Answer::Submitted(known) => Ok(known),
                     _ => Err(misplaced()),
                 }
             }
+            Err(error) => Err(self.refused(error, &written).await),
         }
     }
 
@@ -136,10 +137,10 @@ impl<R: Read> Store for Kept<R> {
         let written = response.as_ref().map(|(body, _)| body.clone());
         let ending = Box::new(Ending { state, failure, response });
         let answered = self.writer.order(Change::Finish { attempt, ending }).await;
-        if let (Err(_), Some(written)) = (&answered, written) {
-            self.discard(&written).await;
+        match written {
+            Some(written) => self.unless(answered, &written).await,
+            None => answered.map(|_| ()),
         }
-        answered.map(|_| ())
     }
 
     async fn retry(&self, attempt: Attempt, failure: Failure, pause: Duration) -> Result<State, Error> {
@@ -239,12 +240,20 @@ impl<R: Read> Kept<R> {
         Ok((parcel, lies))
     }
 
-    /// What was written ahead of a change that was not made is taken back. Where nobody knows, the part may need it.
     async fn unless(&self, answered: Answered, written: &Body) -> Result<(), Error> {
-        if answered.as_ref().is_err_and(|error| !matches!(error, Error::Unavailable(_))) {
+        match answered {
+            Err(error) => Err(self.refused(error, written).await),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// What was written ahead of a change that was not made is taken back. Where nobody knows whether it was, the
+    /// change may need it: then it stays, and if it was not made, the sweep finds it.
+    async fn refused(&self, error: Error, written: &Body) -> Error {
+        if !matches!(error, Error::Unavailable(_)) {
             self.discard(written).await;
         }
-        answered.map(|_| ())
+        error
     }
 
     /// Writes a long body before the change that needs it.
@@ -331,3 +340,6 @@ fn one(answer: Answer) -> Result<Ticket, Error> {
 fn misplaced() -> Error {
     Error::Unavailable("the writer has answered something else".into())
 }
+
+#[cfg(test)]
+mod tests;

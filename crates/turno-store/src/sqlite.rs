@@ -21,14 +21,19 @@ use crate::error::Error;
 use crate::group::Writer;
 use crate::kept::Kept;
 use memory::Notes;
-use reader::Reader;
-use tables::Shelves;
+pub(crate) use reader::Reader;
+pub(crate) use tables::Shelves;
 
 /// Opens the store in `directory`, and makes it if there is none.
 pub(crate) async fn open(directory: &Path) -> Result<Kept<Reader>, Error> {
+    let (book, reader) = opened(directory).await?;
+    Ok(Kept { writer: Writer::start("turno.store.sqlite", book), reader })
+}
+
+/// What makes changes, and what reads.
+pub(crate) async fn opened(directory: &Path) -> Result<(Book<Shelves>, Reader), Error> {
     let opened = directory::open(directory).await?;
     let notes = Notes::default();
     let shelves = Shelves::new(opened.writer, opened.mark, notes.clone()).await?;
-    let writer = Writer::start("turno.store.sqlite", Book::new(shelves));
-    Ok(Kept { writer, reader: Reader { pool: opened.readers, notes } })
+    Ok((Book::new(shelves), Reader { pool: opened.readers, notes }))
 }

@@ -26,7 +26,7 @@ const PAGE: u32 = 1000;
 /// Reads the database.
 #[derive(Clone)]
 pub(crate) struct Reader {
-    pub(super) pool: SqlitePool,
+    pub(crate) pool: SqlitePool,
     pub(super) notes: Notes,
 }
 

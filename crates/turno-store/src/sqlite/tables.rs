@@ -55,7 +55,7 @@ const SWEEP: [&str; 4] = [
 ];
 
 /// SQLite's tables, and what is known by heart.
-pub(super) struct Shelves {
+pub(crate) struct Shelves {
     session: Session,
     memory: Memory,
     next_seq: i64,
