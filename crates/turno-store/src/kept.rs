@@ -63,23 +63,21 @@ impl<R: Read> Store for Kept<R> {
         let request = self.ahead(Body::of(request.clone())).await?;
         let written = request.clone();
         let submission = Box::new(Submission { ticket, labels, seal, demand, request });
-        match self.writer.order(Change::Submit(submission)).await {
-            Ok(Answer::Submitted(submitted @ Submitted::Stored { .. })) => Ok(submitted),
-            Ok(answer) => {
+        match self.order(Change::Submit(submission), &written).await? {
+            Answer::Submitted(submitted @ Submitted::Stored { .. }) => Ok(submitted),
+            answer => {
                 self.discard(&written).await;
                 match answer {
                     Answer::Submitted(known) => Ok(known),
                     _ => Err(misplaced()),
                 }
             }
-            Err(error) => Err(self.refused(error, &written).await),
         }
     }
 
     async fn put_input(&self, ticket: TicketId, number: u32, part: Part) -> Result<(), Error> {
         let (parcel, written) = self.packed(ticket, Log::Inputs, number, part).await?;
-        let answered = self.writer.order(Change::Input { ticket, number, parcel }).await;
-        self.unless(answered, &written).await
+        self.order(Change::Input { ticket, number, parcel }, &written).await.map(|_| ())
     }
 
     async fn drop_inputs(&self, ticket: TicketId) -> Result<(), Error> {
@@ -94,8 +92,7 @@ impl<R: Read> Store for Kept<R> {
         done: u64,
     ) -> Result<(), Error> {
         let (parcel, written) = self.packed(attempt.ticket, Log::Results, number, part).await?;
-        let answered = self.writer.order(Change::Results { attempt, number, parcel, done }).await;
-        self.unless(answered, &written).await
+        self.order(Change::Results { attempt, number, parcel, done }, &written).await.map(|_| ())
     }
 
     async fn part(&self, ticket: TicketId, log: Log, number: u32) -> Result<Option<Part>, Error> {
@@ -136,11 +133,12 @@ impl<R: Read> Store for Kept<R> {
         };
         let written = response.as_ref().map(|(body, _)| body.clone());
         let ending = Box::new(Ending { state, failure, response });
-        let answered = self.writer.order(Change::Finish { attempt, ending }).await;
-        match written {
-            Some(written) => self.unless(answered, &written).await,
-            None => answered.map(|_| ()),
-        }
+        let finish = Change::Finish { attempt, ending };
+        let answered = match written {
+            Some(written) => self.order(finish, &written).await,
+            None => self.writer.order(finish).await,
+        };
+        answered.map(|_| ())
     }
 
     async fn retry(&self, attempt: Attempt, failure: Failure, pause: Duration) -> Result<State, Error> {
@@ -240,20 +238,14 @@ impl<R: Read> Kept<R> {
         Ok((parcel, lies))
     }
 
-    async fn unless(&self, answered: Answered, written: &Body) -> Result<(), Error> {
-        match answered {
-            Err(error) => Err(self.refused(error, written).await),
-            Ok(_) => Ok(()),
-        }
-    }
-
-    /// What was written ahead of a change that was not made is taken back. Where nobody knows whether it was, the
-    /// change may need it: then it stays, and if it was not made, the sweep finds it.
-    async fn refused(&self, error: Error, written: &Body) -> Error {
-        if !matches!(error, Error::Unavailable(_)) {
+    /// Makes a change that needs what was written ahead of it. If it was not made, that is taken back. Where nobody knows
+    /// whether it was, the change may need it: then it stays, and if it was not made, the sweep finds it.
+    async fn order(&self, change: Change, written: &Body) -> Answered {
+        let answered = self.writer.order(change).await;
+        if answered.as_ref().is_err_and(|error| !matches!(error, Error::Unavailable(_))) {
             self.discard(written).await;
         }
-        error
+        answered
     }
 
     /// Writes a long body before the change that needs it.

@@ -26,12 +26,12 @@ pub(crate) use tables::Shelves;
 
 /// Opens the store in `directory`, and makes it if there is none.
 pub(crate) async fn open(directory: &Path) -> Result<Kept<Reader>, Error> {
-    let (book, reader) = opened(directory).await?;
+    let (book, reader) = parts(directory).await?;
     Ok(Kept { writer: Writer::start("turno.store.sqlite", book), reader })
 }
 
 /// What makes changes, and what reads.
-pub(crate) async fn opened(directory: &Path) -> Result<(Book<Shelves>, Reader), Error> {
+pub(crate) async fn parts(directory: &Path) -> Result<(Book<Shelves>, Reader), Error> {
     let opened = directory::open(directory).await?;
     let notes = Notes::default();
     let shelves = Shelves::new(opened.writer, opened.mark, notes.clone()).await?;

@@ -43,7 +43,7 @@ impl Ledger for Breaking {
 }
 
 async fn open(directory: &Path, breaks_at: fn(&Change) -> bool, fate: Fate) -> Kept<Reader> {
-    let (book, reader) = sqlite::opened(directory).await.unwrap();
+    let (book, reader) = sqlite::parts(directory).await.unwrap();
     Kept { writer: Writer::start("turno.store.test", Breaking { book, breaks_at, fate }), reader }
 }
 
