@@ -152,11 +152,11 @@ fn await_it<T: Send + 'static>(
 ) {
     let Arrival { call, ctx, at, answer, .. } = arrival;
     task::spawn(record.name, async move {
-        let mut watched = Watched::new(record.clone(), AssertUnwindSafe(future).catch_unwind());
+        let mut watched = Watched::new(record.clone(), at, AssertUnwindSafe(future).catch_unwind());
         let result = bounded(&ctx, &mut watched).await;
         let result =
             result.and_then(|caught| caught.unwrap_or_else(|panic| Err(panicked(record.name, &*panic))));
-        let cost = watched.cost(at);
+        let cost = watched.cost();
         // Whoever hears of the end finds nothing of it left; unless it was moved aside, where it may block still.
         drop(watched);
         answer.give(outcome(call, &record, result.map(body), ctx.take_trailers(), cost));

@@ -7,6 +7,7 @@
 //! patrol.rs   the thread that looks at the slots
 //! judge.rs    who is guilty, and how often to say so (pure)
 //! record.rs   what is known of a method: how often it was caught, what it has cost
+//! queue.rs    how long a poll waits for a place, as the gateways are told
 //! board.rs    the records of a node, and what its gateways are told
 //! ```
 //!
@@ -18,6 +19,7 @@ mod board;
 mod judge;
 mod lanes;
 mod patrol;
+mod queue;
 mod record;
 mod slots;
 mod watched;

@@ -181,14 +181,25 @@ impl Link {
         invocation.call = call;
         let body = (invocation.body.len() > self.carry_above).then(|| std::mem::take(&mut invocation.body));
         invocation.carried = body.is_some();
-        let sent_as = self.outstanding.fetch_add(1, Ordering::Relaxed) + 1;
-        let pending = Pending { reply: Some(reply), place, body, messages, sent_at: Instant::now(), sent_as };
-        if !self.pending.lock().insert(call, pending) {
-            self.outstanding.fetch_sub(1, Ordering::Relaxed);
+        let pending = Pending { reply: Some(reply), place, body, messages, sent_at: Instant::now() };
+        if !self.keep(call, pending) {
             return Err(unsent);
         }
         room.send(Down::Invoke(invocation));
         Ok(Sent { link: self.clone(), call, done: false })
+    }
+
+    /// Puts a call on record that is about to be sent. False when the link is closed.
+    fn keep(&self, call: u64, pending: Pending) -> bool {
+        if pending.place.is_none() {
+            self.load.sent();
+        }
+        self.outstanding.fetch_add(1, Ordering::Relaxed);
+        let kept = self.pending.lock().insert(call, pending);
+        if !kept {
+            self.outstanding.fetch_sub(1, Ordering::Relaxed);
+        }
+        kept
     }
 
     /// An outcome has come, over the link or at the end of a carry.
@@ -197,9 +208,8 @@ impl Link {
         let Some(pending) = self.forget(outcome.call) else { return };
         self.served.fetch_add(1, Ordering::Relaxed);
         let away = pending.sent_at.elapsed();
-        match pending.place {
-            Some(place) => self.finish(place, &outcome, away),
-            None => self.load.observe(&outcome, pending.sent_as, self.outstanding()),
+        if let Some(place) = pending.place {
+            self.finish(place, &outcome, away);
         }
         match pending.reply {
             Some(Reply::Once(reply) | Reply::Heard(reply, _)) => {

@@ -129,10 +129,14 @@ async fn read(nodes: Arc<Nodes>, link: Arc<Link>, mut up: Streaming<NodeFrame>, 
                 for progress in frame.progress {
                     link.progress(progress);
                 }
+                let speaks = !frame.outcomes.is_empty();
                 let mut parts = Parts::of(frame.outcomes.len());
                 for outcome in frame.outcomes {
                     parts.step().await;
                     link.outcome(outcome);
+                }
+                if speaks {
+                    link.load.heard(frame.queue, link.outstanding());
                 }
                 if let Some(slots) = frame.window {
                     nodes.resize(&link, slots);

@@ -9,6 +9,8 @@ use futures_util::Stream;
 use tokio::sync::mpsc;
 use turno_proto::mesh::v1::{Blocking, Hello, NodeFrame, Outcome, Progress};
 
+use crate::watchdog::Board;
+
 /// What a node sends up.
 pub(crate) enum Up {
     Hello(Box<Hello>),
@@ -28,6 +30,7 @@ pub(crate) enum Up {
 /// Frames for the gateway, out of what gathers in a channel.
 pub(crate) struct Frames {
     rx: mpsc::Receiver<Up>,
+    board: Arc<Board>,
     ended: bool,
 }
 
@@ -36,8 +39,8 @@ const MOST_OUTCOMES: usize = 256;
 const MOST_BYTES: usize = 256 * 1024;
 
 impl Frames {
-    pub(crate) fn new(rx: mpsc::Receiver<Up>) -> Self {
-        Self { rx, ended: false }
+    pub(crate) fn new(rx: mpsc::Receiver<Up>, board: Arc<Board>) -> Self {
+        Self { rx, board, ended: false }
     }
 
     /// Adds to the frame; answers false when it is to be sent without waiting for more.
@@ -72,6 +75,9 @@ impl Stream for Frames {
             let Ok(next) = self.rx.try_recv() else { break };
             more = self.add(&mut frame, next, &mut bytes);
         }
+        if !frame.outcomes.is_empty() {
+            frame.queue = self.board.queue();
+        }
         if self.ended && frame == NodeFrame::default() { Poll::Ready(None) } else { Poll::Ready(Some(frame)) }
     }
 }
@@ -79,14 +85,17 @@ impl Stream for Frames {
 #[cfg(test)]
 mod tests {
     use super::{Frames, Up};
+    use crate::watchdog::Board;
     use futures_util::StreamExt as _;
+    use std::time::Duration;
     use tokio::sync::mpsc;
     use turno_proto::mesh::v1::Outcome;
 
     #[tokio::test]
     async fn what_has_gathered_goes_in_one_frame() {
         let (tx, rx) = mpsc::channel(16);
-        let mut frames = Frames::new(rx);
+        let board = Board::new(std::iter::empty(), Duration::from_secs(3600)).unwrap();
+        let mut frames = Frames::new(rx, board);
         for call in 1..=3 {
             tx.send(Up::Outcome(Outcome { call, ..Outcome::default() })).await.unwrap();
         }

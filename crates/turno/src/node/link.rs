@@ -109,7 +109,7 @@ async fn open(
     let (up, gathered) = mpsc::channel(OUTCOMES_WAITING);
     // It cannot fail: the channel is new and empty.
     let _sent = up.try_send(Up::Hello(Box::new(settings.hello.clone())));
-    let mut request = Request::new(Frames::new(gathered));
+    let mut request = Request::new(Frames::new(gathered, settings.dispatch.board.clone()));
     settings.token.write(request.metadata_mut());
     let mut client = MeshClient::new(channel).max_decoding_message_size(usize::MAX);
     let refused = |status: Status| refusal(address, &status);

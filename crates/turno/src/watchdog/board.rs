@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
-use turno_proto::mesh::v1::Blocking;
+use turno_proto::mesh::v1::{Blocking, Queue};
 
+use super::clock;
 use super::lanes::Home;
 use super::patrol;
 use super::record::Record;
@@ -17,6 +18,7 @@ use crate::node::frames::Up;
 pub(crate) struct Board {
     pub(crate) records: Vec<Arc<Record>>,
     changed: Arc<watch::Sender<()>>,
+    home: Arc<Home>,
 }
 
 /// A gateway is told this often at most.
@@ -32,7 +34,12 @@ impl Board {
         let records: Vec<_> =
             methods.map(|name| Record::new(name, limit, home.clone(), changed.clone())).collect();
         patrol::watch(&records).map_err(|source| Error::Watchdog { source })?;
-        Ok(Arc::new(Self { records, changed }))
+        Ok(Arc::new(Self { records, changed, home }))
+    }
+
+    /// The queue before the threads in which the methods are awaited, if there is one.
+    pub(crate) fn queue(&self) -> Option<Queue> {
+        self.home.queue(clock())
     }
 
     /// Tells one gateway, at the beginning and whenever something has changed, until the link is gone.

@@ -4,14 +4,20 @@
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Notify, Semaphore};
+use turno_proto::mesh::v1;
+
+use super::queue::Queue;
 
 /// So many polls at once.
 pub(super) struct Gate {
     places: Semaphore,
     most: usize,
+    /// Polls that wait for one.
+    waiting: AtomicUsize,
     /// Places of polls that were caught and still last.
     lost: AtomicUsize,
     news: Notify,
@@ -19,8 +25,8 @@ pub(super) struct Gate {
 
 impl Gate {
     fn new(most: usize) -> Arc<Self> {
-        let (lost, news) = (AtomicUsize::new(0), Notify::new());
-        Arc::new(Self { places: Semaphore::new(most), most, lost, news })
+        let (waiting, lost, news) = (AtomicUsize::new(0), AtomicUsize::new(0), Notify::new());
+        Arc::new(Self { places: Semaphore::new(most), most, waiting, lost, news })
     }
 
     /// Takes a place, if there is one.
@@ -35,6 +41,7 @@ impl Gate {
         if elsewhere() {
             return false;
         }
+        let _waits = Waits::one(&self.waiting);
         tokio::select! {
             biased;
             place = self.places.acquire() => { place.expect("it is never closed").forget(); true }
@@ -71,17 +78,39 @@ impl Gate {
     }
 }
 
+/// One of those who wait, counted until it is dropped.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn one(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The runtime that a node was started in: links and users' code on the same threads.
 pub(super) struct Home {
     pub(super) runtime: Handle,
     pub(super) gate: Arc<Gate>,
+    pub(super) queue: Queue,
 }
 
 impl Home {
     /// Users' code never has the last thread; but the only one, in a runtime that has no more.
     pub(super) fn new(runtime: Handle) -> Arc<Self> {
         let most = runtime.metrics().num_workers().saturating_sub(1).max(1);
-        Arc::new(Self { runtime, gate: Gate::new(most) })
+        Arc::new(Self { runtime, gate: Gate::new(most), queue: Queue::default() })
+    }
+
+    /// What a poll has before it that begins to wait now, if anything.
+    pub(super) fn queue(&self, now: Duration) -> Option<v1::Queue> {
+        self.queue.now(now, self.gate.waiting.load(Ordering::Relaxed), self.gate.most)
     }
 }
 

@@ -77,8 +77,9 @@ fn gate(record: &Record, place: Place) -> Option<&Gate> {
 }
 
 /// The time that a call has taken so far.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Spent {
+    arrived: Instant,
     began: Option<Instant>,
     ended: Option<Instant>,
     inside: Duration,
@@ -88,13 +89,14 @@ impl<F> Watched<F>
 where
     F: Future<Output: Send> + Send + Unpin + 'static,
 {
-    pub(crate) fn new(record: Arc<Record>, future: F) -> Self {
-        Self { record, lane: Lane::Home, stage: Stage::Here(future, None), spent: Spent::default() }
+    pub(crate) fn new(record: Arc<Record>, arrived: Instant, future: F) -> Self {
+        let spent = Spent { arrived, began: None, ended: None, inside: Duration::ZERO };
+        Self { record, lane: Lane::Home, stage: Stage::Here(future, None), spent }
     }
 
     /// What the call has cost, up to its last poll: of a future that is given up while it is aside, up to its move.
-    pub(crate) fn cost(&self, arrived: Instant) -> Cost {
-        let Spent { began, ended, inside } = self.spent;
+    pub(crate) fn cost(&self) -> Cost {
+        let Spent { arrived, began, ended, inside } = self.spent;
         let (Some(began), Some(ended)) = (began, ended) else {
             return Cost { queue_us: micros(arrived.elapsed()), ..Cost::default() };
         };
@@ -103,6 +105,22 @@ where
             run_us: micros(ended - began),
             cpu_us: micros(inside),
             items: 0,
+        }
+    }
+
+    fn polled(&mut self, began: Instant, ended: Instant, is_over: bool) {
+        let is_first = self.spent.began.is_none();
+        self.spent.add(began, ended);
+        if self.lane == Lane::Aside {
+            return;
+        }
+        let queue = &self.record.home.queue;
+        queue.polled(ended - began);
+        if is_first {
+            queue.begun(clock_at(began), began.saturating_duration_since(self.spent.arrived));
+        }
+        if is_over {
+            queue.ended(self.spent.inside);
         }
     }
 
@@ -152,7 +170,7 @@ where
             let inside = Inside::begin(&this.record, gate, this.lane, now);
             let polled = Pin::new(future).poll(cx);
             drop(inside);
-            this.spent.add(now, Instant::now());
+            this.polled(now, Instant::now(), polled.is_ready());
             return polled;
         }
     }
@@ -230,11 +248,10 @@ mod tests {
 
     async fn cost(future: impl Future<Output = ()> + Send + 'static) -> Cost {
         let board = Board::new(["a.v1.A/Wait"].into_iter(), Duration::from_secs(3600)).unwrap();
-        let arrived = Instant::now();
-        let mut watched = Watched::new(board.records[0].clone(), Box::pin(future));
+        let mut watched = Watched::new(board.records[0].clone(), Instant::now(), Box::pin(future));
         tokio::time::sleep(LONG).await;
         (&mut watched).await;
-        watched.cost(arrived)
+        watched.cost()
     }
 
     #[tokio::test]

@@ -1,55 +1,64 @@
-//! How busy the async threads of a node are: `limit` decides from what each outcome brings how many calls may be there
-//! at once; here are its clock and its lock.
+//! How busy the async threads of a node are: `limit` decides from what the node says whether more may be sent; here are its
+//! clock and its lock.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use turno_proto::mesh::v1::Outcome;
+use turno_proto::mesh::v1 as mesh;
 
-use crate::limit::{Answered, Limit};
+use crate::limit::{Limit, Queue};
 
 /// A node's load as the gateway knows it.
 pub(crate) struct Load {
     since: Instant,
     limit: Mutex<Limit>,
-    /// The limit as it is now, for those who only ask.
-    now: AtomicUsize,
+    /// What the limit is for those who only ask.
+    holds: AtomicBool,
+    minds: AtomicBool,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { since: Instant::now(), limit: Mutex::default(), now: AtomicUsize::new(usize::MAX) }
+        Self {
+            since: Instant::now(),
+            limit: Mutex::default(),
+            holds: AtomicBool::new(false),
+            minds: AtomicBool::new(false),
+        }
     }
 }
 
 impl Load {
-    /// Takes in what a call says that was no job: `sent_as` the so manieth at the node, of which `in_flight` are left.
-    pub(crate) fn observe(&self, outcome: &Outcome, sent_as: usize, in_flight: usize) {
-        let Some(cost) = outcome.cost else { return };
-        let answered =
-            Answered { queue_us: cost.queue_us, sent_as: narrow(sent_as), in_flight: narrow(in_flight) };
-        let mut limit = self.limit.lock();
-        limit.observe(self.now_us(), answered);
-        self.show(&limit);
+    /// The node says what queue its threads have; nothing if there is none.
+    pub(crate) fn heard(&self, queue: Option<mesh::Queue>, in_flight: usize) {
+        if queue.is_some() || self.minds.load(Ordering::Relaxed) {
+            let mesh::Queue { wait_us, call_ns } = queue.unwrap_or_default();
+            let queue = Queue { wait_us, call_ns, in_flight: narrow(in_flight) };
+            self.with_limit(|limit, now_us| limit.heard(now_us, queue));
+        }
     }
 
     /// Whether one more call may go there, beside those in flight.
     pub(crate) fn allows(&self, in_flight: usize) -> bool {
-        in_flight < self.now.load(Ordering::Relaxed) || {
-            let mut limit = self.limit.lock();
-            let allows = limit.allows(self.now_us(), narrow(in_flight));
-            self.show(&limit);
-            allows
+        !self.holds.load(Ordering::Relaxed)
+            || self.with_limit(|limit, now_us| limit.allows(now_us, narrow(in_flight)))
+    }
+
+    /// A call that is no job was sent.
+    pub(crate) fn sent(&self) {
+        if self.holds.load(Ordering::Relaxed) {
+            self.with_limit(|limit, _| limit.sent());
         }
     }
 
-    fn show(&self, limit: &Limit) {
-        self.now.store(limit.now().map_or(usize::MAX, |limit| limit as usize), Ordering::Relaxed);
-    }
-
-    fn now_us(&self) -> u64 {
-        u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX)
+    fn with_limit<T>(&self, change: impl FnOnce(&mut Limit, u64) -> T) -> T {
+        let mut limit = self.limit.lock();
+        let now_us = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let changed = change(&mut limit, now_us);
+        self.holds.store(limit.holds(), Ordering::Relaxed);
+        self.minds.store(limit.minds(), Ordering::Relaxed);
+        changed
     }
 }
 

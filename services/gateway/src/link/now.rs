@@ -28,10 +28,8 @@ impl Link {
         let call = self.next_call.fetch_add(1, Ordering::Relaxed);
         invocation.call = call;
         let reply = Some(Reply::Client(answer));
-        let sent_as = self.outstanding.fetch_add(1, Ordering::Relaxed) + 1;
-        let pending = Pending { reply, place, body: None, messages: None, sent_at: Instant::now(), sent_as };
-        if !self.pending.lock().insert(call, pending) {
-            self.outstanding.fetch_sub(1, Ordering::Relaxed);
+        let pending = Pending { reply, place, body: None, messages: None, sent_at: Instant::now() };
+        if !self.keep(call, pending) {
             return None;
         }
         room.send(Down::Invoke(invocation));

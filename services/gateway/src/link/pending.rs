@@ -24,8 +24,6 @@ pub(crate) struct Pending {
     /// The stream of requests, until the node has come for it.
     pub(crate) messages: Option<Unfetched>,
     pub(crate) sent_at: Instant,
-    /// Calls at the node when it was sent, itself included.
-    pub(crate) sent_as: usize,
 }
 
 /// A stream of requests that waits for a node to come for it. Shared with the call's attempts: as long as it is here,
