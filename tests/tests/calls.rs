@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Request};
+use tonic_types::StatusExt as _;
 use turno_tests::stubs::{Courses, Dish, Number, Wait};
 use turno_tests::{TestMesh, eventually};
 
@@ -263,4 +264,37 @@ async fn a_thousand_wait_together_on_one_io_node() {
     }
     // One after the other they would take 500 s; the figure itself is the bench's business.
     assert!(started.elapsed() < Duration::from_secs(20));
+}
+
+/// Each call holds a thread for 20 ms, and one comes every millisecond: of two threads at most.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn more_than_an_io_nodes_threads_can_do_is_refused_and_the_rest_is_served() {
+    let mesh = TestMesh::start(0, 1).await;
+    let hold = |mut client: turno_tests::stubs::kitchen_client::KitchenClient<_>| async move {
+        client.fry(Wait { ms: 20, ..Wait::default() }).await
+    };
+    hold(mesh.client()).await.unwrap();
+    let (mut calls, mut refused, mut sent) = (tokio::task::JoinSet::new(), 0, 0);
+    while refused == 0 {
+        assert!(sent < 5000, "nobody is refused");
+        calls.spawn(hold(mesh.client()));
+        sent += 1;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        while let Some(answer) = calls.try_join_next() {
+            refused += usize::from(is_refused(answer.unwrap().map(drop)));
+        }
+    }
+    while let Some(answer) = calls.join_next().await {
+        refused += usize::from(is_refused(answer.unwrap().map(drop)));
+    }
+    assert!(refused < sent, "all are refused");
+    eventually("it is over", async || hold(mesh.client()).await.is_ok()).await;
+}
+
+/// Else it was served.
+fn is_refused(answer: Result<(), tonic::Status>) -> bool {
+    let Err(error) = answer else { return false };
+    assert_eq!(error.code(), Code::ResourceExhausted, "{error}");
+    assert!(error.get_details_retry_info().is_some(), "{error}");
+    true
 }
