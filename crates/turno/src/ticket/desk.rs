@@ -161,6 +161,15 @@ pub(super) fn is_gone(status: &Status) -> bool {
     status.code() == Code::Unavailable || status.source().is_some()
 }
 
+/// A gateway that has no room for one question more is none that could be asked, for now. What a ticket has ended with is
+/// never told so: it comes in an answer.
+pub(super) fn no_room(refused: Status) -> Status {
+    match refused.code() {
+        Code::ResourceExhausted => Status::unavailable(refused.message()),
+        _ => refused,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Duration, Instant, STOOD, Status, Trouble, is_gone};

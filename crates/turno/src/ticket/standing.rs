@@ -6,7 +6,7 @@ use tonic::{Status, Streaming};
 
 use crate::rpc::ServerStreaming;
 use crate::ticket::claim::Claim;
-use crate::ticket::desk::{Trouble, is_gone};
+use crate::ticket::desk::{Trouble, is_gone, no_room};
 
 /// Of one ticket.
 pub(super) struct Standing<Q: ServerStreaming> {
@@ -50,7 +50,7 @@ impl<Q: ServerStreaming> Standing<Q> {
                 let mesh = mesh.map_err(|status| self.claim.lost(status))?;
                 match mesh.server_streaming::<Q>(self.claim.desk.request(question())).await {
                     Ok(source) => empty.insert(source),
-                    Err(status) => return Ok(Err(status)),
+                    Err(status) => return Ok(Err(no_room(status))),
                 }
             }
         };

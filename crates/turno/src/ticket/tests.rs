@@ -135,6 +135,18 @@ async fn who_waits_outlives_a_gateway() {
 }
 
 #[tokio::test]
+async fn who_waits_and_who_watches_wait_for_room() {
+    let (double, _up, client) = opened().await;
+    let ticket = submitted(&client).await;
+    double.is_full(3);
+    assert_eq!(ticket.watch().next().await.unwrap().unwrap().state, State::Waiting);
+    double.finish(ticket.name(), 480);
+    double.is_full(3);
+    assert_eq!(ticket.await.unwrap().width, 480);
+    assert_eq!((double.metadata("Watch").len(), double.metadata("WaitOperation").len()), (4, 4));
+}
+
+#[tokio::test]
 async fn who_watches_outlives_a_gateway_and_hears_nothing_twice() {
     let (double, up, client) = opened().await;
     let ticket = submitted(&client).await;

@@ -10,7 +10,7 @@ use turno_proto::status;
 
 use crate::calls::Mesh;
 use crate::ticket::claim::{Claim, Sort};
-use crate::ticket::desk::{Trouble, is_gone};
+use crate::ticket::desk::{Trouble, is_gone, no_room};
 use crate::ticket::rpcs;
 use crate::ticket::snapshot::is_a;
 
@@ -36,8 +36,10 @@ impl Claim {
                 Ok(operation) if operation.done => return Ok(operation),
                 // A gateway that is about to end lets no question stand.
                 Ok(_) => Status::unavailable("the gateway is ending"),
-                Err(status) if is_gone(&status) => status,
-                Err(status) => return Err(status),
+                Err(status) => match no_room(status) {
+                    status if is_gone(&status) => status,
+                    status => return Err(status),
+                },
             };
             trouble.pause(status).await.map_err(|status| self.lost(status))?;
         }

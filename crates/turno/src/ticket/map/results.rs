@@ -18,8 +18,8 @@ use crate::ticket::standing::Standing;
 ///
 /// An error of the stream itself is its end: `ABORTED` when failures have stopped the map, `CANCELLED` when somebody has,
 /// what the last attempt said when the map is dead; `NOT_FOUND` when there is no such ticket, `FAILED_PRECONDITION` when it
-/// is one of another method or none of a map; `UNAVAILABLE` when no gateway was there for as long as the ticket's patience
-/// lasts: the ticket goes on, and can be read on from [`position`](Self::position).
+/// is one of another method or none of a map; `UNAVAILABLE` when no gateway was there, or had room, for as long as the
+/// ticket's patience lasts: the ticket goes on, and can be read on from [`position`](Self::position).
 ///
 /// Who stops reading, or drops it, holds nothing up.
 pub struct Results<R> {

@@ -50,6 +50,8 @@ struct Kept {
     metadata: Mutex<Vec<(&'static str, MetadataMap)>>,
     /// So many submits are stored, and their answers are lost.
     lost_answers: Mutex<u32>,
+    /// So many questions that would stand are refused, for want of room.
+    full: Mutex<u32>,
     maps: Maps,
 }
 
@@ -100,6 +102,11 @@ impl Double {
     /// The answers of the next submits do not arrive, though the tickets are stored.
     pub(super) fn lose_answers(&self, count: u32) {
         *self.0.lost_answers.lock() = count;
+    }
+
+    /// The next questions that would stand are refused, for want of room.
+    pub(super) fn is_full(&self, for_questions: u32) {
+        *self.0.full.lock() = for_questions;
     }
 
     /// Every submit that came.
@@ -154,10 +161,13 @@ impl Double {
     }
 
     fn lose_an_answer(&self) -> Result<(), Status> {
-        let mut left = self.0.lost_answers.lock();
-        let is_lost = *left > 0;
-        *left = left.saturating_sub(1);
+        let is_lost = count_down(&self.0.lost_answers);
         if is_lost { Err(Status::unavailable("the gateway is ending")) } else { Ok(()) }
+    }
+
+    fn make_room(&self) -> Result<(), Status> {
+        let is_full = count_down(&self.0.full);
+        if is_full { Err(Status::resource_exhausted("64 calls are in flight")) } else { Ok(()) }
     }
 
     fn follow(&self, name: &str) -> Result<watch::Receiver<Operation>, Status> {
@@ -190,6 +200,14 @@ impl Double {
 }
 
 /// A message as google.protobuf.Any has it.
+/// Whether one was left.
+fn count_down(left: &Mutex<u32>) -> bool {
+    let mut left = left.lock();
+    let was_left = *left > 0;
+    *left = left.saturating_sub(1);
+    was_left
+}
+
 pub(super) fn any(name: &str, message: &impl prost::Message) -> prost_types::Any {
     prost_types::Any { type_url: format!("type.googleapis.com/{name}"), value: message.encode_to_vec() }
 }
@@ -232,6 +250,7 @@ impl Tickets for Double {
         request: Request<ReadMapRequest>,
     ) -> Result<Response<Self::ReadMapStream>, Status> {
         let request = self.note("ReadMap", request);
+        self.make_room()?;
         let follower = self.follow(&request.name)?;
         Ok(Response::new(Box::pin(self.clone().read(request, follower))))
     }
@@ -250,7 +269,9 @@ impl Tickets for Double {
     }
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let follower = self.follow(&self.note("Watch", request).name)?;
+        let request = self.note("Watch", request);
+        self.make_room()?;
+        let follower = self.follow(&request.name)?;
         let changes = stream::unfold(Some(follower), async |follower| {
             let mut follower = follower?;
             follower.changed().await.ok()?;
@@ -311,7 +332,9 @@ impl Operations for Double {
         &self,
         request: Request<WaitOperationRequest>,
     ) -> Result<Response<Operation>, Status> {
-        let mut follower = self.follow(&self.note("WaitOperation", request).name)?;
+        let request = self.note("WaitOperation", request);
+        self.make_room()?;
+        let mut follower = self.follow(&request.name)?;
         let ended = follower.wait_for(|operation| operation.done).await;
         Ok(Response::new(ended.map_err(|_| Status::unavailable("the gateway is ending"))?.clone()))
     }

@@ -229,6 +229,22 @@ async fn who_reads_outlives_a_gateway_and_reads_nothing_twice() {
 }
 
 #[tokio::test]
+async fn who_reads_waits_for_room() {
+    let (double, _up, client) = opened().await;
+    let ticket = mapped(&client).await;
+    double.result(ticket.name(), [result(0)]);
+    double.is_full(3);
+    assert_eq!(next(&mut ticket.results(), 1).await, [(0, 100)]);
+    assert_eq!(double.metadata("ReadMap").len(), 4);
+    double.is_full(u32::MAX);
+    let impatient = ticket.patience(Duration::from_millis(50));
+    let error = impatient.results().try_next().await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable);
+    assert!(error.message().contains("64 calls are in flight"), "{error}");
+    assert!(error.message().contains(impatient.name()), "{error}");
+}
+
+#[tokio::test]
 async fn what_a_map_has_ended_with_is_told_as_it_is() {
     let (double, _up, client) = opened().await;
     let detail = any("turno.v1.MapSummary", &summary(3, 1, 1));
