@@ -16,10 +16,11 @@ use prost_reflect::MethodDescriptor;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 use turno_proto::v1::map_client::MapClient;
-use turno_proto::v1::{MapHeader, MapOrder, MapResponse, MapSummary, OnFailure};
+use turno_proto::v1::{MapHeader, MapOrder, MapResponse, MapSummary, OnFailure, SubmitMapHeader};
 
 use crate::call::{self, method::Name};
 use crate::reflect;
+use crate::submit::Wishes;
 use inputs::Inputs;
 use progress::Progress;
 use results::Results;
@@ -33,6 +34,7 @@ use results::Results;
 Examples:
   turno map turno.cpu.v1.Images/Info pictures.jsonl --out infos.jsonl
   turno map turno.cpu.v1.Images/Info pictures.jsonl --out infos.jsonl --resume    (goes on where that was ended)
+  turno map turno.cpu.v1.Images/Info pictures.jsonl --ticket --key nightly --label shop=bakery --not-before 8h
   ls *.jpg | jq -R '{data: (\"@\" + .)}' -c | turno map turno.cpu.v1.Images/Info --ordered")]
 pub(crate) struct MapArgs {
     /// The method: package.Service/Method
@@ -61,9 +63,8 @@ pub(crate) struct MapArgs {
     /// Submit it as a ticket: it goes on by itself, and its name is printed. With --out its results are written as they come
     #[arg(long, conflicts_with_all = ["resume", "deadline"])]
     ticket: bool,
-    /// The same key is the same ticket, if the requests are the same: safe to repeat
-    #[arg(long, requires = "ticket")]
-    key: Option<String>,
+    #[command(flatten)]
+    wishes: Wishes,
     /// Send metadata along; of a key that ends in -bin the value is base64
     #[arg(long, short, value_name = "KEY=VALUE", value_parser = call::key_and_value)]
     metadata: Vec<(String, String)>,
@@ -71,6 +72,11 @@ pub(crate) struct MapArgs {
 
 /// Maps, and fails if an item did, or the map.
 pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode> {
+    if !args.ticket && args.wishes != Wishes::default() {
+        bail!(
+            "a key, labels, retries and times are kept with a ticket: add --ticket to submit the map as one"
+        );
+    }
     let channel = call::dial(address).await?;
     let method = method(&args, channel.clone()).await?;
     let mut results = Results::open(args.out.as_deref(), args.resume, &method)?;
@@ -108,8 +114,8 @@ async fn as_ticket(
     results: Results,
 ) -> anyhow::Result<ExitCode> {
     let inputs = Inputs::open(&args.inputs, method.input(), results.known())?;
-    let (header, key) = (header(args, method), args.key.clone());
-    let name = ticket::submit(channel.clone(), header, inputs, key, &args.metadata).await?;
+    let order = SubmitMapHeader { map: Some(header(args, method)), ..args.wishes.clone().into() };
+    let name = ticket::submit(channel.clone(), order, inputs, &args.metadata).await?;
     crate::listing::print(name.clone())?;
     match args.out {
         Some(_) => read(channel, &name, method, results, None).await,

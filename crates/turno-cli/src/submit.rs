@@ -2,11 +2,12 @@
 //! `turno call` would.
 
 mod many;
+mod wishes;
 
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
@@ -19,7 +20,8 @@ use crate::call::{self, Screen, failure, json, method, show::Style};
 use crate::tickets::desk::Desk;
 use crate::tickets::live::Live;
 use crate::tickets::ticket::Ticket;
-use crate::tickets::{object_of, result, time};
+use crate::tickets::{object_of, result};
+pub(crate) use wishes::Wishes;
 
 /// Submit a call: it is on disk when this answers, and goes on by itself
 #[derive(Args, Clone, Debug)]
@@ -34,11 +36,14 @@ pub(crate) struct SubmitArgs {
     /// The request: JSON, @FILE, or - for stdin; "@FILE" in a bytes field stands for that file's content
     #[arg(value_name = "JSON", default_value = "{}")]
     pub(crate) request: String,
-    /// Submit a request for each line of FILE (- for stdin): JSON lines
+    /// Submit a request for each line of FILE (- for stdin): JSON lines. With --key, line 7 has KEY/7
     #[arg(long, value_name = "FILE", conflicts_with_all = ["request", "wait", "out"])]
     pub(crate) many: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) wishes: Wishes,
+    /// The longest that one attempt may take
+    #[arg(long, short, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Option<Duration>,
     /// Wait until it has ended, and show what `turno call` would
     #[arg(long)]
     pub(crate) wait: bool,
@@ -53,54 +58,16 @@ pub(crate) struct SubmitArgs {
     pub(crate) metadata: Vec<(String, String)>,
 }
 
-/// What is wanted of a ticket.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Wishes {
-    /// The same key is the same ticket: safe to repeat. Of many, line 7 has KEY/7
-    #[arg(long)]
-    key: Option<String>,
-    /// How long the key is remembered [default: for ever]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "key")]
-    key_kept_for: Option<Duration>,
-    /// No attempt begins before: 10m (from now), or 2026-11-01T08:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = time::future)]
-    not_before: Option<SystemTime>,
-    /// A word to find it by; may be repeated
-    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = time::pair)]
-    labels: Vec<(String, String)>,
-    /// Attempts after the first [default: what the .proto says, or 2]
-    #[arg(long, value_name = "N")]
-    retries: Option<u32>,
-    /// The longest that one attempt may take
-    #[arg(long, short, value_name = "TIME", value_parser = humantime::parse_duration)]
-    timeout: Option<Duration>,
-    /// How long it is kept once it has ended [default: 7 days]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    keep_result_for: Option<Duration>,
-}
-
-impl Wishes {
+impl SubmitArgs {
     /// Of a request of `method`. `line`: which of many it is.
     fn order(&self, method: &method::Name, request: Bytes, line: Option<usize>) -> SubmitRequest {
-        let key =
-            self.key.as_ref().map(|key| line.map_or_else(|| key.clone(), |line| format!("{key}/{line}")));
-        SubmitRequest {
-            method: method.to_string(),
-            request,
-            idempotency_key: key.unwrap_or_default(),
-            idempotency_key_kept_for: self.key_kept_for.map(span),
-            not_before: self.not_before.map(Into::into),
-            labels: self.labels.iter().cloned().collect(),
-            retries: self.retries,
-            timeout: self.timeout.map(span),
-            keep_result_for: self.keep_result_for.map(span),
+        let mut wishes = self.wishes.clone();
+        if let (Some(key), Some(line)) = (&mut wishes.key, line) {
+            *key = format!("{key}/{line}");
         }
+        let timeout = self.timeout.map(wishes::span);
+        SubmitRequest { method: method.to_string(), request, timeout, ..wishes.into() }
     }
-}
-
-fn span(time: Duration) -> prost_types::Duration {
-    // Longer than the wire can say is as long as it can say.
-    time.try_into().unwrap_or(prost_types::Duration { seconds: i64::MAX, nanos: 0 })
 }
 
 /// Submits, and shows what is answered. An error of the gateway, or with `--wait` of the method, is shown, and fails.
@@ -125,7 +92,7 @@ async fn run_on<'a>(args: &'a SubmitArgs, address: &str, mut screen: Screen<'a>)
         return many::run(&desk, args, file, &name, &method, metadata, screen).await;
     }
     let request = json::parse(&method.input(), &text)?.encode_to_vec().into();
-    let order = Request::from_parts(metadata, Default::default(), args.wishes.order(&name, request, None));
+    let order = Request::from_parts(metadata, Default::default(), args.order(&name, request, None));
     let ticket = match desk.tickets().submit(order).await {
         Ok(operation) => Ticket::read(operation.into_inner())?,
         Err(status) => return refused(args, &desk, &status, &method, &mut screen),

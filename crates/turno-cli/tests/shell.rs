@@ -283,7 +283,7 @@ async fn what_cannot_be_submitted_is_said_with_what_to_do() {
 async fn a_map_goes_on_by_itself() {
     let shell = Shell::open().await;
     let lines: String = (0..50).map(|page| format!("{{\"url\": \"page {page}\"}}\n")).collect();
-    let words = ["map", "--ticket", "--key", "pages", FETCH];
+    let words = ["map", "--ticket", "--key=pages", "--label=shop=bakery", "--keep-result-for=1h", FETCH];
     let name = shell.turno_with(&words, &lines).await.fine();
     let again = shell.turno_with(&words, &lines).await.fine();
     assert_eq!(name, again, "the same key is the same map");
@@ -296,9 +296,15 @@ async fn a_map_goes_on_by_itself() {
     let shown = shell.turno(&["tickets", "show", "--json", name]).await.json();
     assert_eq!(shown["response"]["succeeded"], "50", "{shown}");
     assert_eq!(shown["request"]["items"], "50", "{shown}");
+    assert_eq!(shown["labels"]["shop"], "bakery", "{shown}");
+    let later = shell.turno_with(&["map", "--ticket", "--not-before=1h", FETCH], &lines).await.fine();
+    let later = shell.turno(&["tickets", "show", "--json", later.trim()]).await.json();
+    assert_eq!(later["state"], "waiting", "{later}");
+    let wishes = shell.turno_with(&["map", "--label=shop=bakery", FETCH], &lines).await.failed();
+    assert!(wishes.contains("add --ticket"), "{wishes}");
     // A line that is no request: nothing is submitted.
     let broken = shell.turno_with(&["map", "--ticket", FETCH], &format!("{lines}{{\"lru\": 1}}\n")).await;
     assert!(broken.failed().contains("line 51"), "it says which line");
     let listed = shell.turno(&["tickets", "list", "--quiet"]).await.fine();
-    assert_eq!(listed.lines().count(), 1);
+    assert_eq!(listed.lines().count(), 2);
 }

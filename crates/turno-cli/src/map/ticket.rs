@@ -8,7 +8,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Streaming};
 use turno_proto::google::longrunning::Operation;
 use turno_proto::v1::tickets_client::TicketsClient;
-use turno_proto::v1::{MapHeader, MapResponse, ReadMapRequest, SubmitMapHeader, SubmitMapRequest};
+use turno_proto::v1::{MapResponse, ReadMapRequest, SubmitMapHeader, SubmitMapRequest};
 
 use super::inputs::{Failed, Inputs};
 use crate::call;
@@ -16,19 +16,13 @@ use crate::call;
 /// Submits what the lines say; answers the ticket's name. One line that is no request, and nothing is submitted.
 pub(super) async fn submit(
     channel: Channel,
-    map: MapHeader,
+    order: SubmitMapHeader,
     inputs: Inputs,
-    key: Option<String>,
     metadata: &[(String, String)],
 ) -> anyhow::Result<String> {
-    let (requests, failed) = inputs.send(map)?;
-    let key = key.unwrap_or_default();
+    let (requests, failed) = inputs.send(order.map.clone().unwrap_or_default())?;
     let requests = requests.map(move |request| SubmitMapRequest {
-        header: request.header.map(|map| SubmitMapHeader {
-            map: Some(map),
-            idempotency_key: key.clone(),
-            ..SubmitMapHeader::default()
-        }),
+        header: request.header.is_some().then(|| order.clone()),
         items: request.items,
     });
     let (broken, is_broken) = oneshot::channel();

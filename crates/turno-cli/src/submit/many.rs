@@ -52,11 +52,11 @@ pub(super) async fn run<'a>(
     let source = open(file)?;
     let (orders, sent) = mpsc::channel(AHEAD);
     let reading = {
-        let (lines, wishes, method) = (lines.clone(), args.wishes.clone(), method.clone());
+        let (lines, args, method) = (lines.clone(), args.clone(), method.clone());
         let name = method::Name { service: name.service.clone(), method: name.method.clone() };
         let order = move |number: usize, text: &str| {
             let request = requests::parse(&method.input(), text)?.encode_to_vec().into();
-            Ok(wishes.order(&name, request, Some(number)))
+            Ok(args.order(&name, request, Some(number)))
         };
         task::run_blocking("submit.lines", move || read(source, &lines, &orders, order))
     };

@@ -35,7 +35,7 @@ fn what_is_wished_is_asked_for() {
         "--keep-result-for=1day",
     ])
     .unwrap();
-    let order = args.wishes.order(&name(), "x".into(), None);
+    let order = args.order(&name(), "x".into(), None);
     assert_eq!((order.method.as_str(), order.request.as_ref()), ("a.v1.A/Do", &b"x"[..]));
     assert_eq!(
         (order.idempotency_key.as_str(), order.idempotency_key_kept_for.unwrap().seconds),
@@ -52,7 +52,7 @@ fn what_is_wished_is_asked_for() {
 
 #[test]
 fn what_is_not_wished_is_left_to_the_gateway() {
-    let order = parsed(&[]).unwrap().wishes.order(&name(), "x".into(), Some(3));
+    let order = parsed(&[]).unwrap().order(&name(), "x".into(), Some(3));
     let expected = turno_proto::v1::SubmitRequest {
         method: "a.v1.A/Do".into(),
         request: "x".into(),
@@ -63,8 +63,8 @@ fn what_is_not_wished_is_left_to_the_gateway() {
 
 #[test]
 fn each_of_many_has_a_key_of_its_own() {
-    let wishes = parsed(&["--many=-", "--key=nightly"]).unwrap().wishes;
-    assert_eq!(wishes.order(&name(), "x".into(), Some(7)).idempotency_key, "nightly/7");
+    let args = parsed(&["--many=-", "--key=nightly"]).unwrap();
+    assert_eq!(args.order(&name(), "x".into(), Some(7)).idempotency_key, "nightly/7");
 }
 
 #[test]

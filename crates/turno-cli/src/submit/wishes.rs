@@ -1,0 +1,74 @@
+//! What is wanted of a ticket, be it of a call or of a map.
+
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use turno_proto::v1::{SubmitMapHeader, SubmitRequest};
+
+use crate::tickets::time;
+
+/// Each may be left out.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+#[group(skip)]
+pub(crate) struct Wishes {
+    /// The same key is the same ticket, if what is asked for is the same: safe to repeat
+    #[arg(long)]
+    pub(super) key: Option<String>,
+    /// How long the key is remembered [default: for ever]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "key")]
+    key_kept_for: Option<Duration>,
+    /// No attempt begins before: 10m (from now), or 2026-11-01T08:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = time::future)]
+    not_before: Option<SystemTime>,
+    /// A word to find it by; may be repeated
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = time::pair)]
+    labels: Vec<(String, String)>,
+    /// Attempts after the first [default: what the .proto says, or 2]
+    #[arg(long, value_name = "N")]
+    retries: Option<u32>,
+    /// How long it is kept once it has ended [default: 7 days]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    keep_result_for: Option<Duration>,
+}
+
+impl From<Wishes> for SubmitRequest {
+    fn from(wishes: Wishes) -> Self {
+        Self {
+            idempotency_key: wishes.key.unwrap_or_default(),
+            idempotency_key_kept_for: wishes.key_kept_for.map(span),
+            not_before: wishes.not_before.map(Into::into),
+            labels: wishes.labels.into_iter().collect(),
+            retries: wishes.retries,
+            keep_result_for: wishes.keep_result_for.map(span),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<Wishes> for SubmitMapHeader {
+    fn from(wishes: Wishes) -> Self {
+        let SubmitRequest {
+            idempotency_key,
+            idempotency_key_kept_for,
+            not_before,
+            labels,
+            retries,
+            keep_result_for,
+            ..
+        } = wishes.into();
+        Self {
+            map: None,
+            idempotency_key,
+            idempotency_key_kept_for,
+            not_before,
+            labels,
+            retries,
+            keep_result_for,
+        }
+    }
+}
+
+pub(super) fn span(time: Duration) -> prost_types::Duration {
+    // Longer than the wire can say is as long as it can say.
+    time.try_into().unwrap_or(prost_types::Duration { seconds: i64::MAX, nanos: 0 })
+}
