@@ -40,7 +40,7 @@ const CHANCE_CALLS: f64 = 64.0;
 const FEW: u32 = 80;
 /// And in a busy node a queue of so many, however long they take.
 const BUSY_CALLS: f64 = 8.0;
-/// What may be sent at once, however many calls it is: clients send many to a frame.
+/// What may be sent at once, however full the queue is: clients send many to a frame.
 const AT_ONCE_US: f64 = 2500.0;
 /// The share of calls that is many, if they are refused: more than chance does it.
 const MANY: f64 = 1.0 / 4.0;
@@ -200,7 +200,8 @@ impl Held {
         let less = if above_us > 0.0 { above_us / DRAIN_US } else { SPARE * above_us / self.allowed_us };
         let a_second = self.a_second * (1.0 - less).max(0.0);
         let for_us = now_us.saturating_sub(self.bucket.filled_us);
-        let most = (self.a_second * AT_ONCE_US / 1e6).max(BUSY_CALLS);
+        // As many at once as the queue has room for: calls come by chance, not in step.
+        let most = (self.a_second * AT_ONCE_US.max(-above_us) / 1e6).max(BUSY_CALLS);
         self.bucket.calls = (self.bucket.calls + a_second * for_us as f64 / 1e6).min(most);
         self.bucket.filled_us = now_us;
     }

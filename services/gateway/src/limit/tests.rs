@@ -235,6 +235,21 @@ fn ten_times_the_knee(name: &str, load: Load, first: u64, percent: u64, seed: u6
     }
 }
 
+/// What comes by chance is no reason to keep a limit.
+#[test]
+fn an_overload_that_is_over_is_forgotten() {
+    for (name, load) in [("crunches", CRUNCHES), ("halves", HALVES), ("waits", WAITS)] {
+        for seed in 0..3 {
+            let mut node = Node::new(load, seed);
+            node.run(load.capacity() * 10.0, 5 * SECOND, &mut Tally::default());
+            assert!(node.limit.holds());
+            let mut tally = Tally::default();
+            node.run(load.capacity() * 0.8, 9 * SECOND, &mut tally);
+            assert!(!node.limit.holds(), "{name}, seed {seed}");
+        }
+    }
+}
+
 /// Ten thousand calls in flight that wait 100 ms each and need little of the threads: let in, however they come.
 #[test]
 fn calls_that_wait_are_never_limited() {
