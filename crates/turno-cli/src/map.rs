@@ -16,7 +16,7 @@ use prost_reflect::MethodDescriptor;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 use turno_proto::v1::map_client::MapClient;
-use turno_proto::v1::{MapHeader, MapOrder, MapResponse, MapSummary, OnFailure, SubmitMapHeader};
+use turno_proto::v1::{MapHeader, MapOrder, MapResponse, MapSummary, OnFailure};
 
 use crate::call::{self, method::Name};
 use crate::reflect;
@@ -114,8 +114,8 @@ async fn as_ticket(
     results: Results,
 ) -> anyhow::Result<ExitCode> {
     let inputs = Inputs::open(&args.inputs, method.input(), results.known())?;
-    let order = SubmitMapHeader { map: Some(header(args, method)), ..args.wishes.clone().into() };
-    let name = ticket::submit(channel.clone(), order, inputs, &args.metadata).await?;
+    let (header, wishes) = (header(args, method), args.wishes.clone());
+    let name = ticket::submit(channel.clone(), header, inputs, wishes, &args.metadata).await?;
     crate::listing::print(name.clone())?;
     match args.out {
         Some(_) => read(channel, &name, method, results, None).await,

@@ -31,7 +31,7 @@ pub(crate) use watched::Watched;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-/// The time since this process first asked: what fits into an atomic.
+/// The time since this process first asked.
 fn clock_at(now: Instant) -> Duration {
     static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
     now.saturating_duration_since(*EPOCH)
@@ -39,4 +39,9 @@ fn clock_at(now: Instant) -> Duration {
 
 fn clock() -> Duration {
     clock_at(Instant::now())
+}
+
+/// What fits into an atomic.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

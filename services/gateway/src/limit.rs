@@ -60,7 +60,7 @@ pub(crate) struct Limit {
 }
 
 /// The queue before a node's threads, as it says.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Queue {
     /// What a poll waits that begins to now.
     pub(crate) wait_us: u64,
@@ -157,12 +157,12 @@ impl Limit {
         let fresh = Standing { since_us: now_us, wait_us };
         let Standing { since_us, wait_us: before_us } = *self.standing.get_or_insert(fresh);
         let for_us = now_us.saturating_sub(since_us);
-        let (grows, stood) = (wait_us >= before_us + before_us / 4, for_us >= 2 * INTERVAL_US);
-        let a_second = a_second(call_ns);
-        let chance_us = calls_us(CHANCE_CALLS, a_second);
         if for_us < ALARM_US {
             return;
         }
+        let (grows, stood) = (wait_us >= before_us + before_us / 4, for_us >= 2 * INTERVAL_US);
+        let a_second = a_second(call_ns);
+        let chance_us = calls_us(CHANCE_CALLS, a_second);
         if wait_us as f64 > chance_us && (grows || (stood && wait_us >= before_us)) {
             let allowed_us = chance_us.max((GENEROUS * TARGET_US) as f64);
             self.held = Some(Held::new(now_us, wait_us, a_second, allowed_us));

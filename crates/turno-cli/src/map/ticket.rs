@@ -8,21 +8,23 @@ use tonic::transport::Channel;
 use tonic::{Request, Streaming};
 use turno_proto::google::longrunning::Operation;
 use turno_proto::v1::tickets_client::TicketsClient;
-use turno_proto::v1::{MapResponse, ReadMapRequest, SubmitMapHeader, SubmitMapRequest};
+use turno_proto::v1::{MapHeader, MapResponse, ReadMapRequest, SubmitMapHeader, SubmitMapRequest};
 
 use super::inputs::{Failed, Inputs};
 use crate::call;
+use crate::submit::Wishes;
 
 /// Submits what the lines say; answers the ticket's name. One line that is no request, and nothing is submitted.
 pub(super) async fn submit(
     channel: Channel,
-    order: SubmitMapHeader,
+    map: MapHeader,
     inputs: Inputs,
+    wishes: Wishes,
     metadata: &[(String, String)],
 ) -> anyhow::Result<String> {
-    let (requests, failed) = inputs.send(order.map.clone().unwrap_or_default())?;
+    let (requests, failed) = inputs.send(map)?;
     let requests = requests.map(move |request| SubmitMapRequest {
-        header: request.header.is_some().then(|| order.clone()),
+        header: request.header.map(|map| SubmitMapHeader { map: Some(map), ..wishes.clone().into() }),
         items: request.items,
     });
     let (broken, is_broken) = oneshot::channel();

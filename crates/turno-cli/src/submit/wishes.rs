@@ -47,23 +47,15 @@ impl From<Wishes> for SubmitRequest {
 
 impl From<Wishes> for SubmitMapHeader {
     fn from(wishes: Wishes) -> Self {
-        let SubmitRequest {
-            idempotency_key,
-            idempotency_key_kept_for,
-            not_before,
-            labels,
-            retries,
-            keep_result_for,
-            ..
-        } = wishes.into();
+        let order = SubmitRequest::from(wishes);
         Self {
             map: None,
-            idempotency_key,
-            idempotency_key_kept_for,
-            not_before,
-            labels,
-            retries,
-            keep_result_for,
+            idempotency_key: order.idempotency_key,
+            idempotency_key_kept_for: order.idempotency_key_kept_for,
+            not_before: order.not_before,
+            labels: order.labels,
+            retries: order.retries,
+            keep_result_for: order.keep_result_for,
         }
     }
 }

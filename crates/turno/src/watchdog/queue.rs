@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use turno_proto::mesh::v1;
 
+use super::nanos;
 use crate::tally::micros;
 
 /// What is known of the polls and calls of one runtime. Times are nanoseconds.
@@ -15,7 +16,8 @@ pub(super) struct Queue {
     poll: Mean,
     /// Of all polls of a call.
     call: Mean,
-    /// On the watchdog's clock: when a call that is polled for the first time then has waited no longer than since.
+    /// On the watchdog's clock: when that is worked off which the last call had before it that was polled for the first
+    /// time, if as much is done as until then and nothing comes.
     clear_at: AtomicU64,
 }
 
@@ -67,10 +69,6 @@ impl Queue {
         let wait_us = micros(Duration::from_nanos(before_threads.max(before_that)));
         (wait_us > 0).then(|| v1::Queue { wait_us, call_ns: self.call.get() / places })
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

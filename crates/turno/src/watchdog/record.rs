@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use turno_proto::mesh::v1::Blocking;
 
 use super::lanes::{Aside, Home};
+use super::nanos;
 use crate::tally::Tally;
 
 /// One method's.
@@ -60,8 +61,7 @@ impl Record {
     /// A poll has lasted too long, and lasts on.
     pub(super) fn caught(&self, now: Duration, held: Duration) {
         let is_new = !self.is_confined(now);
-        let until = u64::try_from((now + CONFINED_FOR).as_nanos()).unwrap_or(u64::MAX);
-        self.confined_until.store(until, Ordering::Relaxed);
+        self.confined_until.store(nanos(now + CONFINED_FOR), Ordering::Relaxed);
         self.times.fetch_add(1, Ordering::Relaxed);
         self.blocking.increment(1);
         self.held(held);

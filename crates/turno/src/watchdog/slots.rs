@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::judge::Sight;
+use super::nanos;
 
 /// One thread's.
 pub(super) struct Slot {
@@ -38,7 +39,7 @@ fn register() -> Arc<Slot> {
 
 /// This thread polls `method` from `now` on.
 pub(super) fn enter(method: u64, aside: bool, now: Duration) {
-    let nanos = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX) << MARKS;
+    let nanos = nanos(now) << MARKS;
     // Never zero: that is an idle slot.
     let state = nanos.max(1 << MARKS) | if aside { ASIDE } else { 0 };
     MINE.with(|slot| {
