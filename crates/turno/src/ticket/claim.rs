@@ -8,7 +8,7 @@ use turno_proto::google::longrunning::{CancelOperationRequest, GetOperationReque
 use turno_proto::v1::TicketMetadata;
 
 use crate::rpc::Unary;
-use crate::ticket::desk::{Desk, is_gone};
+use crate::ticket::desk::{Desk, is_gone, no_room};
 use crate::ticket::rpcs;
 use crate::ticket::snapshot::{Snapshot, metadata};
 
@@ -91,7 +91,7 @@ impl Claim {
     where
         Q::Request: Clone,
     {
-        self.desk.ask::<Q>(question, self.patience).await.map_err(|status| self.lost(status))
+        self.desk.ask::<Q>(question, self.patience, no_room).await.map_err(|status| self.lost(status))
     }
 
     /// Patience is at its end.

@@ -87,11 +87,13 @@ impl Desk {
         request
     }
 
-    /// Asks until a gateway answers. What it answers when it is gone comes back only if none is there for so long.
+    /// Asks until a gateway answers. What it answers when it is gone comes back only if none is there for so long; so does
+    /// what `refused` makes to be told so.
     pub(super) async fn ask<R: Unary>(
         &self,
         message: R::Request,
         patience: Duration,
+        refused: fn(Status) -> Status,
     ) -> crate::Result<R::Response>
     where
         R::Request: Clone,
@@ -99,7 +101,7 @@ impl Desk {
         let mut trouble = Trouble::new(patience);
         loop {
             let mesh = self.mesh_within(patience).await?;
-            match mesh.unary::<R>(self.request(message.clone())).await {
+            match mesh.unary::<R>(self.request(message.clone())).await.map_err(refused) {
                 Err(status) if is_gone(&status) => trouble.pause(status).await?,
                 answered => return answered,
             }

@@ -110,7 +110,9 @@ impl<R: Unary> Submit<R> {
             idempotency_key_kept_for: kept_for.map(span),
             ..self.order
         };
-        let operation = within(deadline, desk.ask::<rpcs::HandIn>(order, desk.patience())).await?;
+        // A submit that there is no room for is handed back: its caller knows whether to wait.
+        let handed_in = desk.ask::<rpcs::HandIn>(order, desk.patience(), std::convert::identity);
+        let operation = within(deadline, handed_in).await?;
         Ok(Ticket::new(desk, operation.name))
     }
 }

@@ -138,12 +138,35 @@ async fn who_waits_outlives_a_gateway() {
 async fn who_waits_and_who_watches_wait_for_room() {
     let (double, _up, client) = opened().await;
     let ticket = submitted(&client).await;
-    double.is_full(3);
+    double.is_full("Watch", 3);
     assert_eq!(ticket.watch().next().await.unwrap().unwrap().state, State::Waiting);
     double.finish(ticket.name(), 480);
-    double.is_full(3);
+    double.is_full("WaitOperation", 3);
     assert_eq!(ticket.await.unwrap().width, 480);
     assert_eq!((double.metadata("Watch").len(), double.metadata("WaitOperation").len()), (4, 4));
+}
+
+#[tokio::test]
+async fn who_asks_and_who_cancels_wait_for_room() {
+    let (double, _up, client) = opened().await;
+    let ticket = submitted(&client).await;
+    double.is_full("GetOperation", 3);
+    assert_eq!(ticket.state().await.unwrap(), State::Waiting);
+    double.is_full("CancelOperation", 3);
+    ticket.cancel().await.unwrap();
+    assert_eq!((double.metadata("GetOperation").len(), double.metadata("CancelOperation").len()), (4, 4));
+    double.is_full("GetOperation", u32::MAX);
+    let error = ticket.patience(Duration::from_millis(50)).state().await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable);
+    assert!(error.message().contains("64 calls are in flight"), "{error}");
+}
+
+#[tokio::test]
+async fn a_submit_that_there_is_no_room_for_is_handed_back() {
+    let (double, _up, client) = opened().await;
+    double.is_full("Submit", 1);
+    let error = client.submit::<images::Info>(picture()).await.unwrap_err();
+    assert_eq!((error.code(), error.message()), (Code::ResourceExhausted, "64 calls are in flight"));
 }
 
 #[tokio::test]

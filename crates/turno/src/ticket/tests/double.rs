@@ -50,8 +50,8 @@ struct Kept {
     metadata: Mutex<Vec<(&'static str, MetadataMap)>>,
     /// So many submits are stored, and their answers are lost.
     lost_answers: Mutex<u32>,
-    /// So many questions that would stand are refused, for want of room.
-    full: Mutex<u32>,
+    /// So many questions of an rpc are refused, for want of room.
+    full: Mutex<BTreeMap<&'static str, u32>>,
     maps: Maps,
 }
 
@@ -105,8 +105,8 @@ impl Double {
     }
 
     /// The next questions that would stand are refused, for want of room.
-    pub(super) fn is_full(&self, for_questions: u32) {
-        *self.0.full.lock() = for_questions;
+    pub(super) fn is_full(&self, rpc: &'static str, for_questions: u32) {
+        self.0.full.lock().insert(rpc, for_questions);
     }
 
     /// Every submit that came.
@@ -161,12 +161,12 @@ impl Double {
     }
 
     fn lose_an_answer(&self) -> Result<(), Status> {
-        let is_lost = count_down(&self.0.lost_answers);
+        let is_lost = count_down(&mut self.0.lost_answers.lock());
         if is_lost { Err(Status::unavailable("the gateway is ending")) } else { Ok(()) }
     }
 
-    fn make_room(&self) -> Result<(), Status> {
-        let is_full = count_down(&self.0.full);
+    fn make_room(&self, rpc: &str) -> Result<(), Status> {
+        let is_full = self.0.full.lock().get_mut(rpc).is_some_and(count_down);
         if is_full { Err(Status::resource_exhausted("64 calls are in flight")) } else { Ok(()) }
     }
 
@@ -201,8 +201,7 @@ impl Double {
 
 /// A message as google.protobuf.Any has it.
 /// Whether one was left.
-fn count_down(left: &Mutex<u32>) -> bool {
-    let mut left = left.lock();
+fn count_down(left: &mut u32) -> bool {
     let was_left = *left > 0;
     *left = left.saturating_sub(1);
     was_left
@@ -250,13 +249,15 @@ impl Tickets for Double {
         request: Request<ReadMapRequest>,
     ) -> Result<Response<Self::ReadMapStream>, Status> {
         let request = self.note("ReadMap", request);
-        self.make_room()?;
+        self.make_room("ReadMap")?;
         let follower = self.follow(&request.name)?;
         Ok(Response::new(Box::pin(self.clone().read(request, follower))))
     }
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<Operation>, Status> {
-        let operation = self.store(self.note("Submit", request), None);
+        let order = self.note("Submit", request);
+        self.make_room("Submit")?;
+        let operation = self.store(order, None);
         self.lose_an_answer()?;
         Ok(Response::new(operation))
     }
@@ -270,7 +271,7 @@ impl Tickets for Double {
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let request = self.note("Watch", request);
-        self.make_room()?;
+        self.make_room("Watch")?;
         let follower = self.follow(&request.name)?;
         let changes = stream::unfold(Some(follower), async |follower| {
             let mut follower = follower?;
@@ -308,7 +309,9 @@ impl Operations for Double {
         &self,
         request: Request<GetOperationRequest>,
     ) -> Result<Response<Operation>, Status> {
-        let follower = self.follow(&self.note("GetOperation", request).name)?;
+        let name = self.note("GetOperation", request).name;
+        self.make_room("GetOperation")?;
+        let follower = self.follow(&name)?;
         let operation = follower.borrow().clone();
         Ok(Response::new(operation))
     }
@@ -322,6 +325,7 @@ impl Operations for Double {
         request: Request<CancelOperationRequest>,
     ) -> Result<Response<()>, Status> {
         let name = self.note("CancelOperation", request).name;
+        self.make_room("CancelOperation")?;
         self.follow(&name)?;
         let error = rpc::Status { code: 1, message: "cancelled".into(), details: Vec::new() };
         self.end(&name, TicketState::Cancelled, Ended::Error(error));
@@ -333,7 +337,7 @@ impl Operations for Double {
         request: Request<WaitOperationRequest>,
     ) -> Result<Response<Operation>, Status> {
         let request = self.note("WaitOperation", request);
-        self.make_room()?;
+        self.make_room("WaitOperation")?;
         let mut follower = self.follow(&request.name)?;
         let ended = follower.wait_for(|operation| operation.done).await;
         Ok(Response::new(ended.map_err(|_| Status::unavailable("the gateway is ending"))?.clone()))

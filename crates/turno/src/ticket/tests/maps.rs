@@ -233,10 +233,10 @@ async fn who_reads_waits_for_room() {
     let (double, _up, client) = opened().await;
     let ticket = mapped(&client).await;
     double.result(ticket.name(), [result(0)]);
-    double.is_full(3);
+    double.is_full("ReadMap", 3);
     assert_eq!(next(&mut ticket.results(), 1).await, [(0, 100)]);
     assert_eq!(double.metadata("ReadMap").len(), 4);
-    double.is_full(u32::MAX);
+    double.is_full("ReadMap", u32::MAX);
     let impatient = ticket.patience(Duration::from_millis(50));
     let error = impatient.results().try_next().await.unwrap_err();
     assert_eq!(error.code(), Code::Unavailable);
