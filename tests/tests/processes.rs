@@ -49,6 +49,30 @@ async fn killing_a_worker_under_a_thousand_jobs_loses_no_answer() {
     eventually("the dead one is gone", async || mesh.nodes().await.len() == 1).await;
 }
 
+/// All threads of its runtime but one sleep until then.
+#[tokio::test]
+async fn a_program_goes_on_beside_methods_that_hold_its_threads() {
+    let (mesh, _kitchens) = mesh_with(&[("io", 1)]).await;
+    let before = mesh.nodes().await;
+    for ms in [50, 2000] {
+        let calls: Vec<_> = (0..8)
+            .map(|_| {
+                let mut client = mesh.client();
+                tokio::spawn(async move { client.fry(stubs::Wait { ms, ..stubs::Wait::default() }).await })
+            })
+            .collect();
+        while calls.iter().any(|call| !call.is_finished()) {
+            let echo = async { mesh.client().echo(stubs::Dish::default()).await };
+            tokio::time::timeout(Duration::from_secs(1), echo).await.expect("echo does not wait").unwrap();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for call in calls {
+            call.await.unwrap().unwrap();
+        }
+    }
+    assert_eq!(mesh.nodes().await[0].id, before[0].id);
+}
+
 #[tokio::test]
 async fn a_worker_asked_to_end_under_load_loses_nothing() {
     let (mesh, mut kitchens) = mesh_with(&[("worker", 2), ("worker", 2)]).await;

@@ -7,6 +7,8 @@ pub mod ops;
 pub mod parts;
 pub mod process;
 pub mod shutdown;
+#[cfg(tokio_unstable)]
+mod spares;
 pub mod task;
 pub mod telemetry;
 pub mod tls;

@@ -8,6 +8,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::ops::{self, Readiness};
+#[cfg(tokio_unstable)]
+use crate::spares::{self, Spares};
 use crate::telemetry::{self, TelemetryConfig};
 use crate::{Error, shutdown, tls};
 
@@ -37,8 +39,8 @@ pub fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Sets the process up, runs `main` to its end, and ends with its result. The async runtime has so many `threads`. With
-/// an address for `metrics`, it counts.
+/// Sets the process up, runs `main` to its end, and ends with its result. The async runtime has so many `threads`, of which
+/// those sleep that are not needed. With an address for `metrics`, it counts.
 ///
 /// # Errors
 /// What cannot be set up, and what `main` answers.
@@ -58,15 +60,24 @@ where
         metrics.map(|address| telemetry::init_metrics().map(|handle| (address, handle))).transpose()?;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.enable_all().thread_name("async").worker_threads(threads);
-    // A connection that has been given something to write waits for what else is ready: one write for many answers.
+    // It also serves connections: one that has been given something to write waits for what else is ready, and writes
+    // many answers at once.
     #[cfg(tokio_unstable)]
-    builder.disable_lifo_slot();
-    let runtime =
-        builder.build().map_err(|source| Error::System { what: "cannot start the async runtime", source })?;
+    spares::prepare(&mut builder);
+    let no_runtime = |source| Error::System { what: "cannot start the async runtime", source };
+    let runtime = builder.build().map_err(no_runtime)?;
+    // To who watches in tokio-console, a task in which a worker sleeps would look as if it never yielded.
+    #[cfg(tokio_unstable)]
+    let spares = (threads > 1 && telemetry.console.is_none())
+        .then(|| Spares::of(runtime.handle().clone()))
+        .transpose()
+        .map_err(no_runtime)?;
     let ended = runtime.block_on(async {
         let shutdown = shutdown::on_signal()?;
         main(Process { shutdown, metrics }).await
     });
+    #[cfg(tokio_unstable)]
+    drop(spares);
     // What still blocks a thread, a user's call or a name that does not resolve, must not hold the process.
     runtime.shutdown_timeout(LAST_PATIENCE);
     ended

@@ -104,7 +104,7 @@ impl Double {
         *self.0.lost_answers.lock() = count;
     }
 
-    /// The next questions that would stand are refused, for want of room.
+    /// The next questions of this rpc are refused, for want of room.
     pub(super) fn is_full(&self, rpc: &'static str, for_questions: u32) {
         self.0.full.lock().insert(rpc, for_questions);
     }
