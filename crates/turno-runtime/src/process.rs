@@ -39,8 +39,8 @@ pub fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Sets the process up, runs `main` to its end, and ends with its result. The async runtime has so many `threads`, of which
-/// those sleep that are not needed. With an address for `metrics`, it counts.
+/// Sets the process up, runs `main` to its end, and ends with its result. The async runtime has so many `threads`, of
+/// which those sleep that are not needed. With an address for `metrics`, it counts.
 ///
 /// # Errors
 /// What cannot be set up, and what `main` answers.

@@ -1,14 +1,14 @@
 //! Worker threads of a runtime that sleep until they are needed.
 //!
-//! tokio's scheduler wakes a parked worker for nearly each task that becomes ready, so that none waits. Where tasks take
-//! microseconds, as those of links and of methods that wait do, the worker wakes to find that another has done it, and the
-//! way there costs more than the task. A runtime whose other workers are asleep, in tokio's eyes at work, has nobody to
-//! wake: what one thread can do is done by one, and as soon as it does not come to rest any more, because there is more to
-//! do or because something blocks it, the next one helps.
+//! tokio's scheduler wakes a parked worker for nearly each task that becomes ready, so that none waits. Where tasks
+//! take microseconds, as those of links and of methods that wait do, the worker wakes to find that another has done
+//! it, and the way there costs more than the task. A runtime whose other workers are asleep, in tokio's eyes at work,
+//! has nobody to wake: what one thread can do is done by one, and as soon as it does not come to rest any more,
+//! because there is more to do or because something blocks it, the next one helps.
 //!
-//! A worker may only sleep where nothing is left to it that no other could take. What is in its queue others steal; but
-//! tasks that have yielded wait aside for their own worker. It has none when it parks, nor as long as it has polled no
-//! task since. So a worker sleeps in the first task that it polls after it has parked, or not at all.
+//! A worker may only sleep where nothing is left to it that no other could take. What is in its queue others steal;
+//! but tasks that have yielded wait aside for their own worker. It has none when it parks, nor as long as it has
+//! polled no task since. So a worker sleeps in the first task that it polls after it has parked, or not at all.
 //!
 //! ```text
 //! shift.rs   how many are to be awake (pure)
@@ -53,7 +53,8 @@ pub(crate) struct Spares {
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 impl Spares {
-    /// Of a runtime that was [prepared](prepare). Sends all workers but one to sleep, and watches that those who are awake suffice.
+    /// Of a runtime that was [prepared](prepare). Sends all workers but one to sleep, and watches that those who are
+    /// awake suffice.
     ///
     /// # Errors
     /// There is no thread to be had.
@@ -103,8 +104,8 @@ impl Watch {
     }
 }
 
-/// Whether one of the workers has parked between two looks, or is parked: its count is odd then. One that sleeps here has
-/// not, nor has one that is at work or held up.
+/// Whether one of the workers has parked between two looks, or is parked: its count is odd then. One that sleeps here
+/// has not, nor has one that is at work or held up.
 fn rested(before: &[u64], now: &[u64]) -> bool {
     before.iter().zip(now).any(|(before, now)| before != now || now % 2 == 1)
 }
@@ -127,7 +128,8 @@ struct Beds {
 }
 
 impl Room {
-    /// So many workers are to sleep, all but one at the most. Those who could not when they were asked to are asked again.
+    /// So many workers are to sleep, all but one at the most. Those who could not when they were asked to are asked
+    /// again.
     fn want(self: &Arc<Self>, asleep: usize, runtime: &Handle) {
         let more = {
             let mut beds = self.beds.lock();
@@ -161,7 +163,8 @@ impl Room {
     fn sleep(&self) {
         let may_sleep = POLLS.get() == 1;
         if may_sleep {
-            // What waits for this worker goes to another: something to do wakes one, which looks around before it parks.
+            // What waits for this worker goes to another: something to do wakes one, which looks around before it
+            // parks.
             task::spawn("runtime.rouse", async {});
         }
         let mut beds = self.beds.lock();

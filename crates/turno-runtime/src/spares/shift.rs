@@ -1,5 +1,6 @@
-//! How many threads of a runtime are to be awake: one more as soon as those that are do not come to rest, one fewer after
-//! a while in which they did. Whether fewer do is only seen by trying, and what failed is tried again later and later.
+//! How many threads of a runtime are to be awake: one more as soon as those that are do not come to rest, one fewer
+//! after a while in which they did. Whether fewer do is only seen by trying, and what failed is tried again later and
+//! later.
 
 /// The threads that are awake, as looks at them say.
 #[derive(Debug)]
