@@ -16,11 +16,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
+use turno::node::config::Role;
 use turno::{Client, Status};
+use turno_gateway::GatewayConfig;
 use turno_tests::kitchen::{self, kitchen as rpc};
 use turno_tests::stubs::kitchen_client::KitchenClient;
 use turno_tests::stubs::{Courses, Dish, Number, Wait};
-use turno_tests::{GatewayProcess, Programs, eventually};
+use turno_tests::{GatewayProcess, Programs, TestMesh, eventually};
 
 const PROGRAMS: Programs = turno_tests::programs!();
 
@@ -234,4 +236,26 @@ async fn a_stock_client_that_calls_now_and_then_loses_nothing_behind_a_balancer(
         load.goes_on().await;
     }
     load.end().await;
+}
+
+/// A busy machine may keep a client from it for a while.
+#[tokio::test]
+async fn who_has_connected_when_the_port_closes_may_be_slow_to_speak() {
+    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    drop(mesh.kitchen(Role::Io, 1).await);
+    let (gateway, slow) = (mesh.running().clients(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let mut client = KitchenClient::new(channel(slow.local_addr().unwrap()));
+    let call = tokio::spawn(async move { plain(&mut client, What::Simmer).await });
+    let (mut from, _) = slow.accept().await.unwrap();
+    let mut to = TcpStream::connect(gateway).await.unwrap();
+    let speaking = async {
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        tokio::io::copy_bidirectional(&mut from, &mut to).await
+    };
+    let (_ended, _spoken, answer) = tokio::join!(mesh.end(), speaking, call);
+    let answer = answer.unwrap();
+    assert!(
+        answer.as_ref().is_ok_and(|right| *right) || turno::never_sent(answer.as_ref().unwrap_err()),
+        "{answer:?}"
+    );
 }

@@ -35,8 +35,9 @@ const MOST_GIVEN_UP: usize = MOST_STREAMS as usize / 10;
 /// As large as HTTP/2 has it: streams limit themselves, and one that is not read must not stop the others.
 const CONNECTION_WINDOW: u32 = i32::MAX as u32;
 const HEADERS: u32 = 64 * 1024;
-/// A client that has connected when the port closes has so long to say something.
-const FIRST_WORD_PATIENCE: Duration = Duration::from_millis(250);
+/// A client that has connected when the port closes has so long to say something. It may be on a busy machine, and its
+/// call one that may not be repeated.
+const FIRST_WORD_PATIENCE: Duration = Duration::from_millis(1500);
 /// A connection is asked to end when no call is on it, or after so long.
 const QUIET_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -80,8 +81,10 @@ async fn speaks(stream: &TcpStream, ending: &CancellationToken) -> bool {
         ending.cancelled().await;
         tokio::time::sleep(FIRST_WORD_PATIENCE).await;
     };
+    let mut first = [0];
     tokio::select! {
-        speaks = tokio::time::timeout(HEADER_PATIENCE, stream.readable()) => speaks.is_ok(),
+        // `readable` may answer before anything has come.
+        speaks = tokio::time::timeout(HEADER_PATIENCE, stream.peek(&mut first)) => speaks.is_ok(),
         () = closed => false,
     }
 }
