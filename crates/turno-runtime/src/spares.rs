@@ -50,7 +50,7 @@ pub(crate) struct Spares {
 }
 
 /// The longest that a task waits behind one that blocks before a thread is woken for it is twice that.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 impl Spares {
     /// Of a runtime that was [prepared](prepare). Sends all workers but one to sleep, and watches that those who are

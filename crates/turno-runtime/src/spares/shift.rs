@@ -15,12 +15,12 @@ pub(super) struct Shift {
     patience: u32,
 }
 
-/// A look every 20 ms: one second.
-const SHORTEST: u32 = 50;
+/// A look every 5 ms: one second.
+const SHORTEST: u32 = 200;
 /// Half a minute.
 const LONGEST: u32 = 30 * SHORTEST;
 /// Fewer have done if they have done for so long.
-const TRIAL: u32 = 10;
+const TRIAL: u32 = 40;
 
 impl Shift {
     /// Of `most` threads. One is awake.
