@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -16,6 +17,7 @@ use turno_proto::v1::tickets_client::TicketsClient;
 use turno_proto::v1::{ListNodesRequest, Node};
 
 use crate::kitchen::{Cook, Kitchen};
+use crate::stubs::Dish;
 use crate::stubs::kitchen_client::KitchenClient;
 
 /// A gateway on ports of its own, and nodes that come and go.
@@ -132,6 +134,20 @@ impl TestMesh {
     /// The gateway itself.
     pub fn running(&self) -> &turno_gateway::Running {
         &self.gateway
+    }
+
+    /// Echoes one after the other until these have ended, none of them for long. Answers how many.
+    pub async fn echoes_beside<T>(&self, calls: &[JoinHandle<T>]) -> u32 {
+        let mut echoes = 0;
+        while calls.iter().any(|call| !call.is_finished()) {
+            let echo = async { self.client().echo(Dish::default()).await };
+            let answer =
+                tokio::time::timeout(Duration::from_secs(1), echo).await.expect("echo does not wait");
+            answer.expect("an echo");
+            echoes += 1;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        echoes
     }
 
     /// Asks the gateway to end, and waits until it has.

@@ -61,11 +61,7 @@ async fn a_program_goes_on_beside_methods_that_hold_its_threads() {
                 tokio::spawn(async move { client.fry(stubs::Wait { ms, ..stubs::Wait::default() }).await })
             })
             .collect();
-        while calls.iter().any(|call| !call.is_finished()) {
-            let echo = async { mesh.client().echo(stubs::Dish::default()).await };
-            tokio::time::timeout(Duration::from_secs(1), echo).await.expect("echo does not wait").unwrap();
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        mesh.echoes_beside(&calls).await;
         for call in calls {
             call.await.unwrap().unwrap();
         }

@@ -6,8 +6,6 @@
     reason = "a test's own tasks, and its own failures"
 )]
 
-use std::time::Duration;
-
 use turno::node::config::Role;
 use turno_gateway::GatewayConfig;
 use turno_proto::v1::Blocking;
@@ -71,13 +69,7 @@ async fn others_go_on_beside_more_of_them_than_there_are_threads() {
         })
         .collect();
     eventually("they run", async || mesh.nodes().await[0].in_flight == 8).await;
-    let mut echoes = 0;
-    while calls.iter().any(|call| !call.is_finished()) {
-        let echo = async { mesh.client().echo(Dish::default()).await };
-        tokio::time::timeout(Duration::from_secs(1), echo).await.expect("echo does not wait").unwrap();
-        echoes += 1;
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let echoes = mesh.echoes_beside(&calls).await;
     assert!(echoes > 10, "{echoes}");
     for call in calls {
         call.await.unwrap().unwrap();

@@ -82,12 +82,10 @@ struct Watch {
 impl Watch {
     fn run(mut self, until: &mpsc::Receiver<()>) {
         let awake = metrics::gauge!("turno_async_threads_awake");
-        let most = self.runtime.metrics().num_workers();
         let mut before = self.parks();
         loop {
-            let asleep = self.shift.asleep();
-            self.room.want(asleep, &self.runtime);
-            awake.set(u32::try_from(most - asleep).unwrap_or(u32::MAX));
+            self.room.want(self.shift.asleep(), &self.runtime);
+            awake.set(u32::try_from(self.shift.awake()).unwrap_or(u32::MAX));
             if until.recv_timeout(LOOK_EVERY) != Err(RecvTimeoutError::Timeout) {
                 return;
             }

@@ -28,6 +28,10 @@ impl Shift {
         Self { most: most.max(1), awake: 1, looks: 0, trying: false, patience: SHORTEST }
     }
 
+    pub(super) fn awake(&self) -> usize {
+        self.awake
+    }
+
     pub(super) fn asleep(&self) -> usize {
         self.most - self.awake
     }

@@ -154,20 +154,17 @@ impl Double {
         self.end(name, TicketState::Done, Ended::Response(any("turno.cpu.v1.InfoResponse", &response)));
     }
 
-    fn note<T>(&self, rpc: &'static str, request: Request<T>) -> T {
+    /// Notes what came, and refuses it where there is no room.
+    fn hear<T>(&self, rpc: &'static str, request: Request<T>) -> Result<T, Status> {
         let (metadata, _, message) = request.into_parts();
         self.0.metadata.lock().push((rpc, metadata));
-        message
+        let is_full = self.0.full.lock().get_mut(rpc).is_some_and(count_down);
+        if is_full { Err(Status::resource_exhausted("64 calls are in flight")) } else { Ok(message) }
     }
 
     fn lose_an_answer(&self) -> Result<(), Status> {
         let is_lost = count_down(&mut self.0.lost_answers.lock());
         if is_lost { Err(Status::unavailable("the gateway is ending")) } else { Ok(()) }
-    }
-
-    fn make_room(&self, rpc: &str) -> Result<(), Status> {
-        let is_full = self.0.full.lock().get_mut(rpc).is_some_and(count_down);
-        if is_full { Err(Status::resource_exhausted("64 calls are in flight")) } else { Ok(()) }
     }
 
     fn follow(&self, name: &str) -> Result<watch::Receiver<Operation>, Status> {
@@ -199,7 +196,6 @@ impl Double {
     }
 }
 
-/// A message as google.protobuf.Any has it.
 /// Whether one was left.
 fn count_down(left: &mut u32) -> bool {
     let was_left = *left > 0;
@@ -207,6 +203,7 @@ fn count_down(left: &mut u32) -> bool {
     was_left
 }
 
+/// A message as google.protobuf.Any has it.
 pub(super) fn any(name: &str, message: &impl prost::Message) -> prost_types::Any {
     prost_types::Any { type_url: format!("type.googleapis.com/{name}"), value: message.encode_to_vec() }
 }
@@ -239,7 +236,7 @@ impl Tickets for Double {
         &self,
         request: Request<Streaming<SubmitMapRequest>>,
     ) -> Result<Response<Operation>, Status> {
-        let operation = self.take_map(self.note("SubmitMap", request)).await?;
+        let operation = self.take_map(self.hear("SubmitMap", request)?).await?;
         self.lose_an_answer()?;
         Ok(Response::new(operation))
     }
@@ -248,16 +245,13 @@ impl Tickets for Double {
         &self,
         request: Request<ReadMapRequest>,
     ) -> Result<Response<Self::ReadMapStream>, Status> {
-        let request = self.note("ReadMap", request);
-        self.make_room("ReadMap")?;
+        let request = self.hear("ReadMap", request)?;
         let follower = self.follow(&request.name)?;
         Ok(Response::new(Box::pin(self.clone().read(request, follower))))
     }
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<Operation>, Status> {
-        let order = self.note("Submit", request);
-        self.make_room("Submit")?;
-        let operation = self.store(order, None);
+        let operation = self.store(self.hear("Submit", request)?, None);
         self.lose_an_answer()?;
         Ok(Response::new(operation))
     }
@@ -270,8 +264,7 @@ impl Tickets for Double {
     }
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let request = self.note("Watch", request);
-        self.make_room("Watch")?;
+        let request = self.hear("Watch", request)?;
         let follower = self.follow(&request.name)?;
         let changes = stream::unfold(Some(follower), async |follower| {
             let mut follower = follower?;
@@ -309,9 +302,7 @@ impl Operations for Double {
         &self,
         request: Request<GetOperationRequest>,
     ) -> Result<Response<Operation>, Status> {
-        let name = self.note("GetOperation", request).name;
-        self.make_room("GetOperation")?;
-        let follower = self.follow(&name)?;
+        let follower = self.follow(&self.hear("GetOperation", request)?.name)?;
         let operation = follower.borrow().clone();
         Ok(Response::new(operation))
     }
@@ -324,8 +315,7 @@ impl Operations for Double {
         &self,
         request: Request<CancelOperationRequest>,
     ) -> Result<Response<()>, Status> {
-        let name = self.note("CancelOperation", request).name;
-        self.make_room("CancelOperation")?;
+        let name = self.hear("CancelOperation", request)?.name;
         self.follow(&name)?;
         let error = rpc::Status { code: 1, message: "cancelled".into(), details: Vec::new() };
         self.end(&name, TicketState::Cancelled, Ended::Error(error));
@@ -336,8 +326,7 @@ impl Operations for Double {
         &self,
         request: Request<WaitOperationRequest>,
     ) -> Result<Response<Operation>, Status> {
-        let request = self.note("WaitOperation", request);
-        self.make_room("WaitOperation")?;
+        let request = self.hear("WaitOperation", request)?;
         let mut follower = self.follow(&request.name)?;
         let ended = follower.wait_for(|operation| operation.done).await;
         Ok(Response::new(ended.map_err(|_| Status::unavailable("the gateway is ending"))?.clone()))
