@@ -84,7 +84,8 @@ impl Tickets {
             return Ended::Error(failure_of(&Status::failed_precondition(text)), None);
         }
         if let Some(inputs) = claimed.inputs {
-            return self.run_map(claimed, inputs, method, hearing).await;
+            // Few are maps: the others do not carry what one needs.
+            return Box::pin(self.run_map(claimed, inputs, method, hearing)).await;
         }
         let Envelope { metadata, caller } = match Envelope::opened(&claimed) {
             Ok(envelope) => envelope,

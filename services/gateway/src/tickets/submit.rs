@@ -67,7 +67,9 @@ impl Tickets {
             // Whoever asked may have gone.
             let _gone = answer.send(submitted.map(|submitted| Answer::of(submitted, &kept)));
             match (begun, hand) {
-                (Some(attempt), Some(hand)) => tickets.attempt(claimed(attempt, kept), hand).await,
+                (Some(attempt), Some(hand)) => {
+                    Box::pin(tickets.attempt(claimed(attempt, kept), hand)).await;
+                }
                 _ => tickets.0.due.notify_one(),
             }
         };
