@@ -25,7 +25,7 @@ use crate::ticket::{
 pub(crate) trait Read: Clone + Send + Sync + 'static {
     fn get(&self, ticket: TicketId) -> impl Future<Output = Result<Ticket, Error>> + Send;
     fn request(&self, ticket: TicketId) -> impl Future<Output = Result<Bytes, Error>> + Send;
-    fn response(&self, ticket: TicketId) -> impl Future<Output = Result<Option<Bytes>, Error>> + Send;
+    fn whole(&self, ticket: TicketId) -> impl Future<Output = Result<(Ticket, Option<Bytes>), Error>> + Send;
     fn attempts(&self, ticket: TicketId) -> impl Future<Output = Result<Vec<AttemptRecord>, Error>> + Send;
     fn list(&self, query: &Query) -> impl Future<Output = Result<Page, Error>> + Send;
     fn counts(&self) -> impl Future<Output = Result<Counts, Error>> + Send;
@@ -188,8 +188,8 @@ impl<R: Read> Store for Kept<R> {
         self.reader.request(ticket).await
     }
 
-    async fn response(&self, ticket: TicketId) -> Result<Option<Bytes>, Error> {
-        self.reader.response(ticket).await
+    async fn whole(&self, ticket: TicketId) -> Result<(Ticket, Option<Bytes>), Error> {
+        self.reader.whole(ticket).await
     }
 
     async fn attempts(&self, ticket: TicketId) -> Result<Vec<AttemptRecord>, Error> {

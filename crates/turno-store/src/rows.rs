@@ -105,14 +105,23 @@ impl<'r> Cells<'r> {
 /// response_bytes, redrive_of, redriven_as, parts, items.
 pub(crate) fn ticket(asked: Option<TicketId>, row: &dyn Row) -> Result<Ticket, Error> {
     let id = Cells::of(row).parsed().ok().or(asked);
-    read(row).map_err(|Odd| match id {
+    read(&mut Cells::of(row)).map_err(|Odd| match id {
         Some(id) => Error::Damaged(id),
         None => Error::Unusable("a ticket's row is damaged beyond its name".into()),
     })
 }
 
-fn read(row: &dyn Row) -> Result<Ticket, Odd> {
+/// A ticket, and its response's body if it is done: what [`ticket`] reads, and a body.
+pub(crate) fn whole(id: TicketId, row: &dyn Row) -> Result<(Ticket, Option<Stored>), Error> {
     let mut cells = Cells::of(row);
+    let whole = read(&mut cells).and_then(|ticket| {
+        let response = (ticket.state == State::Done).then(|| stored(&mut cells)).transpose()?;
+        Ok((ticket, response))
+    });
+    whole.map_err(|Odd| Error::Damaged(id))
+}
+
+fn read(cells: &mut Cells<'_>) -> Result<Ticket, Odd> {
     Ok(Ticket {
         id: cells.parsed()?,
         method: cells.parsed()?,
@@ -136,7 +145,7 @@ fn read(row: &dyn Row) -> Result<Ticket, Odd> {
         response_bytes: cells.count()?,
         redrive_of: cells.maybe()?,
         redriven_as: cells.maybe()?,
-        inputs: inputs(&mut cells)?,
+        inputs: inputs(cells)?,
         forgotten: false,
     })
 }

@@ -1,4 +1,4 @@
-//! The embedded store: SQLite in a directory of this process alone. One task writes and takes what has gathered
+//! The embedded store: SQLite in a directory of this process alone. One thread writes, and takes what has gathered
 //! into one transaction; readers have connections of their own.
 
 mod bulk;
@@ -11,7 +11,6 @@ mod reader;
 mod rows;
 mod schema;
 mod session;
-mod shapes;
 mod tables;
 
 use std::path::Path;
@@ -27,13 +26,13 @@ pub(crate) use tables::Shelves;
 /// Opens the store in `directory`, and makes it if there is none.
 pub(crate) async fn open(directory: &Path) -> Result<Kept<Reader>, Error> {
     let (book, reader) = parts(directory).await?;
-    Ok(Kept { writer: Writer::start("turno.store.sqlite", book), reader })
+    Ok(Kept { writer: Writer::start_thread("store", book)?, reader })
 }
 
 /// What makes changes, and what reads.
 pub(crate) async fn parts(directory: &Path) -> Result<(Book<Shelves>, Reader), Error> {
     let opened = directory::open(directory).await?;
     let notes = Notes::default();
-    let shelves = Shelves::new(opened.writer, opened.mark, notes.clone()).await?;
+    let shelves = Shelves::new(opened.session, opened.mark, notes.clone())?;
     Ok((Book::new(shelves), Reader { pool: opened.readers, notes }))
 }

@@ -139,11 +139,11 @@ pub trait Store: Send + Sync + 'static {
     /// [`Error::NotFound`], [`Error::Damaged`].
     async fn request(&self, ticket: TicketId) -> Result<Bytes, Error>;
 
-    /// The response of a ticket that is done; `None` of one that is not. Its checksum has been looked at.
+    /// A ticket, with its response if it is done. The response's checksum has been looked at.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Damaged`].
-    async fn response(&self, ticket: TicketId) -> Result<Option<Bytes>, Error>;
+    async fn whole(&self, ticket: TicketId) -> Result<(Ticket, Option<Bytes>), Error>;
 
     /// The attempts of a ticket that have failed.
     ///

@@ -100,7 +100,7 @@ async fn a_result_that_was_stored_unheard_is_whole() {
     let attempt = begun(&store).await;
     let answered = store.finish(attempt, Outcome::Done(long())).await;
     assert!(matches!(answered, Err(Error::Unavailable(_))), "{answered:?}");
-    assert_eq!(store.response(attempt.ticket).await.unwrap(), Some(long()));
+    assert_eq!(store.whole(attempt.ticket).await.unwrap().1, Some(long()));
 }
 
 #[tokio::test]

@@ -19,9 +19,8 @@ use crate::error::Error;
 use crate::kept::Read;
 use crate::part::{self, Log, Part, StoredPart};
 use crate::query::{Page, Query};
-use crate::rows::{self, Cells, Odd, stored};
+use crate::rows::{self, Odd};
 use crate::seal::Seal;
-use crate::state::State;
 use crate::store::{Claimed, Counts};
 use crate::ticket::{AttemptRecord, Ticket, TicketId};
 
@@ -55,17 +54,16 @@ impl Read for Reader {
         unsealed(id, bytes, &request.seal, seal)
     }
 
-    async fn response(&self, id: TicketId) -> Result<Option<Bytes>, Error> {
-        let what = "state, response_bytes, response_seal, response_body::text, response FROM turno.ticket";
-        let row = self.one(id, what).await?;
-        let mut cells = Cells::of(&row);
-        if cells.state().map_err(|Odd| Error::Damaged(id))? != State::Done {
-            return Ok(None);
-        }
-        let stored = stored(&mut cells).map_err(|Odd| Error::Damaged(id))?;
-        let bytes = self.body(id, &stored).await?;
+    async fn whole(&self, id: TicketId) -> Result<(Ticket, Option<Bytes>), Error> {
+        let what = format!(
+            "{TICKET}, response_bytes, response_seal, response_body::text, response FROM turno.ticket"
+        );
+        let row = self.one(id, &what).await?;
+        let (ticket, response) = rows::whole(id, &row)?;
+        let Some(response) = response else { return Ok((ticket, None)) };
+        let bytes = self.body(id, &response).await?;
         let seal = Seal::of_response(id, &bytes);
-        unsealed(id, bytes, &stored.seal, seal).map(Some)
+        Ok((ticket, Some(unsealed(id, bytes, &response.seal, seal)?)))
     }
 
     async fn claimed(&self, granted: Granted) -> Result<Claimed, Error> {

@@ -8,11 +8,12 @@ use std::time::Duration;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Row, SqliteConnection};
+use sqlx::{ConnectOptions, Connection as _, Row, SqliteConnection};
 use turno_runtime::task;
 
 use super::errors::told;
 use super::mark::Mark;
+use super::session::Session;
 use super::{log, schema};
 use crate::error::Error;
 
@@ -35,7 +36,11 @@ const LOCK: &str = "tickets.lock";
 const READERS: u32 = 2;
 
 /// How long a person's transaction in the same database may hold ours up.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Of pages that a connection has read or written, in KiB (below zero, as SQLite wants it). When a transaction has sorted
+/// pages of an index, SQLite looks through all of this at its end.
+pub(super) const CACHE: i64 = -2048;
 
 /// One that is just ending gets a second to do so.
 const TRIES: u32 = 50;
@@ -43,7 +48,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// What an open directory consists of.
 pub(super) struct Opened {
-    pub(super) writer: SqliteConnection,
+    pub(super) session: Session,
     pub(super) readers: SqlitePool,
     pub(super) mark: Mark,
 }
@@ -57,13 +62,16 @@ pub(super) async fn open(directory: &Path) -> Result<Opened, Error> {
     let mut writer = options(&database).connect().await.map_err(|error| unusable(&database, told(error)))?;
     prepare(&mut writer, length).await.map_err(|error| unusable(&database, error))?;
     let mark = mark(&mut writer, lock, directory).await.map_err(|error| unusable(&database, error))?;
+    let session = Session::open(&database).map_err(|error| unusable(&database, error))?;
+    // Not the last one, which would take the log in.
+    writer.close().await.map_err(|error| unusable(&database, told(error)))?;
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)
         .test_before_acquire(false)
         .connect_with(options(&database).pragma("query_only", "1"))
         .await
         .map_err(|error| unusable(&database, told(error)))?;
-    Ok(Opened { writer, readers, mark })
+    Ok(Opened { session, readers, mark })
 }
 
 async fn lock(directory: &Path) -> Result<File, Error> {
@@ -95,11 +103,7 @@ fn options(database: &PathBuf) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(PATIENCE)
-        // Many sizes of a statement are prepared once and stay.
-        .statement_cache_capacity(256)
-        .pragma("cache_size", "-32768")
-        .pragma("wal_autocheckpoint", "4000")
-        .pragma("journal_size_limit", "67108864")
+        .pragma("cache_size", CACHE.to_string())
         .disable_statement_logging()
 }
 

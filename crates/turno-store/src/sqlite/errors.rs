@@ -1,5 +1,7 @@
 //! What SQLite says, as what the caller can do about it.
 
+use rusqlite::ffi;
+
 use crate::error::Error;
 
 const BUSY: i32 = 5;
@@ -12,11 +14,16 @@ const INDEX_SIZE: i32 = IO | (19 << 8);
 
 /// `error` for the caller. What is said goes no further than to people who run the gateway.
 pub(super) fn told(error: sqlx::Error) -> Error {
-    let code = error
-        .as_database_error()
-        .and_then(|error| error.code())
-        .and_then(|code| code.parse::<i32>().ok())
-        .unwrap_or(0);
+    let code = error.as_database_error().and_then(|error| error.code());
+    said(&error, code.and_then(|code| code.parse().ok()).unwrap_or(0))
+}
+
+/// The same of the writer's connection.
+pub(super) fn failed(error: rusqlite::Error) -> Error {
+    said(&error, error.sqlite_error().map_or(0, |error| error.extended_code))
+}
+
+fn said(error: &dyn std::error::Error, code: i32) -> Error {
     tracing::debug!(%error, code, "sqlite");
     match code & 0xff {
         FULL => Error::Full,
@@ -41,6 +48,7 @@ pub(super) fn damaged(how: &str) -> Error {
 }
 
 /// Whether a row with the same id is there already.
-pub(super) fn is_duplicate(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|error| error.is_unique_violation())
+pub(super) fn is_duplicate(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    matches!(code, Some(ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY))
 }

@@ -3,9 +3,8 @@
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
-use sqlx::{AssertSqlSafe, SqlSafeStr};
+use sqlx::{Arguments as _, AssertSqlSafe, Encode, SqlSafeStr, Sqlite, Type};
 
-use super::bulk::Values;
 use super::errors::told;
 use super::memory::Notes;
 use super::rows::TICKET;
@@ -15,8 +14,9 @@ use crate::error::Error;
 use crate::kept::Read;
 use crate::part::{self, Log, Part, StoredPart};
 use crate::query::{Page, Query};
-use crate::rows::{self, Cells, Odd, stored};
+use crate::rows::{self, Cells, Odd};
 use crate::seal::Seal;
+use crate::state::State;
 use crate::store::{Claimed, Counts};
 use crate::ticket::{AttemptRecord, Ticket, TicketId};
 
@@ -49,19 +49,18 @@ impl Read for Reader {
         unsealed(id, bytes, &stored.seal, seal)
     }
 
-    async fn response(&self, id: TicketId) -> Result<Option<Bytes>, Error> {
+    async fn whole(&self, id: TicketId) -> Result<(Ticket, Option<Bytes>), Error> {
         let sql = format!(
-            "SELECT state, response_bytes, response_seal, response_body, response FROM ticket WHERE id = ? AND {KEPT}"
+            "SELECT {TICKET}, response_bytes, response_seal, response_body, response FROM ticket \
+             WHERE id = ? AND {KEPT}"
         );
         let row = self.one(id, sql).await?;
-        let mut cells = Cells::of(&row);
-        if cells.state().map_err(|Odd| Error::Damaged(id))? != crate::state::State::Done {
-            return Ok(None);
-        }
-        let stored = stored(&mut cells).map_err(|Odd| Error::Damaged(id))?;
-        let bytes = self.body(id, &stored).await?;
+        let (ticket, response) = rows::whole(id, &row)?;
+        let ticket = self.noted(ticket);
+        let Some(response) = response else { return Ok((ticket, None)) };
+        let bytes = self.body(id, &response).await?;
         let seal = Seal::of_response(id, &bytes);
-        unsealed(id, bytes, &stored.seal, seal).map(Some)
+        Ok((ticket, Some(unsealed(id, bytes, &response.seal, seal)?)))
     }
 
     /// The request of a ticket that was claimed, looked at.
@@ -164,6 +163,17 @@ impl Reader {
 /// What has expired is not there, even if nobody has swept it yet.
 const KEPT: &str = "(expires_at IS NULL OR expires_at > unixepoch('subsec') * 1000)";
 
+/// Values to be bound, one after another.
+#[derive(Default)]
+struct Values(SqliteArguments);
+
+impl Values {
+    fn put<'t, T: Encode<'t, Sqlite> + Type<Sqlite>>(&mut self, value: T) -> &mut Self {
+        self.0.add(value).expect("numbers and text can be bound");
+        self
+    }
+}
+
 /// The newest first; one more than a page, to know whether there is one.
 fn listing(query: &Query, most: u32) -> (String, Values) {
     let mut sql = format!("SELECT {TICKET} FROM ticket WHERE {KEPT}");
@@ -176,6 +186,10 @@ fn listing(query: &Query, most: u32) -> (String, Values) {
         // In the text and not bound: only so does SQLite see that a partial index will do.
         let names: Vec<_> = query.states.iter().map(|state| format!("'{}'", state.name())).collect();
         must(&format!("state IN ({})", names.join(", ")));
+        if query.states.iter().all(|state| state.is_final() && *state != State::Done) {
+            // What the index on them says of itself.
+            must("ended_at IS NOT NULL AND state <> 'done'");
+        }
     }
     if let Some(method) = &query.method {
         match method.strip_suffix('/') {

@@ -1,5 +1,6 @@
 //! SQLite's rows, and in what order tickets are read from them.
 
+use rusqlite::types::Value;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
@@ -26,5 +27,45 @@ impl Row for SqliteRow {
 
     fn bytes(&self, at: usize) -> Result<Option<&[u8]>, Odd> {
         self.try_get(at).map_err(|_| Odd)
+    }
+}
+
+/// A row that the writer has read, whole. A value that cannot be read is none.
+pub(super) struct Found(Vec<Option<Value>>);
+
+impl Found {
+    pub(super) fn of(row: &rusqlite::Row<'_>) -> Self {
+        let values = (0..row.as_ref().column_count()).map(|at| row.get(at).ok());
+        Self(values.collect())
+    }
+
+    fn at(&self, at: usize) -> Result<&Value, Odd> {
+        self.0.get(at).and_then(Option::as_ref).ok_or(Odd)
+    }
+}
+
+impl Row for Found {
+    fn number(&self, at: usize) -> Result<Option<i64>, Odd> {
+        match self.at(at)? {
+            Value::Null => Ok(None),
+            Value::Integer(number) => Ok(Some(*number)),
+            _ => Err(Odd),
+        }
+    }
+
+    fn text(&self, at: usize) -> Result<Option<&str>, Odd> {
+        match self.at(at)? {
+            Value::Null => Ok(None),
+            Value::Text(text) => Ok(Some(text)),
+            _ => Err(Odd),
+        }
+    }
+
+    fn bytes(&self, at: usize) -> Result<Option<&[u8]>, Odd> {
+        match self.at(at)? {
+            Value::Null => Ok(None),
+            Value::Blob(bytes) => Ok(Some(bytes)),
+            _ => Err(Odd),
+        }
     }
 }

@@ -1,63 +1,85 @@
-//! The one connection that writes: statements of a transaction, which begins with the first of them.
+//! The one connection that writes: statements of a transaction, which begins with the first of them. They are run where
+//! they are called, on the writer's own thread.
 
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{SqlSafeStr, SqlStr, SqliteConnection};
+use std::path::Path;
 
-use super::bulk::{BulkRow, Values};
-use super::errors::{is_duplicate, told};
-use super::shapes;
+use rusqlite::{Connection, OpenFlags, Params, params};
+
+use super::bulk::{BulkRow, Places};
+use super::directory::{CACHE, PATIENCE};
+use super::errors::{failed, is_duplicate};
+use super::rows::Found;
 use crate::error::Error;
 use crate::ticket::TicketId;
 
 /// The connection, in a transaction or not.
 pub(super) struct Session {
-    connection: SqliteConnection,
+    connection: Connection,
     begun: bool,
     wrote: bool,
 }
 
+/// Each is prepared once, and stays.
+const STATEMENTS: usize = 128;
+
 impl Session {
-    pub(super) fn new(connection: SqliteConnection) -> Self {
-        Self { connection, begun: false, wrote: false }
+    /// Opens the connection to a database that is there, and of our version.
+    pub(super) fn open(database: &Path) -> Result<Self, Error> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(database, flags).map_err(failed)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        let settings = || {
+            connection.busy_timeout(PATIENCE)?;
+            connection.pragma_update(None, "journal_mode", "wal")?;
+            connection.pragma_update(None, "synchronous", "full")?;
+            connection.pragma_update(None, "cache_size", CACHE)?;
+            connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
+            connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)
+        };
+        settings().map_err(failed)?;
+        Ok(Self { connection, begun: false, wrote: false })
     }
 
     /// Runs a statement of the transaction.
-    pub(super) async fn write(&mut self, sql: impl SqlSafeStr, values: Values) -> Result<(), Error> {
-        self.begin().await?;
+    pub(super) fn write(&mut self, sql: &str, values: impl Params) -> Result<(), Error> {
+        self.begin()?;
         self.wrote = true;
-        self.run(sql.into_sql_str(), values).await
+        let run = || self.connection.prepare_cached(sql)?.execute(values);
+        run().map(drop).map_err(refused)
     }
 
     /// What a query of the transaction answers.
-    pub(super) async fn rows(
-        &mut self,
-        sql: impl SqlSafeStr,
-        values: Values,
-    ) -> Result<Vec<SqliteRow>, Error> {
-        self.begin().await?;
-        sqlx::query_with(sql, values.0).fetch_all(&mut self.connection).await.map_err(told)
+    pub(super) fn rows(&mut self, sql: &str, values: impl Params) -> Result<Vec<Found>, Error> {
+        self.begin()?;
+        let ask = || {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            statement.query_map(values, |row| Ok(Found::of(row)))?.collect::<Result<Vec<_>, _>>()
+        };
+        ask().map_err(failed)
     }
 
     /// Runs a statement that writes, and answers what it says of it.
-    pub(super) async fn returned(
-        &mut self,
-        sql: impl SqlSafeStr,
-        values: Values,
-    ) -> Result<Vec<SqliteRow>, Error> {
+    pub(super) fn returned(&mut self, sql: &str, values: impl Params) -> Result<Vec<Found>, Error> {
         self.wrote = true;
-        self.rows(sql, values).await
+        self.rows(sql, values)
     }
 
-    /// Writes rows of one kind, a statement's worth at a time.
-    pub(super) async fn bulk<R: BulkRow>(&mut self, rows: &[R]) -> Result<(), Error> {
-        for rows in rows.chunks(shapes::MOST) {
-            let mut values = Values::default();
-            for row in rows {
-                row.bind(&mut values);
-            }
-            self.write(R::SHAPE.of(rows.len()), values).await?;
+    /// Writes rows of one kind.
+    pub(super) fn bulk<R: BulkRow>(&mut self, rows: &[R]) -> Result<(), Error> {
+        if rows.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        self.begin()?;
+        self.wrote = true;
+        let write = || {
+            let mut statement = self.connection.prepare_cached(R::SQL)?;
+            for row in rows {
+                row.bind(&mut Places::of(&mut statement));
+                statement.raw_execute()?;
+            }
+            Ok(())
+        };
+        write().map_err(refused)
     }
 
     /// Whether there is anything to commit.
@@ -66,39 +88,39 @@ impl Session {
     }
 
     /// What was written is on disk when this answers.
-    pub(super) async fn commit(&mut self) -> Result<(), Error> {
+    pub(super) fn commit(&mut self) -> Result<(), Error> {
         if self.begun {
-            self.run("COMMIT".into_sql_str(), Values::default()).await?;
+            self.run("COMMIT")?;
             (self.begun, self.wrote) = (false, false);
         }
         Ok(())
     }
 
-    pub(super) async fn roll_back(&mut self) {
+    pub(super) fn roll_back(&mut self) {
         self.wrote = false;
         if !std::mem::take(&mut self.begun) {
             return;
         }
         // SQLite has rolled back by itself after some errors, and says now that there is nothing to roll back.
-        if let Err(error) = sqlx::query("ROLLBACK").execute(&mut self.connection).await {
+        if let Err(error) = self.run("ROLLBACK") {
             tracing::debug!(%error, "roll back");
         }
     }
 
-    async fn begin(&mut self) -> Result<(), Error> {
+    fn begin(&mut self) -> Result<(), Error> {
         if !self.begun {
-            self.run("BEGIN IMMEDIATE".into_sql_str(), Values::default()).await?;
+            self.run("BEGIN IMMEDIATE")?;
             self.begun = true;
         }
         Ok(())
     }
 
-    async fn run(&mut self, sql: SqlStr, values: Values) -> Result<(), Error> {
-        let done = sqlx::query_with::<_, SqliteArguments>(sql, values.0).execute(&mut self.connection).await;
-        match done {
-            Ok(_) => Ok(()),
-            Err(error) if is_duplicate(&error) => Err(Error::Exists(TicketId(uuid::Uuid::nil()))),
-            Err(error) => Err(told(error)),
-        }
+    fn run(&self, sql: &str) -> Result<(), Error> {
+        let run = || self.connection.prepare_cached(sql)?.execute(params![]);
+        run().map(drop).map_err(failed)
     }
+}
+
+fn refused(error: rusqlite::Error) -> Error {
+    if is_duplicate(&error) { Error::Exists(TicketId(uuid::Uuid::nil())) } else { failed(error) }
 }

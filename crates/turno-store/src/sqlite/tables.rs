@@ -3,16 +3,14 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use rusqlite::params;
 use uuid::Uuid;
 
-use super::bulk::Values;
-use super::errors::told;
+use super::bulk::some;
 use super::mark::Mark;
 use super::memory::{Memory, Notes};
 use super::rows::{GRANT, TICKET};
 use super::session::Session;
-use super::shapes;
 use crate::batch::{Asked, Batch, Broken, Due, Held, Standing, capped, millis};
 use crate::body::Body;
 use crate::change::{Change, keys_of};
@@ -23,6 +21,10 @@ use crate::seal::Seal;
 use crate::state::State;
 use crate::tables::{Tables, Wish};
 use crate::ticket::{Attempt, GatewayId, Progress, Ticket, TicketId};
+
+/// What is known of a key.
+const KNOWN: &str = "SELECT tenant, key, ticket, demand, remembered_until, method, state, submitted_at, ended_at \
+    FROM idempotency WHERE tenant = ? AND key = ?";
 
 /// Which tickets have expired, and then what lies beside them taken out, and they themselves: a few statements for all of
 /// them. Each finds the same ones, as long as they are there.
@@ -65,16 +67,11 @@ pub(crate) struct Shelves {
 }
 
 impl Shelves {
-    pub(super) async fn new(
-        mut connection: SqliteConnection,
-        mark: Mark,
-        notes: Notes,
-    ) -> Result<Self, Error> {
-        let row =
-            sqlx::query("SELECT coalesce(max(seq), 0) + 1 FROM ticket").fetch_one(&mut connection).await;
-        let next_seq = Cells::of(&row.map_err(told)?).number().unwrap_or(1);
-        let (session, memory) = (Session::new(connection), Memory::new(notes));
-        Ok(Self { session, memory, next_seq, latest: 0, mark })
+    pub(super) fn new(mut session: Session, mark: Mark, notes: Notes) -> Result<Self, Error> {
+        let last = session.rows("SELECT max(seq) FROM ticket", params![])?;
+        session.commit()?;
+        let last = last.first().and_then(|row| Cells::of(row).number().ok()).unwrap_or(0);
+        Ok(Self { session, memory: Memory::new(notes), next_seq: last + 1, latest: 0, mark })
     }
 
     /// This machine's clock, which never goes back here.
@@ -85,17 +82,13 @@ impl Shelves {
     }
 
     /// Runs a statement with one text in it.
-    async fn with(&mut self, sql: &'static str, text: String) -> Result<(), Error> {
-        let mut values = Values::default();
-        values.put(text);
-        self.session.write(sql, values).await
+    fn with(&mut self, sql: &str, text: &str) -> Result<(), Error> {
+        self.session.write(sql, params![text])
     }
 
     /// Runs a statement about one ticket.
-    async fn about(&mut self, sql: &'static str, standing: &Standing) -> Result<(), Error> {
-        let mut values = Values::default();
-        values.put(standing.seq);
-        self.session.write(sql, values).await
+    fn about(&mut self, sql: &str, standing: &Standing) -> Result<(), Error> {
+        self.session.write(sql, params![standing.seq])
     }
 }
 
@@ -103,16 +96,10 @@ impl Tables for Shelves {
     async fn begin<'a>(&mut self, changes: &'a [Change]) -> Result<Batch<'a>, Error> {
         let mut batch = Batch::new(self.now());
         let keys = keys_of(changes);
-        for keys in keys.chunks(shapes::MOST) {
-            let mut values = Values::default();
-            for (tenant, key) in keys {
-                values.put(*tenant).put(*key);
-            }
-            for row in &self.session.rows(shapes::KNOWN.of(keys.len()), values).await? {
-                let Some((tenant, key, known)) = rows::known(row) else { continue };
-                if let Ok(at) = keys.binary_search_by(|asked| (*asked).cmp(&(tenant, key))) {
-                    batch.keys.insert(keys[at], known);
-                }
+        for (tenant, key) in &keys {
+            for row in &self.session.rows(KNOWN, params![tenant, key])? {
+                let Some((_, _, known)) = rows::known(row) else { continue };
+                batch.keys.insert((tenant, key), known);
             }
         }
         Ok(batch)
@@ -120,23 +107,19 @@ impl Tables for Shelves {
 
     async fn commit(&mut self, batch: Batch<'_>) -> Result<(), Error> {
         if !self.session.has_written() {
-            return self.session.commit().await;
-        }
-        let mut values = Values::default();
-        for difference in batch.totals {
-            values.put(difference);
+            return self.session.commit();
         }
         let sql = "UPDATE total SET waiting = waiting + ?, running = running + ?, done = done + ?, failed = failed + ?, \
                    cancelled = cancelled + ?, dead = dead + ?, commits = commits + 1";
-        self.session.write(sql, values).await?;
-        self.session.commit().await?;
+        self.session.write(sql, batch.totals)?;
+        self.session.commit()?;
         self.mark.advance();
         self.memory.merge(batch.overlay);
         Ok(())
     }
 
     async fn roll_back(&mut self) {
-        self.session.roll_back().await;
+        self.session.roll_back();
     }
 
     async fn flush(&mut self, batch: &mut Batch<'_>) -> Result<(), Error> {
@@ -145,11 +128,11 @@ impl Tables for Shelves {
             (Error::Exists(_), Some(submit)) => Error::Exists(submit.submission.ticket.id),
             (error, _) => error,
         };
-        self.session.bulk(&rows.submits).await.map_err(named)?;
-        self.session.bulk(&rows.keys).await?;
-        self.session.bulk(&rows.begins).await?;
-        self.session.bulk(&rows.leaves).await?;
-        self.session.bulk(&rows.records).await
+        self.session.bulk(&rows.submits).map_err(named)?;
+        self.session.bulk(&rows.keys)?;
+        self.session.bulk(&rows.begins)?;
+        self.session.bulk(&rows.leaves)?;
+        self.session.bulk(&rows.records)
     }
 
     fn reserve(&mut self) -> i64 {
@@ -201,17 +184,13 @@ impl Tables for Shelves {
     ) -> Result<Vec<Result<Due, Broken>>, Error> {
         let mut found = Vec::new();
         for held in self.memory.lapsed(&batch.overlay, batch.instant, most) {
-            let mut values = Values::default();
-            values.put(held.seq);
             let sql = format!("SELECT {GRANT} FROM ticket WHERE seq = ?");
-            found.extend(self.session.rows(AssertSqlSafe(sql), values).await?);
+            found.extend(self.session.rows(&sql, params![held.seq])?);
         }
-        let mut values = Values::default();
-        values.put(batch.now).put((most - found.len()) as i64);
         let sql = format!(
             "SELECT {GRANT} FROM ticket WHERE ended_at IS NULL AND due_at <= ? ORDER BY due_at LIMIT ?"
         );
-        found.extend(self.session.rows(AssertSqlSafe(sql), values).await?);
+        found.extend(self.session.rows(&sql, params![batch.now, (most - found.len()) as i64])?);
         Ok(found.iter().map(|row| rows::due(row, gateway, batch.now)).collect())
     }
 
@@ -221,18 +200,16 @@ impl Tables for Shelves {
         }
         let sql =
             "SELECT due_at FROM ticket WHERE ended_at IS NULL AND due_at IS NOT NULL ORDER BY due_at LIMIT 1";
-        let found = self.session.rows(sql, Values::default()).await?;
+        let found = self.session.rows(sql, params![])?;
         let due = found.first().and_then(|row| Cells::of(row).number().ok());
         let until = |due: i64| Duration::from_millis(due.saturating_sub(batch.now).max(0).unsigned_abs());
         Ok(due.map(until))
     }
 
     async fn ticket(&mut self, ticket: TicketId, batch: &mut Batch<'_>) -> Result<Ticket, Error> {
-        let mut values = Values::default();
-        values.put(ticket.to_string()).put(batch.now);
         let sql =
             format!("SELECT {TICKET} FROM ticket WHERE id = ? AND (expires_at IS NULL OR expires_at > ?)");
-        let found = self.session.rows(AssertSqlSafe(sql), values).await?;
+        let found = self.session.rows(&sql, params![ticket.to_string(), batch.now])?;
         let mut found = rows::ticket(Some(ticket), found.first().ok_or(Error::NotFound(ticket))?)?;
         if let Some(progress) = self.memory.noted(ticket) {
             found.progress = progress;
@@ -246,28 +223,25 @@ impl Tables for Shelves {
         expired: bool,
         batch: &mut Batch<'_>,
     ) -> Result<Standing, Error> {
-        let mut values = Values::default();
-        values.put(ticket.to_string()).put(if expired { i64::MIN } else { batch.now });
         let sql = "SELECT seq, state, failures, keep_ms, delete_requested, redriven_as, parts FROM ticket \
                    WHERE id = ? AND (expires_at IS NULL OR expires_at > ?)";
-        let found = self.session.rows(sql, values).await?;
+        let found = self
+            .session
+            .rows(sql, params![ticket.to_string(), if expired { i64::MIN } else { batch.now }])?;
         rows::standing(ticket, found.first().ok_or(Error::NotFound(ticket))?)
     }
 
     async fn asked(&mut self, ticket: TicketId, _: &mut Batch<'_>) -> Result<Asked, Error> {
-        let mut values = Values::default();
-        values.put(ticket.to_string());
         let sql = "SELECT method, tenant, metadata, request_bytes, request_seal, request_body, request FROM ticket \
                    WHERE id = ?";
-        let found = self.session.rows(sql, values).await?;
+        let found = self.session.rows(sql, params![ticket.to_string()])?;
         rows::asked(ticket, found.first().ok_or(Error::NotFound(ticket))?)
     }
 
     async fn pieces(&mut self, body: Uuid, _: &mut Batch<'_>) -> Result<Vec<Bytes>, Error> {
-        let mut values = Values::default();
-        values.put(body.to_string());
-        let found =
-            self.session.rows("SELECT data FROM piece WHERE body = ? ORDER BY number", values).await?;
+        let found = self
+            .session
+            .rows("SELECT data FROM piece WHERE body = ? ORDER BY number", params![body.to_string()])?;
         let pieces = found.iter().map(|row| Cells::of(row).bytes().map(Option::unwrap_or_default));
         // One that cannot be read is as good as none: the body's length does not fit then.
         Ok(pieces.filter_map(Result::ok).collect())
@@ -278,7 +252,7 @@ impl Tables for Shelves {
             Wish::Cancel => "UPDATE ticket SET cancel_requested = 1 WHERE seq = ?",
             Wish::Delete => "UPDATE ticket SET delete_requested = 1 WHERE seq = ?",
         };
-        self.about(sql, standing).await
+        self.about(sql, standing)
     }
 
     async fn remove(
@@ -287,27 +261,24 @@ impl Tables for Shelves {
         ended: State,
         batch: &mut Batch<'_>,
     ) -> Result<(), Error> {
-        let mut values = Values::default();
-        values.put(ended.name()).put(batch.now).put(standing.seq);
         let sql = "UPDATE idempotency SET state = ?, ended_at = coalesce(t.ended_at, ?) FROM ticket AS t \
                    WHERE t.seq = ? AND idempotency.tenant = t.tenant AND idempotency.key = t.key \
                    AND idempotency.ticket = t.id";
-        self.session.write(sql, values).await?;
+        self.session.write(sql, params![ended.name(), batch.now, standing.seq])?;
         for sql in [
             "DELETE FROM piece WHERE body IN (SELECT request_body FROM ticket WHERE seq = ?1 \
              UNION ALL SELECT response_body FROM ticket WHERE seq = ?1)",
             "DELETE FROM attempt WHERE ticket = ?1",
             "DELETE FROM ticket WHERE seq = ?1",
         ] {
-            self.about(sql, standing).await?;
+            self.about(sql, standing)?;
         }
         Ok(())
     }
 
     async fn allow(&mut self, standing: &Standing, retries: u32, _: &mut Batch<'_>) -> Result<(), Error> {
-        let mut values = Values::default();
-        values.put(i64::from(retries)).put(standing.seq);
-        self.session.write("UPDATE ticket SET retries = ? WHERE seq = ?", values).await
+        self.session
+            .write("UPDATE ticket SET retries = ? WHERE seq = ?", params![i64::from(retries), standing.seq])
     }
 
     async fn replace(
@@ -317,40 +288,38 @@ impl Tables for Shelves {
         seal: Seal,
         _: &mut Batch<'_>,
     ) -> Result<(), Error> {
-        let mut values = Values::default();
-        values
-            .put(request.length() as i64)
-            .put(&seal.0[..])
-            .put(request.name().map(|name| name.to_string()))
-            .put(request.inline().map(|bytes| &bytes[..]))
-            .put(ticket.to_string());
         let sql = "UPDATE ticket SET request_bytes = ?, request_seal = ?, request_body = ?, request = ? WHERE id = ?";
-        self.session.write(sql, values).await
+        self.session.write(
+            sql,
+            params![
+                request.length() as i64,
+                &seal.0[..],
+                request.name().map(|name| name.to_string()),
+                request.inline().map(|bytes| &bytes[..]),
+                ticket.to_string()
+            ],
+        )
     }
 
     async fn repeat(&mut self, dead: &Standing, new: TicketId, batch: &mut Batch<'_>) -> Result<(), Error> {
-        let mut values = Values::default();
-        values.put(new.to_string()).put(dead.seq);
-        self.session.write("UPDATE ticket SET redriven_as = ? WHERE seq = ?", values).await?;
-        let mut values = Values::default();
-        values.put(self.reserve()).put(new.to_string()).put(batch.now).put(dead.seq);
+        self.session
+            .write("UPDATE ticket SET redriven_as = ? WHERE seq = ?", params![new.to_string(), dead.seq])?;
         let sql = "INSERT INTO ticket (seq, id, state, method, tenant, labels, attempts, retries, submitted_at, due_at, \
                    timeout_ms, keep_ms, redrive_of, request_bytes, request_seal, metadata) \
                    SELECT ?1, ?2, 'waiting', method, tenant, labels, 0, retries, ?3, ?3, timeout_ms, keep_ms, id, 0, x'', \
                    metadata FROM ticket WHERE seq = ?4";
-        self.session.write(sql, values).await
+        let seq = self.reserve();
+        self.session.write(sql, params![seq, new.to_string(), batch.now, dead.seq])
     }
 
     async fn expire(&mut self, most: u32, batch: &mut Batch<'_>) -> Result<Vec<State>, Error> {
         let mut expired = Vec::new();
         for (number, sql) in EXPIRE.iter().enumerate() {
-            let mut values = Values::default();
-            values.put(batch.now).put(i64::from(most));
             if number > 0 {
-                self.session.write(*sql, values).await?;
+                self.session.write(sql, params![batch.now, i64::from(most)])?;
                 continue;
             }
-            let found = self.session.rows(*sql, values).await?;
+            let found = self.session.rows(sql, params![batch.now, i64::from(most)])?;
             if found.is_empty() {
                 break;
             }
@@ -360,41 +329,37 @@ impl Tables for Shelves {
     }
 
     async fn sweep(&mut self, most: u32, since: i64, batch: &mut Batch<'_>) -> Result<(), Error> {
-        let mut values = Values::default();
-        values.put(batch.now).put(i64::from(most));
         let sql = "DELETE FROM idempotency WHERE (tenant, key) IN \
                    (SELECT tenant, key FROM idempotency WHERE remembered_until <= ? LIMIT ?)";
-        self.session.write(sql, values).await?;
+        self.session.write(sql, params![batch.now, i64::from(most)])?;
         for sql in SWEEP {
-            let mut values = Values::default();
-            values.put(since);
-            self.session.write(sql, values).await?;
+            self.session.write(sql, params![since])?;
         }
         Ok(())
     }
 
     async fn begin_body(&mut self, body: Uuid, batch: &mut Batch<'_>) -> Result<(), Error> {
-        let mut values = Values::default();
-        values.put(body.to_string()).put(batch.now);
-        self.session.write("INSERT INTO unfinished_body (body, began_at) VALUES (?, ?)", values).await
+        self.session.write(
+            "INSERT INTO unfinished_body (body, began_at) VALUES (?, ?)",
+            params![body.to_string(), batch.now],
+        )
     }
 
     async fn end_body(&mut self, body: Uuid, _: &mut Batch<'_>) -> Result<(), Error> {
-        self.with("DELETE FROM unfinished_body WHERE body = ?", body.to_string()).await
+        self.with("DELETE FROM unfinished_body WHERE body = ?", &body.to_string())
     }
 
     async fn piece(&mut self, body: Uuid, number: u32, data: &[u8], _: &mut Batch<'_>) -> Result<(), Error> {
-        let mut values = Values::default();
-        values.put(body.to_string()).put(i64::from(number)).put(data);
-        self.session.write("INSERT INTO piece (body, number, data) VALUES (?, ?, ?)", values).await
+        self.session.write(
+            "INSERT INTO piece (body, number, data) VALUES (?, ?, ?)",
+            params![body.to_string(), i64::from(number), data],
+        )
     }
 
     async fn inputs(&mut self, ticket: TicketId, _: &mut Batch<'_>) -> Result<u32, Error> {
-        let mut values = Values::default();
-        values.put(ticket.to_string());
         let sql = "SELECT count(*) FROM part WHERE ticket = ?1 AND log = 'input' \
                    AND EXISTS (SELECT 1 FROM unfinished_body WHERE body = ?1)";
-        let found = self.session.rows(sql, values).await?;
+        let found = self.session.rows(sql, params![ticket.to_string()])?;
         Ok(found.first().and_then(|row| Cells::of(row).count().ok()).unwrap_or(0))
     }
 
@@ -406,46 +371,47 @@ impl Tables for Shelves {
         parcel: &Parcel,
         _: &mut Batch<'_>,
     ) -> Result<bool, Error> {
-        let mut values = Values::default();
-        values
-            .put(ticket.to_string())
-            .put(log.name())
-            .put(i64::from(number))
-            .bytes(Some(&parcel.head))
-            .put(capped(parcel.body.length()))
-            .put(&parcel.seal[..])
-            .put(parcel.body.name().map(|name| name.to_string()))
-            .bytes(parcel.body.inline());
         let sql = "INSERT INTO part (ticket, log, number, head, bytes, seal, body, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?) \
                    ON CONFLICT DO NOTHING RETURNING number";
-        Ok(!self.session.returned(sql, values).await?.is_empty())
+        Ok(!self
+            .session
+            .returned(
+                sql,
+                params![
+                    ticket.to_string(),
+                    log.name(),
+                    i64::from(number),
+                    some(Some(&parcel.head)),
+                    capped(parcel.body.length()),
+                    &parcel.seal[..],
+                    parcel.body.name().map(|name| name.to_string()),
+                    some(parcel.body.inline())
+                ],
+            )?
+            .is_empty())
     }
 
     async fn done(&mut self, ticket: TicketId, done: u64, _: &mut Batch<'_>) -> Result<(), Error> {
-        let mut values = Values::default();
-        values.put(capped(done)).put(ticket.to_string());
         let sql = "UPDATE ticket SET progress_done = ?, progress_total = coalesce(items, 0) WHERE id = ?";
-        self.session.write(sql, values).await
+        self.session.write(sql, params![capped(done), ticket.to_string()])
     }
 
     async fn begin_inputs(&mut self, ticket: TicketId, batch: &mut Batch<'_>) -> Result<(), Error> {
-        let mut values = Values::default();
-        values.put(ticket.to_string()).put(batch.now);
         let sql = "INSERT INTO unfinished_body (body, began_at) SELECT ?1, ?2 \
                    WHERE NOT EXISTS (SELECT 1 FROM ticket WHERE id = ?1) \
                    ON CONFLICT (body) DO UPDATE SET began_at = excluded.began_at";
-        self.session.write(sql, values).await
+        self.session.write(sql, params![ticket.to_string(), batch.now])
     }
 
     async fn give_up(&mut self, ticket: TicketId, _: &mut Batch<'_>) -> Result<(), Error> {
-        self.with("UPDATE unfinished_body SET began_at = 0 WHERE body = ?", ticket.to_string()).await
+        self.with("UPDATE unfinished_body SET began_at = 0 WHERE body = ?", &ticket.to_string())
     }
 
     async fn leave_logs(&mut self, ticket: TicketId, _: &mut Batch<'_>) -> Result<(), Error> {
-        self.with("INSERT INTO unfinished_body (body, began_at) VALUES (?, 0)", ticket.to_string()).await
+        self.with("INSERT INTO unfinished_body (body, began_at) VALUES (?, 0)", &ticket.to_string())
     }
 
     async fn discard(&mut self, body: Uuid, _: &mut Batch<'_>) -> Result<(), Error> {
-        self.with("DELETE FROM piece WHERE body = ?", body.to_string()).await
+        self.with("DELETE FROM piece WHERE body = ?", &body.to_string())
     }
 }

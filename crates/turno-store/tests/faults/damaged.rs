@@ -62,9 +62,9 @@ async fn lost(directory: &Path, heard: &Acknowledged) -> usize {
             Err(Error::Damaged(_) | Error::Unusable(_)) => {}
             Err(error) => panic!("{error}"),
         }
-        match store.response(*id).await {
-            Ok(Some(response)) => assert_eq!(response, response_of(*id), "a wrong response"),
-            Ok(None) | Err(Error::NotFound(_) | Error::Damaged(_) | Error::Unusable(_)) => {}
+        match store.whole(*id).await {
+            Ok((_, Some(response))) => assert_eq!(response, response_of(*id), "a wrong response"),
+            Ok((_, None)) | Err(Error::NotFound(_) | Error::Damaged(_) | Error::Unusable(_)) => {}
             Err(error) => panic!("{error}"),
         }
     }

@@ -74,7 +74,7 @@ async fn a_full_disk_refuses_changes_and_nothing_else() {
     for id in &heard.stored {
         assert_eq!(store.request(*id).await.unwrap(), request_of(*id));
     }
-    assert_eq!(store.response(held.ticket).await.unwrap(), Some("bread".into()));
+    assert_eq!(store.whole(held.ticket).await.unwrap().1, Some("bread".into()));
 }
 
 impl Acknowledged {

@@ -78,7 +78,7 @@ impl Acknowledged {
         }
         for id in &self.done {
             assert_eq!(store.get(*id).await.unwrap().state, State::Done, "{id}");
-            assert_eq!(store.response(*id).await.unwrap(), Some(response_of(*id)), "{id}");
+            assert_eq!(store.whole(*id).await.unwrap().1, Some(response_of(*id)), "{id}");
         }
         for id in &self.results {
             let result = store.part(*id, Log::Results, 0).await.unwrap();

@@ -29,7 +29,7 @@ pub(crate) async fn bodies_of_every_size_come_back(place: &dyn Place) {
         let response = bytes(ticket.request.len(), 99);
         store.finish(claimed.attempt, Outcome::Done(response.clone())).await.unwrap();
         assert_eq!(store.get(ticket.id).await.unwrap().response_bytes, response.len() as u64);
-        assert_eq!(store.response(ticket.id).await.unwrap(), Some(response));
+        assert_eq!(store.whole(ticket.id).await.unwrap().1, Some(response));
         assert_eq!(store.request(ticket.id).await.unwrap(), ticket.request);
         store.delete(ticket.id).await.unwrap();
     }

@@ -281,7 +281,7 @@ impl Pair<'_> {
             assert_eq!((found.attempts, found.failures), (ticket.attempts, ticket.failures));
             assert_eq!(found.redriven_as, ticket.redriven);
             assert_eq!(self.store().request(ticket.id).await.unwrap(), ticket.request);
-            let response = self.store().response(ticket.id).await.unwrap();
+            let response = self.store().whole(ticket.id).await.unwrap().1;
             assert_eq!(response, ticket.response.then(|| "bread".into()));
         }
         self.store().expire(1000).await.unwrap();

@@ -52,7 +52,7 @@ pub(crate) async fn a_ticket_ends_once_and_for_all(place: &dyn Place) {
         assert!(matches!(store.retry(attempt, burnt(), LONG).await, Err(Error::Superseded(_))));
         assert!(matches!(store.release(attempt, LONG).await, Err(Error::Superseded(_))));
         assert_eq!(store.get(attempt.ticket).await.unwrap(), ticket);
-        let response = store.response(attempt.ticket).await.unwrap();
+        let response = store.whole(attempt.ticket).await.unwrap().1;
         assert_eq!(response, (ticket.state == State::Done).then(|| "bread".into()));
         let (failures, records) = (ticket.failures, store.attempts(attempt.ticket).await.unwrap().len());
         let failed = matches!(ticket.state, State::Failed | State::Dead);
@@ -111,7 +111,7 @@ pub(crate) async fn what_a_dead_gateway_held_is_taken_over(place: &dyn Place) {
     let late = store.finish(lost, Outcome::Done("stale".into())).await;
     assert!(matches!(late, Err(Error::Superseded(_))), "{late:?}");
     store.finish(taken.attempt, Outcome::Done("bread".into())).await.unwrap();
-    assert_eq!(store.response(lost.ticket).await.unwrap(), Some("bread".into()));
+    assert_eq!(store.whole(lost.ticket).await.unwrap().1, Some("bread".into()));
     let records = store.attempts(lost.ticket).await.unwrap();
     assert_eq!(records.iter().map(|one| (one.number, one.failure.code)).collect::<Vec<_>>(), [(1, 14)]);
     assert_eq!(store.get(lost.ticket).await.unwrap().failures, 0);

@@ -29,7 +29,7 @@ pub(crate) async fn a_ticket_reads_as_it_was_submitted(place: &dyn Place) {
     );
     assert_eq!((ticket.failure, ticket.progress, ticket.forgotten), (None, Progress::default(), false));
     assert_eq!(store.request(asked.id).await.unwrap(), asked.request);
-    assert_eq!(store.response(asked.id).await.unwrap(), None);
+    assert_eq!(store.whole(asked.id).await.unwrap().1, None);
     assert_eq!(store.attempts(asked.id).await.unwrap(), []);
 }
 

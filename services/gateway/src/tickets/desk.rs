@@ -1,7 +1,6 @@
 //! What can be done with a ticket once there is one.
 
 use bytes::Bytes;
-use futures_util::future::join;
 use tonic::Status;
 use turno_proto::google::longrunning::Operation;
 use turno_proto::v1::{ShowResponse, TicketAttempt};
@@ -13,27 +12,7 @@ use crate::tickets::{Tickets, refusal, submission};
 impl Tickets {
     /// A ticket as it is now, with its response if it has one.
     pub(crate) async fn current(&self, id: TicketId) -> Result<Operation, Status> {
-        let ticket = self.store().get(id).await.map_err(refusal::status)?;
-        self.with_response(ticket).await
-    }
-
-    /// The same, at less than two readings' time: its response is asked for before it is known that there is one.
-    pub(crate) async fn perhaps_ended(&self, id: TicketId) -> Result<Operation, Status> {
-        let (ticket, response) = join(self.store().get(id), self.store().response(id)).await;
-        match (ticket.map_err(refusal::status)?, response) {
-            (ticket, Ok(Some(response))) if ticket.state == State::Done => self.told(ticket, Some(response)),
-            // It has ended between the two, or what is wrong is told as ever.
-            (ticket, _) => self.with_response(ticket).await,
-        }
-    }
-
-    pub(crate) async fn with_response(&self, ticket: Ticket) -> Result<Operation, Status> {
-        let response = match ticket.state {
-            State::Done if !ticket.forgotten => {
-                self.store().response(ticket.id).await.map_err(refusal::status)?
-            }
-            _ => None,
-        };
+        let (ticket, response) = self.store().whole(id).await.map_err(refusal::status)?;
         self.told(ticket, response)
     }
 
@@ -80,7 +59,7 @@ impl Tickets {
         let new = self.store().redrive(dead, TicketId::new()).await.map_err(refusal::status)?;
         self.0.due.notify_one();
         self.0.board.tell(dead);
-        self.with_response(new).await
+        self.told(new, None)
     }
 
     pub(crate) async fn edit(

@@ -36,7 +36,7 @@ impl Tickets {
             self.change(&mut watcher, until).await;
         }
         loop {
-            let now = self.perhaps_ended(ticket).await?;
+            let now = self.current(ticket).await?;
             if now.done || self.0.closing.is_cancelled() || Instant::now() >= until {
                 return Ok(now);
             }
