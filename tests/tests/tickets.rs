@@ -244,6 +244,8 @@ async fn what_has_failed_too_often_is_dead_and_can_be_edited_and_redriven() {
     let done = ended(&mesh, &new.name).await;
     assert_eq!(response::<Number>(&done, "Number").value, 1);
     assert_eq!((metadata(&done).redrive_of, metadata(&done).retries), (dead.name.clone(), 1));
+    let again = mesh.tickets().redrive(redrive()).await.unwrap().into_inner();
+    assert_eq!(response::<Number>(&again, "Number").value, 1, "it has ended by now");
     assert_eq!(metadata(&get(&mesh, &dead.name).await.unwrap()).redriven_as, new.name);
     let alive = mesh.tickets().redrive(RedriveRequest { name: new.name }).await.unwrap_err();
     assert_eq!(alive.code(), Code::FailedPrecondition);

@@ -1,5 +1,5 @@
-//! A transaction on its way: what it has found out, and the rows that it has still to write. Rows gather until there is a
-//! statement's worth of them; which statement is the database's business.
+//! A transaction on its way: what it has found out, and the rows that it has still to write. Rows gather until somebody has to
+//! read what they say, or all is decided; which statement they need is the database's business.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! The changes that a ticket goes through on its way, each as rows that wait for their statement: a thousand of them cost a
-//! few statements.
+//! The changes that a ticket goes through on its way, each as rows that wait for their statement: those of a kind go to the
+//! database together.
 
 use std::time::Duration;
 

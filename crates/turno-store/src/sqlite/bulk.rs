@@ -17,18 +17,25 @@ pub(super) trait BulkRow {
 /// A statement's places, filled one after another.
 pub(super) struct Places<'s, 'c> {
     statement: &'s mut Statement<'c>,
-    filled: usize,
+    next: usize,
+    filled: rusqlite::Result<()>,
 }
 
 impl<'s, 'c> Places<'s, 'c> {
     pub(super) fn of(statement: &'s mut Statement<'c>) -> Self {
-        Self { statement, filled: 0 }
+        Self { statement, next: 1, filled: Ok(()) }
+    }
+
+    /// What went wrong first, if something did.
+    pub(super) fn filled(self) -> rusqlite::Result<()> {
+        self.filled
     }
 
     fn put(&mut self, value: impl ToSql) -> &mut Self {
-        self.filled += 1;
-        let put = self.statement.raw_bind_parameter(self.filled, value);
-        put.expect("there is a place for each value, and none is longer than a message");
+        if self.filled.is_ok() {
+            self.filled = self.statement.raw_bind_parameter(self.next, value);
+            self.next += 1;
+        }
         self
     }
 

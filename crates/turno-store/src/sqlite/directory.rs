@@ -38,8 +38,8 @@ const READERS: u32 = 2;
 /// How long a person's transaction in the same database may hold ours up.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Of pages that a connection has read or written, in KiB (below zero, as SQLite wants it). When a transaction has sorted
-/// pages of an index, SQLite looks through all of this at its end.
+/// Of pages that a connection has read or written, in KiB (below zero, as SQLite wants it). Where a tree was balanced in a
+/// transaction, SQLite looks through the whole of it at the end, for pages that were numbered anew.
 pub(super) const CACHE: i64 = -2048;
 
 /// One that is just ending gets a second to do so.
@@ -49,6 +49,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// What an open directory consists of.
 pub(super) struct Opened {
     pub(super) session: Session,
+    /// The highest number that a ticket has, or zero.
+    pub(super) last: i64,
     pub(super) readers: SqlitePool,
     pub(super) mark: Mark,
 }
@@ -62,8 +64,11 @@ pub(super) async fn open(directory: &Path) -> Result<Opened, Error> {
     let mut writer = options(&database).connect().await.map_err(|error| unusable(&database, told(error)))?;
     prepare(&mut writer, length).await.map_err(|error| unusable(&database, error))?;
     let mark = mark(&mut writer, lock, directory).await.map_err(|error| unusable(&database, error))?;
-    let session = Session::open(&database).map_err(|error| unusable(&database, error))?;
-    // Not the last one, which would take the log in.
+    let last = last(&mut writer).await.map_err(|error| unusable(&database, error))?;
+    let path = database.clone();
+    let session = task::run_blocking("turno.store.open", move || Session::open(&path)).await;
+    let session = session.map_err(|error| unusable(&database, error))?;
+    // While there is another connection: closing the last one takes all of the log into the database.
     writer.close().await.map_err(|error| unusable(&database, told(error)))?;
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)
@@ -71,7 +76,7 @@ pub(super) async fn open(directory: &Path) -> Result<Opened, Error> {
         .connect_with(options(&database).pragma("query_only", "1"))
         .await
         .map_err(|error| unusable(&database, told(error)))?;
-    Ok(Opened { session, readers, mark })
+    Ok(Opened { session, last, readers, mark })
 }
 
 async fn lock(directory: &Path) -> Result<File, Error> {
@@ -119,6 +124,13 @@ async fn prepare(writer: &mut SqliteConnection, length: u64) -> Result<(), Error
         sqlx::query(statement).execute(&mut *writer).await.map_err(told)?;
     }
     Ok(())
+}
+
+/// The highest number that a ticket has, or zero.
+async fn last(writer: &mut SqliteConnection) -> Result<i64, Error> {
+    let row =
+        sqlx::query("SELECT coalesce(max(seq), 0) FROM ticket").fetch_one(writer).await.map_err(told)?;
+    row.try_get(0).map_err(told)
 }
 
 /// What was acknowledged must be there.

@@ -30,7 +30,7 @@ impl Row for SqliteRow {
     }
 }
 
-/// A row that the writer has read, whole. A value that cannot be read is none.
+/// A row that the writer has read, whole. What cannot be read as text has no value, and is odd.
 pub(super) struct Found(Vec<Option<Value>>);
 
 impl Found {

@@ -74,7 +74,9 @@ impl Session {
         let write = || {
             let mut statement = self.connection.prepare_cached(R::SQL)?;
             for row in rows {
-                row.bind(&mut Places::of(&mut statement));
+                let mut places = Places::of(&mut statement);
+                row.bind(&mut places);
+                places.filled()?;
                 statement.raw_execute()?;
             }
             Ok(())

@@ -67,11 +67,9 @@ pub(crate) struct Shelves {
 }
 
 impl Shelves {
-    pub(super) fn new(mut session: Session, mark: Mark, notes: Notes) -> Result<Self, Error> {
-        let last = session.rows("SELECT max(seq) FROM ticket", params![])?;
-        session.commit()?;
-        let last = last.first().and_then(|row| Cells::of(row).number().ok()).unwrap_or(0);
-        Ok(Self { session, memory: Memory::new(notes), next_seq: last + 1, latest: 0, mark })
+    /// `last` is the highest number that a ticket has.
+    pub(super) fn new(session: Session, mark: Mark, notes: Notes, last: i64) -> Self {
+        Self { session, memory: Memory::new(notes), next_seq: last + 1, latest: 0, mark }
     }
 
     /// This machine's clock, which never goes back here.

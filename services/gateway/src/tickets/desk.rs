@@ -59,7 +59,8 @@ impl Tickets {
         let new = self.store().redrive(dead, TicketId::new()).await.map_err(refusal::status)?;
         self.0.due.notify_one();
         self.0.board.tell(dead);
-        self.told(new, None)
+        // It may have ended, if it was redriven before.
+        self.current(new.id).await
     }
 
     pub(crate) async fn edit(
