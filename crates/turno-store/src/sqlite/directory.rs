@@ -40,7 +40,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Of pages that a connection has read or written, in KiB (below zero, as SQLite wants it). Where a tree was balanced in a
 /// transaction, SQLite looks through the whole of it at the end, for pages that were numbered anew.
-pub(super) const CACHE: i64 = -2048;
+pub(super) const CACHE: i64 = -8192;
 
 /// One that is just ending gets a second to do so.
 const TRIES: u32 = 50;
