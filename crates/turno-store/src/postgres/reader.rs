@@ -156,6 +156,10 @@ fn listing(query: &Query, most: u32) -> (String, Values) {
     if !query.states.is_empty() {
         let names: Vec<_> = query.states.iter().map(|state| format!("'{}'", state.name())).collect();
         conditions.push(format!("state IN ({})", names.join(", ")));
+        if query.states.iter().all(|state| !state.is_final()) {
+            // What the index on them says of itself.
+            conditions.push("ended_at IS NULL".to_owned());
+        }
     }
     if let Some(method) = &query.method {
         let sign = if method.ends_with('/') { "starts_with(method, $N)" } else { "method = $N" };

@@ -102,7 +102,7 @@ impl Read for Reader {
 
     async fn list(&self, query: &Query) -> Result<Page, Error> {
         let most = query.most.clamp(1, PAGE);
-        let (sql, values) = listing(query, most);
+        let (sql, values) = listing(query, most, self.few_are_open().await);
         let found = self.rows(sql, values).await?;
         let has_more = found.len() > most as usize;
         let tickets = found.iter().take(most as usize).map(|row| rows::ticket(None, row));
@@ -147,6 +147,11 @@ impl Reader {
         found.map_err(told)?.ok_or(Error::NotFound(id))
     }
 
+    /// Where nobody knows, it is as if they were many.
+    async fn few_are_open(&self) -> bool {
+        self.counts().await.is_ok_and(|counts| counts.waiting.saturating_add(counts.running) <= FEW)
+    }
+
     async fn rows(&self, sql: String, values: Values) -> Result<Vec<SqliteRow>, Error> {
         let query = sqlx::query_with::<_, SqliteArguments>(AssertSqlSafe(sql).into_sql_str(), values.0);
         query.fetch_all(&self.pool).await.map_err(told)
@@ -174,9 +179,18 @@ impl Values {
     }
 }
 
+/// So many tickets that have not ended are looked through and sorted within milliseconds. Where there are more, the newest
+/// that are wanted are soon found among all.
+const FEW: u64 = 10_000;
+
 /// The newest first; one more than a page, to know whether there is one.
-fn listing(query: &Query, most: u32) -> (String, Values) {
-    let mut sql = format!("SELECT {TICKET} FROM ticket WHERE {KEPT}");
+fn listing(query: &Query, most: u32, few_are_open: bool) -> (String, Values) {
+    let states = &query.states;
+    let only = |is_so: fn(&State) -> bool| !states.is_empty() && states.iter().all(is_so);
+    let are_open = few_are_open && only(|state| !state.is_final());
+    let are_trouble = only(|state| state.is_final() && *state != State::Done);
+    let index = if are_open { "INDEXED BY ticket_due" } else { "" };
+    let mut sql = format!("SELECT {TICKET} FROM ticket {index} WHERE {KEPT}");
     let mut values = Values::default();
     let mut must = |condition: &str| {
         sql.push_str(" AND ");
@@ -186,10 +200,13 @@ fn listing(query: &Query, most: u32) -> (String, Values) {
         // In the text and not bound: only so does SQLite see that a partial index will do.
         let names: Vec<_> = query.states.iter().map(|state| format!("'{}'", state.name())).collect();
         must(&format!("state IN ({})", names.join(", ")));
-        if query.states.iter().all(|state| state.is_final() && *state != State::Done) {
-            // What the index on them says of itself.
-            must("ended_at IS NOT NULL AND state <> 'done'");
-        }
+    }
+    // What an index on them says of itself.
+    if are_open {
+        must("ended_at IS NULL");
+    }
+    if are_trouble {
+        must("ended_at IS NOT NULL AND state <> 'done'");
     }
     if let Some(method) = &query.method {
         match method.strip_suffix('/') {
@@ -224,4 +241,33 @@ fn listing(query: &Query, most: u32) -> (String, Values) {
     }
     sql.push_str(&format!(" ORDER BY id DESC LIMIT {}", most + 1));
     (sql, values)
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Row as _;
+
+    use super::listing;
+    use crate::{Query, State};
+
+    #[tokio::test]
+    async fn a_listing_does_not_look_through_what_is_done() {
+        let directory = tempfile::tempdir().unwrap();
+        let (_book, reader) = crate::sqlite::parts(directory.path()).await.unwrap();
+        let plan = async |states: &[State], few_are_open| {
+            let query = Query { states: states.to_vec(), ..Query::default() };
+            let (sql, values) = listing(&query, 10, few_are_open);
+            let rows = reader.rows(format!("EXPLAIN QUERY PLAN {sql}"), values).await.unwrap();
+            rows[0].get::<String, _>("detail")
+        };
+        for states in [&[State::Waiting][..], &[State::Running], &[State::Waiting, State::Running]] {
+            assert!(plan(states, true).await.ends_with("INDEX ticket_due"));
+            assert!(plan(states, false).await.contains("sqlite_autoindex_ticket_1"), "the newest first");
+        }
+        for states in [&[State::Dead][..], &[State::Failed, State::Cancelled]] {
+            assert!(plan(states, true).await.contains("INDEX ticket_trouble (state=?"));
+        }
+        assert!(plan(&[], true).await.contains("sqlite_autoindex_ticket_1"));
+        assert!(plan(&[State::Waiting, State::Done], true).await.contains("sqlite_autoindex_ticket_1"));
+    }
 }
