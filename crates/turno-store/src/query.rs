@@ -26,6 +26,13 @@ pub struct Query {
     pub most: u32,
 }
 
+impl Query {
+    /// Whether only states are wanted that are so.
+    pub(crate) fn wants_only(&self, is_so: fn(State) -> bool) -> bool {
+        !self.states.is_empty() && self.states.iter().all(|state| is_so(*state))
+    }
+}
+
 /// A part of a listing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Page {

@@ -56,7 +56,12 @@ impl State {
 
     /// Whether nothing happens to it any more.
     pub fn is_final(self) -> bool {
-        !matches!(self, Self::Waiting | Self::Running)
+        !self.is_open()
+    }
+
+    /// Whether it waits or runs.
+    pub(crate) fn is_open(self) -> bool {
+        matches!(self, Self::Waiting | Self::Running)
     }
 
     /// As people and databases write it: `waiting`.

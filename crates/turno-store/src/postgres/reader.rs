@@ -21,6 +21,7 @@ use crate::part::{self, Log, Part, StoredPart};
 use crate::query::{Page, Query};
 use crate::rows::{self, Odd};
 use crate::seal::Seal;
+use crate::state::State;
 use crate::store::{Claimed, Counts};
 use crate::ticket::{AttemptRecord, Ticket, TicketId};
 
@@ -156,10 +157,10 @@ fn listing(query: &Query, most: u32) -> (String, Values) {
     if !query.states.is_empty() {
         let names: Vec<_> = query.states.iter().map(|state| format!("'{}'", state.name())).collect();
         conditions.push(format!("state IN ({})", names.join(", ")));
-        if query.states.iter().all(|state| !state.is_final()) {
-            // What the index on them says of itself.
-            conditions.push("ended_at IS NULL".to_owned());
-        }
+    }
+    if query.wants_only(State::is_open) {
+        // What the index on them says of itself.
+        conditions.push("ended_at IS NULL".to_owned());
     }
     if let Some(method) = &query.method {
         let sign = if method.ends_with('/') { "starts_with(method, $N)" } else { "method = $N" };

@@ -102,7 +102,8 @@ impl Read for Reader {
 
     async fn list(&self, query: &Query) -> Result<Page, Error> {
         let most = query.most.clamp(1, PAGE);
-        let (sql, values) = listing(query, most, self.few_are_open().await);
+        let few_are_open = query.wants_only(State::is_open) && self.few_are_open().await;
+        let (sql, values) = listing(query, most, few_are_open);
         let found = self.rows(sql, values).await?;
         let has_more = found.len() > most as usize;
         let tickets = found.iter().take(most as usize).map(|row| rows::ticket(None, row));
@@ -183,14 +184,21 @@ impl Values {
 /// that are wanted are soon found among all.
 const FEW: u64 = 10_000;
 
+/// The index that knows tickets of the states that are wanted, if it has to be named, and what its condition says of them.
+fn index(query: &Query, few_are_open: bool) -> (&'static str, &'static str) {
+    if few_are_open && query.wants_only(State::is_open) {
+        ("INDEXED BY ticket_due", " AND ended_at IS NULL")
+    } else if query.wants_only(|state| state.is_final() && state != State::Done) {
+        ("", " AND ended_at IS NOT NULL AND state <> 'done'")
+    } else {
+        ("", "")
+    }
+}
+
 /// The newest first; one more than a page, to know whether there is one.
 fn listing(query: &Query, most: u32, few_are_open: bool) -> (String, Values) {
-    let states = &query.states;
-    let only = |is_so: fn(&State) -> bool| !states.is_empty() && states.iter().all(is_so);
-    let are_open = few_are_open && only(|state| !state.is_final());
-    let are_trouble = only(|state| state.is_final() && *state != State::Done);
-    let index = if are_open { "INDEXED BY ticket_due" } else { "" };
-    let mut sql = format!("SELECT {TICKET} FROM ticket {index} WHERE {KEPT}");
+    let (index, says) = index(query, few_are_open);
+    let mut sql = format!("SELECT {TICKET} FROM ticket {index} WHERE {KEPT}{says}");
     let mut values = Values::default();
     let mut must = |condition: &str| {
         sql.push_str(" AND ");
@@ -200,13 +208,6 @@ fn listing(query: &Query, most: u32, few_are_open: bool) -> (String, Values) {
         // In the text and not bound: only so does SQLite see that a partial index will do.
         let names: Vec<_> = query.states.iter().map(|state| format!("'{}'", state.name())).collect();
         must(&format!("state IN ({})", names.join(", ")));
-    }
-    // What an index on them says of itself.
-    if are_open {
-        must("ended_at IS NULL");
-    }
-    if are_trouble {
-        must("ended_at IS NOT NULL AND state <> 'done'");
     }
     if let Some(method) = &query.method {
         match method.strip_suffix('/') {

@@ -44,8 +44,7 @@ impl Session {
     pub(super) fn write(&mut self, sql: &str, values: impl Params) -> Result<(), Error> {
         self.begin()?;
         self.wrote = true;
-        let run = || self.connection.prepare_cached(sql)?.execute(values);
-        run().map(drop).map_err(refused)
+        self.run(sql, values).map_err(refused)
     }
 
     /// What a query of the transaction answers.
@@ -92,7 +91,7 @@ impl Session {
     /// What was written is on disk when this answers.
     pub(super) fn commit(&mut self) -> Result<(), Error> {
         if self.begun {
-            self.run("COMMIT")?;
+            self.run("COMMIT", params![]).map_err(failed)?;
             (self.begun, self.wrote) = (false, false);
         }
         Ok(())
@@ -104,22 +103,21 @@ impl Session {
             return;
         }
         // SQLite has rolled back by itself after some errors, and says now that there is nothing to roll back.
-        if let Err(error) = self.run("ROLLBACK") {
+        if let Err(error) = self.run("ROLLBACK", params![]) {
             tracing::debug!(%error, "roll back");
         }
     }
 
     fn begin(&mut self) -> Result<(), Error> {
         if !self.begun {
-            self.run("BEGIN IMMEDIATE")?;
+            self.run("BEGIN IMMEDIATE", params![]).map_err(failed)?;
             self.begun = true;
         }
         Ok(())
     }
 
-    fn run(&self, sql: &str) -> Result<(), Error> {
-        let run = || self.connection.prepare_cached(sql)?.execute(params![]);
-        run().map(drop).map_err(failed)
+    fn run(&self, sql: &str, values: impl Params) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(sql)?.execute(values).map(drop)
     }
 }
 
