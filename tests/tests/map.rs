@@ -20,7 +20,7 @@ use turno::node::config::Role;
 use turno_gateway::GatewayConfig;
 use turno_proto::v1::map_client::MapClient;
 use turno_proto::v1::{MapHeader, MapRequest, MapResponse};
-use turno_tests::kitchen::{Dish, Kitchen, Number, Wait, kitchen};
+use turno_tests::kitchen::{Cook, Dish, Kitchen, Number, Wait, kitchen};
 use turno_tests::{TestMesh, call, eventually};
 
 fn client(mesh: &TestMesh) -> turno::Client {
@@ -176,6 +176,35 @@ async fn who_goes_away_cancels_what_is_on_its_way() {
     eventually("the slots are taken", async || in_flight().await >= 2).await;
     drop(answers);
     eventually("they are free again", async || in_flight().await == 0).await;
+}
+
+/// The next item of the chunk would rest too: a call that had to wait for its end would wait for hundreds of them.
+#[tokio::test]
+async fn a_chunk_ends_for_a_call_between_two_items() {
+    const ALL: usize = 3_000;
+    let (mesh, cook) = (TestMesh::gateway(GatewayConfig::default()).await, Cook::default());
+    mesh.kitchen_of(&cook, Role::Worker, 1).await;
+    cook.let_go(500);
+    let dishes = stream::iter((0..ALL).map(|_| Dish::default()));
+    let answers = client(&mesh).map::<kitchen::Rest>(dishes).await.unwrap();
+    let map = tokio::spawn(answers.try_collect::<Vec<_>>());
+    eventually("an item rests in the midst of a chunk", async || cook.resting() == 1).await;
+    let beside = client(&mesh);
+    let call = tokio::spawn(async move { beside.call::<kitchen::Square>(Number { value: 3, ms: 0 }).await });
+    // It is known to wait.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut items = 0;
+    while !call.is_finished() {
+        tokio::time::sleep(Duration::from_millis(3)).await;
+        if cook.resting() == 1 {
+            cook.let_go(1);
+            items += 1;
+        }
+    }
+    assert_eq!(call.await.unwrap().unwrap().value, 9);
+    assert!(items <= 12, "{items} items went before the call");
+    cook.let_go(ALL as u64);
+    assert_eq!(map.await.unwrap().unwrap().len(), ALL, "what a chunk hands back runs all the same");
 }
 
 #[tokio::test]

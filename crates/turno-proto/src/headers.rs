@@ -14,6 +14,8 @@ pub const TENANT: &str = "turno-tenant";
 /// `batch` for work that may wait: it takes the lane behind that of other calls, which has a share of its own. Carried
 /// on to nested calls.
 pub const LANE: &str = "turno-lane";
+/// The value of [`LANE`] that says so.
+pub const BATCH: &str = "batch";
 /// `1` asks for a trailer of the same name that says where the time of the call went.
 pub const EXPLAIN: &str = "turno-explain";
 

@@ -7,12 +7,13 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
 use tonic::{IntoRequest, IntoStreamingRequest, Status, Streaming};
-use turno_proto::entries;
 use turno_proto::mesh::v1::{Caller, Entry};
+use turno_proto::{entries, headers};
 
 use crate::calls::Mesh;
 use crate::map::Map;
 use crate::node::progress::Teller;
+use crate::pool::Urgency;
 use crate::rpc::{BidiStreaming, ClientStreaming, ServerStreaming, Unary};
 
 /// The call that a method serves: its deadline, whether its caller is still there, who called with what metadata,
@@ -209,6 +210,12 @@ impl Context {
     /// The way to other methods, and to tickets.
     pub(crate) fn mesh(&self) -> &Mesh {
         &self.0.mesh
+    }
+
+    /// What the call asks of those that have the slots.
+    pub(crate) fn urgency(&self) -> Urgency {
+        let is_batch = |entry: &Entry| entry.key == headers::LANE && entry.value == headers::BATCH;
+        if self.0.entries.iter().any(is_batch) { Urgency::Batch } else { Urgency::Call }
     }
 
     /// The lines that a nested call inherits.

@@ -18,7 +18,7 @@ use turno_proto::{entries, status};
 use turno_runtime::task;
 
 use crate::context::Context;
-use crate::pool::Pool;
+use crate::pool::{Pool, Urgency};
 use crate::service::{self, Entry, Handler};
 use crate::sink::RawSink;
 use crate::source::Source;
@@ -91,7 +91,7 @@ impl Dispatch {
             return refuse(arrival, status);
         };
         let record = record.clone();
-        if let Some(slice) = arrival.slice {
+        if let Some(slice) = arrival.slice.take() {
             return self.start_chunk(&entry.handler, record, arrival, slice);
         }
         match &entry.handler {
@@ -115,8 +115,8 @@ impl Dispatch {
             },
             Handler::Job(handler) => match &self.pool {
                 Some(pool) => {
-                    let handler = handler.clone();
-                    pool.submit(Box::new(move || run_job(&record, arrival, &*handler)))
+                    let (handler, urgency) = (handler.clone(), arrival.ctx.urgency());
+                    pool.submit(Box::new(move || run_job(&record, arrival, &*handler)), urgency);
                 }
                 None => refuse(arrival, Status::internal("this node has no pool")),
             },
@@ -126,8 +126,9 @@ impl Dispatch {
     fn start_chunk(&self, handler: &Handler, record: Arc<Record>, arrival: Arrival, slice: Slice) {
         match (handler, &self.pool) {
             (Handler::Job(handler), Some(pool)) => {
-                let handler = handler.clone();
-                pool.submit(Box::new(move || chunk::run_jobs(&record, arrival, slice, &*handler)));
+                let (handler, within) = (handler.clone(), pool.clone());
+                let run = move || chunk::run_jobs(&record, arrival, slice, &*handler, &within);
+                pool.submit(Box::new(run), Urgency::Batch);
             }
             (Handler::Awaited(handler), _) => chunk::await_all(&record, arrival, &**handler),
             _ => refuse(arrival, Status::internal("the gateway sent a chunk for a method that takes none")),

@@ -1,6 +1,8 @@
 //! The pool of a worker: as many threads as it has slots. A job waits here, outside rayon, until a slot is free;
 //! inside it may use rayon's parallel iterators, which then share the same threads.
 
+mod wants;
+
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,13 +12,26 @@ use rayon::ThreadPool;
 
 use crate::error::Error;
 
+pub(crate) use wants::Wants;
+
 /// What a slot runs.
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
+
+/// What a job that has no slot yet asks of those that have one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// Somebody waits for its answer: chunks of maps give way.
+    Call,
+    /// Of a ticket or a map.
+    Batch,
+}
 
 /// Threads for jobs.
 pub(crate) struct Pool {
     threads: ThreadPool,
     desk: Mutex<Desk>,
+    /// By calls that wait here.
+    pub(crate) wants: Wants,
 }
 
 /// Who waits for a slot. Deciding, without threads.
@@ -59,15 +74,30 @@ impl Pool {
             .build()
             .map_err(|source| Error::Pool(source.to_string()))?;
         let desk = Mutex::new(Desk { slots, ..Desk::default() });
-        Ok(Arc::new(Self { threads, desk }))
+        Ok(Arc::new(Self { threads, desk, wants: Wants::default() }))
     }
 
     /// Runs `job` on the first slot that is free. The job must not unwind.
-    pub(crate) fn submit(self: &Arc<Self>, job: Job) {
-        let arrived = self.desk.lock().arrive(job);
-        if let Some(job) = arrived {
+    pub(crate) fn submit(self: &Arc<Self>, job: Job, urgency: Urgency) {
+        if let Some(job) = self.arrive(job, urgency) {
             self.spawn(job);
         }
+    }
+
+    fn arrive(&self, job: Job, urgency: Urgency) -> Option<Job> {
+        let mut desk = self.desk.lock();
+        let arrived = desk.arrive(job);
+        if arrived.is_none() && urgency == Urgency::Call {
+            let turn = u32::try_from(desk.waiting.len()).unwrap_or(u32::MAX);
+            self.wants.want_at_least(turn);
+        }
+        arrived
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut desk = self.desk.lock();
+        self.wants.freed();
+        desk.next()
     }
 
     /// One job, then the slot takes the next through rayon again: a thread that waits inside a job for its own parallel
@@ -79,8 +109,7 @@ impl Pool {
             if catch_unwind(AssertUnwindSafe(job)).is_err() {
                 tracing::error!("a job unwound outside its method");
             }
-            let next = pool.desk.lock().next();
-            if let Some(next) = next {
+            if let Some(next) = pool.next() {
                 pool.spawn(next);
             }
         });
@@ -98,7 +127,7 @@ fn lower_priority() {
 
 #[cfg(test)]
 mod tests {
-    use super::Pool;
+    use super::{Pool, Urgency};
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, Barrier, mpsc};
 
@@ -109,13 +138,16 @@ mod tests {
         let (done, all) = mpsc::channel();
         for number in 0..200 {
             let (running, most, done) = (running.clone(), most.clone(), done.clone());
-            pool.submit(Box::new(move || {
-                let now = running.fetch_add(1, Ordering::SeqCst) + 1;
-                most.fetch_max(now, Ordering::SeqCst);
-                std::thread::yield_now();
-                running.fetch_sub(1, Ordering::SeqCst);
-                done.send(number).unwrap();
-            }));
+            pool.submit(
+                Box::new(move || {
+                    let now = running.fetch_add(1, Ordering::SeqCst) + 1;
+                    most.fetch_max(now, Ordering::SeqCst);
+                    std::thread::yield_now();
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    done.send(number).unwrap();
+                }),
+                Urgency::Call,
+            );
         }
         drop(done);
         let mut seen: Vec<i32> = all.iter().collect();
@@ -130,10 +162,13 @@ mod tests {
         let (meet, (done, all)) = (Arc::new(Barrier::new(2)), mpsc::channel());
         for _ in 0..2 {
             let (meet, done) = (meet.clone(), done.clone());
-            pool.submit(Box::new(move || {
-                meet.wait();
-                done.send(()).unwrap();
-            }));
+            pool.submit(
+                Box::new(move || {
+                    meet.wait();
+                    done.send(()).unwrap();
+                }),
+                Urgency::Call,
+            );
         }
         drop(done);
         assert_eq!(all.iter().count(), 2);
@@ -144,10 +179,31 @@ mod tests {
         use rayon::prelude::*;
         let pool = Pool::new(2).unwrap();
         let (done, sum) = mpsc::channel();
-        pool.submit(Box::new(move || {
-            let here = rayon::current_num_threads();
-            done.send((here, (0..1000_u64).into_par_iter().sum::<u64>())).unwrap();
-        }));
+        pool.submit(
+            Box::new(move || {
+                let here = rayon::current_num_threads();
+                done.send((here, (0..1000_u64).into_par_iter().sum::<u64>())).unwrap();
+            }),
+            Urgency::Call,
+        );
         assert_eq!(sum.recv().unwrap(), (2, 499_500));
+    }
+
+    #[test]
+    fn a_call_wants_the_slots_of_all_that_go_before_it_and_batch_none() {
+        let pool = Pool::new(1).unwrap();
+        let (go, gone) = mpsc::channel::<()>();
+        let (done, ended) = mpsc::channel();
+        pool.submit(Box::new(move || gone.recv().unwrap()), Urgency::Batch);
+        let within = pool.clone();
+        let chunk = move || done.send(within.wants.give_way()).unwrap();
+        pool.submit(Box::new(chunk.clone()), Urgency::Batch);
+        assert!(!pool.wants.give_way());
+        pool.submit(Box::new(chunk.clone()), Urgency::Call);
+        pool.submit(Box::new(chunk), Urgency::Batch);
+        // The one that runs, and the one before the call; then the call has had its turn.
+        assert!(pool.wants.give_way());
+        go.send(()).unwrap();
+        assert_eq!([(); 3].map(|()| ended.recv().unwrap()), [true, false, false]);
     }
 }

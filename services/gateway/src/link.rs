@@ -142,6 +142,11 @@ impl Link {
         }
     }
 
+    /// Asks the node to end a chunk of a map early. Where the link is that busy, the chunk ends by itself.
+    pub(crate) fn want_slot(&self) {
+        let _busy = self.down.try_send(Down::WantSlot);
+    }
+
     /// Sends an invocation whose answer is one message. Dropping what this answers cancels the call.
     pub(crate) async fn unary(
         self: &Arc<Self>,

@@ -173,6 +173,7 @@ pub(crate) fn counted(items: Vec<Bytes>) -> Result<Vec<Bytes>, Status> {
 /// Whatever the client says of the lane; what the items call is in it too.
 fn batch(mut metadata: Vec<Entry>) -> Vec<Entry> {
     metadata.retain(|entry| entry.key != headers::LANE);
-    metadata.push(Entry { key: headers::LANE.to_owned(), value: Bytes::from_static(b"batch") });
+    metadata
+        .push(Entry { key: headers::LANE.to_owned(), value: Bytes::from_static(headers::BATCH.as_bytes()) });
     metadata
 }

@@ -89,9 +89,11 @@ impl Nodes {
         tracing::info!(node = name, id, %peer, slots, methods = link.hello.methods.len(), "node joined");
     }
 
-    fn offer_slots(&self, link: &Link, jobs: Vec<MethodId>) {
+    fn offer_slots(&self, link: &Arc<Link>, jobs: Vec<MethodId>) {
         if !jobs.is_empty() && link.hello.slots > 0 {
-            self.queue.join(link.id, link.hello.slots, jobs);
+            let worker = Arc::downgrade(link);
+            let ask = move || worker.upgrade().into_iter().for_each(|link| link.want_slot());
+            self.queue.join(link.id, link.hello.slots, jobs, ask);
         }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use crate::scheduler::{Grant, Job, JobId, Limits, MethodId, Scheduler, Spent, Submitted, WorkerId};
@@ -16,7 +16,11 @@ pub(crate) struct JobQueue(Arc<Mutex<Inner>>);
 struct Inner {
     scheduler: Scheduler,
     waiters: HashMap<JobId, oneshot::Sender<Place>>,
+    /// By worker, how it is asked for a slot that a chunk of a map has.
+    asks: HashMap<WorkerId, Ask>,
 }
+
+type Ask = Arc<dyn Fn() + Send + Sync>;
 
 /// Why a job was not taken.
 #[derive(Debug)]
@@ -31,7 +35,8 @@ pub(crate) enum Refused {
 
 impl JobQueue {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self(Arc::new(Mutex::new(Inner { scheduler: Scheduler::new(limits), waiters: HashMap::new() })))
+        let (waiters, asks) = (HashMap::new(), HashMap::new());
+        Self(Arc::new(Mutex::new(Inner { scheduler: Scheduler::new(limits), waiters, asks })))
     }
 
     /// Waits for a place. Dropping the future gives up the turn.
@@ -52,7 +57,20 @@ impl JobQueue {
 
     fn submit(&self, job: Job) -> Result<Result<Place, Waiting>, Refused> {
         let mut inner = self.0.lock();
-        match inner.scheduler.submit(job) {
+        let submitted = inner.scheduler.submit(job);
+        let asked = inner.take_asked();
+        let answer = self.submitted(inner, job, submitted);
+        asked.iter().for_each(|ask| ask());
+        answer
+    }
+
+    fn submitted(
+        &self,
+        mut inner: MutexGuard<'_, Inner>,
+        job: Job,
+        submitted: Submitted,
+    ) -> Result<Result<Place, Waiting>, Refused> {
+        match submitted {
             Submitted::Granted(grant) => Ok(Ok(self.place_of(grant))),
             Submitted::Full { waiting } => Err(Refused::Full { waiting }),
             Submitted::TooLate { wait_us, service_us } => {
@@ -69,21 +87,26 @@ impl JobQueue {
         }
     }
 
-    pub(crate) fn join(&self, worker: WorkerId, slots: u32, methods: Vec<MethodId>) {
-        let grants = self.0.lock().scheduler.join(worker, slots, methods);
-        self.hand_out(grants);
+    /// A worker comes. It is asked for slots by `ask`, which must come back at once.
+    pub(crate) fn join(
+        &self,
+        worker: WorkerId,
+        slots: u32,
+        methods: Vec<MethodId>,
+        ask: impl Fn() + Send + Sync + 'static,
+    ) {
+        self.0.lock().asks.insert(worker, Arc::new(ask));
+        self.change(|scheduler| scheduler.join(worker, slots, methods));
     }
 
     /// The worker has another number of slots for this gateway.
     pub(crate) fn resize(&self, worker: WorkerId, slots: u32) {
-        let grants = self.0.lock().scheduler.resize(worker, slots);
-        self.hand_out(grants);
+        self.change(|scheduler| scheduler.resize(worker, slots));
     }
 
     /// So many jobs of a method may be at workers at once.
     pub(crate) fn limit(&self, method: MethodId, limit: Option<u32>) {
-        let grants = self.0.lock().scheduler.limit(method, limit);
-        self.hand_out(grants);
+        self.change(|scheduler| scheduler.limit(method, limit));
     }
 
     /// Jobs that wait and that this worker could run.
@@ -91,8 +114,17 @@ impl JobQueue {
         self.0.lock().scheduler.backlog(worker)
     }
 
+    /// Whether calls wait for the slots of this method's workers.
+    pub(crate) fn calls_wait(&self, method: MethodId) -> bool {
+        self.0.lock().scheduler.calls_wait(method)
+    }
+
     pub(crate) fn leave(&self, worker: WorkerId) {
-        self.0.lock().scheduler.leave(worker);
+        self.change(|scheduler| {
+            scheduler.leave(worker);
+            Vec::new()
+        });
+        self.0.lock().asks.remove(&worker);
     }
 
     pub(crate) fn waiting(&self) -> usize {
@@ -100,8 +132,16 @@ impl JobQueue {
     }
 
     fn finish(&self, job: JobId, spent: Option<Spent>, prefetch: Option<u32>) {
-        let grants = self.0.lock().scheduler.finish(job, spent, prefetch);
+        self.change(|scheduler| scheduler.finish(job, spent, prefetch));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Scheduler) -> Vec<Grant>) {
+        let mut inner = self.0.lock();
+        let grants = change(&mut inner.scheduler);
+        let asked = inner.take_asked();
+        drop(inner);
         self.hand_out(grants);
+        asked.iter().for_each(|ask| ask());
     }
 
     /// A waiter that has gone meanwhile drops its place, which hands it on; so not under the lock.
@@ -117,6 +157,14 @@ impl JobQueue {
 
     fn place_of(&self, Grant { job, worker }: Grant) -> Place {
         Place { queue: self.clone(), job, worker, spent: None, prefetch: None }
+    }
+}
+
+impl Inner {
+    /// How those are asked that the scheduler has named. Not to be called under the lock.
+    fn take_asked(&mut self) -> Vec<Ask> {
+        let asked = self.scheduler.take_asked();
+        asked.iter().filter_map(|worker| self.asks.get(worker).cloned()).collect()
     }
 }
 
@@ -165,6 +213,8 @@ mod tests {
     use super::JobQueue;
     use crate::scheduler::{Job, Lane, Limits, MethodId, TenantId, WorkerId};
     use futures_util::FutureExt as _;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     const METHOD: MethodId = MethodId(0);
     const JOB: Job = Job { method: METHOD, lane: Lane::Calls, tenant: TenantId(0), left_us: None, items: 1 };
@@ -176,7 +226,7 @@ mod tests {
     #[tokio::test]
     async fn who_gives_up_leaves_the_place_to_the_next() {
         let queue = queue(10);
-        queue.join(WorkerId(1), 1, vec![METHOD]);
+        queue.join(WorkerId(1), 1, vec![METHOD], || ());
         let held = queue.place(JOB).await.unwrap();
         let (mut first, mut second) = (Box::pin(queue.place(JOB)), Box::pin(queue.place(JOB)));
         assert!(first.as_mut().now_or_never().is_none());
@@ -191,12 +241,29 @@ mod tests {
     #[test]
     fn who_cannot_wait_has_a_place_now_or_none() {
         let queue = queue(10);
-        queue.join(WorkerId(1), 1, vec![METHOD]);
+        queue.join(WorkerId(1), 1, vec![METHOD], || ());
         let held = queue.place_now(&JOB).unwrap();
         assert!(queue.place_now(&JOB).is_none());
         assert_eq!(queue.waiting(), 0);
         drop(held);
         assert_eq!(queue.place_now(&JOB).unwrap().worker, WorkerId(1));
+    }
+
+    #[test]
+    fn a_worker_with_a_chunk_is_asked_once_for_a_call() {
+        let (queue, asked) = (queue(10), Arc::new(AtomicUsize::new(0)));
+        let counter = asked.clone();
+        queue.join(WorkerId(1), 1, vec![METHOD], move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        let chunk = queue.place_now(&Job { lane: Lane::Batch, items: 9, ..JOB }).unwrap();
+        let mut call = Box::pin(queue.place(JOB));
+        let mut other = Box::pin(queue.place(JOB));
+        assert!(call.as_mut().now_or_never().is_none() && other.as_mut().now_or_never().is_none());
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        drop(chunk);
+        assert!(call.now_or_never().is_some());
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]

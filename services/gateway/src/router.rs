@@ -101,7 +101,8 @@ impl Router {
 
     fn job(&self, call: &Call) -> Job {
         let said = |key| call.metadata.iter().find(|entry| entry.key == key).map(|entry| &entry.value[..]);
-        let lane = if said(headers::LANE) == Some(b"batch") { Lane::Batch } else { Lane::Calls };
+        let lane =
+            if said(headers::LANE) == Some(headers::BATCH.as_bytes()) { Lane::Batch } else { Lane::Calls };
         let tenant = said(headers::TENANT).map_or(Tenants::NAMELESS, |name| self.tenants.id(name));
         let left = call.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let left_us = left.map(|left| u64::try_from(left.as_micros()).unwrap_or(u64::MAX));

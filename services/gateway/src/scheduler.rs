@@ -11,6 +11,7 @@
 //! serves the method and each limited method that the tenant waits for. Hash maps are looked into, never walked where the
 //! order would matter: the same inputs give the same outputs.
 
+mod chunks;
 mod classes;
 mod estimate;
 mod fair;
@@ -39,6 +40,8 @@ pub struct Scheduler {
     granted: HashMap<JobId, Granted>,
     methods: HashMap<MethodId, Method>,
     classes: Classes,
+    /// See [`Self::take_asked`].
+    asked: Vec<WorkerId>,
 }
 
 /// A job that waits.
@@ -50,6 +53,22 @@ struct Waiting {
     items: u32,
     /// What was expected when it came.
     service_us: u64,
+}
+
+impl Waiting {
+    fn is_chunk(&self) -> bool {
+        self.lane == Lane::Batch && self.items > 1
+    }
+
+    /// How long it may stand before others, once it is at a worker: of a chunk one item runs at least.
+    fn stands_us(&self) -> u64 {
+        let item_us = self.service_us / u64::from(self.items.max(1));
+        if self.is_chunk() {
+            item_us.max(chunks::GIVES_WAY_AFTER_US).min(self.service_us)
+        } else {
+            self.service_us
+        }
+    }
 }
 
 /// A job that is at a worker.
@@ -69,7 +88,15 @@ impl Scheduler {
     /// Nothing waits, nobody serves.
     pub fn new(limits: Limits) -> Self {
         let (waiting, granted, methods) = (BTreeMap::new(), HashMap::new(), HashMap::new());
-        Self { limits, next_job: 0, waiting, granted, methods, classes: Classes::default() }
+        Self {
+            limits,
+            next_job: 0,
+            waiting,
+            granted,
+            methods,
+            classes: Classes::default(),
+            asked: Vec::new(),
+        }
     }
 
     /// A job arrives.
@@ -86,6 +113,9 @@ impl Scheduler {
         let arrived = self.arrived(&job);
         let job = self.new_job();
         self.wait(job, arrived);
+        if arrived.lane == Lane::Calls {
+            self.ask_for(arrived.method);
+        }
         Submitted::Waiting(job)
     }
 
@@ -112,18 +142,28 @@ impl Scheduler {
             self.open_class(class);
         }
         self.classes.add(worker, class, slots);
-        self.fill(worker)
+        let grants = self.fill(worker);
+        self.ask(class);
+        grants
     }
 
     /// A worker has another number of slots now. Below what it holds, it gets nothing until it has finished enough.
     pub fn resize(&mut self, worker: WorkerId, slots: u32) -> Vec<Grant> {
         self.classes.change(worker, |worker| worker.slots = slots);
-        self.fill(worker)
+        let grants = self.fill(worker);
+        if let Some(class) = self.classes.worker(worker).map(|worker| worker.class) {
+            self.ask(class);
+        }
+        grants
     }
 
     /// A worker takes no more work, or is gone. What it has must still be finished.
     pub fn leave(&mut self, worker: WorkerId) {
-        let Some((gone, class)) = self.classes.remove(worker) else { return };
+        let Some(class) = self.classes.worker(worker).map(|worker| worker.class) else { return };
+        let Some((gone, class)) = self.classes.remove(worker) else {
+            // It may have been asked for a slot.
+            return self.ask(class);
+        };
         for method in &class.methods {
             if let Some(method) = self.methods.get_mut(method) {
                 method.classes.retain(|class| *class != gone);
@@ -141,13 +181,17 @@ impl Scheduler {
         if self.classes.worker(granted.worker).is_some_and(|worker| worker.visit == granted.visit) {
             self.classes.change(granted.worker, |worker| {
                 worker.outstanding -= 1;
-                worker.service_us = worker.service_us.saturating_sub(granted.job.service_us);
+                worker.service_us = worker.service_us.saturating_sub(granted.job.stands_us());
                 worker.prefetch = prefetch.unwrap_or(worker.prefetch);
+                worker.chunks -= u32::from(granted.job.is_chunk());
+                worker.asked = worker.asked.saturating_sub(1);
             });
             grants = self.fill(granted.worker);
         }
         // The method may have been at its limit, with room elsewhere.
         grants.extend(self.fill_method(granted.job.method));
+        self.ask(granted.class);
+        self.ask_for(granted.job.method);
         grants
     }
 
@@ -162,7 +206,9 @@ impl Scheduler {
             }
         }
         self.show_limit(method, was_open);
-        self.fill_method(method)
+        let grants = self.fill_method(method);
+        self.ask_for(method);
+        grants
     }
 
     /// Jobs that wait.
@@ -173,7 +219,7 @@ impl Scheduler {
     /// Waiting jobs that this worker could run, were there room: those of methods at their limit it could not.
     pub fn backlog(&self, worker: WorkerId) -> usize {
         let class = self.classes.worker(worker).and_then(|worker| self.classes.get(worker.class));
-        class.map_or(0, |class| class.backlog)
+        class.map_or(0, |class| class.backlog.iter().sum())
     }
 
     /// How long a job of this method is expected to run, once one has.
@@ -227,7 +273,7 @@ impl Scheduler {
     /// Gives the jobs of one method to workers with room, as far as its limit allows.
     fn fill_method(&mut self, method: MethodId) -> Vec<Grant> {
         let mut grants = Vec::new();
-        while self.methods.get(&method).is_some_and(|method| method.waiting > 0) {
+        while self.methods.get(&method).is_some_and(Method::is_waited_for) {
             let Some(worker) = self.best_worker(method) else { break };
             let Some(next) = self.next_for(worker) else { break };
             grants.push(self.take(next, worker));
@@ -258,7 +304,8 @@ impl Scheduler {
         self.show_limit(job.method, was_open);
         self.classes.change(worker, |worker| {
             worker.outstanding += 1;
-            worker.service_us = worker.service_us.saturating_add(job.service_us);
+            worker.service_us = worker.service_us.saturating_add(job.stands_us());
+            worker.chunks += u32::from(job.is_chunk());
         });
         let state = self.classes.worker(worker).expect("who has room is there");
         let granted = Granted { job, worker, visit: state.visit, class: state.class, charged_us, contended };
@@ -314,7 +361,7 @@ impl Scheduler {
         let first = method.push(lane, tenant, id, service_us);
         for class in &method.classes {
             let class = self.classes.get_mut(*class).expect("a method's classes are there");
-            class.backlog += usize::from(method.is_open());
+            class.backlog[lane as usize] += usize::from(method.is_open());
             if method.limit.is_none() {
                 class.lane_mut(lane).work.add(tenant, service_us);
             }
@@ -332,7 +379,7 @@ impl Scheduler {
         let first = method.remove(lane, tenant, id, service_us);
         for class in &method.classes {
             let class = self.classes.get_mut(*class).expect("a method's classes are there");
-            class.backlog -= usize::from(method.is_open());
+            class.backlog[lane as usize] -= usize::from(method.is_open());
             if method.limit.is_none() {
                 class.lane_mut(lane).work.remove(tenant, service_us);
             }

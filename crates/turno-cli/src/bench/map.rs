@@ -1,7 +1,8 @@
 //! Maps: the same items by one map on one worker, and in a bare rayon loop with as many threads as that worker has slots;
-//! items that take a millisecond, and items that take next to nothing. Then a long map with failures, during which a
-//! worker is killed (`loss`).
+//! items that take a millisecond, and items that take next to nothing. Then calls beside a map (`beside`), and a long map
+//! with failures, during which a worker is killed (`loss`).
 
+mod beside;
 mod loss;
 
 use std::process::ExitCode;
@@ -56,7 +57,7 @@ const TINY: Duration = Duration::from_micros(1);
 pub(crate) async fn run(args: MapArgs) -> Result<ExitCode> {
     let pace = Pace::measure();
     let slots = args.slots.unwrap_or_else(cores);
-    let progress = Progress::new(2 * args.rounds.count() + 1);
+    let progress = Progress::new(3 * args.rounds.count() + 1);
     let mut report = Report::new("RAYON LOOP", args.json);
     on_stage(&[Part::Worker { slots }], async |stage| {
         let short = rounds(&args, stage, &progress, (SHORT, args.items), (pace, slots)).await?;
@@ -69,7 +70,8 @@ pub(crate) async fn run(args: MapArgs) -> Result<ExitCode> {
         let per_s = |it: &Round| f64::from(it.items) / it.wall_s;
         report.add(&case.figure("throughput", "items/s", per_s), Some(Wanted::AtLeast(500_000.0)))?;
         let cpu_us = |it: &Round| it.cpu_s * 1e6 / f64::from(it.items);
-        report.add(&case.alone("CPU an item in all", "µs", cpu_us), None)
+        report.add(&case.alone("CPU an item in all", "µs", cpu_us), None)?;
+        beside::measure(&mut report, stage, args.rounds, &progress, pace.loops(SHORT)).await
     })
     .await?;
     progress.step("a map with failures, and a worker killed on the way");

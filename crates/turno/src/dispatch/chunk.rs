@@ -16,24 +16,29 @@ use turno_runtime::task;
 
 use super::{Answer, Arrival, as_error, await_it, panicked, refuse};
 use crate::context::Context;
+use crate::pool::{Pool, Wants};
 use crate::service::{Awaited, Job};
 use crate::tally;
 use crate::watchdog::Record;
 
 /// How much of a chunk runs: what is left when either is used up is handed back. The first item always runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Slice {
     pub(crate) time: Duration,
     /// Of all answers together.
     pub(crate) bytes: usize,
+    /// By calls that wait at the gateway which the chunk is from.
+    pub(crate) wants: Arc<Wants>,
 }
 
 /// Nobody is told later than this that the caller has gone or its deadline has passed; asking for each of many tiny
 /// items would cost a tenth of them.
 const CHECK_EVERY: Duration = Duration::from_micros(50);
+/// A chunk that has run for so long ends when a call wants its slot: less would not be worth its way.
+const GIVES_WAY_AFTER: Duration = Duration::from_millis(1);
 
-/// Runs a chunk on this thread.
-pub(super) fn run_jobs(record: &Record, arrival: Arrival, slice: Slice, handler: &Job) {
+/// Runs a chunk on this thread, which is one of the pool's.
+pub(super) fn run_jobs(record: &Record, arrival: Arrival, slice: Slice, handler: &Job, pool: &Pool) {
     if let Err(status) = arrival.ctx.checkpoint() {
         return refuse(arrival, status);
     }
@@ -46,7 +51,7 @@ pub(super) fn run_jobs(record: &Record, arrival: Arrival, slice: Slice, handler:
     let mut ran = Ran::new(slice, started);
     task::run_busy(record.name, || {
         for item in items {
-            if ran.is_over(&ctx) {
+            if ran.is_over(&ctx, pool) {
                 break;
             }
             ran.add(record, run(record, &ctx, item, handler));
@@ -85,7 +90,7 @@ impl Ran {
         Self { slice, started, checked: started, items: 0, succeeded: 0, outcomes: Vec::new() }
     }
 
-    fn is_over(&mut self, ctx: &Context) -> bool {
+    fn is_over(&mut self, ctx: &Context, pool: &Pool) -> bool {
         if self.items == 0 {
             return false;
         }
@@ -96,7 +101,10 @@ impl Ran {
                 return true;
             }
         }
-        now - self.started >= self.slice.time || self.outcomes.len() >= self.slice.bytes
+        let ran = now - self.started;
+        ran >= self.slice.time
+            || self.outcomes.len() >= self.slice.bytes
+            || (ran >= GIVES_WAY_AFTER && (self.slice.wants.give_way() || pool.wants.give_way()))
     }
 
     fn add(&mut self, record: &Record, result: crate::Result<Bytes>) {

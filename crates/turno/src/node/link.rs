@@ -31,6 +31,7 @@ use crate::node::progress::Words;
 use crate::node::share::LinkId;
 use crate::node::token::Token;
 use crate::node::windows::Windows;
+use crate::pool::Wants;
 
 /// What every link of a node needs.
 pub(crate) struct Settings {
@@ -167,6 +168,8 @@ struct Link {
     carry_above: usize,
     window: LinkId,
     words: Arc<Words>,
+    /// By calls that wait at the gateway.
+    wants: Arc<Wants>,
     over: CancellationToken,
 }
 
@@ -193,6 +196,7 @@ impl Link {
             carry_above,
             window,
             words: Arc::default(),
+            wants: Arc::default(),
             over: CancellationToken::new(),
         }
     }
@@ -229,6 +233,9 @@ impl Link {
             if let Some((_, cancel)) = self.running.remove(&call) {
                 cancel.cancel();
             }
+        }
+        if frame.slots_wanted > 0 {
+            self.wants.want(frame.slots_wanted);
         }
         if let Some(jobs) = frame.backlog {
             self.settings.windows.backlog(self.window, jobs);
@@ -288,7 +295,7 @@ impl Link {
     /// A chunk's answer is to fit on the link.
     fn slice(&self, slice_us: u64) -> Slice {
         let time = if slice_us > 0 { Duration::from_micros(slice_us) } else { Duration::MAX };
-        Slice { time, bytes: self.carry_above }
+        Slice { time, bytes: self.carry_above, wants: self.wants.clone() }
     }
 
     fn start(self: &Arc<Self>, call: Call, body: Bytes, ends: Option<Ends>, done: Option<Done>) {
@@ -297,9 +304,15 @@ impl Link {
         let at = Instant::now();
         let (link, token) = (self.clone(), self.tracker.token());
         let runtime = tokio::runtime::Handle::current();
+        let methods = &self.settings.dispatch.methods;
+        let is_job = methods.get(method).is_some_and(|entry| entry.handler.kind() == Kind::Job);
         let answer = Answer::new(call, move |outcome| {
             // A job answers from a pool thread, and what follows may have to spawn.
             let _runtime = runtime.enter();
+            if is_job {
+                // The gateway counts in the same way: whichever job ends, it is one slot wanted less.
+                link.wants.freed();
+            }
             match done {
                 Some(done) => drop(done.send(outcome)),
                 None => link.answer(outcome, Some(token)),

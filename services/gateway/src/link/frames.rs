@@ -19,6 +19,8 @@ pub(crate) enum Down {
     Cancel(u64),
     /// Jobs that wait and that the node could run.
     Backlog(u64),
+    /// A call waits for a slot that a chunk of a map has.
+    WantSlot,
     /// No invocation follows.
     Released,
     /// All is said.
@@ -54,6 +56,7 @@ impl Frames {
             }
             Down::Cancel(call) => frame.cancels.push(call),
             Down::Backlog(jobs) => frame.backlog = Some(jobs),
+            Down::WantSlot => frame.slots_wanted += 1,
             // What is in the same frame was invoked before, and the node takes it first.
             Down::Released => (self.released, frame.released) = (true, true),
             Down::End => self.ended = true,

@@ -77,7 +77,7 @@ pub(crate) struct Late {
 const MOST_HANDED_BACK: u8 = 100;
 /// A chunk is late after so many times of what it should have taken, and after this at least.
 const LATE_TIMES: f64 = 4.0;
-const LATE_LEAST_US: f64 = 20_000.0;
+const LATE_LEAST_US: f64 = 100_000.0;
 /// When there was no other node for it, one may have come by then.
 const ASK_AGAIN_US: u64 = 100_000;
 /// Beside its bytes, what an item takes while it waits: a million empty ones are not nothing.
@@ -241,8 +241,8 @@ impl Book {
         let whole = outcomes.len() >= out.indexes.len();
         let mut obsolete = None;
         if let Some(twin) = out.twin {
-            if !whole {
-                // Its twin answers for all.
+            if outcomes.is_empty() {
+                // Its twin answers.
                 return Settled::default();
             }
             self.take_back(twin);

@@ -47,7 +47,7 @@ pub(crate) enum Back {
 }
 
 /// No item begins later than this after its chunk's first: what was wrong about their length is soon put right.
-const SLICE: Duration = Duration::from_millis(10);
+const SLICE: Duration = Duration::from_millis(50);
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl Errands {
@@ -115,10 +115,11 @@ impl Errands {
         }
     }
 
-    /// A call of the method may take so long: then an item may too, beside those that ran before it.
+    /// A call of the method may take so long: then an item may too, beside those that ran before it, in its chunk and in
+    /// that which had the slot.
     fn longest(&self) -> Duration {
         let longest = self.longest_call;
-        self.method.served().policy.timeout.unwrap_or(longest).min(longest) + SLICE
+        self.method.served().policy.timeout.unwrap_or(longest).min(longest) + 2 * SLICE
     }
 
     fn account(&self, asked: Instant, sent: Instant, answer: &Answer, link: &Link, items: u32) {

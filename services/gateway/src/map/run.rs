@@ -232,9 +232,10 @@ impl Running {
             return;
         }
         let slots = self.slots();
+        let calls_wait = self.errands.router.queue.calls_wait(self.errands.method.id);
         while self.book.chunks() < slots.most_chunks && self.outbox.bytes() < MOST_HELD {
             let (waiting, _) = self.book.waiting();
-            let ahead = Ahead { waiting, ended: self.book.has_ended(), slots: slots.count };
+            let ahead = Ahead { waiting, ended: self.book.has_ended(), slots: slots.count, calls_wait };
             let held = self.book.open() + self.outbox.held();
             let room = self.terms.in_flight.saturating_sub(held);
             let most = self.sizes.next(ahead).min(room).min(slots.most_items);

@@ -1,5 +1,5 @@
-//! How many items of a map go as one chunk: as much work that what its way costs is a small part of it, a millisecond
-//! at least, and never so much that a call that comes meanwhile waits long for a slot. Tiny items travel many at a time,
+//! How many items of a map go as one chunk: as much work that what its way costs is a small part of it, and a millisecond
+//! at least. For a call that comes meanwhile it is cut short (`scheduler/chunks.rs`). Tiny items travel many at a time,
 //! long ones one by one. Pure.
 //!
 //! Towards the end chunks become smaller, so that all slots end together: half of what is left by the slots, which is
@@ -28,6 +28,8 @@ pub(crate) struct Ahead {
     pub(crate) ended: bool,
     /// Slots that they are for.
     pub(crate) slots: usize,
+    /// Calls wait for these: a chunk would soon give way.
+    pub(crate) calls_wait: bool,
 }
 
 /// What one chunk has told.
@@ -43,11 +45,12 @@ pub(crate) struct Told {
     pub(crate) bytes: usize,
 }
 
-/// A slot that waits for its next chunk waits for one way: a twenty-fourth of the work in a chunk.
-const WAYS: f64 = 24.0;
+/// A slot that waits for its next chunk waits for one way: a forty-eighth of the work in a chunk. From fifty on none would
+/// be held in advance (`window.rs`).
+const WAYS: f64 = 48.0;
 /// The work in one chunk.
 const LEAST_US: f64 = 1_000.0;
-const MOST_US: f64 = 5_000.0;
+const MOST_US: f64 = 24_000.0;
 /// Weight of what is new.
 const WEIGHT: f64 = 0.25;
 /// Each chunk that has come back lets the next ones be so much larger.
@@ -95,7 +98,8 @@ impl Sizes {
         let share =
             if ahead.ended { ahead.waiting.div_ceil(2 * slots) } else { ahead.waiting.div_ceil(slots) };
         // A float above the range becomes the largest integer.
-        let work_us = (WAYS * self.way_us).clamp(LEAST_US, MOST_US);
+        let most_us = if ahead.calls_wait { LEAST_US } else { MOST_US };
+        let work_us = (WAYS * self.way_us).clamp(LEAST_US, most_us);
         let by_time = self.service_us.map_or(1, |service| (work_us / service) as usize);
         let by_answers = (MOST_ANSWERS / self.answer) as usize;
         by_time.min(by_answers).min(self.grown).min(share).clamp(1, MOST_ITEMS)
@@ -107,7 +111,7 @@ mod tests {
     use super::{Ahead, MOST_ITEMS, Sizes, Told};
     use proptest::prelude::*;
 
-    const PLENTY: Ahead = Ahead { waiting: 1_000_000, ended: false, slots: 2 };
+    const PLENTY: Ahead = Ahead { waiting: 1_000_000, ended: false, slots: 2, calls_wait: false };
 
     fn told(items: usize, run_us: u64) -> Told {
         Told { items, run_us, way_us: 0, bytes: 0 }
@@ -151,7 +155,9 @@ mod tests {
     #[test]
     fn a_chunk_is_worth_its_way() {
         let far = |way_us| learned_by(100.0, move |told| Told { way_us, ..told }).next(PLENTY);
-        assert_eq!([far(10), far(100), far(200), far(10_000)], [10, 24, 48, 50]);
+        assert_eq!([far(10), far(100), far(200), far(10_000)], [10, 48, 96, 240]);
+        let far = learned_by(100.0, |told| Told { way_us: 10_000, ..told });
+        assert_eq!(far.next(Ahead { calls_wait: true, ..PLENTY }), 10);
     }
 
     #[test]
@@ -180,7 +186,7 @@ mod tests {
         ) {
             let (sizes, mut left) = (learned(1.0, 0), waiting);
             while left > 0 {
-                let items = sizes.next(Ahead { waiting: left, ended: true, slots });
+                let items = sizes.next(Ahead { waiting: left, ended: true, slots, calls_wait: false });
                 prop_assert!(items >= 1 && items <= left);
                 prop_assert!(items == 1 || items * slots <= left, "{items} of {left} for {slots}");
                 left -= items;

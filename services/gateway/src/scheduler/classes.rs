@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::chunks::Chunks;
 use super::fair::Fair;
 use super::methods::Method;
 use super::share::Share;
@@ -17,9 +18,10 @@ pub(super) struct ClassId(pub(super) u32);
 #[derive(Debug)]
 pub(super) struct Class {
     pub(super) methods: Vec<MethodId>,
-    /// Jobs that wait and could run here: those of methods at their limit could not.
-    pub(super) backlog: usize,
+    /// Jobs that wait and could run here, in each lane: those of methods at their limit could not.
+    pub(super) backlog: [usize; 2],
     pub(super) share: Share,
+    pub(super) chunks: Chunks,
     lanes: [ClassLane; 2],
     /// Workers with room, the one with the most free slots first.
     ready: BTreeSet<(i64, WorkerId)>,
@@ -55,6 +57,10 @@ pub(super) struct Worker {
     pub(super) prefetch: u32,
     pub(super) outstanding: u32,
     pub(super) service_us: u64,
+    /// Chunks that it has.
+    pub(super) chunks: u32,
+    /// Slots that it was asked for, and has not left yet.
+    pub(super) asked: u32,
 }
 
 impl Worker {
@@ -90,8 +96,9 @@ impl Class {
         let lane = || ClassLane { fair: Fair::default(), work: Work::new() };
         Self {
             methods,
-            backlog: 0,
+            backlog: [0, 0],
             share: Share::new(batch_share),
+            chunks: Chunks::default(),
             lanes: [lane(), lane()],
             ready: BTreeSet::new(),
             load: Load::default(),
@@ -128,13 +135,9 @@ impl Class {
         self.lanes.iter_mut().for_each(|lane| lane.work.worked(us));
     }
 
-    pub(super) fn set_open(&mut self, method: MethodId, open: bool, waiting: usize) {
-        if open {
-            self.backlog += waiting;
-        } else {
-            self.backlog -= waiting;
-        }
-        for lane in &mut self.lanes {
+    pub(super) fn set_open(&mut self, method: MethodId, open: bool, waiting: [usize; 2]) {
+        for ((lane, backlog), waiting) in self.lanes.iter_mut().zip(&mut self.backlog).zip(waiting) {
+            *backlog = if open { *backlog + waiting } else { *backlog - waiting };
             lane.fair.set_open(method, open);
         }
     }
@@ -162,8 +165,8 @@ impl Class {
     /// A method of its own, with what waits for it when the class comes up.
     pub(super) fn add_method(&mut self, id: MethodId, method: &Method) {
         let (open, limited) = (method.is_open(), method.limit.is_some());
-        self.backlog += if open { method.waiting } else { 0 };
         for name in Lane::ALL {
+            self.backlog[name as usize] += if open { method.waiting[name as usize] } else { 0 };
             let lane = self.lane_mut(name);
             if limited {
                 lane.fair.add_line(id, open);
@@ -188,6 +191,7 @@ impl Class {
         if worker.has_room() {
             self.ready.insert((worker.rank(), id));
         }
+        self.chunks.seat(id, worker.chunks, worker.asked);
     }
 
     /// Takes back what [`Self::seat`] counted.
@@ -199,6 +203,7 @@ impl Class {
         self.load.beyond -= load.beyond;
         self.load.service_us = self.load.service_us.saturating_sub(load.service_us);
         self.ready.remove(&(worker.rank(), id));
+        self.chunks.unseat(id, worker.chunks, worker.asked);
     }
 }
 
@@ -246,7 +251,8 @@ impl Classes {
     pub(super) fn add(&mut self, id: WorkerId, class: ClassId, slots: u32) {
         self.next_visit += 1;
         let visit = self.next_visit;
-        let worker = Worker { class, visit, slots, prefetch: 0, outstanding: 0, service_us: 0 };
+        let worker =
+            Worker { class, visit, slots, prefetch: 0, outstanding: 0, service_us: 0, chunks: 0, asked: 0 };
         self.classes.get_mut(&class).expect("a worker's class is there").seat(id, &worker);
         self.workers.insert(id, worker);
     }

@@ -62,7 +62,7 @@ impl Scheduler {
         let Some(method) = self.methods.get_mut(&job.method).filter(|_| job.left_us != Some(0)) else {
             return false;
         };
-        if method.granted > 0 || method.waiting > 0 {
+        if method.granted > 0 || method.is_waited_for() {
             return false;
         }
         method.refused += 1;

@@ -15,8 +15,8 @@ pub(super) struct Method {
     pub(super) limit: Option<u32>,
     /// Jobs at workers, also at those that have left.
     pub(super) granted: u32,
-    /// Jobs that wait.
-    pub(super) waiting: usize,
+    /// Jobs that wait, in each lane.
+    pub(super) waiting: [usize; 2],
     /// The kinds of worker that serve it.
     pub(super) classes: Vec<ClassId>,
     pub(super) estimate: Estimate,
@@ -45,7 +45,7 @@ impl Method {
         Self {
             limit: None,
             granted: 0,
-            waiting: 0,
+            waiting: [0, 0],
             classes: Vec::new(),
             estimate: Estimate::default(),
             refused: 0,
@@ -58,9 +58,14 @@ impl Method {
         self.limit.is_none_or(|limit| self.granted < limit)
     }
 
+    /// Whether any of its jobs waits.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.waiting != [0, 0]
+    }
+
     /// Answers whether the job is now the tenant's first.
     pub(super) fn push(&mut self, lane: Lane, tenant: TenantId, job: JobId, service_us: u64) -> bool {
-        self.waiting += 1;
+        self.waiting[lane as usize] += 1;
         let limited = self.limit.is_some();
         let lane = &mut self.lanes[lane as usize];
         if limited {
@@ -81,13 +86,14 @@ impl Method {
         service_us: u64,
     ) -> Option<Option<JobId>> {
         let limited = self.limit.is_some();
+        let waiting = &mut self.waiting[lane as usize];
         let lane = &mut self.lanes[lane as usize];
         let queue = lane.queues.get_mut(&tenant)?;
         let was_first = queue.jobs.first() == Some(job);
         if !queue.jobs.remove(job) {
             return None;
         }
-        self.waiting -= 1;
+        *waiting -= 1;
         if limited {
             lane.work.remove(tenant, service_us);
         }

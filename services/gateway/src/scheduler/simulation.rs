@@ -102,7 +102,9 @@ impl World {
             1 => Some(0),
             _ => None,
         };
-        Job { method, lane, tenant: TenantId(tenant), left_us, items: 1 }
+        let is_chunk = self.kind == Kind::Wild && lane == Lane::Batch && self.dice.below(2) == 0;
+        let items = if is_chunk { 1 + self.dice.below(20) as u32 } else { 1 };
+        Job { method, lane, tenant: TenantId(tenant), left_us, items }
     }
 
     fn submit(&mut self, job: Job) {
@@ -115,6 +117,7 @@ impl World {
         if let Submitted::Granted(grant) = submitted {
             self.shares.granted(&self.books.jobs[&grant.job]);
         }
+        self.asked();
     }
 
     /// Whoever would have a place has it also without waiting; whoever has not has left no trace.
@@ -144,15 +147,23 @@ impl World {
     }
 
     fn spent(&mut self, job: JobId) -> Spent {
-        let usual = self.costs[self.books.jobs[&job].method.0 as usize];
+        let job = &self.books.jobs[&job];
+        let (usual, items) = (self.costs[job.method.0 as usize], job.items);
         let cost = if self.kind == Kind::Fair { usual } else { self.dice.below(2 * usual) };
-        Spent { run_us: cost, cpu_us: cost, items: 1 }
+        Spent { run_us: cost, cpu_us: cost, items }
     }
 
     fn granted(&mut self, grants: &[super::Grant]) {
         for grant in grants {
             self.books.granted(*grant);
             self.shares.granted(&self.books.jobs[&grant.job]);
+        }
+        self.asked();
+    }
+
+    fn asked(&mut self) {
+        for worker in self.scheduler.take_asked() {
+            self.books.asked(worker);
         }
     }
 
@@ -200,6 +211,7 @@ impl World {
     fn leave(&mut self, worker: WorkerId, dies: bool) {
         self.scheduler.leave(worker);
         self.left(worker);
+        self.asked();
         if !dies {
             return;
         }
@@ -215,7 +227,7 @@ impl World {
                     lane: lost.lane,
                     tenant: lost.tenant,
                     left_us: None,
-                    items: 1,
+                    items: lost.items,
                 });
             }
         }

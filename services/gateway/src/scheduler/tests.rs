@@ -2,6 +2,7 @@
 //! what they promise.
 
 mod accounts;
+mod chunks;
 mod deadlines;
 mod model;
 mod places;

@@ -22,7 +22,6 @@ pub(crate) struct Envelope {
 const NOT_KEPT: [&str; 3] = [headers::AUTHORIZATION, "cookie", "proxy-authorization"];
 /// What the mesh itself says of a call.
 const OWN: [&str; 4] = [headers::EXPLAIN, headers::LANE, headers::TICKET, headers::ATTEMPT];
-const BATCH: &str = "batch";
 
 impl Envelope {
     /// Of a submit that came with these headers.
@@ -55,7 +54,7 @@ impl Envelope {
         let kept = Invocation::decode(claimed.metadata.clone()).map_err(unreadable)?;
         let line = |key: &str, value: String| Entry { key: key.to_owned(), value: value.into() };
         let mut metadata = kept.metadata;
-        metadata.push(line(headers::LANE, BATCH.to_owned()));
+        metadata.push(line(headers::LANE, headers::BATCH.to_owned()));
         metadata.push(line(headers::TICKET, super::operation::name_of(ticket)));
         metadata.push(line(headers::ATTEMPT, number.to_string()));
         Ok(Self { metadata, caller: kept.caller.unwrap_or_default() })

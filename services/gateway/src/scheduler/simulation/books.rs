@@ -21,7 +21,14 @@ pub(super) struct Known {
     pub(super) method: MethodId,
     pub(super) lane: Lane,
     pub(super) tenant: TenantId,
+    pub(super) items: u32,
     pub(super) state: State,
+}
+
+impl Known {
+    fn is_chunk(&self) -> bool {
+        self.lane == Lane::Batch && self.items > 1
+    }
 }
 
 #[derive(Debug)]
@@ -31,6 +38,9 @@ pub(super) struct Worker {
     slots: u32,
     prefetch: u32,
     outstanding: u32,
+    chunks: usize,
+    /// To end so many of them.
+    asked: usize,
 }
 
 impl Worker {
@@ -83,8 +93,8 @@ impl Books {
     }
 
     pub(super) fn submitted(&mut self, job: &Job, submitted: Submitted, service_us: Option<u64>) {
-        let Job { method, lane, tenant, left_us, .. } = *job;
-        let known = Known { method, lane, tenant, state: State::Waiting };
+        let Job { method, lane, tenant, left_us, items } = *job;
+        let known = Known { method, lane, tenant, items, state: State::Waiting };
         match submitted {
             Submitted::Waiting(id) => self.begin(id, known),
             Submitted::Granted(grant) => {
@@ -136,6 +146,7 @@ impl Books {
         let worker = self.workers.get_mut(&grant.worker).expect("a worker that has left");
         assert!(worker.has_room() && worker.methods.contains(&job.method));
         worker.outstanding += 1;
+        worker.chunks += usize::from(job.is_chunk());
         job.state =
             State::Granted { worker: grant.worker, visit: worker.visit, class: worker.methods.clone() };
         let method = job.method.0 as usize;
@@ -146,6 +157,27 @@ impl Books {
         self.granted_of[method] += 1;
         let limit = self.limits.get(&MethodId(method as u32)).copied().flatten();
         assert!(limit.is_none_or(|limit| self.granted_of[method] <= limit), "above its limit");
+    }
+
+    /// A worker was asked to end a chunk for a call that waits: it has one that it was not asked for, and there was reason.
+    pub(super) fn asked(&mut self, worker: WorkerId) {
+        let methods = self.workers[&worker].methods.clone();
+        let (calls, _, asked) = self.chunks_in(&methods);
+        assert!(asked < calls, "{worker:?} was asked in vain");
+        let worker = self.workers.get_mut(&worker).unwrap();
+        worker.asked += 1;
+        assert!(worker.asked <= worker.chunks, "more was asked than it has");
+    }
+
+    /// Calls that wait for one kind of worker, chunks that are there, and how many of them were asked to end.
+    fn chunks_in(&self, class: &Class) -> (usize, usize, usize) {
+        let open = class.iter().filter(|method| self.is_open(**method));
+        let in_lane = &self.waiting_in[Lane::Calls as usize];
+        let calls = open.map(|method| in_lane.iter().map(|of| of[method.0 as usize]).sum::<usize>()).sum();
+        let workers = self.workers.values().filter(|worker| worker.methods == *class);
+        workers.fold((calls, 0, 0), |(calls, chunks, asked), worker| {
+            (calls, chunks + worker.chunks, asked + worker.asked)
+        })
     }
 
     pub(super) fn finished(&mut self, id: JobId, prefetch: Option<u32>) {
@@ -159,6 +191,8 @@ impl Books {
         self.finished_of[job.method.0 as usize] += 1;
         if let Some(worker) = self.workers.get_mut(&worker).filter(|worker| worker.visit == visit) {
             worker.outstanding -= 1;
+            worker.chunks -= usize::from(job.is_chunk());
+            worker.asked = worker.asked.saturating_sub(1);
             worker.prefetch = prefetch.unwrap_or(worker.prefetch);
         }
     }
@@ -173,7 +207,8 @@ impl Books {
 
     pub(super) fn joined(&mut self, id: WorkerId, slots: u32, methods: Class) {
         self.visits += 1;
-        let worker = Worker { methods, visit: self.visits, slots, prefetch: 0, outstanding: 0 };
+        let worker =
+            Worker { methods, visit: self.visits, slots, prefetch: 0, outstanding: 0, chunks: 0, asked: 0 };
         self.workers.insert(id, worker);
     }
 
@@ -193,7 +228,7 @@ impl Books {
         limit.is_none_or(|limit| self.granted_of[method.0 as usize] < limit)
     }
 
-    /// The sums are true, and no slot idles while a job that it may run waits.
+    /// The sums are true, no slot idles while a job that it may run waits, and no call waits for a chunk that was not asked.
     pub(super) fn check(&self, scheduler: &Scheduler) {
         assert_eq!(scheduler.waiting(), self.waiting);
         for (id, worker) in &self.workers {
@@ -201,6 +236,11 @@ impl Books {
             let backlog: usize = could.map(|method| self.waiting_of[method.0 as usize]).sum();
             assert_eq!(scheduler.backlog(*id), backlog);
             assert!(backlog == 0 || !worker.has_room(), "a slot idles while work for it waits");
+            let (calls, chunks, asked) = self.chunks_in(&worker.methods);
+            assert!(
+                asked >= calls.min(chunks),
+                "{calls} calls wait for {chunks} chunks, {asked} of them asked"
+            );
         }
     }
 }

@@ -1,0 +1,118 @@
+//! Which workers end a chunk of a map for a call.
+
+use super::*;
+
+fn chunk(method: MethodId) -> Job {
+    Job { items: 10, ..batch(method) }
+}
+
+/// Two workers of one slot each, and a chunk in either.
+fn two_chunks() -> (Scheduler, JobId, JobId) {
+    let mut scheduler = scheduler(10);
+    scheduler.join(WORKER, 1, vec![RESIZE]);
+    let one = granted(scheduler.submit(chunk(RESIZE)));
+    scheduler.join(OTHER, 1, vec![RESIZE]);
+    let other = granted(scheduler.submit(chunk(RESIZE)));
+    assert_eq!([one.worker, other.worker], [WORKER, OTHER]);
+    (scheduler, one.job, other.job)
+}
+
+#[test]
+fn as_many_chunks_are_asked_as_calls_wait() {
+    let (mut scheduler, ..) = two_chunks();
+    for asked in [vec![WORKER], vec![OTHER], vec![]] {
+        waiting(scheduler.submit(call(RESIZE)));
+        assert_eq!(scheduler.take_asked(), asked);
+    }
+}
+
+#[test]
+fn batch_asks_for_nothing_and_a_single_item_is_not_asked() {
+    let (mut scheduler, ..) = two_chunks();
+    waiting(scheduler.submit(batch(RESIZE)));
+    waiting(scheduler.submit(chunk(RESIZE)));
+    assert_eq!(scheduler.take_asked(), []);
+    let mut scheduler = super::scheduler(10);
+    scheduler.join(WORKER, 1, vec![RESIZE]);
+    granted(scheduler.submit(batch(RESIZE)));
+    waiting(scheduler.submit(call(RESIZE)));
+    assert_eq!(scheduler.take_asked(), []);
+}
+
+#[test]
+fn who_is_left_is_asked_instead_of_one_that_has_gone() {
+    let (mut scheduler, ..) = two_chunks();
+    waiting(scheduler.submit(call(RESIZE)));
+    assert_eq!(scheduler.take_asked(), [WORKER]);
+    scheduler.leave(WORKER);
+    assert_eq!(scheduler.take_asked(), [OTHER]);
+    waiting(scheduler.submit(call(RESIZE)));
+    scheduler.join(WORKER, 0, vec![RESIZE]);
+    assert_eq!(scheduler.take_asked(), []);
+}
+
+/// Another job of the worker ended for the first call, and the chunk that was asked goes on; the next call asks again.
+#[test]
+fn a_chunk_that_was_not_needed_in_the_end_can_be_asked_again() {
+    let mut scheduler = scheduler(10);
+    scheduler.join(WORKER, 2, vec![RESIZE]);
+    granted(scheduler.submit(chunk(RESIZE)));
+    let beside = granted(scheduler.submit(call(RESIZE))).job;
+    let first = waiting(scheduler.submit(call(RESIZE)));
+    assert_eq!(scheduler.take_asked(), [WORKER]);
+    assert_eq!(jobs(&scheduler.finish(beside, took(100), None)), [first]);
+    waiting(scheduler.submit(call(RESIZE)));
+    assert_eq!(scheduler.take_asked(), [WORKER]);
+}
+
+/// The chunk that was asked has ended, but the worker may hold less now: the next one is asked.
+#[test]
+fn a_call_that_has_got_no_place_asks_again() {
+    let mut scheduler = scheduler(10);
+    scheduler.join(WORKER, 1, vec![RESIZE]);
+    let first = granted(scheduler.submit(chunk(RESIZE))).job;
+    scheduler.finish(first, took(1_000), Some(1));
+    let first = granted(scheduler.submit(chunk(RESIZE))).job;
+    granted(scheduler.submit(chunk(RESIZE)));
+    waiting(scheduler.submit(call(RESIZE)));
+    assert_eq!(scheduler.take_asked(), [WORKER]);
+    assert_eq!(scheduler.finish(first, took(1_000), Some(0)), []);
+    assert_eq!(scheduler.take_asked(), [WORKER]);
+}
+
+#[test]
+fn nothing_ends_for_a_call_that_could_not_run_there() {
+    let (mut scheduler, ..) = two_chunks();
+    waiting(scheduler.submit(call(CLASSIFY)));
+    assert_eq!(scheduler.take_asked(), []);
+    scheduler.limit(RESIZE, Some(2));
+    waiting(scheduler.submit(call(RESIZE)));
+    assert_eq!(scheduler.take_asked(), []);
+    scheduler.limit(RESIZE, None);
+    assert_eq!(scheduler.take_asked(), [WORKER]);
+}
+
+#[test]
+fn a_method_knows_of_the_calls_that_wait_for_its_workers() {
+    let (mut scheduler, ..) = two_chunks();
+    waiting(scheduler.submit(batch(RESIZE)));
+    assert!(!scheduler.calls_wait(RESIZE));
+    waiting(scheduler.submit(call(RESIZE)));
+    assert!(scheduler.calls_wait(RESIZE) && !scheduler.calls_wait(CLASSIFY));
+}
+
+/// A call with a deadline is not refused for the sake of work that gives way to it.
+#[test]
+fn a_chunk_stands_before_a_call_for_no_longer_than_it_must_run() {
+    let mut scheduler = scheduler(10);
+    scheduler.join(WORKER, 1, vec![RESIZE]);
+    teach(&mut scheduler, RESIZE, 64, 1_500);
+    let running = granted(scheduler.submit(chunk(RESIZE)));
+    scheduler.finish(running.job, Some(Spent { run_us: 15_000, cpu_us: 15_000, items: 10 }), Some(1));
+    granted(scheduler.submit(chunk(RESIZE)));
+    granted(scheduler.submit(chunk(RESIZE)));
+    let wait = scheduler.expected_wait_us(RESIZE, Lane::Calls, TenantId(0));
+    assert_eq!(wait, Some(1_500));
+    let soon = Job { left_us: Some(4_000), ..call(RESIZE) };
+    waiting(scheduler.submit(soon));
+}
