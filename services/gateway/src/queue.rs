@@ -161,7 +161,7 @@ impl JobQueue {
 }
 
 impl Inner {
-    /// How those are asked that the scheduler has named. Not to be called under the lock.
+    /// How those are asked that the scheduler has named; to be done when the lock is free again.
     fn take_asked(&mut self) -> Vec<Ask> {
         let asked = self.scheduler.take_asked();
         asked.iter().filter_map(|worker| self.asks.get(worker).cloned()).collect()

@@ -8,7 +8,7 @@
 //! because nodes were lost.
 //!
 //! Near the end a chunk that is out for much longer than its like is issued again elsewhere, once, as its twin: the
-//! first whole answer counts, and what becomes of the other is nobody's business.
+//! first answer counts for what it has run, and what becomes of the other is nobody's business.
 
 mod chunk;
 mod suspects;

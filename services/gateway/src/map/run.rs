@@ -232,10 +232,11 @@ impl Running {
             return;
         }
         let slots = self.slots();
-        let calls_wait = self.errands.router.queue.calls_wait(self.errands.method.id);
+        let mut brief = None;
         while self.book.chunks() < slots.most_chunks && self.outbox.bytes() < MOST_HELD {
             let (waiting, _) = self.book.waiting();
-            let ahead = Ahead { waiting, ended: self.book.has_ended(), slots: slots.count, calls_wait };
+            let brief = *brief.get_or_insert_with(|| self.is_to_be_brief());
+            let ahead = Ahead { waiting, ended: self.book.has_ended(), slots: slots.count, brief };
             let held = self.book.open() + self.outbox.held();
             let room = self.terms.in_flight.saturating_sub(held);
             let most = self.sizes.next(ahead).min(room).min(slots.most_items);
@@ -249,6 +250,13 @@ impl Running {
         self.aborts.insert(id, abort);
         let errand = Abortable::new(self.errands.clone().run(chunk), handle);
         self.out.push(Box::pin(async move { (id, errand.await) }));
+    }
+
+    fn is_to_be_brief(&self) -> bool {
+        let Errands { method, router, .. } = &self.errands;
+        let served = method.served();
+        served.kind == Kind::Job
+            && (served.policy.concurrency.is_some() || router.queue.calls_wait(method.id))
     }
 
     /// Slots, and how many chunks may be out: those in them, as many that are on their way, and two that wait.

@@ -28,8 +28,9 @@ pub(crate) struct Ahead {
     pub(crate) ended: bool,
     /// Slots that they are for.
     pub(crate) slots: usize,
-    /// Calls wait for these: a chunk would soon give way.
-    pub(crate) calls_wait: bool,
+    /// Calls wait for these, and a chunk would soon give way; or they may be waiting for one of the few places that the
+    /// method has at once, and no chunk gives way for that.
+    pub(crate) brief: bool,
 }
 
 /// What one chunk has told.
@@ -98,7 +99,7 @@ impl Sizes {
         let share =
             if ahead.ended { ahead.waiting.div_ceil(2 * slots) } else { ahead.waiting.div_ceil(slots) };
         // A float above the range becomes the largest integer.
-        let most_us = if ahead.calls_wait { LEAST_US } else { MOST_US };
+        let most_us = if ahead.brief { LEAST_US } else { MOST_US };
         let work_us = (WAYS * self.way_us).clamp(LEAST_US, most_us);
         let by_time = self.service_us.map_or(1, |service| (work_us / service) as usize);
         let by_answers = (MOST_ANSWERS / self.answer) as usize;
@@ -111,7 +112,7 @@ mod tests {
     use super::{Ahead, MOST_ITEMS, Sizes, Told};
     use proptest::prelude::*;
 
-    const PLENTY: Ahead = Ahead { waiting: 1_000_000, ended: false, slots: 2, calls_wait: false };
+    const PLENTY: Ahead = Ahead { waiting: 1_000_000, ended: false, slots: 2, brief: false };
 
     fn told(items: usize, run_us: u64) -> Told {
         Told { items, run_us, way_us: 0, bytes: 0 }
@@ -157,7 +158,7 @@ mod tests {
         let far = |way_us| learned_by(100.0, move |told| Told { way_us, ..told }).next(PLENTY);
         assert_eq!([far(10), far(100), far(200), far(10_000)], [10, 48, 96, 240]);
         let far = learned_by(100.0, |told| Told { way_us: 10_000, ..told });
-        assert_eq!(far.next(Ahead { calls_wait: true, ..PLENTY }), 10);
+        assert_eq!(far.next(Ahead { brief: true, ..PLENTY }), 10);
     }
 
     #[test]
@@ -186,7 +187,7 @@ mod tests {
         ) {
             let (sizes, mut left) = (learned(1.0, 0), waiting);
             while left > 0 {
-                let items = sizes.next(Ahead { waiting: left, ended: true, slots, calls_wait: false });
+                let items = sizes.next(Ahead { waiting: left, ended: true, slots, brief: false });
                 prop_assert!(items >= 1 && items <= left);
                 prop_assert!(items == 1 || items * slots <= left, "{items} of {left} for {slots}");
                 left -= items;

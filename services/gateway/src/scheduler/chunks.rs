@@ -1,12 +1,12 @@
 //! Chunks of maps that have slots: long, so that little is lost between two of them, and ended between two items when
-//! calls wait. For each call that waits one chunk is asked, as long as there are any where it could run. Any job's end is
-//! a slot less that its worker is asked for, here as at the worker: which of its chunks ends, nobody says.
+//! calls wait. Each kind of worker that could run them is asked for as many slots as calls wait, as long as it has chunks.
+//! Any job's end is a slot less that its worker is asked for, here as at the worker: which of its chunks ends, nobody says.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use super::classes::ClassId;
-use super::{Lane, Scheduler, WorkerId};
+use super::classes::{ClassId, Worker};
+use super::{Lane, MethodId, Scheduler, WorkerId};
 
 /// A chunk has run so long at least when it ends for a call.
 pub(super) const GIVES_WAY_AFTER_US: u64 = 1_000;
@@ -15,21 +15,28 @@ pub(super) const GIVES_WAY_AFTER_US: u64 = 1_000;
 #[derive(Debug, Default)]
 pub(super) struct Chunks {
     asked: usize,
-    /// Workers with chunks that were not asked for, the one with the most of them first.
-    unasked: BTreeSet<(Reverse<u32>, WorkerId)>,
+    /// Workers with chunks that were not asked for. First those where the end of one makes room for another job, and of
+    /// these the one with the most.
+    unasked: BTreeSet<Rank>,
+}
+
+type Rank = (bool, Reverse<u32>, WorkerId);
+
+fn rank(id: WorkerId, worker: &Worker) -> Rank {
+    (worker.is_overfull(), Reverse(worker.chunks.saturating_sub(worker.asked)), id)
 }
 
 impl Chunks {
-    pub(super) fn seat(&mut self, worker: WorkerId, chunks: u32, asked: u32) {
-        self.asked += asked as usize;
-        if chunks > asked {
-            self.unasked.insert((Reverse(chunks - asked), worker));
+    pub(super) fn seat(&mut self, id: WorkerId, worker: &Worker) {
+        self.asked += worker.asked as usize;
+        if worker.chunks > worker.asked {
+            self.unasked.insert(rank(id, worker));
         }
     }
 
-    pub(super) fn unseat(&mut self, worker: WorkerId, chunks: u32, asked: u32) {
-        self.asked -= asked as usize;
-        self.unasked.remove(&(Reverse(chunks.saturating_sub(asked)), worker));
+    pub(super) fn unseat(&mut self, id: WorkerId, worker: &Worker) {
+        self.asked -= worker.asked as usize;
+        self.unasked.remove(&rank(id, worker));
     }
 }
 
@@ -41,7 +48,7 @@ impl Scheduler {
     }
 
     /// Whether calls wait that the workers of this method could run, were there room.
-    pub fn calls_wait(&self, method: super::MethodId) -> bool {
+    pub fn calls_wait(&self, method: MethodId) -> bool {
         let classes = self.methods.get(&method).map(|method| &method.classes);
         let calls =
             |class: &ClassId| self.classes.get(*class).map(|class| class.backlog[Lane::Calls as usize]);
@@ -52,15 +59,17 @@ impl Scheduler {
     pub(super) fn ask(&mut self, id: ClassId) {
         while let Some(class) = self.classes.get(id)
             && class.chunks.asked < class.backlog[Lane::Calls as usize]
-            && let Some((_, worker)) = class.chunks.unasked.first().copied()
+            && let Some((_, _, worker)) = class.chunks.unasked.first().copied()
         {
             self.classes.change(worker, |worker| worker.asked += 1);
             self.asked.push(worker);
         }
     }
 
-    pub(super) fn ask_for(&mut self, method: super::MethodId) {
-        let classes = self.methods.get(&method).map_or(0, |method| method.classes.len());
+    /// The same at all kinds of worker of a method that somebody waits for.
+    pub(super) fn ask_for(&mut self, method: MethodId) {
+        let waited_for = self.methods.get(&method).filter(|method| method.is_waited_for());
+        let classes = waited_for.map_or(0, |method| method.classes.len());
         for at in 0..classes {
             self.ask(self.methods[&method].classes[at]);
         }

@@ -68,6 +68,11 @@ impl Worker {
         self.outstanding < self.slots.saturating_add(self.prefetch)
     }
 
+    /// Not even with the next slot that it is not asked for yet it would have room.
+    pub(super) fn is_overfull(&self) -> bool {
+        self.outstanding.saturating_sub(self.asked) > self.slots.saturating_add(self.prefetch)
+    }
+
     /// Jobs above its slots; the less, the more of them are free.
     fn rank(&self) -> i64 {
         i64::from(self.outstanding) - i64::from(self.slots)
@@ -191,7 +196,7 @@ impl Class {
         if worker.has_room() {
             self.ready.insert((worker.rank(), id));
         }
-        self.chunks.seat(id, worker.chunks, worker.asked);
+        self.chunks.seat(id, worker);
     }
 
     /// Takes back what [`Self::seat`] counted.
@@ -203,7 +208,7 @@ impl Class {
         self.load.beyond -= load.beyond;
         self.load.service_us = self.load.service_us.saturating_sub(load.service_us);
         self.ready.remove(&(worker.rank(), id));
-        self.chunks.unseat(id, worker.chunks, worker.asked);
+        self.chunks.unseat(id, worker);
     }
 }
 

@@ -51,6 +51,21 @@ fn who_is_left_is_asked_instead_of_one_that_has_gone() {
     assert_eq!(scheduler.take_asked(), []);
 }
 
+/// The first worker holds more than it may by now: what ended there would make no room.
+#[test]
+fn first_those_are_asked_where_it_makes_room() {
+    let mut scheduler = scheduler(10);
+    scheduler.join(WORKER, 3, vec![RESIZE]);
+    for _ in 0..3 {
+        granted(scheduler.submit(chunk(RESIZE)));
+    }
+    scheduler.resize(WORKER, 1);
+    scheduler.join(OTHER, 1, vec![RESIZE]);
+    granted(scheduler.submit(chunk(RESIZE)));
+    waiting(scheduler.submit(call(RESIZE)));
+    assert_eq!(scheduler.take_asked(), [OTHER]);
+}
+
 /// Another job of the worker ended for the first call, and the chunk that was asked goes on; the next call asks again.
 #[test]
 fn a_chunk_that_was_not_needed_in_the_end_can_be_asked_again() {
