@@ -16,6 +16,7 @@ use tonic::{Code, Status};
 use turno_proto::mesh::v1::{Cost, Outcome};
 use turno_proto::{entries, status};
 use turno_runtime::task;
+use turno_runtime::units::micros;
 
 use crate::context::Context;
 use crate::pool::{Pool, Urgency};
@@ -194,9 +195,9 @@ fn run_job(
     let run = || catch_unwind(AssertUnwindSafe(|| handler(ctx.clone(), body)));
     let result = task::run_busy(record.name, run).unwrap_or_else(|panic| Err(panicked(record.name, &*panic)));
     let cost = Cost {
-        queue_us: tally::micros(started - at),
-        run_us: tally::micros(started.elapsed()),
-        cpu_us: tally::micros(tally::cpu_of_this_thread().saturating_sub(cpu)),
+        queue_us: micros(started - at),
+        run_us: micros(started.elapsed()),
+        cpu_us: micros(tally::cpu_of_this_thread().saturating_sub(cpu)),
         items: 0,
     };
     answer.give(outcome(call, record, result, ctx.take_trailers(), cost));

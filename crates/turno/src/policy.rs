@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use turno_proto::mesh::v1 as mesh;
+use turno_runtime::units;
 
 /// What `option (turno.v1.method)` says beside an rpc. Gateways keep to it; the method itself need not.
 ///
@@ -65,7 +66,7 @@ impl Policy {
 
 /// At least one: zero would say that nothing was said.
 fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1)
+    units::micros(time).max(1)
 }
 
 #[cfg(test)]

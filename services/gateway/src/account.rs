@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use turno_proto::mesh::v1::Cost;
+use turno_runtime::units::micros;
 
 /// The time of one call, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,10 +88,6 @@ impl Left {
         self.0 -= taken;
         taken
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! `turno.v1.Admin`: what the gateway knows, for `turno nodes` and `turno methods`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tonic::{Request, Response, Status};
 use turno_proto::mesh::v1::{self as mesh, Kind, Role};
@@ -9,6 +8,7 @@ use turno_proto::v1::admin_server::Admin;
 use turno_proto::v1::{
     Blocking, ListMethodsRequest, ListMethodsResponse, ListNodesRequest, ListNodesResponse, Method, Node,
 };
+use turno_runtime::units::micros;
 
 use crate::link::Link;
 use crate::methods::{self, Methods};
@@ -84,8 +84,4 @@ fn method(method: &methods::Method) -> Method {
         hedge_after_us: served.policy.hedge_after.map_or(0, micros),
         retries: served.policy.retries,
     }
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -13,6 +13,7 @@ use tokio::sync::SetOnce;
 use tonic::{Code, Status};
 use turno_proto::mesh::v1::{Caller, Entry, Invocation, Outcome};
 use turno_proto::status;
+use turno_runtime::units::micros;
 
 use crate::account::Measured;
 use crate::attempts::Attempts;
@@ -161,7 +162,7 @@ async fn attempt(
 pub(crate) fn invocation(call: &Call, index: u32) -> Invocation {
     let left = call.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     // At least one: zero stands for no deadline.
-    let timeout_us = left.map_or(0, |left| u64::try_from(left.as_micros()).unwrap_or(u64::MAX).max(1));
+    let timeout_us = left.map_or(0, |left| micros(left).max(1));
     Invocation {
         call: 0,
         method: index,

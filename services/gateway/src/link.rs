@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use turno_proto::mesh::v1::{Blocking, Hello, Invocation, Outcome};
 use turno_runtime::task;
+use turno_runtime::units::micros;
 
 use crate::edge::Messages;
 use crate::queue::Place;
@@ -231,7 +232,7 @@ impl Link {
         let Some(cost) = outcome.cost else { return };
         let prefetch = {
             let mut window = self.window.lock();
-            let away = u64::try_from(away.as_micros()).unwrap_or(u64::MAX);
+            let away = micros(away);
             window.observe(away, cost.queue_us.saturating_add(cost.run_us), cost.run_us);
             window.prefetch(self.slots())
         };

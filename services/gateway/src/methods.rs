@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use turno_proto::mesh::v1::Kind;
+use turno_runtime::units::micros;
 
 use crate::account::{Account, NAMES, PARTS};
 use crate::link::Link;
@@ -221,7 +222,7 @@ impl Method {
     pub(crate) fn observe(&self, node: WorkerId, away: Duration, trouble: &Trouble) {
         let served = self.served();
         if served.seats.len() > 1 && served.kind != Kind::Job {
-            let away_us = u64::try_from(away.as_micros()).unwrap_or(u64::MAX);
+            let away_us = micros(away);
             self.slow.lock().observe(node, away_us, trouble.now_us());
         }
     }

@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use turno_proto::headers;
 use turno_proto::mesh::v1::Kind;
+use turno_runtime::units::micros;
 
 use crate::calls::Call;
 use crate::link::Link;
@@ -105,7 +106,7 @@ impl Router {
             if said(headers::LANE) == Some(headers::BATCH.as_bytes()) { Lane::Batch } else { Lane::Calls };
         let tenant = said(headers::TENANT).map_or(Tenants::NAMELESS, |name| self.tenants.id(name));
         let left = call.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let left_us = left.map(|left| u64::try_from(left.as_micros()).unwrap_or(u64::MAX));
+        let left_us = left.map(micros);
         Job { method: call.method.id, lane, tenant, left_us, items: call.items.max(1) }
     }
 

@@ -5,6 +5,7 @@ use std::hash::RandomState;
 use std::time::{Duration, Instant};
 
 use tonic::Status;
+use turno_runtime::units::micros;
 
 use crate::budget::Budget;
 use crate::calls::{Answered, Call};
@@ -121,8 +122,4 @@ fn in_quarantine(name: &str) -> Status {
         "this very request to {name} was running on two nodes when they were lost: it is not tried again for {} minutes",
         QUARANTINE.as_secs() / 60
     ))
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

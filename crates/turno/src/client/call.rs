@@ -12,6 +12,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Status};
 use turno_proto::mesh::v1::{Entry, Invocation};
 use turno_proto::{entries, headers, status, timeout};
+use turno_runtime::units::micros;
 
 use crate::client::link::Link;
 use crate::client::links::Links;
@@ -95,7 +96,7 @@ impl Call {
     pub(crate) fn invocation(&self) -> Invocation {
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         // At least one: zero stands for no deadline.
-        let timeout_us = left.map_or(0, |left| u64::try_from(left.as_micros()).unwrap_or(u64::MAX).max(1));
+        let timeout_us = left.map_or(0, |left| micros(left).max(1));
         let (metadata, body) = (self.metadata.clone(), self.body.clone());
         Invocation { timeout_us, metadata, body, ..Invocation::default() }
     }

@@ -13,6 +13,7 @@ use tonic::{Code, Status};
 use turno_proto::mesh::v1::{Cost, ItemOutcome, ItemOutcomes, Items, Outcome};
 use turno_proto::status;
 use turno_runtime::task;
+use turno_runtime::units::micros;
 
 use super::{Answer, Arrival, as_error, await_it, panicked, refuse};
 use crate::context::Context;
@@ -58,9 +59,9 @@ pub(super) fn run_jobs(record: &Record, arrival: Arrival, slice: Slice, handler:
         }
     });
     let cost = Cost {
-        queue_us: tally::micros(started - at),
-        run_us: tally::micros(started.elapsed()),
-        cpu_us: tally::micros(tally::cpu_of_this_thread().saturating_sub(cpu)),
+        queue_us: micros(started - at),
+        run_us: micros(started.elapsed()),
+        cpu_us: micros(tally::cpu_of_this_thread().saturating_sub(cpu)),
         items: ran.items,
     };
     record.tally.cost(&cost);

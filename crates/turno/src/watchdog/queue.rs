@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use turno_proto::mesh::v1;
+use turno_runtime::units::micros;
 
 use super::nanos;
-use crate::tally::micros;
 
 /// What is known of the polls and calls of one runtime. Times are nanoseconds.
 #[derive(Default)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge};
 use tokio::sync::watch;
 use turno_proto::mesh::v1::Blocking;
+use turno_runtime::units::micros;
 
 use super::lanes::{Aside, Home};
 use super::nanos;
@@ -76,7 +77,7 @@ impl Record {
 
     /// A poll that was caught has lasted so long, by now or in all.
     pub(super) fn held(&self, held: Duration) {
-        let held_us = u64::try_from(held.as_micros()).unwrap_or(u64::MAX);
+        let held_us = micros(held);
         if self.longest_us.fetch_max(held_us, Ordering::Relaxed) < held_us {
             self.longest.set(held.as_secs_f64());
             self.changed.send_replace(());

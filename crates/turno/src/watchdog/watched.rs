@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
 use turno_proto::mesh::v1::Cost;
 use turno_runtime::task;
+use turno_runtime::units::micros;
 
 use super::lanes::{Aside, Gate};
 use super::record::Record;
 use super::{clock, clock_at, slots};
-use crate::tally::micros;
 
 /// A call of a method, watched.
 pub(crate) struct Watched<F: Future> {

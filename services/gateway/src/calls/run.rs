@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use tonic::Status;
+use turno_proto::mesh::v1::Invocation;
+use turno_runtime::units;
 
 use super::{Answered, Call, goes_elsewhere, invocation};
 use crate::account::Measured;
@@ -11,7 +13,6 @@ use crate::attempts::Attempts;
 use crate::link::heard::Hearing;
 use crate::link::pending::{Answer, Lost};
 use crate::router::{Router, Target};
-use turno_proto::mesh::v1::Invocation;
 
 /// What a run has come to.
 pub(crate) enum Ran {
@@ -95,5 +96,5 @@ fn too_long(call: &Call, timeout: Option<Duration>) -> Status {
 
 /// At least one: zero stands for no deadline.
 fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1)
+    units::micros(time).max(1)
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use turno_proto::mesh::v1 as mesh;
+use turno_runtime::units::micros;
 
 use crate::limit::{Limit, Queue};
 
@@ -54,7 +55,7 @@ impl Load {
 
     fn with_limit<T>(&self, change: impl FnOnce(&mut Limit, u64) -> T) -> T {
         let mut limit = self.limit.lock();
-        let now_us = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let now_us = micros(self.since.elapsed());
         let changed = change(&mut limit, now_us);
         self.holds.store(limit.holds(), Ordering::Relaxed);
         self.minds.store(limit.minds(), Ordering::Relaxed);

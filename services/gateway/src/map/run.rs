@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 use turno_proto::mesh::v1::{ItemOutcome, ItemOutcomes, Kind};
 use turno_proto::status;
 use turno_proto::v1::MapResponse;
+use turno_runtime::units::micros;
 
 use super::book::{Book, Chunk, Late, Settled};
 use super::errand::{Back, Errands};
@@ -303,7 +304,7 @@ impl Running {
             return self.fail(id, &Status::internal("a node answered a chunk with what is none"));
         };
         let cost = outcome.cost.unwrap_or_default();
-        let away_us = u64::try_from(away.as_micros()).unwrap_or(u64::MAX);
+        let away_us = micros(away);
         let way_us = away_us.saturating_sub(cost.queue_us.saturating_add(cost.run_us));
         self.sizes.observe(Told { items: outcomes.len(), run_us: cost.run_us, way_us, bytes });
         let settled = self.book.answered(id, outcomes);
@@ -379,7 +380,7 @@ impl Running {
     }
 
     fn at_us(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.since).as_micros()).unwrap_or(u64::MAX)
+        micros(at.saturating_duration_since(self.since))
     }
 }
 
