@@ -13,7 +13,7 @@ use crate::bench::rounds::Rounds;
 use crate::bench::stage::Stage;
 use crate::bench::stats::{median, percentile};
 
-/// For as long as each round lasts.
+/// Calls while a map without end runs, and says how long they took: the median of the rounds' percentiles.
 pub(super) async fn measure(
     report: &mut Report,
     stage: &Stage,
