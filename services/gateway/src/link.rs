@@ -47,6 +47,8 @@ pub(crate) struct Link {
     /// Slots that this gateway may fill.
     slots: AtomicU32,
     has_backlog: AtomicBool,
+    /// Calls wait for so many slots that chunks of maps have, and the node has not been told yet.
+    slots_wanted: AtomicU32,
     window: Mutex<Window>,
     /// Whether its async threads keep up.
     pub(crate) load: Load,
@@ -80,6 +82,7 @@ impl Link {
             leaving: AtomicBool::new(false),
             slots: AtomicU32::new(slots),
             has_backlog: AtomicBool::new(false),
+            slots_wanted: AtomicU32::new(0),
             window: Mutex::default(),
             load: Load::default(),
             blocking: Mutex::default(),
@@ -143,9 +146,16 @@ impl Link {
         }
     }
 
-    /// Asks the node to end a chunk of a map early. Where the link is that busy, the chunk ends by itself.
+    /// Asks the node to end a chunk of a map early.
     pub(crate) fn want_slot(&self) {
+        self.slots_wanted.fetch_add(1, Ordering::Relaxed);
+        // Where there is no room for it, the writer comes by in any case.
         let _busy = self.down.try_send(Down::WantSlot);
+    }
+
+    /// Slots to be asked for in the next frame.
+    pub(crate) fn take_slots_wanted(&self) -> u32 {
+        self.slots_wanted.swap(0, Ordering::Relaxed)
     }
 
     /// Sends an invocation whose answer is one message. Dropping what this answers cancels the call.

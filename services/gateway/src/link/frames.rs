@@ -19,7 +19,7 @@ pub(crate) enum Down {
     Cancel(u64),
     /// Jobs that wait and that the node could run.
     Backlog(u64),
-    /// A call waits for a slot that a chunk of a map has.
+    /// Calls wait for slots that chunks of maps have; the link knows how many.
     WantSlot,
     /// No invocation follows.
     Released,
@@ -56,7 +56,8 @@ impl Frames {
             }
             Down::Cancel(call) => frame.cancels.push(call),
             Down::Backlog(jobs) => frame.backlog = Some(jobs),
-            Down::WantSlot => frame.slots_wanted += 1,
+            // With each frame, whatever else is in it.
+            Down::WantSlot => {}
             // What is in the same frame was invoked before, and the node takes it first.
             Down::Released => (self.released, frame.released) = (true, true),
             Down::End => self.ended = true,
@@ -88,6 +89,7 @@ impl Stream for Frames {
                 let Ok(next) = self.rx.try_recv() else { break };
                 more = self.add(&mut frame, next, &mut bytes);
             }
+            frame.slots_wanted = self.link.upgrade().map_or(0, |link| link.take_slots_wanted());
             // Empty when all that came was not to be sent any more.
             if frame != GatewayFrame::default() {
                 return Poll::Ready(Some(Ok(frame)));
@@ -107,5 +109,31 @@ impl Drop for Frames {
                 self.lose(invocation.call);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Down, Frames};
+    use crate::link::Link;
+    use crate::scheduler::WorkerId;
+    use futures_util::StreamExt as _;
+    use std::sync::Arc;
+    use tokio::sync::mpsc;
+    use turno_proto::mesh::v1::Hello;
+
+    #[tokio::test]
+    async fn slots_are_asked_for_on_a_link_that_is_full_too() {
+        let (down, rx) = mpsc::channel(1);
+        down.try_send(Down::Cancel(7)).unwrap();
+        let peer = "127.0.0.1:1".parse().unwrap();
+        let link = Arc::new(Link::new(WorkerId(1), Hello::default(), peer, down, 1024));
+        link.want_slot();
+        link.want_slot();
+        let mut frames = Frames::new(Arc::downgrade(&link), rx);
+        let frame = frames.next().await.unwrap().unwrap();
+        assert_eq!((frame.cancels, frame.slots_wanted), (vec![7], 2));
+        link.want_slot();
+        assert_eq!(frames.next().await.unwrap().unwrap().slots_wanted, 1);
     }
 }
