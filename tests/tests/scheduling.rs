@@ -6,10 +6,15 @@
     reason = "a test's own tasks, and its own failures"
 )]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
+use turno::node::config::Role;
+use turno_gateway::GatewayConfig;
+use turno_tests::kitchen::Cook;
 use turno_tests::stubs::{Dish, Number, Wait};
 use turno_tests::{TestMesh, eventually};
 
@@ -129,5 +134,38 @@ async fn calls_go_before_batch() {
     holding.await.unwrap().unwrap();
     for call in batch {
         call.await.unwrap().unwrap();
+    }
+}
+
+/// Brief jobs are answered together, but one that turns out to take long does not keep the answers of those before it.
+#[tokio::test]
+async fn an_answer_does_not_wait_for_a_job_that_takes_longer_than_usual() {
+    const WAITING: u64 = 12;
+    let (mesh, cook) = (TestMesh::gateway(GatewayConfig::default()).await, Cook::default());
+    mesh.kitchen_of(&cook, Role::Worker, 1).await;
+    cook.let_go(100);
+    for _ in 0..100 {
+        mesh.client().rest(Dish::default()).await.unwrap();
+    }
+    let answered = Arc::new(AtomicU64::new(0));
+    let call = || {
+        let (mut client, answered) = (mesh.client(), answered.clone());
+        tokio::spawn(async move {
+            client.rest(Dish::default()).await.unwrap();
+            answered.fetch_add(1, Ordering::SeqCst);
+        })
+    };
+    let mut calls = vec![call()];
+    eventually("the first rests", async || cook.resting() == 1).await;
+    calls.extend((0..WAITING).map(|_| call()));
+    // They have time to come to the node, and to wait for the slot there: as many as the window allows.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    // The first, and one more; the next then has the slot for as long as nobody lets it go.
+    cook.let_go(2);
+    eventually("both are answered", async || answered.load(Ordering::SeqCst) == 2).await;
+    eventually("the third rests", async || cook.resting() == 1).await;
+    cook.let_go(WAITING - 1);
+    for call in calls {
+        call.await.unwrap();
     }
 }

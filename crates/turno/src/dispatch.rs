@@ -19,7 +19,8 @@ use turno_runtime::task;
 use turno_runtime::units::micros;
 
 use crate::context::Context;
-use crate::pool::{Pool, Urgency};
+use crate::node::answers::Bell;
+use crate::pool::{Job, Pool, Urgency};
 use crate::service::{self, Entry, Handler};
 use crate::sink::RawSink;
 use crate::source::Source;
@@ -53,25 +54,25 @@ pub(crate) struct Ends {
 /// call that is never answered would hold its caller and its slot.
 pub(crate) struct Answer {
     call: u64,
-    take: Option<Box<dyn FnOnce(Outcome) + Send>>,
+    take: Option<Box<dyn FnOnce(Outcome) -> Bell + Send>>,
 }
 
 impl Answer {
-    pub(crate) fn new(call: u64, take: impl FnOnce(Outcome) + Send + 'static) -> Self {
+    pub(crate) fn new(call: u64, take: impl FnOnce(Outcome) -> Bell + Send + 'static) -> Self {
         Self { call, take: Some(Box::new(take)) }
     }
 
-    fn give(mut self, outcome: Outcome) {
-        if let Some(take) = self.take.take() {
-            take(outcome);
-        }
+    /// It goes out when the bell is rung.
+    fn give(mut self, outcome: Outcome) -> Bell {
+        self.take.take().map(|take| take(outcome)).unwrap_or_default()
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
         if let Some(take) = self.take.take() {
-            take(status::to_outcome(self.call, Status::internal("the method ended without an answer")));
+            let status = Status::internal("the method ended without an answer");
+            take(status::to_outcome(self.call, status)).ring();
         }
     }
 }
@@ -89,7 +90,7 @@ impl Dispatch {
     pub(crate) fn start(&self, method: usize, mut arrival: Arrival) {
         let (Some(entry), Some(record)) = (self.methods.get(method), self.board.records.get(method)) else {
             let status = Status::internal("the gateway named a method that this node does not have");
-            return refuse(arrival, status);
+            return refuse(arrival, status).ring();
         };
         let record = record.clone();
         if let Some(slice) = arrival.slice.take() {
@@ -105,21 +106,23 @@ impl Dispatch {
                     let future = handler(arrival.ctx.clone(), arrival.body.clone(), sink);
                     await_it(record, arrival, future, |()| Bytes::new());
                 }
-                None => refuse(arrival, no_stream(entry.name)),
+                None => refuse(arrival, no_stream(entry.name)).ring(),
             },
             Handler::Duplex(handler) => match arrival.ends.take() {
                 Some(Ends { source: Some(source), sink }) => {
                     let future = handler(arrival.ctx.clone(), source, sink);
                     await_it(record, arrival, future, |()| Bytes::new());
                 }
-                _ => refuse(arrival, no_stream(entry.name)),
+                _ => refuse(arrival, no_stream(entry.name)).ring(),
             },
             Handler::Job(handler) => match &self.pool {
                 Some(pool) => {
                     let (handler, urgency) = (handler.clone(), arrival.ctx.urgency());
-                    pool.submit(Box::new(move || run_job(&record, arrival, &*handler)), urgency);
+                    let expected = record.tally.typically();
+                    let run = Box::new(move || run_job(&record, arrival, &*handler));
+                    pool.submit(Job { run, expected }, urgency);
                 }
-                None => refuse(arrival, Status::internal("this node has no pool")),
+                None => refuse(arrival, Status::internal("this node has no pool")).ring(),
             },
         }
     }
@@ -128,11 +131,15 @@ impl Dispatch {
         match (handler, &self.pool) {
             (Handler::Job(handler), Some(pool)) => {
                 let (handler, within) = (handler.clone(), pool.clone());
-                let run = move || chunk::run_jobs(&record, arrival, slice, &*handler, &within);
-                pool.submit(Box::new(run), Urgency::Batch);
+                let expected = slice.time;
+                let run = Box::new(move || chunk::run_jobs(&record, arrival, slice, &*handler, &within));
+                pool.submit(Job { run, expected }, Urgency::Batch);
             }
             (Handler::Awaited(handler), _) => chunk::await_all(&record, arrival, &**handler),
-            _ => refuse(arrival, Status::internal("the gateway sent a chunk for a method that takes none")),
+            _ => {
+                let status = Status::internal("the gateway sent a chunk for a method that takes none");
+                refuse(arrival, status).ring();
+            }
         }
     }
 }
@@ -141,9 +148,9 @@ fn no_stream(name: &str) -> Status {
     Status::internal(format!("{name} was called without its stream"))
 }
 
-fn refuse(arrival: Arrival, status: Status) {
+fn refuse(arrival: Arrival, status: Status) -> Bell {
     let outcome = Outcome { not_started: true, ..status::to_outcome(arrival.call, status) };
-    arrival.answer.give(outcome);
+    arrival.answer.give(outcome)
 }
 
 fn await_it<T: Send + 'static>(
@@ -161,7 +168,7 @@ fn await_it<T: Send + 'static>(
         let cost = watched.cost();
         // Whoever hears of the end finds nothing of it left; unless it was moved aside, where it may block still.
         drop(watched);
-        answer.give(outcome(call, &record, result.map(body), ctx.take_trailers(), cost));
+        answer.give(outcome(call, &record, result.map(body), ctx.take_trailers(), cost)).ring();
     });
 }
 
@@ -185,7 +192,7 @@ fn run_job(
     record: &Record,
     arrival: Arrival,
     handler: &(dyn Fn(Context, Bytes) -> crate::Result<Bytes> + Send + Sync),
-) {
+) -> Bell {
     let Arrival { call, ctx, body, at, answer, .. } = arrival;
     if let Err(status) = ctx.checkpoint() {
         let outcome = status::to_outcome(call, status);
@@ -200,7 +207,7 @@ fn run_job(
         cpu_us: micros(tally::cpu_of_this_thread().saturating_sub(cpu)),
         items: 0,
     };
-    answer.give(outcome(call, record, result, ctx.take_trailers(), cost));
+    answer.give(outcome(call, record, result, ctx.take_trailers(), cost))
 }
 
 fn outcome(

@@ -1,6 +1,7 @@
 //! A node: the process that serves methods. Built from services, told by its configuration what to serve and
 //! whom to dial.
 
+pub(crate) mod answers;
 mod carry;
 pub mod config;
 pub(crate) mod dialer;
@@ -139,7 +140,8 @@ impl Node {
             methods: methods.iter().map(announced).collect(),
             descriptor_sets,
         };
-        let board = Board::new(methods.iter().map(|entry| entry.name), config.blocking_after.into())?;
+        let names = methods.iter().map(|entry| entry.name);
+        let board = Board::new(names, config.blocking_after.into(), pool.as_ref())?;
         Ok((Dispatch { methods, board, pool }, hello))
     }
 }

@@ -1,21 +1,31 @@
 //! The pool of a worker: as many threads as it has slots. A job waits here, outside rayon, until a slot is free;
 //! inside it may use rayon's parallel iterators, which then share the same threads.
 
+mod held;
 mod wants;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rayon::ThreadPool;
 
 use crate::error::Error;
+use crate::node::answers::Bell;
+
+use held::Held;
 
 pub(crate) use wants::Wants;
 
 /// What a slot runs.
-pub(crate) type Job = Box<dyn FnOnce() + Send>;
+pub(crate) struct Job {
+    /// Must not unwind. The bell tells whoever waits for its answer.
+    pub(crate) run: Box<dyn FnOnce() -> Bell + Send>,
+    /// How long jobs of its kind take.
+    pub(crate) expected: Duration,
+}
 
 /// What a job that has no slot yet asks of those that have one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +50,7 @@ struct Desk {
     slots: usize,
     busy: usize,
     waiting: VecDeque<Job>,
+    held: Held<Bell>,
 }
 
 impl Desk {
@@ -53,13 +64,15 @@ impl Desk {
         Some(job)
     }
 
-    /// What the slot that has become free does next.
-    fn next(&mut self) -> Option<Job> {
+    /// What the slot that has become free does next, and which bells it rings before.
+    fn next(&mut self, bell: Bell, now: Instant) -> (Option<Job>, Vec<Bell>) {
         let next = self.waiting.pop_front();
+        let bell = Some(bell).filter(|bell| !bell.is_silent());
+        let due = self.held.add(bell, now, next.as_ref().map(|job| job.expected), self.waiting.len());
         if next.is_none() {
             self.busy -= 1;
         }
-        next
+        (next, due)
     }
 }
 
@@ -77,7 +90,7 @@ impl Pool {
         Ok(Arc::new(Self { threads, desk, wants: Wants::default() }))
     }
 
-    /// Runs `job` on the first slot that is free. The job must not unwind.
+    /// Runs `job` on the first slot that is free.
     pub(crate) fn submit(self: &Arc<Self>, job: Job, urgency: Urgency) {
         if let Some(job) = self.arrive(job, urgency) {
             self.spawn(job);
@@ -94,10 +107,16 @@ impl Pool {
         arrived
     }
 
-    fn next(&self) -> Option<Job> {
+    fn next(&self, bell: Bell) -> (Option<Job>, Vec<Bell>) {
         let mut desk = self.desk.lock();
         self.wants.freed();
-        desk.next()
+        desk.next(bell, Instant::now())
+    }
+
+    /// Rings those bells that are held, as was not foreseen, by a job that takes long.
+    pub(crate) fn ring_overdue(&self) {
+        let due = self.desk.lock().held.overdue(Instant::now());
+        drop(due);
     }
 
     /// One job, then the slot takes the next through rayon again: a thread that waits inside a job for its own parallel
@@ -106,10 +125,13 @@ impl Pool {
         let pool = self.clone();
         self.threads.spawn(move || {
             // A job catches its method's panics itself; should anything else unwind, the slot is not lost with it.
-            if catch_unwind(AssertUnwindSafe(job)).is_err() {
+            let bell = catch_unwind(AssertUnwindSafe(job.run)).unwrap_or_else(|_| {
                 tracing::error!("a job unwound outside its method");
-            }
-            if let Some(next) = pool.next() {
+                Bell::default()
+            });
+            let (next, due) = pool.next(bell);
+            due.into_iter().for_each(Bell::ring);
+            if let Some(next) = next {
                 pool.spawn(next);
             }
         });
@@ -127,9 +149,21 @@ fn lower_priority() {
 
 #[cfg(test)]
 mod tests {
-    use super::{Pool, Urgency};
+    use super::{Job, Pool, Urgency};
+    use crate::node::answers::{Answers, Bell};
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, Barrier, mpsc};
+    use std::task::Wake;
+    use std::time::{Duration, Instant};
+    use turno_proto::mesh::v1::Outcome;
+
+    fn job(run: impl FnOnce() + Send + 'static) -> Job {
+        let run = move || {
+            run();
+            Bell::default()
+        };
+        Job { run: Box::new(run), expected: Duration::MAX }
+    }
 
     #[test]
     fn every_job_runs_and_no_more_at_once_than_there_are_slots() {
@@ -139,7 +173,7 @@ mod tests {
         for number in 0..200 {
             let (running, most, done) = (running.clone(), most.clone(), done.clone());
             pool.submit(
-                Box::new(move || {
+                job(move || {
                     let now = running.fetch_add(1, Ordering::SeqCst) + 1;
                     most.fetch_max(now, Ordering::SeqCst);
                     std::thread::yield_now();
@@ -163,7 +197,7 @@ mod tests {
         for _ in 0..2 {
             let (meet, done) = (meet.clone(), done.clone());
             pool.submit(
-                Box::new(move || {
+                job(move || {
                     meet.wait();
                     done.send(()).unwrap();
                 }),
@@ -180,7 +214,7 @@ mod tests {
         let pool = Pool::new(2).unwrap();
         let (done, sum) = mpsc::channel();
         pool.submit(
-            Box::new(move || {
+            job(move || {
                 let here = rayon::current_num_threads();
                 done.send((here, (0..1000_u64).into_par_iter().sum::<u64>())).unwrap();
             }),
@@ -194,16 +228,57 @@ mod tests {
         let pool = Pool::new(1).unwrap();
         let (go, gone) = mpsc::channel::<()>();
         let (done, ended) = mpsc::channel();
-        pool.submit(Box::new(move || gone.recv().unwrap()), Urgency::Batch);
+        pool.submit(job(move || gone.recv().unwrap()), Urgency::Batch);
         let within = pool.clone();
         let chunk = move || done.send(within.wants.give_way()).unwrap();
-        pool.submit(Box::new(chunk.clone()), Urgency::Batch);
+        pool.submit(job(chunk.clone()), Urgency::Batch);
         assert!(!pool.wants.give_way());
-        pool.submit(Box::new(chunk.clone()), Urgency::Call);
-        pool.submit(Box::new(chunk), Urgency::Batch);
+        pool.submit(job(chunk.clone()), Urgency::Call);
+        pool.submit(job(chunk), Urgency::Batch);
         // The one that runs, and the one before the call; then the call has had its turn.
         assert!(pool.wants.give_way());
         go.send(()).unwrap();
         assert_eq!([(); 3].map(|()| ended.recv().unwrap()), [true, false, false]);
+    }
+
+    #[test]
+    fn an_answer_that_a_job_holds_longer_than_foreseen_can_be_rung_meanwhile() {
+        let pool = Pool::new(1).unwrap();
+        let (answers, rings) = (Arc::<Answers>::default(), Arc::new(Rings::default()));
+        let waker = rings.clone().into();
+        answers.register(&waker);
+        let brief = |run: Box<dyn FnOnce() -> Bell + Send>| Job { run, expected: Duration::ZERO };
+        let (go, gone) = mpsc::channel::<()>();
+        let (begun, began) = mpsc::channel();
+        // Nothing is taken up before all wait.
+        let (enter, entered) = mpsc::channel::<()>();
+        pool.submit(job(move || entered.recv().unwrap()), Urgency::Call);
+        pool.submit(brief(Box::new(move || answers.leave(Outcome::default(), None))), Urgency::Call);
+        let stays = move || {
+            begun.send(()).unwrap();
+            gone.recv().unwrap();
+            Bell::default()
+        };
+        pool.submit(brief(Box::new(stays)), Urgency::Call);
+        (0..9).for_each(|_| pool.submit(job(|| ()), Urgency::Call));
+        enter.send(()).unwrap();
+        began.recv().unwrap();
+        assert_eq!(rings.0.load(Ordering::SeqCst), 0);
+        let began = Instant::now();
+        while rings.0.load(Ordering::SeqCst) == 0 {
+            assert!(began.elapsed() < Duration::from_secs(20), "it is never rung");
+            pool.ring_overdue();
+            std::thread::yield_now();
+        }
+        go.send(()).unwrap();
+    }
+
+    #[derive(Default)]
+    struct Rings(AtomicUsize);
+
+    impl Wake for Rings {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What the calls of a method have cost, counted for the node's `/metrics`. Each method has its handles from the start:
 //! a call looks nothing up.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use metrics::Counter;
@@ -15,7 +16,15 @@ pub(crate) struct Tally {
     succeeded: Counter,
     run_us: Counter,
     cpu_us: Counter,
+    /// How long the last calls ran, in microseconds, the later ones counting more.
+    typically_us: AtomicU64,
 }
+
+/// How many calls ago does no longer count for much.
+const MEMORY: u64 = 16;
+const UNKNOWN: u64 = u64::MAX;
+/// What takes longer counts as this: a job that had to leave its core to others says little of those to come.
+const LONG_US: u64 = 2_000;
 
 impl Tally {
     pub(crate) fn new(method: &'static str) -> Self {
@@ -24,13 +33,23 @@ impl Tally {
             succeeded: metrics::counter!("turno_served_total", "method" => method, "code" => "OK"),
             run_us: metrics::counter!("turno_run_microseconds_total", "method" => method),
             cpu_us: metrics::counter!("turno_cpu_microseconds_total", "method" => method),
+            typically_us: AtomicU64::new(UNKNOWN),
         }
+    }
+
+    /// How long a call takes, by the clock and not by the CPU, if less than 2 ms; for ever, until one has ended.
+    pub(crate) fn typically(&self) -> Duration {
+        Duration::from_micros(self.typically_us.load(Ordering::Relaxed))
     }
 
     /// A call has ended with `code`.
     pub(crate) fn count(&self, code: Code, cost: &Cost) {
         self.ended(code, 1);
         self.cost(cost);
+        let before = self.typically_us.load(Ordering::Relaxed);
+        let now = if before == UNKNOWN { cost.run_us } else { mean(before, cost.run_us) };
+        // Of two that end at once one may be forgotten.
+        self.typically_us.store(now, Ordering::Relaxed);
     }
 
     /// So many calls have ended with `code`.
@@ -50,6 +69,11 @@ impl Tally {
     }
 }
 
+/// Rounded up, so that it does not stay below what all calls take.
+fn mean(before: u64, run_us: u64) -> u64 {
+    (before.min(LONG_US) * (MEMORY - 1) + run_us.min(LONG_US)).div_ceil(MEMORY)
+}
+
 /// How long this thread has run on a core. What a job leaves to other threads, as rayon does, is not in it; what it
 /// takes over from others while it waits for them is.
 pub(crate) fn cpu_of_this_thread() -> Duration {
@@ -58,8 +82,25 @@ pub(crate) fn cpu_of_this_thread() -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::cpu_of_this_thread;
+    use super::{Tally, cpu_of_this_thread};
     use std::time::{Duration, Instant};
+    use tonic::Code;
+    use turno_proto::mesh::v1::Cost;
+
+    #[test]
+    fn what_a_call_typically_takes_follows_the_last_ones() {
+        let tally = Tally::new("test");
+        let run = |run_us, times| {
+            (0..times).for_each(|_| tally.count(Code::Ok, &Cost { run_us, ..Cost::default() }));
+            tally.typically()
+        };
+        assert!(tally.typically() > Duration::from_secs(1_000_000));
+        assert_eq!(run(10, 1), Duration::from_micros(10));
+        // One that takes long counts for little, many do not.
+        assert_eq!(run(10_000, 1), Duration::from_micros(135));
+        assert_eq!(run(10_000, 200), Duration::from_millis(2));
+        assert!(run(10, 100) < Duration::from_micros(30));
+    }
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a thread that sleeps")]

@@ -4,7 +4,7 @@
 //! watched.rs  the future around a call: at each poll it asks for a place, notes itself, and moves aside when it must
 //! lanes.rs    places: how many threads may be in users' code at once, and the runtime for those who were caught
 //! slots.rs    what each thread polls at this moment
-//! patrol.rs   the thread that looks at the slots
+//! patrol.rs   the thread that looks at the slots, and at answers that a job holds up
 //! judge.rs    who is guilty, and how often to say so (pure)
 //! record.rs   what is known of a method: how often it was caught, what it has cost
 //! queue.rs    how long a poll waits for a place, as the gateways are told

@@ -17,6 +17,7 @@ use turno_runtime::units::micros;
 
 use super::{Answer, Arrival, as_error, await_it, panicked, refuse};
 use crate::context::Context;
+use crate::node::answers::Bell;
 use crate::pool::{Pool, Wants};
 use crate::service::{Awaited, Job};
 use crate::tally;
@@ -39,7 +40,7 @@ const CHECK_EVERY: Duration = Duration::from_micros(50);
 const GIVES_WAY_AFTER: Duration = Duration::from_millis(1);
 
 /// Runs a chunk on this thread, which is one of the pool's.
-pub(super) fn run_jobs(record: &Record, arrival: Arrival, slice: Slice, handler: &Job, pool: &Pool) {
+pub(super) fn run_jobs(record: &Record, arrival: Arrival, slice: Slice, handler: &Job, pool: &Pool) -> Bell {
     if let Err(status) = arrival.ctx.checkpoint() {
         return refuse(arrival, status);
     }
@@ -67,7 +68,7 @@ pub(super) fn run_jobs(record: &Record, arrival: Arrival, slice: Slice, handler:
     record.tally.cost(&cost);
     record.tally.ended(Code::Ok, ran.succeeded);
     tracing::debug!(method = record.name, items = ran.items, run_us = cost.run_us, "served a chunk");
-    answer.give(Outcome { call, body: ran.outcomes.into(), cost: Some(cost), ..Outcome::default() });
+    answer.give(Outcome { call, body: ran.outcomes.into(), cost: Some(cost), ..Outcome::default() })
 }
 
 fn run(record: &Record, ctx: &Context, item: Bytes, handler: &Job) -> crate::Result<Bytes> {
@@ -128,7 +129,7 @@ impl Ran {
 pub(super) fn await_all(record: &Arc<Record>, arrival: Arrival, handler: &Awaited) {
     let items = match Items::decode(arrival.body.clone()) {
         Ok(items) => items.items,
-        Err(error) => return refuse(arrival, no_chunk(&error)),
+        Err(error) => return refuse(arrival, no_chunk(&error)).ring(),
     };
     let Arrival { call, ctx, at, answer, .. } = arrival;
     let (count, taken) = (items.len(), vec![ItemOutcome::default(); items.len()]);
@@ -165,21 +166,20 @@ struct Taken {
 }
 
 impl Gathered {
-    fn take(&self, place: usize, outcome: Outcome) {
+    fn take(&self, place: usize, outcome: Outcome) -> Bell {
         let Outcome { code, message, details, body, cost, .. } = outcome;
         let mut taken = self.taken.lock();
         taken.outcomes[place] = ItemOutcome { code, message, details, body };
         taken.cost = sum(taken.cost, cost.unwrap_or_default());
         taken.left -= 1;
         if taken.left > 0 {
-            return;
+            return Bell::default();
         }
         let (outcomes, cost, answer) = (std::mem::take(&mut taken.outcomes), taken.cost, taken.answer.take());
         drop(taken);
         let body = ItemOutcomes { outcomes }.encode_to_vec().into();
-        if let Some(answer) = answer {
-            answer.give(Outcome { call: self.call, body, cost: Some(cost), ..Outcome::default() });
-        }
+        let outcome = Outcome { call: self.call, body, cost: Some(cost), ..Outcome::default() };
+        answer.map(|answer| answer.give(outcome)).unwrap_or_default()
     }
 }
 

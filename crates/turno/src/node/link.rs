@@ -25,6 +25,7 @@ use crate::calls::Mesh;
 use crate::context::{Context, Particulars};
 use crate::dispatch::{Answer, Arrival, Dispatch, Ends, Slice};
 use crate::error::Error;
+use crate::node::answers::{Answers, Bell};
 use crate::node::carry::Carrier;
 use crate::node::frames::{Frames, Up};
 use crate::node::progress::Words;
@@ -49,7 +50,7 @@ const PING_EVERY: Duration = Duration::from_secs(1);
 const PING_PATIENCE: Duration = Duration::from_millis(1500);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 const WELCOME_PATIENCE: Duration = Duration::from_secs(5);
-const OUTCOMES_WAITING: usize = 1024;
+const SAYINGS_WAITING: usize = 1024;
 const STREAM_WINDOW: u32 = 1 << 20;
 /// As large as HTTP/2 has it: streams limit themselves, and one that is not read must not stop the others.
 const CONNECTION_WINDOW: u32 = i32::MAX as u32;
@@ -107,10 +108,11 @@ async fn open(
     let unreachable = |reason: String| Error::Unreachable { gateway: address.to_owned(), reason };
     let endpoint = endpoint(address).map_err(|error| unreachable(error.to_string()))?;
     let channel = endpoint.connect().await.map_err(|error| unreachable(root(&error)))?;
-    let (up, gathered) = mpsc::channel(OUTCOMES_WAITING);
+    let (up, gathered) = mpsc::channel(SAYINGS_WAITING);
     // It cannot fail: the channel is new and empty.
     let _sent = up.try_send(Up::Hello(Box::new(settings.hello.clone())));
-    let mut request = Request::new(Frames::new(gathered, settings.dispatch.board.clone()));
+    let answers = Arc::<Answers>::default();
+    let mut request = Request::new(Frames::new(gathered, answers.clone(), settings.dispatch.board.clone()));
     settings.token.write(request.metadata_mut());
     let mut client = MeshClient::new(channel).max_decoding_message_size(usize::MAX);
     let refused = |status: Status| refusal(address, &status);
@@ -124,7 +126,7 @@ async fn open(
         greeting.await.map_err(|_| unreachable("no welcome in time".to_owned()))?.map_err(refused)?;
     // Connections of their own, so that bodies and nested calls stand neither in the link's way nor in each other's.
     let (bodies, nested) = (endpoint.connect_lazy(), endpoint.connect_lazy());
-    Ok((Arc::new(Link::new(settings.clone(), up, bodies, nested, welcome)), first, down))
+    Ok((Arc::new(Link::new(settings.clone(), up, answers, bodies, nested, welcome)), first, down))
 }
 
 pub(crate) fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
@@ -161,6 +163,7 @@ pub(crate) fn root(error: &dyn std::error::Error) -> String {
 struct Link {
     settings: Arc<Settings>,
     up: mpsc::Sender<Up>,
+    answers: Arc<Answers>,
     running: DashMap<u64, CancellationToken>,
     tracker: TaskTracker,
     carrier: Carrier,
@@ -177,6 +180,7 @@ impl Link {
     fn new(
         settings: Arc<Settings>,
         up: mpsc::Sender<Up>,
+        answers: Arc<Answers>,
         bodies: Channel,
         nested: Channel,
         welcome: Welcome,
@@ -189,6 +193,7 @@ impl Link {
         Self {
             settings,
             up,
+            answers,
             running: DashMap::default(),
             tracker: TaskTracker::new(),
             carrier,
@@ -268,8 +273,8 @@ impl Link {
             usize::try_from(invocation.method).ok().and_then(|at| self.settings.dispatch.methods.get(at))
         else {
             let status = Status::internal("the gateway named a method that this node does not have");
-            return self
-                .answer(Outcome { not_started: true, ..status::to_outcome(invocation.call, status) }, None);
+            let outcome = Outcome { not_started: true, ..status::to_outcome(invocation.call, status) };
+            return self.answer(outcome, None).ring();
         };
         let cancel = CancellationToken::new();
         self.running.insert(invocation.call, cancel.clone());
@@ -314,32 +319,29 @@ impl Link {
                 link.wants.freed();
             }
             match done {
-                Some(done) => drop(done.send(outcome)),
+                Some(done) => {
+                    // Its stream may be gone.
+                    let _gone = done.send(outcome);
+                    Bell::default()
+                }
                 None => link.answer(outcome, Some(token)),
             }
         });
         self.settings.dispatch.start(method, Arrival { call, ctx, body, at, ends, slice, answer });
     }
 
-    /// Sends an outcome: over the link, or, with a large body, on a stream of its own. Comes back at once.
-    fn answer(self: &Arc<Self>, outcome: Outcome, token: Option<TaskTrackerToken>) {
-        if let Some(last) = self.words.close(outcome.call) {
-            // Where there is no room for it, the outcome says more.
-            let _told = self.up.try_send(Up::Progress(vec![last]));
-        }
+    /// Sends an outcome: over the link, once the bell is rung, or, with a large body, on a stream of its own. Comes back
+    /// at once.
+    fn answer(self: &Arc<Self>, outcome: Outcome, token: Option<TaskTrackerToken>) -> Bell {
+        let last = self.words.close(outcome.call);
         if outcome.body.len() > self.carry_above {
-            return self.carry_answer(outcome, token);
+            // Where there is no room for it, the outcome says more.
+            let _told = last.map(|last| self.up.try_send(Up::Progress(vec![last])));
+            self.carry_answer(outcome, token);
+            return Bell::default();
         }
         self.running.remove(&outcome.call);
-        let Err(back) = self.up.try_send(Up::Outcome(outcome)) else { return };
-        if let mpsc::error::TrySendError::Full(up) = back {
-            let link = self.clone();
-            task::spawn("node.outcome", async move {
-                // The gateway may be gone, and has then dealt with the call itself.
-                let _gone = link.say(up).await;
-                drop(token);
-            });
-        }
+        self.answers.leave(outcome, last)
     }
 
     /// The link is gone, and with it everybody who waits at its other end.

@@ -13,6 +13,7 @@ use super::patrol;
 use super::record::Record;
 use crate::error::Error;
 use crate::node::frames::Up;
+use crate::pool::Pool;
 
 /// All methods of a node.
 pub(crate) struct Board {
@@ -25,15 +26,17 @@ pub(crate) struct Board {
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl Board {
-    /// Watches methods that are awaited in the runtime that is there. `limit`: how long one may hold its thread.
+    /// Watches methods that are awaited in the runtime that is there. `limit`: how long one may hold its thread. And
+    /// looks after the answers that the `pool` holds.
     pub(crate) fn new(
         methods: impl Iterator<Item = &'static str>,
         limit: Duration,
+        pool: Option<&Arc<Pool>>,
     ) -> Result<Arc<Self>, Error> {
         let (home, changed) = (Home::new(Handle::current()), Arc::new(watch::Sender::new(())));
         let records: Vec<_> =
             methods.map(|name| Record::new(name, limit, home.clone(), changed.clone())).collect();
-        patrol::watch(&records).map_err(|source| Error::Watchdog { source })?;
+        patrol::watch(&records, pool).map_err(|source| Error::Watchdog { source })?;
         Ok(Arc::new(Self { records, changed, home }))
     }
 

@@ -14,19 +14,27 @@ use super::judge::{Judge, Verdict, Voice};
 use super::lanes::Aside;
 use super::record::Record;
 use super::slots::{self, Seen};
+use crate::pool::Pool;
 
-/// Whom it watches, by the number that slots name; gone with their node.
-type Beat = Mutex<HashMap<u64, Weak<Record>>>;
+/// What it watches; gone with its node.
+#[derive(Default)]
+struct Beat {
+    /// By the number that slots name.
+    records: Mutex<HashMap<u64, Weak<Record>>>,
+    /// They may hold answers while a job takes longer than was foreseen.
+    pools: Mutex<Vec<Weak<Pool>>>,
+}
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(25);
 
 /// Watches these too. The first time, it starts the thread.
-pub(super) fn watch(records: &[Arc<Record>]) -> io::Result<()> {
+pub(super) fn watch(records: &[Arc<Record>], pool: Option<&Arc<Pool>>) -> io::Result<()> {
     static BEAT: OnceLock<Arc<Beat>> = OnceLock::new();
     let mut first = None;
     let beat = BEAT.get_or_init(|| first.insert(Arc::<Beat>::default()).clone());
-    beat.lock().extend(records.iter().map(|record| (record.id, Arc::downgrade(record))));
+    beat.records.lock().extend(records.iter().map(|record| (record.id, Arc::downgrade(record))));
+    beat.pools.lock().extend(pool.map(Arc::downgrade));
     if let Some(beat) = first {
         std::thread::Builder::new().name("watchdog".to_owned()).spawn(move || Patrol::new(beat).walk())?;
     }
@@ -55,13 +63,14 @@ impl Patrol {
 
     /// Four looks within the shortest limit.
     fn pause(&self) -> Duration {
-        let mut beat = self.beat.lock();
+        let mut beat = self.beat.records.lock();
         beat.retain(|_, record| record.strong_count() > 0);
         let limits = beat.values().filter_map(|record| Some(record.upgrade()?.limit));
         limits.min().map_or(LONGEST_PAUSE, |limit| (limit / 4).clamp(SHORTEST_PAUSE, LONGEST_PAUSE))
     }
 
     fn look(&mut self, pause: Duration) {
+        self.ring_overdue();
         let seen = slots::look();
         let now = clock();
         let sights: Vec<_> = seen.iter().map(|seen| seen.sight).collect();
@@ -90,8 +99,17 @@ impl Patrol {
         self.speak(now);
     }
 
+    fn ring_overdue(&self) {
+        let pools: Vec<_> = {
+            let mut pools = self.beat.pools.lock();
+            pools.retain(|pool| pool.strong_count() > 0);
+            pools.iter().filter_map(Weak::upgrade).collect()
+        };
+        pools.iter().for_each(|pool| pool.ring_overdue());
+    }
+
     fn speak(&mut self, now: Duration) {
-        self.voices.retain(|method, _| self.beat.lock().contains_key(method));
+        self.voices.retain(|method, _| self.beat.records.lock().contains_key(method));
         for (method, voice) in &mut self.voices {
             let Some((times, held)) = voice.say(now) else { continue };
             let Some(record) = find(&self.beat, *method) else { continue };
@@ -108,7 +126,7 @@ impl Patrol {
 }
 
 fn find(beat: &Beat, method: u64) -> Option<Arc<Record>> {
-    beat.lock().get(&method)?.upgrade()
+    beat.records.lock().get(&method)?.upgrade()
 }
 
 /// Marks the poll as caught, and the place that it has at home as lost to the others. False when it is over.

@@ -247,7 +247,7 @@ mod tests {
     const LONG: Duration = Duration::from_millis(60);
 
     async fn cost(future: impl Future<Output = ()> + Send + 'static) -> Cost {
-        let board = Board::new(["a.v1.A/Wait"].into_iter(), Duration::from_secs(3600)).unwrap();
+        let board = Board::new(["a.v1.A/Wait"].into_iter(), Duration::from_secs(3600), None).unwrap();
         let mut watched = Watched::new(board.records[0].clone(), Instant::now(), Box::pin(future));
         tokio::time::sleep(LONG).await;
         (&mut watched).await;

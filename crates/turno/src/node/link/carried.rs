@@ -13,7 +13,6 @@ use turno_runtime::task;
 use super::{Call, Link};
 use crate::dispatch::Ends;
 use crate::node::carry::Carry;
-use crate::node::frames::Up;
 use crate::service::Handler;
 use crate::sink::Said;
 use crate::source::Source;
@@ -31,7 +30,7 @@ impl Link {
                     link.start_stream(call, body, carry, takes_stream);
                 }
                 Ok((_, body)) => link.start(call, body, None, None),
-                Err(status) => return link.answer(not_fetched(call.call, &status), Some(token)),
+                Err(status) => return link.answer(not_fetched(call.call, &status), Some(token)).ring(),
             }
             drop(token);
         });
@@ -77,7 +76,7 @@ impl Link {
                 Err(status) => {
                     let broken =
                         Status::unavailable(format!("the stream could not be carried: {}", status.message()));
-                    link.answer(status::to_outcome(id, broken), Some(token));
+                    link.answer(status::to_outcome(id, broken), Some(token)).ring();
                 }
             }
         });
@@ -101,8 +100,7 @@ impl Link {
                 tracing::debug!(call, %error, "a large answer could not be delivered");
                 let status =
                     Status::unavailable("the answer could not be carried to the gateway; the method has run");
-                // As above.
-                let _gone = link.say(Up::Outcome(status::to_outcome(call, status))).await;
+                link.answers.leave(status::to_outcome(call, status), None).ring();
             }
             link.running.remove(&call);
             drop(token);
