@@ -207,6 +207,7 @@ fn run_job(
         cpu_us: micros(tally::cpu_of_this_thread().saturating_sub(cpu)),
         items: 0,
     };
+    record.tally.learn(cost.run_us);
     answer.give(outcome(call, record, result, ctx.take_trailers(), cost))
 }
 

@@ -116,7 +116,7 @@ impl Pool {
     /// Rings those bells that are held, as was not foreseen, by a job that takes long.
     pub(crate) fn ring_overdue(&self) {
         let due = self.desk.lock().held.overdue(Instant::now());
-        drop(due);
+        due.into_iter().for_each(Bell::ring);
     }
 
     /// One job, then the slot takes the next through rayon again: a thread that waits inside a job for its own parallel

@@ -16,11 +16,11 @@ pub(crate) struct Tally {
     succeeded: Counter,
     run_us: Counter,
     cpu_us: Counter,
-    /// How long the last calls ran, in microseconds, the later ones counting more.
+    /// How long the last jobs ran, in microseconds, the later ones counting more.
     typically_us: AtomicU64,
 }
 
-/// How many calls ago does no longer count for much.
+/// How many jobs ago does no longer count for much.
 const MEMORY: u64 = 16;
 const UNKNOWN: u64 = u64::MAX;
 /// What takes longer counts as this: a job that had to leave its core to others says little of those to come.
@@ -37,7 +37,7 @@ impl Tally {
         }
     }
 
-    /// How long a call takes, by the clock and not by the CPU, if less than 2 ms; for ever, until one has ended.
+    /// How long a job takes, by the clock and not by the CPU, if less than 2 ms; for ever, until one has ended.
     pub(crate) fn typically(&self) -> Duration {
         Duration::from_micros(self.typically_us.load(Ordering::Relaxed))
     }
@@ -46,8 +46,12 @@ impl Tally {
     pub(crate) fn count(&self, code: Code, cost: &Cost) {
         self.ended(code, 1);
         self.cost(cost);
+    }
+
+    /// A job has run for so long.
+    pub(crate) fn learn(&self, run_us: u64) {
         let before = self.typically_us.load(Ordering::Relaxed);
-        let now = if before == UNKNOWN { cost.run_us } else { mean(before, cost.run_us) };
+        let now = if before == UNKNOWN { run_us } else { mean(before, run_us) };
         // Of two that end at once one may be forgotten.
         self.typically_us.store(now, Ordering::Relaxed);
     }
@@ -84,14 +88,12 @@ pub(crate) fn cpu_of_this_thread() -> Duration {
 mod tests {
     use super::{Tally, cpu_of_this_thread};
     use std::time::{Duration, Instant};
-    use tonic::Code;
-    use turno_proto::mesh::v1::Cost;
 
     #[test]
-    fn what_a_call_typically_takes_follows_the_last_ones() {
+    fn what_a_job_typically_takes_follows_the_last_ones() {
         let tally = Tally::new("test");
         let run = |run_us, times| {
-            (0..times).for_each(|_| tally.count(Code::Ok, &Cost { run_us, ..Cost::default() }));
+            (0..times).for_each(|_| tally.learn(run_us));
             tally.typically()
         };
         assert!(tally.typically() > Duration::from_secs(1_000_000));
