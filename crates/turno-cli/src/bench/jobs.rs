@@ -1,5 +1,6 @@
 //! Jobs: the same CPU work through the gateway on one worker, and in a bare rayon loop with as many threads as that
-//! worker has slots. What is missing to 1 is what the mesh and its client cost: stock tonic, and `turno::Client`.
+//! worker has slots. What is missing to 1 is what the mesh and its client cost: stock tonic, and `turno::Client`. Beside
+//! them what one builds by hand, a tonic server that sends its jobs to a rayon pool: what gRPC alone costs.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -54,34 +55,51 @@ impl JobsArgs {
 pub(crate) async fn run(args: JobsArgs) -> Result<ExitCode> {
     anyhow::ensure!(args.job.iter().all(|job| !job.0.is_zero()), "--job: a job takes more than no time");
     let pace = Pace::measure();
-    let worker = Part::Worker { slots: args.slots() };
-    on_stage(&[worker], async |stage| measure(&args, stage, pace).await).await?;
+    let parts = [Part::Worker { slots: args.slots() }, Part::Direct { threads: args.slots() }];
+    on_stage(&parts, async |stage| measure(&args, stage, pace).await).await?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// Jobs a second: one round's.
+struct Round {
+    stock: f64,
+    linked: f64,
+    by_hand: f64,
+}
+
 async fn measure(args: &JobsArgs, stage: &Stage, pace: Pace) -> Result<()> {
-    let channels = connect(&stage.gateway, args.connections.into()).await?;
+    let connections = args.connections.into();
+    let (gateway, direct) =
+        (connect(&stage.gateway, connections).await?, connect(&stage.direct, connections).await?);
     let client = turno::Client::connect(&stage.gateway)?;
     let progress = Progress::new(args.job.len() * args.rounds.count());
     let mut report = Report::new("RAYON LOOP", args.json);
     for &Span(job) in &args.job {
         let (loops, in_flight) = (pace.loops(job), args.in_flight(job));
         let case = format!("jobs of {}, {in_flight} in flight", Span(job));
-        let stubs = || Stub::callers(&channels, in_flight.into(), &Ask::Spin { loops });
+        let stubs = |channels| Stub::callers(channels, in_flight.into(), &Ask::Spin { loops });
         let linked = || vec![Linked { client: client.clone(), loops }; in_flight.into()];
-        per_s(stubs(), SETTLE).await?;
-        per_s(linked(), SETTLE).await?;
-        let time = args.rounds.time.into();
-        let ours = async || Ok((per_s(stubs(), time).await?, per_s(linked(), time).await?));
-        let theirs = async || {
-            let loop_per_s = run_rayon_loop(args.slots(), loops, job, time).await?;
-            Ok((loop_per_s, loop_per_s))
+        let round = async |time| {
+            let stock = per_s(stubs(&gateway), time).await?;
+            let linked = per_s(linked(), time).await?;
+            anyhow::Ok(Round { stock, linked, by_hand: per_s(stubs(&direct), time).await? })
         };
-        let rounds = args.rounds.alternate(&progress, &case, ours, theirs).await?;
-        let linked = Case { bench: "jobs", case: format!("{case}, turno::Client"), rounds: &rounds };
-        let stock = Case { bench: "jobs", case, rounds: &rounds };
-        report.add(&stock.figure("throughput", "jobs/s", |per_s| per_s.0), wanted(job))?;
-        report.add(&linked.figure("throughput", "jobs/s", |per_s| per_s.1), wanted(job))?;
+        round(SETTLE).await?;
+        let time = args.rounds.time.into();
+        let theirs = async || {
+            let all = run_rayon_loop(args.slots(), loops, job, time).await?;
+            Ok(Round { stock: all, linked: all, by_hand: all })
+        };
+        let rounds = args.rounds.alternate(&progress, &case, async || round(time).await, theirs).await?;
+        let named = |case| Case { bench: "jobs", case, rounds: &rounds };
+        let mut add = |case: Case<'_, Round>, of: fn(&Round) -> f64, wanted| {
+            report.add(&case.figure("throughput", "jobs/s", of), wanted)
+        };
+        let by_hand = named(format!("{case}, tonic with a rayon pool"));
+        let linked = named(format!("{case}, turno::Client"));
+        add(named(case), |round| round.stock, wanted(job))?;
+        add(linked, |round| round.linked, wanted(job))?;
+        add(by_hand, |round| round.by_hand, None)?;
     }
     drop(progress);
     report.finish()
