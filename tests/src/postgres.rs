@@ -13,7 +13,7 @@ use crate::eventually;
 pub struct Postgres {
     programs: PathBuf,
     directory: TempDir,
-    server: Child,
+    server: Option<Child>,
 }
 
 impl Postgres {
@@ -30,15 +30,33 @@ impl Postgres {
         let made = ["-D", &data, "-A", "trust", "-U", "turno", "-E", "UTF8", "--no-locale"];
         let made = as_user(&programs, "initdb", &made).status().expect("initdb can be run");
         assert!(made.success(), "initdb: {made}");
+        let mut postgres = Self { programs, directory, server: None };
+        postgres.run().await;
+        Some(postgres)
+    }
+
+    /// Starts it on what lies there, and waits until it answers.
+    pub async fn run(&mut self) {
+        let folder = self.directory.path().display().to_string();
+        let data = format!("{folder}/data");
         let arguments = ["-D", &data, "-k", &folder, "-c", "listen_addresses="];
-        let server = as_user(&programs, "postgres", &arguments).spawn().expect("postgres can be started");
-        let postgres = Self { programs, directory, server };
+        let server = as_user(&self.programs, "postgres", &arguments).spawn();
+        self.server = Some(server.expect("postgres can be started"));
         eventually("PostgreSQL answers", async || {
-            let ready = as_user(&postgres.programs, "pg_isready", &["-h", &folder, "-q"]).status();
+            let ready = as_user(&self.programs, "pg_isready", &["-h", &folder, "-q"]).status();
             ready.is_ok_and(|status| status.success())
         })
         .await;
-        Some(postgres)
+    }
+
+    /// Ends it at once, and its processes with it.
+    pub fn stop(&mut self) {
+        let Some(mut server) = self.server.take() else { return };
+        if let Some(pid) = i32::try_from(server.id()).ok().and_then(Pid::from_raw) {
+            // It may have ended already.
+            let _gone = kill_process(pid, Signal::QUIT);
+        }
+        drop(server.wait());
     }
 
     /// `postgres://…` of its one database.
@@ -50,12 +68,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // Ends at once, its processes with it: what it has is thrown away.
-        if let Some(pid) = i32::try_from(self.server.id()).ok().and_then(Pid::from_raw) {
-            // It may have ended already.
-            let _gone = kill_process(pid, Signal::QUIT);
-        }
-        drop(self.server.wait());
+        self.stop();
     }
 }
 

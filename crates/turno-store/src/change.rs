@@ -20,6 +20,7 @@ pub(crate) enum Change {
     Claim {
         gateway: GatewayId,
         most: usize,
+        bytes: u64,
     },
     Finish {
         attempt: Attempt,
@@ -52,6 +53,11 @@ pub(crate) enum Change {
         lease: Duration,
     },
     Resign(GatewayId),
+    Disown {
+        gateway: GatewayId,
+        known: Vec<TicketId>,
+        after: Duration,
+    },
     NextDue,
     /// A part of a large body, written before the change that needs it.
     Piece {

@@ -45,6 +45,9 @@ pub enum Error {
     /// Others changed the same tickets at the same time, again and again. Nothing was stored: ask again.
     #[error("others change the same tickets at the same time")]
     Contended,
+    /// There is something in it that the database cannot keep. Nothing was stored.
+    #[error("the store cannot keep this: {0}")]
+    Unfit(String),
     /// What is stored of this ticket is damaged: its checksum does not fit.
     #[error("what is stored of ticket {0} is damaged")]
     Damaged(TicketId),
@@ -67,9 +70,12 @@ impl Error {
             | Self::Incomplete(_)
             | Self::Damaged(_) => true,
             // Noticed when rows are written: nothing else of that transaction is sure then.
-            Self::Exists(_) | Self::Contended | Self::Full | Self::Unusable(_) | Self::Unavailable(_) => {
-                false
-            }
+            Self::Exists(_)
+            | Self::Contended
+            | Self::Unfit(_)
+            | Self::Full
+            | Self::Unusable(_)
+            | Self::Unavailable(_) => false,
         }
     }
 }

@@ -103,8 +103,9 @@ impl<R: Read> Store for Kept<R> {
         self.reader.heads(ticket, log, from, most).await
     }
 
-    async fn claim(&self, gateway: GatewayId, most: usize) -> Result<Vec<Claimed>, Error> {
-        let Answer::Claimed(granted) = self.writer.order(Change::Claim { gateway, most }).await? else {
+    async fn claim(&self, gateway: GatewayId, most: usize, bytes: u64) -> Result<Vec<Claimed>, Error> {
+        let Answer::Claimed(granted) = self.writer.order(Change::Claim { gateway, most, bytes }).await?
+        else {
             return Err(misplaced());
         };
         let mut unclaimed = Unclaimed::new(&self.writer, &granted);
@@ -217,6 +218,13 @@ impl<R: Read> Store for Kept<R> {
 
     async fn resign(&self, gateway: GatewayId) -> Result<(), Error> {
         self.writer.order(Change::Resign(gateway)).await.map(|_| ())
+    }
+
+    async fn disown(&self, gateway: GatewayId, known: Vec<TicketId>, after: Duration) -> Result<u64, Error> {
+        match self.writer.order(Change::Disown { gateway, known, after }).await? {
+            Answer::Count(count) => Ok(count),
+            _ => Err(misplaced()),
+        }
     }
 
     async fn changed(&self) -> TicketId {

@@ -59,13 +59,14 @@ pub trait Store: Send + Sync + 'static {
     async fn heads(&self, ticket: TicketId, log: Log, from: u32, most: u32) -> Result<Vec<Bytes>, Error>;
 
     /// Gives `gateway` tickets whose time has come and that nobody holds, the longest due first, at most so many: those that
-    /// wait, those whose next attempt is due, and those whose gateway's lease has run out. Each is held until its attempt
+    /// wait, those whose next attempt is due, and those whose gateway's lease has run out. One is always given; no more than
+    /// have `bytes` of requests together. Each is held until its attempt
     /// is finished, retried or released, or the lease of `gateway` runs out. The attempt is on record when this answers.
     /// Without a lease it gives nothing. What is claimed by a future that was dropped is released.
     ///
     /// # Errors
     /// [`Error::Full`]: an attempt that cannot be put on record does not begin.
-    async fn claim(&self, gateway: GatewayId, most: usize) -> Result<Vec<Claimed>, Error>;
+    async fn claim(&self, gateway: GatewayId, most: usize, bytes: u64) -> Result<Vec<Claimed>, Error>;
 
     /// When the next ticket that nobody holds becomes due, as far as is known: in zero time when some are.
     async fn next_due(&self) -> Result<Option<Duration>, Error>;
@@ -165,6 +166,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// `gateway` ends in order: its lease is over.
     async fn resign(&self, gateway: GatewayId) -> Result<(), Error>;
+
+    /// Gives up what `gateway` is said to hold and knows nothing of, because it never heard that it was to begin it, or has
+    /// given it up: attempts that began longer than `after` ago, but for those of `known` tickets. They are due, as if its
+    /// lease had run out. Answers how many.
+    async fn disown(&self, gateway: GatewayId, known: Vec<TicketId>, after: Duration) -> Result<u64, Error>;
 
     /// The next ticket that has changed its state, has become due, or is to be cancelled, as far as this process did not
     /// do it itself: another gateway's word. With a store of one gateway it never completes. Some may be missed, so that

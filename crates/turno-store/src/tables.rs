@@ -58,6 +58,15 @@ pub(crate) trait Tables: Send + 'static {
         batch: &mut Batch<'_>,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// Whatever `gateway` holds for longer than that is nobody's, but for what is `known`; answers how many.
+    fn disown(
+        &mut self,
+        gateway: GatewayId,
+        known: &[TicketId],
+        after: Duration,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<u64, Error>> + Send;
+
     /// How far an attempt is.
     fn note(
         &mut self,

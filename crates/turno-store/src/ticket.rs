@@ -49,6 +49,11 @@ impl FromStr for TicketId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GatewayId(pub Uuid);
 
+impl GatewayId {
+    /// No gateway's: whatever it is said to hold is due.
+    pub(crate) const NOBODY: Self = Self(Uuid::nil());
+}
+
 /// Milliseconds since the beginning of 1970, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);

@@ -95,6 +95,7 @@ promises! {
         an_id_is_stored_once
         many_at_once_are_all_stored
         what_nobody_heard_of_is_given_back
+        what_a_database_cannot_keep_spoils_no_other
         everything_is_there_when_it_is_opened_again;
     keys:
         the_same_key_is_the_same_ticket
@@ -109,6 +110,8 @@ promises! {
         what_is_released_is_due_after_its_pause
         what_a_dead_gateway_held_is_taken_over
         a_lease_ends_by_itself
+        what_its_gateway_does_not_know_of_is_due_again
+        a_claim_takes_one_and_no_more_bytes_than_it_may
         progress_is_seen_while_it_runs_and_after;
     ends:
         what_nobody_holds_is_cancelled_then_and_there

@@ -87,6 +87,7 @@ impl Gateway {
             max_message: bytes(config.max_message),
             longest_call: config.longest_call.into(),
             in_hand: config.tickets_in_hand,
+            in_hand_bytes: bytes(config.max_bodies),
         });
         tickets.take_lease().await?;
         let mesh = MeshService {

@@ -1,7 +1,7 @@
 //! Tickets: any unary method, submitted, and run when its turn has come. What is acknowledged is on disk.
 //!
 //! A ticket's way through the files: `service` and `operations` take what clients ask; `submission` looks at a submit,
-//! `submit` stores it; `runner` claims what is due, `attempt` has the method run once, `verdict` says what follows from
+//! `submit` stores it; `runner` claims what is due, `hand` has places and memory for it, `attempt` has the method run once, `verdict` says what follows from
 //! what it came to. `board` knows what runs here and who watches; `keeper` keeps the lease. `operation` is a ticket in
 //! the words of `google.longrunning`, `filter` reads what a listing wants.
 
@@ -11,6 +11,7 @@ mod crowd;
 mod desk;
 mod envelope;
 mod filter;
+mod hand;
 mod keeper;
 mod linked;
 mod map;
@@ -40,6 +41,7 @@ use crate::methods::Methods;
 use crate::router::Router;
 use board::Board;
 use crowd::Crowd;
+use hand::Hand;
 
 pub(crate) use envelope::Envelope;
 pub(crate) use linked::is_linked;
@@ -65,14 +67,15 @@ pub(crate) struct Surroundings {
     pub(crate) longest_call: Duration,
     /// Attempts under way at once.
     pub(crate) in_hand: usize,
+    /// Bytes of their requests together.
+    pub(crate) in_hand_bytes: usize,
 }
 
 struct Inner {
     around: Surroundings,
     gateway: GatewayId,
     board: Arc<Board>,
-    /// Places for attempts.
-    hand: Arc<Semaphore>,
+    hand: Hand,
     /// Places for submits on their way to the disk.
     submits: Arc<Semaphore>,
     /// Something may be due.
@@ -91,7 +94,7 @@ const RESIGNING: Duration = Duration::from_secs(2);
 
 impl Tickets {
     pub(crate) fn new(around: Surroundings) -> Self {
-        let hand = Arc::new(Semaphore::new(around.in_hand));
+        let hand = Hand::new(around.in_hand, around.in_hand_bytes);
         Self(Arc::new(Inner {
             around,
             gateway: GatewayId(Uuid::now_v7()),
@@ -108,7 +111,7 @@ impl Tickets {
 
     /// Attempts under way.
     pub(crate) fn in_hand(&self) -> usize {
-        self.0.around.in_hand - self.0.hand.available_permits()
+        self.0.hand.taken()
     }
 
     /// The longest that a client waits at a time.

@@ -22,7 +22,7 @@ impl<T: Tables> Book<T> {
     pub(super) async fn change<'a>(&mut self, change: &'a Change, batch: &mut Batch<'a>) -> Answered {
         match change {
             Change::Submit(submission) => self.submit(submission, batch).await,
-            Change::Claim { gateway, most } => self.claim(*gateway, *most, batch).await,
+            Change::Claim { gateway, most, bytes } => self.claim(*gateway, *most, *bytes, batch).await,
             Change::Finish { attempt, ending } => self.finish(*attempt, ending, batch).await,
             Change::Retry { attempt, failure, pause } => self.retry(*attempt, failure, *pause, batch).await,
             Change::Release { attempt, pause } => self.release(*attempt, *pause, batch).await,
@@ -112,7 +112,13 @@ impl<T: Tables> Book<T> {
         Ok(Answer::Submitted(Submitted::Known(Box::new(ticket))))
     }
 
-    async fn claim(&mut self, gateway: GatewayId, most: usize, batch: &mut Batch<'_>) -> Answered {
+    async fn claim(
+        &mut self,
+        gateway: GatewayId,
+        most: usize,
+        mut bytes: u64,
+        batch: &mut Batch<'_>,
+    ) -> Answered {
         if most == 0 || !self.tables.is_alive(batch, gateway) {
             return Ok(Answer::Claimed(Vec::new()));
         }
@@ -120,7 +126,11 @@ impl<T: Tables> Book<T> {
         let mut granted = Vec::new();
         for due in self.tables.due(gateway, most, batch).await? {
             match due {
-                Ok(due) => granted.push(grant(due, batch)),
+                Ok(due) if due.granted.request.length > bytes && !granted.is_empty() => break,
+                Ok(due) => {
+                    bytes = bytes.saturating_sub(due.granted.request.length);
+                    granted.push(grant(due, batch));
+                }
                 Err(broken) => condemn(broken, batch),
             }
         }

@@ -41,6 +41,9 @@ impl<T: Tables> Book<T> {
             Change::Renew { gateway, lease } => {
                 self.tables.renew(*gateway, *lease, batch).await.map(|()| Answer::Nothing)
             }
+            Change::Disown { gateway, known, after } => {
+                self.tables.disown(*gateway, known, *after, batch).await.map(Answer::Count)
+            }
             Change::Resign(gateway) => self.tables.resign(*gateway, batch).await.map(|()| Answer::Nothing),
             _ => Err(Error::Unavailable("a change that nobody makes".into())),
         }

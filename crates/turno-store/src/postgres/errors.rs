@@ -9,8 +9,8 @@ pub(super) fn told(error: sqlx::Error) -> Error {
     match code.as_deref() {
         // disk_full
         Some("53100") => Error::Full,
-        // serialization_failure, deadlock_detected
-        Some("40001" | "40P01") => Error::Contended,
+        // serialization_failure, deadlock_detected, lock_not_available
+        Some("40001" | "40P01" | "55P03") => Error::Contended,
         // unique_violation
         Some("23505") => Error::Exists(crate::ticket::TicketId(uuid::Uuid::nil())),
         // data_corrupted, index_corrupted
@@ -19,6 +19,8 @@ pub(super) fn told(error: sqlx::Error) -> Error {
         }
         // invalid_password, invalid_authorization, no such database, insufficient_privilege
         Some("28P01" | "28000" | "3D000" | "42501") => Error::Unusable(error.to_string()),
+        // data_exception: a NUL character in a text, say
+        Some(code) if code.starts_with("22") => Error::Unfit(error.to_string()),
         // It ends a connection with a word if it has the time.
         Some(code) if code.starts_with("57P") => Error::Unavailable(format!("PostgreSQL is ending: {error}")),
         _ => Error::Unavailable(error.to_string()),

@@ -1,6 +1,7 @@
 //! The connection that writes: statements of a transaction. It is made again when it is lost: before the commit nothing
 //! has happened, and the changes are made from the beginning.
 
+use std::io;
 use std::time::Duration;
 
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
@@ -19,6 +20,9 @@ const PAUSES: [Duration; 7] = [
     Duration::from_millis(800),
     Duration::from_millis(1600),
 ];
+
+/// A server that says nothing for so long is as good as gone: less than a gateway's lease, which has to be renewed.
+const SILENCE: Duration = Duration::from_secs(8);
 
 /// A connection, if there is one now.
 pub(super) struct Session {
@@ -52,7 +56,7 @@ impl Session {
     /// Runs a statement; answers how many rows it has changed.
     pub(super) async fn write(&mut self, sql: impl SqlSafeStr, values: PgArguments) -> Result<u64, Error> {
         let connection = self.connection.as_mut().ok_or(Error::Contended)?;
-        match sqlx::query_with(sql, values).execute(connection).await {
+        match in_time(sqlx::query_with(sql, values).execute(connection)).await {
             Ok(done) => Ok(done.rows_affected()),
             Err(error) => Err(self.failed(error)),
         }
@@ -65,7 +69,7 @@ impl Session {
         values: PgArguments,
     ) -> Result<Vec<PgRow>, Error> {
         let connection = self.connection.as_mut().ok_or(Error::Contended)?;
-        match sqlx::query_with(sql, values).fetch_all(connection).await {
+        match in_time(sqlx::query_with(sql, values).fetch_all(connection)).await {
             Ok(rows) => Ok(rows),
             Err(error) => Err(self.failed(error)),
         }
@@ -74,7 +78,7 @@ impl Session {
     /// What was written is on disk when this answers. If the connection is lost meanwhile, nobody knows.
     pub(super) async fn commit(&mut self) -> Result<(), Error> {
         let connection = self.connection.as_mut().ok_or(Error::Contended)?;
-        match sqlx::query("COMMIT").execute(connection).await {
+        match in_time(sqlx::query("COMMIT").execute(connection)).await {
             Ok(_) => Ok(()),
             Err(error) => {
                 if is_lost(&error) {
@@ -87,7 +91,7 @@ impl Session {
 
     pub(super) async fn roll_back(&mut self) {
         let Some(connection) = self.connection.as_mut() else { return };
-        if let Err(error) = sqlx::query("ROLLBACK").execute(connection).await {
+        if let Err(error) = in_time(sqlx::query("ROLLBACK").execute(connection)).await {
             tracing::debug!(%error, "roll back");
             self.connection = None;
         }
@@ -104,10 +108,23 @@ impl Session {
     }
 }
 
-/// A connection whose commits are on disk when they answer.
+/// A connection whose commits are on disk when they answer, and whose statements end: somebody's open transaction on a
+/// ticket's row is not waited for for long.
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
-    let mut connection = options.connect().await.map_err(told)?;
-    let sql = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
-    sqlx::query(sql).execute(&mut connection).await.map_err(told)?;
-    Ok(connection)
+    let connection = async {
+        let mut connection = options.connect().await?;
+        let limits =
+            "SELECT set_config('lock_timeout', '500ms', false), set_config('statement_timeout', '7s', false)";
+        sqlx::query(limits).execute(&mut connection).await?;
+        let on_disk = "SELECT set_config('synchronous_commit', 'on', false) \
+                       WHERE current_setting('synchronous_commit') = 'off'";
+        sqlx::query(on_disk).execute(&mut connection).await?;
+        Ok(connection)
+    };
+    in_time(connection).await.map_err(told)
+}
+
+async fn in_time<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    let silent = |_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()));
+    tokio::time::timeout(SILENCE, answer).await.unwrap_or_else(silent)
 }

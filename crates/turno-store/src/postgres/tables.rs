@@ -132,6 +132,20 @@ impl Tables for Rack {
         self.session.write(sql, Values::default().put(gateway.0).0).await.map(|_| ())
     }
 
+    async fn disown(
+        &mut self,
+        gateway: GatewayId,
+        known: &[TicketId],
+        after: Duration,
+        batch: &mut Batch<'_>,
+    ) -> Result<u64, Error> {
+        let sql = "UPDATE turno.ticket SET gateway = $1 WHERE ended_at IS NULL AND due_at IS NULL AND gateway = $2 \
+                   AND began_at < $3 AND id <> ALL($4::uuid[])";
+        let known: Vec<Uuid> = known.iter().map(|ticket| ticket.0).collect();
+        let values = Values::default().put(GatewayId::NOBODY.0).put(gateway.0).put(batch.now - millis(after));
+        self.session.write(sql, values.put(known).0).await
+    }
+
     async fn note(&mut self, attempt: Attempt, progress: &Progress, _: &mut Batch<'_>) -> Result<(), Error> {
         let sql = "UPDATE turno.ticket SET progress_done = $1, progress_total = $2, progress_note = $3 WHERE id = $4";
         let values = Values::default().put(capped(progress.done)).put(capped(progress.total));

@@ -93,6 +93,24 @@ impl Memory {
         lapsed
     }
 
+    /// What `gateway` has held since then and does not know, as nobody's.
+    pub(super) fn disowned(
+        &self,
+        overlay: &Overlay,
+        gateway: GatewayId,
+        known: &[TicketId],
+        began_before: i64,
+    ) -> Vec<Held> {
+        let standing = self.held.keys().filter_map(|ticket| self.held(overlay, *ticket));
+        let old = standing.filter(|held| held.attempt.gateway == gateway && held.began_at < began_before);
+        let unknown = old.filter(|held| !known.contains(&held.attempt.ticket)).cloned();
+        let nobodys = |mut held: Held| {
+            held.attempt.gateway = GatewayId::NOBODY;
+            held
+        };
+        unknown.map(nobodys).collect()
+    }
+
     /// `attempt` has said how far it is.
     pub(super) fn note(&self, ticket: TicketId, progress: Progress) {
         self.notes.lock().insert(ticket, progress);

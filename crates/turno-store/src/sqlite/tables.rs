@@ -105,7 +105,9 @@ impl Tables for Shelves {
 
     async fn commit(&mut self, batch: Batch<'_>) -> Result<(), Error> {
         if !self.session.has_written() {
-            return self.session.commit();
+            self.session.commit()?;
+            self.memory.merge(batch.overlay);
+            return Ok(());
         }
         let sql = "UPDATE total SET waiting = waiting + ?, running = running + ?, done = done + ?, failed = failed + ?, \
                    cancelled = cancelled + ?, dead = dead + ?, commits = commits + 1";
@@ -162,6 +164,20 @@ impl Tables for Shelves {
     async fn resign(&mut self, gateway: GatewayId, _: &mut Batch<'_>) -> Result<(), Error> {
         self.memory.resign(gateway);
         Ok(())
+    }
+
+    async fn disown(
+        &mut self,
+        gateway: GatewayId,
+        known: &[TicketId],
+        after: Duration,
+        batch: &mut Batch<'_>,
+    ) -> Result<u64, Error> {
+        let began_before = batch.now - millis(after);
+        let disowned = self.memory.disowned(&batch.overlay, gateway, known, began_before);
+        let count = disowned.len() as u64;
+        batch.overlay.extend(disowned.into_iter().map(|held| (held.attempt.ticket, Some(held))));
+        Ok(count)
     }
 
     async fn note(&mut self, attempt: Attempt, progress: &Progress, _: &mut Batch<'_>) -> Result<(), Error> {

@@ -85,7 +85,7 @@ async fn claims_are_whole(store: &dyn turno_store::Store) {
     if store.renew(gateway, Duration::from_secs(3600)).await.is_err() {
         return;
     }
-    while let Ok(claimed) = store.claim(gateway, 100).await {
+    while let Ok(claimed) = store.claim(gateway, 100, u64::MAX).await {
         if claimed.is_empty() {
             break;
         }

@@ -4,6 +4,7 @@ mod child;
 mod damaged;
 mod disk;
 mod killed;
+mod locked;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -116,7 +117,7 @@ pub(crate) async fn finish_all(store: &dyn Store) -> usize {
     let gateway = crate::suite::gateway(store).await;
     let mut finished = 0;
     loop {
-        let claimed = store.claim(gateway, 200).await.unwrap();
+        let claimed = store.claim(gateway, 200, u64::MAX).await.unwrap();
         if claimed.is_empty() {
             store.renew(gateway, Duration::ZERO).await.unwrap();
             return finished;

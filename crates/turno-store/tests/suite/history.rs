@@ -129,7 +129,7 @@ impl Pair<'_> {
 
     async fn claim(&mut self, gateway: usize, most: usize) {
         let due = if self.model.alive[gateway] { self.model.claimable().min(most) } else { 0 };
-        let claimed = self.store().claim(self.model.gateways[gateway], most).await.unwrap();
+        let claimed = self.store().claim(self.model.gateways[gateway], most, u64::MAX).await.unwrap();
         assert_eq!(claimed.len(), due);
         for one in claimed {
             let id = one.attempt.ticket;

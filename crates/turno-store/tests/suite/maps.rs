@@ -42,7 +42,7 @@ pub(crate) async fn a_map_comes_back_with_its_inputs(place: &dyn Place) {
     let store = open(place).await;
     // The sweep has nothing to do with what has a ticket.
     store.expire(100).await.unwrap();
-    let claimed = store.claim(gateway(&*store).await, 9).await.unwrap().pop().unwrap();
+    let claimed = store.claim(gateway(&*store).await, 9, u64::MAX).await.unwrap().pop().unwrap();
     assert_eq!((claimed.attempt.ticket, claimed.inputs), (map.id, Some(INPUTS)));
     assert_eq!(store.get(map.id).await.unwrap().inputs, Some(INPUTS));
     assert_eq!(log(&*store, map.id, Log::Inputs).await, [part(0), part(1), part(2)]);
@@ -87,7 +87,8 @@ pub(crate) async fn results_are_those_of_the_current_attempt(place: &dyn Place) 
     store.retry(first, burnt(), std::time::Duration::ZERO).await.unwrap();
     let late = store.append_results(first, 1, part(1), 5).await;
     assert!(matches!(late, Err(Error::Superseded(_))), "{late:?}");
-    let second = eventually("it is due", || async { store.claim(gateway, 9).await.unwrap().pop() }).await;
+    let second =
+        eventually("it is due", || async { store.claim(gateway, 9, u64::MAX).await.unwrap().pop() }).await;
     store.append_results(second.attempt, 1, part(0), 7).await.unwrap();
     drop(store);
     let store = open(place).await;

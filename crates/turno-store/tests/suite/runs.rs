@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use turno_store::{Error, GatewayId, NewTicket, Outcome, Progress, State, TicketId, Timestamp};
+use turno_store::{Cancelled, Error, GatewayId, NewTicket, Outcome, Progress, State, TicketId, Timestamp};
 
 use super::{Place, begin, burnt, gateway, new, open, state, submit};
 
@@ -19,8 +19,8 @@ pub(crate) async fn the_longest_due_is_claimed_first(place: &dyn Place) {
         tokio::time::sleep(Duration::from_millis(3)).await;
     }
     submit(&*store, NewTicket { not_before: Some(Timestamp(4_000_000_000_000)), ..new() }).await;
-    let mut claimed = store.claim(gateway, 2).await.unwrap();
-    claimed.extend(store.claim(gateway, 10).await.unwrap());
+    let mut claimed = store.claim(gateway, 2, u64::MAX).await.unwrap();
+    claimed.extend(store.claim(gateway, 10, u64::MAX).await.unwrap());
     assert_eq!(claimed.len(), 5, "what is not due is not claimed");
     for (claimed, ticket) in claimed.iter().zip(&tickets) {
         assert_eq!(claimed.attempt.ticket, ticket.id);
@@ -68,10 +68,10 @@ pub(crate) async fn a_retry_is_due_after_its_pause(place: &dyn Place) {
     assert_eq!(store.next_due().await.unwrap(), None);
     assert_eq!(store.retry(attempt, burnt(), Duration::ZERO).await.unwrap(), State::Running);
     assert_eq!(store.next_due().await.unwrap(), Some(Duration::ZERO));
-    let again = store.claim(gateway, 10).await.unwrap().pop().unwrap();
+    let again = store.claim(gateway, 10, u64::MAX).await.unwrap().pop().unwrap();
     assert_eq!((again.attempt.ticket, again.attempt.number, again.failures), (attempt.ticket, 2, 1));
     assert_eq!(store.retry(again.attempt, burnt(), LONG).await.unwrap(), State::Running);
-    assert_eq!(store.claim(gateway, 10).await.unwrap(), []);
+    assert_eq!(store.claim(gateway, 10, u64::MAX).await.unwrap(), []);
     let due = store.next_due().await.unwrap().unwrap();
     assert!(due > LONG - Duration::from_secs(60) && due <= LONG, "{due:?}");
     let ticket = store.get(attempt.ticket).await.unwrap();
@@ -87,11 +87,11 @@ pub(crate) async fn what_is_released_is_due_after_its_pause(place: &dyn Place) {
     let gateway = gateway(&*store).await;
     let attempt = begin(&*store, gateway).await;
     store.release(attempt, Duration::ZERO).await.unwrap();
-    let again = store.claim(gateway, 10).await.unwrap().pop().unwrap();
+    let again = store.claim(gateway, 10, u64::MAX).await.unwrap().pop().unwrap();
     assert_eq!((again.attempt.ticket, again.attempt.number, again.failures), (attempt.ticket, 2, 0));
     assert!(matches!(store.finish(attempt, Outcome::Cancelled).await, Err(Error::Superseded(_))));
     store.release(again.attempt, LONG).await.unwrap();
-    assert_eq!(store.claim(gateway, 10).await.unwrap(), []);
+    assert_eq!(store.claim(gateway, 10, u64::MAX).await.unwrap(), []);
     assert!(store.next_due().await.unwrap().unwrap() > LONG - Duration::from_secs(60));
     let ticket = store.get(attempt.ticket).await.unwrap();
     assert_eq!((ticket.state, ticket.attempts, ticket.failures), (State::Running, 2, 0));
@@ -103,10 +103,10 @@ pub(crate) async fn what_a_dead_gateway_held_is_taken_over(place: &dyn Place) {
     let (gone, here) = (gateway(&*store).await, gateway(&*store).await);
     let lost = begin(&*store, gone).await;
     let kept = begin(&*store, here).await;
-    assert_eq!(store.claim(here, 10).await.unwrap(), []);
+    assert_eq!(store.claim(here, 10, u64::MAX).await.unwrap(), []);
     store.resign(gone).await.unwrap();
     assert_eq!(store.next_due().await.unwrap(), Some(Duration::ZERO));
-    let taken = store.claim(here, 10).await.unwrap().pop().unwrap();
+    let taken = store.claim(here, 10, u64::MAX).await.unwrap().pop().unwrap();
     assert_eq!((taken.attempt.ticket, taken.attempt.number, taken.failures), (lost.ticket, 2, 0));
     let late = store.finish(lost, Outcome::Done("stale".into())).await;
     assert!(matches!(late, Err(Error::Superseded(_))), "{late:?}");
@@ -123,8 +123,9 @@ pub(crate) async fn a_lease_ends_by_itself(place: &dyn Place) {
     let (gone, here) = (GatewayId(TicketId::new().0), gateway(&*store).await);
     store.renew(gone, Duration::from_millis(300)).await.unwrap();
     let lost = begin(&*store, gone).await;
-    let taken =
-        super::eventually("the lease is over", || async { store.claim(here, 10).await.unwrap().pop() });
+    let taken = super::eventually("the lease is over", || async {
+        store.claim(here, 10, u64::MAX).await.unwrap().pop()
+    });
     assert_eq!(taken.await.attempt.ticket, lost.ticket);
 }
 
@@ -139,4 +140,40 @@ pub(crate) async fn progress_is_seen_while_it_runs_and_after(place: &dyn Place) 
     assert_eq!(store.get(attempt.ticket).await.unwrap().progress, progress);
     let late = store.progress(attempt, Progress::default()).await;
     assert!(matches!(late, Err(Error::Superseded(_))), "{late:?}");
+}
+
+pub(crate) async fn what_its_gateway_does_not_know_of_is_due_again(place: &dyn Place) {
+    let store = open(place).await;
+    let gateway = gateway(&*store).await;
+    let [unknown, known, unwanted] =
+        [begin(&*store, gateway).await, begin(&*store, gateway).await, begin(&*store, gateway).await];
+    let young = store.disown(gateway, vec![known.ticket], Duration::from_secs(60)).await.unwrap();
+    assert_eq!(young, 0);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let known_here = vec![known.ticket];
+    assert_eq!(store.disown(gateway, known_here.clone(), Duration::ZERO).await.unwrap(), 2);
+    assert_eq!(store.cancel(unwanted.ticket).await.unwrap(), Cancelled::Now);
+    assert_eq!(store.next_due().await.unwrap(), Some(Duration::ZERO));
+    let taken = store.claim(gateway, 10, u64::MAX).await.unwrap();
+    let [taken] = taken.as_slice() else { panic!("{taken:?}") };
+    assert_eq!((taken.attempt.ticket, taken.attempt.number, taken.failures), (unknown.ticket, 2, 0));
+    let late = store.finish(unknown, Outcome::Done("stale".into())).await;
+    assert!(matches!(late, Err(Error::Superseded(_))), "{late:?}");
+    store.finish(taken.attempt, Outcome::Done("bread".into())).await.unwrap();
+    store.finish(known, Outcome::Done("bread".into())).await.unwrap();
+    assert_eq!(store.disown(gateway, known_here, Duration::ZERO).await.unwrap(), 0);
+}
+
+pub(crate) async fn a_claim_takes_one_and_no_more_bytes_than_it_may(place: &dyn Place) {
+    let store = open(place).await;
+    let gateway = gateway(&*store).await;
+    for length in [400, 400, 300_000, 400] {
+        submit(&*store, NewTicket { request: vec![7; length].into(), ..new() }).await;
+    }
+    let mut lengths = Vec::new();
+    for bytes in [900, 900, 0, 0] {
+        let claimed = store.claim(gateway, 10, bytes).await.unwrap();
+        lengths.push(claimed.iter().map(|one| one.request.len()).collect::<Vec<_>>());
+    }
+    assert_eq!(lengths, [vec![400, 400], vec![300_000], vec![400], vec![]]);
 }

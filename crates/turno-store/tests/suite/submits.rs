@@ -41,14 +41,14 @@ pub(crate) async fn an_attempt_begins_with_the_ticket(place: &dyn Place) {
     let ticket = store.get(attempt.ticket).await.unwrap();
     assert_eq!((ticket.state, ticket.attempts, ticket.gateway), (State::Running, 1, Some(gateway)));
     assert_eq!(ticket.began_at, Some(ticket.submitted_at));
-    assert_eq!(store.claim(gateway, 10).await.unwrap(), [], "it is held");
+    assert_eq!(store.claim(gateway, 10, u64::MAX).await.unwrap(), [], "it is held");
 }
 
 pub(crate) async fn no_attempt_begins_early_or_without_a_lease(place: &dyn Place) {
     let store = open(place).await;
     let nobody = turno_store::GatewayId(turno_store::TicketId::new().0);
     assert_eq!(submit(&*store, NewTicket { begin_at: Some(nobody), ..new() }).await, None);
-    assert_eq!(store.claim(nobody, 10).await.unwrap(), []);
+    assert_eq!(store.claim(nobody, 10, u64::MAX).await.unwrap(), []);
     let gateway = gateway(&*store).await;
     let later = Some(Timestamp(4_000_000_000_000));
     let early = NewTicket { begin_at: Some(gateway), not_before: later, ..new() };
@@ -84,7 +84,7 @@ pub(crate) async fn many_at_once_are_all_stored(place: &dyn Place) {
     }
     let mut claimed = HashSet::new();
     loop {
-        let some = store.claim(gateway, 64).await.unwrap();
+        let some = store.claim(gateway, 64, u64::MAX).await.unwrap();
         if some.is_empty() {
             break;
         }
@@ -99,15 +99,19 @@ pub(crate) async fn what_nobody_heard_of_is_given_back(place: &dyn Place) {
     let ticket = NewTicket { begin_at: Some(gateway), ..new() };
     // Polled once, it is with the writer; then its caller goes away.
     let _gone = futures_util::future::poll_immediate(store.submit(ticket.clone())).await;
-    let claimed =
-        eventually("the ticket is due again", || async { store.claim(gateway, 1).await.unwrap().pop() });
+    let claimed = eventually("the ticket is due again", || async {
+        store.claim(gateway, 1, u64::MAX).await.unwrap().pop()
+    });
     assert_eq!(claimed.await.attempt.ticket, ticket.id);
     store.resign(gateway).await.unwrap();
     store.renew(gateway, Duration::from_secs(3600)).await.unwrap();
     let ticket = submit(&*store, new()).await;
     assert_eq!(ticket, None);
-    let _gone = futures_util::future::poll_immediate(store.claim(gateway, 1)).await;
-    eventually("the claimed is due again", || async { store.claim(gateway, 1).await.unwrap().pop() }).await;
+    let _gone = futures_util::future::poll_immediate(store.claim(gateway, 1, u64::MAX)).await;
+    eventually("the claimed is due again", || async {
+        store.claim(gateway, 1, u64::MAX).await.unwrap().pop()
+    })
+    .await;
 }
 
 pub(crate) async fn everything_is_there_when_it_is_opened_again(place: &dyn Place) {
@@ -124,11 +128,23 @@ pub(crate) async fn everything_is_there_when_it_is_opened_again(place: &dyn Plac
     assert_eq!(store.get(running.ticket).await.unwrap().state, State::Running);
     assert_eq!(store.counts().await.unwrap(), Counts { waiting: 1, running: 1, ..Counts::default() });
     let next = super::gateway(&*store).await;
-    let claimed = store.claim(next, 10).await.unwrap();
+    let claimed = store.claim(next, 10, u64::MAX).await.unwrap();
     let mut numbers: Vec<_> = claimed.iter().map(|one| (one.attempt.ticket, one.attempt.number)).collect();
     numbers.sort();
     assert_eq!(numbers, [(waiting.id, 1), (running.ticket, 2)]);
     let lost = &store.attempts(running.ticket).await.unwrap()[0];
     assert_eq!((lost.number, lost.failure.code), (1, 14));
     assert_eq!(store.get(running.ticket).await.unwrap().failures, 0, "it was nobody's fault");
+}
+
+pub(crate) async fn what_a_database_cannot_keep_spoils_no_other(place: &dyn Place) {
+    let store = open(place).await;
+    let submits = (0..40).map(|number| {
+        let value = if number == 20 { "a\0b" } else { "ab" };
+        store.submit(NewTicket { labels: BTreeMap::from([("shop".into(), value.into())]), ..new() })
+    });
+    let mut submitted = futures_util::future::join_all(submits).await;
+    let odd = submitted.remove(20);
+    assert!(matches!(odd, Ok(_) | Err(Error::Unfit(_))), "{odd:?}");
+    assert!(submitted.iter().all(Result::is_ok), "{submitted:?}");
 }

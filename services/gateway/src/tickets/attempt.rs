@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -14,8 +14,10 @@ use crate::calls::{Call, Ran, run};
 use crate::link::heard::Hearing;
 use crate::methods::Method;
 use crate::tickets::Tickets;
+use crate::tickets::board::Running;
 use crate::tickets::envelope::Envelope;
-use crate::tickets::operation::{failure_of, wrapped};
+use crate::tickets::hand::Place;
+use crate::tickets::operation::{failure_of, storable, wrapped};
 use crate::tickets::verdict::{self, Ended, Standing, Verdict};
 
 /// The disk hears of progress no more often.
@@ -26,9 +28,8 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 impl Tickets {
     /// Runs an attempt that is on record. Its place in hand is given back when its end is on disk.
-    pub(crate) async fn attempt(&self, claimed: Claimed, _hand: OwnedSemaphorePermit) {
+    pub(crate) async fn attempt(&self, claimed: Claimed, running: Running, mut place: Place) {
         let attempt = claimed.attempt;
-        let running = self.0.board.begin(attempt.ticket, self.0.closing.clone());
         if claimed.cancel_requested {
             running.hearing.stop.cancel();
         }
@@ -42,7 +43,10 @@ impl Tickets {
         let ended = tokio::select! {
             biased;
             () = running.abandon.cancelled() => None,
-            ended = self.ended(claimed, &running.hearing) => Some(ended),
+            ended = async {
+                self.0.hand.make_room(&mut place, claimed.request.len()).await;
+                self.ended(claimed, &running.hearing).await
+            } => Some(ended),
         };
         if let Some(ended) = ended {
             let cancel_requested = running.hearing.stop.is_cancelled();
@@ -143,6 +147,7 @@ impl Tickets {
 
     async fn note(&self, attempt: Attempt, progress: mesh::Progress) {
         let mesh::Progress { done, total, note, .. } = progress;
+        let note = storable(note);
         if let Err(error) = self.store().progress(attempt, Progress { done, total, note }).await {
             tracing::debug!(ticket = %attempt.ticket, %error, "progress was not noted");
         }
@@ -161,7 +166,10 @@ impl Tickets {
                     }
                     return;
                 }
-                Err(error @ (Error::Full | Error::Unavailable(_))) => {
+                // Else it would run again and again.
+                Err(
+                    error @ (Error::Full | Error::Contended | Error::Unavailable(_) | Error::Unusable(_)),
+                ) => {
                     tracing::warn!(ticket = %attempt.ticket, %error, "what came of an attempt cannot be stored yet");
                 }
                 Err(error @ (Error::Superseded(_) | Error::NotFound(_))) => {

@@ -93,9 +93,14 @@ pub(crate) fn rpc_status(failure: Failure) -> rpc::Status {
 pub(crate) fn failure_of(status: &Status) -> Failure {
     Failure {
         code: status.code() as i32,
-        message: status.message().to_owned(),
+        message: storable(status.message().to_owned()),
         details: Bytes::copy_from_slice(status.details()),
     }
+}
+
+/// A text of a method: databases take no NUL.
+pub(crate) fn storable(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }
 
 fn metadata(ticket: Ticket, running: Option<Progress>) -> TicketMetadata {

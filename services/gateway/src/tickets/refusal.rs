@@ -16,7 +16,8 @@ pub(crate) fn status(error: Error) -> Status {
         Error::NotFound(_) => Status::not_found(text),
         Error::KeyTaken { .. } => Status::already_exists(text),
         Error::WrongState { .. } => Status::failed_precondition(text),
-        Error::Superseded(_) | Error::Incomplete(_) => Status::aborted(text),
+        Error::Superseded(_) | Error::Incomplete(_) | Error::Contended => Status::aborted(text),
+        Error::Unfit(_) => Status::invalid_argument(text),
         Error::Full => exhausted(text, SOON),
         Error::Damaged(_) => Status::data_loss(text),
         Error::Unavailable(_) => {

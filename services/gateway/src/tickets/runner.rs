@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
 use turno_runtime::task;
 use turno_store::{Claimed, Error};
 
 use crate::tickets::Tickets;
+use crate::tickets::hand::Place;
 
 /// At one go: their requests are all in memory.
 const MOST_CLAIMED: usize = 64;
@@ -15,41 +15,62 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE_SHARED: Duration = Duration::from_millis(500);
 const TROUBLE: Duration = Duration::from_secs(1);
 
+/// What the store says that this gateway holds is compared with what it does hold.
+const COMPARE_EVERY: Duration = Duration::from_secs(5);
+/// By then a ticket that was submitted to begin at once is on the board.
+const SURELY_BEGUN: Duration = Duration::from_secs(10);
+
 impl Tickets {
     /// Until the gateway closes.
     pub(crate) async fn run_due(self) {
-        while let Some(places) = self.places().await {
-            match self.store().claim(self.0.gateway, places.len()).await {
-                Ok(claimed) if claimed.is_empty() => {
-                    drop(places);
-                    self.something_due().await;
-                }
-                Ok(claimed) => self.begin_all(claimed, places),
-                Err(error) => {
-                    drop(places);
-                    complain(&error);
-                    self.pause(TROUBLE).await;
-                }
+        let mut comparing = tokio::time::interval(COMPARE_EVERY);
+        loop {
+            tokio::select! {
+                biased;
+                _ = comparing.tick() => self.compare().await,
+                places = self.places() => match places {
+                    Some((places, bytes)) => self.claim(places, bytes).await,
+                    None => return,
+                },
             }
         }
     }
 
-    /// At least one place in hand; `None` when the gateway closes.
-    async fn places(&self) -> Option<Vec<OwnedSemaphorePermit>> {
-        let hand = &self.0.hand;
-        let first = tokio::select! {
-            biased;
-            () = self.0.closing.cancelled() => return None,
-            place = hand.clone().acquire_owned() => place.expect("the semaphore is never closed"),
-        };
-        let others = std::iter::from_fn(|| hand.clone().try_acquire_owned().ok());
-        Some(std::iter::once(first).chain(others.take(MOST_CLAIMED - 1)).collect())
+    async fn claim(&self, places: Vec<Place>, bytes: u64) {
+        match self.store().claim(self.0.gateway, places.len(), bytes).await {
+            Ok(claimed) if claimed.is_empty() => {
+                drop(places);
+                self.something_due().await;
+            }
+            Ok(claimed) => self.begin_all(claimed, places),
+            Err(error) => {
+                drop(places);
+                complain(&error);
+                self.pause(TROUBLE).await;
+            }
+        }
     }
 
-    fn begin_all(&self, claimed: Vec<Claimed>, places: Vec<OwnedSemaphorePermit>) {
+    /// The answer to a claim may have been lost, and what ran was given up when the lease was over: it is due then, here and
+    /// elsewhere. Between two claims, so that whatever was claimed has begun.
+    async fn compare(&self) {
+        match self.store().disown(self.0.gateway, self.0.board.tickets(), SURELY_BEGUN).await {
+            Ok(0) => {}
+            Ok(disowned) => tracing::warn!(disowned, "attempts that are not under way here are due again"),
+            Err(error) => tracing::debug!(%error, "what is held cannot be compared yet"),
+        }
+    }
+
+    /// At least one place in hand, and how many bytes there are for requests; `None` when the gateway closes.
+    async fn places(&self) -> Option<(Vec<Place>, u64)> {
+        self.0.closing.run_until_cancelled(self.0.hand.places(MOST_CLAIMED)).await
+    }
+
+    fn begin_all(&self, claimed: Vec<Claimed>, places: Vec<Place>) {
         for (claimed, place) in claimed.into_iter().zip(places) {
             let (tickets, name) = (self.clone(), claimed.method.clone());
-            let attempt = async move { tickets.attempt(claimed, place).await };
+            let running = self.0.board.begin(claimed.attempt.ticket, self.0.closing.clone());
+            let attempt = async move { tickets.attempt(claimed, running, place).await };
             task::spawn(&name, self.0.attempts.track_future(attempt));
         }
     }

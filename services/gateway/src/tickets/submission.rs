@@ -100,6 +100,9 @@ fn labels(labels: impl IntoIterator<Item = (String, String)>) -> Result<BTreeMap
                 name.chars().take(LONGEST_LABEL).collect::<String>()
             )));
         }
+        if value.contains('\0') {
+            return Err(refused(format!("labels: the value of {name:?} has a NUL in it")));
+        }
         if value.len() > LONGEST_VALUE {
             return Err(refused(format!(
                 "labels: the value of {name:?} has {} bytes, more than {LONGEST_VALUE}",
@@ -116,6 +119,9 @@ pub(crate) fn is_label(name: &str) -> bool {
 }
 
 fn key(key: String, remembered_for: Option<Duration>) -> Result<Option<IdempotencyKey>, Status> {
+    if key.contains('\0') {
+        return Err(refused("idempotency_key: there is a NUL in it".to_owned()));
+    }
     match (key.len(), remembered_for) {
         (0, Some(_)) => Err(refused("idempotency_key_kept_for: there is no idempotency_key".to_owned())),
         (0, None) => Ok(None),
@@ -203,6 +209,8 @@ mod tests {
             refused(|request| request.idempotency_key = "k".repeat(257)).starts_with("idempotency_key: 257")
         );
         assert!(label("Not", "x").starts_with("labels: \"Not\" is no name"));
+        assert_eq!(label("x", "a\0b"), "labels: the value of \"x\" has a NUL in it");
+        assert!(refused(|request| request.idempotency_key = "\0".into()).starts_with("idempotency_key: "));
         assert!(label("", "x").starts_with("labels: \"\" is no name"));
         assert!(label("x", &"v".repeat(257)).starts_with("labels: the value of \"x\" has 257 bytes"));
         let many = |request: &mut SubmitRequest| {

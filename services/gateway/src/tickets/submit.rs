@@ -14,6 +14,7 @@ use turno_store::{Attempt, Claimed, Error, NewTicket, State, Submitted, Ticket, 
 use crate::admission::Permit;
 use crate::methods::Method;
 use crate::tickets::envelope::Envelope;
+use crate::tickets::hand::Place;
 use crate::tickets::{Tickets, operation, refusal, submission};
 
 /// A place on the way to the disk comes free within milliseconds.
@@ -68,7 +69,8 @@ impl Tickets {
             let _gone = answer.send(submitted.map(|submitted| Answer::of(submitted, &kept)));
             match (begun, hand) {
                 (Some(attempt), Some(hand)) => {
-                    Box::pin(tickets.attempt(claimed(attempt, kept), hand)).await;
+                    let running = tickets.0.board.begin(attempt.ticket, tickets.0.closing.clone());
+                    Box::pin(tickets.attempt(claimed(attempt, kept), running, hand)).await;
                 }
                 _ => tickets.0.due.notify_one(),
             }
@@ -78,11 +80,11 @@ impl Tickets {
     }
 
     /// A place in hand, if the first attempt can begin here as soon as the ticket is on disk.
-    fn place_at_once(&self, method: &Method, ticket: &NewTicket) -> Option<OwnedSemaphorePermit> {
+    fn place_at_once(&self, method: &Method, ticket: &NewTicket) -> Option<Place> {
         if ticket.not_before.is_some() || !method.is_served() || self.0.closing.is_cancelled() {
             return None;
         }
-        self.0.hand.clone().try_acquire_owned().ok()
+        self.0.hand.at_once(ticket.request.len())
     }
 
     /// A method that is known here, be it that its nodes are away just now, and that takes and answers one message.

@@ -1,0 +1,30 @@
+//! A ticket is a row that a person can query: one who leaves a transaction open on it holds up that ticket alone.
+
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use turno_store::{Error, Outcome};
+
+use crate::suite::{self, begin, gateway, new, submit};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_somebody_has_locked_holds_up_no_other() {
+    let Some(server) = suite::server::shared() else { return };
+    let address = server.address(&server.database());
+    let store = turno_store::open(&address).await.unwrap();
+    let gateway = gateway(&*store).await;
+    let (locked, other) = (begin(&*store, gateway).await, begin(&*store, gateway).await);
+    let options: sqlx::postgres::PgConnectOptions = address.parse().unwrap();
+    let mut person: PgConnection = options.connect().await.unwrap();
+    let mut open = person.begin().await.unwrap();
+    let sql = "UPDATE turno.ticket SET labels = NULL WHERE id = $1";
+    sqlx::query(sql).bind(locked.ticket.0).execute(&mut *open).await.unwrap();
+    let (refused, finished, submitted) = tokio::join!(
+        store.finish(locked, Outcome::Done("bread".into())),
+        store.finish(other, Outcome::Done("bread".into())),
+        submit(&*store, new()),
+    );
+    assert!(matches!(refused, Err(Error::Contended)), "{refused:?}");
+    finished.unwrap();
+    assert_eq!(submitted, None);
+    open.rollback().await.unwrap();
+    store.finish(locked, Outcome::Done("bread".into())).await.unwrap();
+}

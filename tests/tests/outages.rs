@@ -1,0 +1,72 @@
+//! A PostgreSQL that goes away under its gateway, for longer than a lease too: what was acknowledged ends, once.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test's own figures and failures")]
+
+use std::time::Duration;
+
+use prost::Message as _;
+use turno_proto::google::longrunning::operations_client::OperationsClient;
+use turno_proto::google::longrunning::{GetOperationRequest, Operation};
+use turno_proto::v1::SubmitRequest;
+use turno_proto::v1::tickets_client::TicketsClient;
+use turno_tests::ordeal::{Clients, serving};
+use turno_tests::stubs::Wait;
+use turno_tests::{Postgres, Process, eventually, free_port};
+
+const GATEWAY: &str = env!("CARGO_BIN_EXE_test-gateway");
+const KITCHEN: &str = env!("CARGO_BIN_EXE_kitchen-node");
+
+/// A lease is 10 s.
+const AWAY: [Duration; 4] = [
+    Duration::from_millis(0),
+    Duration::from_millis(300),
+    Duration::from_millis(12_500),
+    Duration::from_millis(100),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_outlives_a_store_that_is_away() {
+    let Some(mut postgres) = Postgres::start().await else {
+        return println!("skipped: no PostgreSQL is installed");
+    };
+    let (clients, nodes) = (free_port(), free_port());
+    let _gateway = Process::start(GATEWAY, &[&clients.to_string(), &nodes.to_string(), &postgres.address()]);
+    let nodes = nodes.to_string();
+    let _node = Process::start(KITCHEN, &["--gateway", &nodes, "--slots", "1", "--log", "error"]);
+    serving(clients).await;
+    let gateway = format!("http://{clients}");
+    let (clients, working) = Clients::start(&[clients], 4);
+    let mut running = Vec::new();
+    for away in AWAY {
+        let before = clients.acknowledged();
+        eventually("tickets are acknowledged", async || clients.acknowledged() > before + 50).await;
+        let waits = runs_on(&gateway).await;
+        postgres.stop();
+        tokio::time::sleep(away).await;
+        postgres.run().await;
+        running.push(waits);
+    }
+    for name in running {
+        // Its lease being over, the gateway has given it up: it begins again.
+        eventually("it is done", async || get(&gateway, &name).await.is_some_and(|ticket| ticket.done)).await;
+    }
+    let mistakes = clients.mistakes(working, false).await;
+    println!("{} tickets", clients.acknowledged());
+    assert!(mistakes.is_empty(), "{} mistakes: {:#?}", mistakes.len(), &mistakes[..mistakes.len().min(5)]);
+}
+
+/// A ticket that runs when its gateway's lease ends.
+async fn runs_on(gateway: &str) -> String {
+    let wait = Wait { ms: 11_000, content: "soup".into() };
+    let (method, request) = ("kitchen.v1.Kitchen/Simmer".into(), wait.encode_to_vec().into());
+    let request = SubmitRequest { method, request, ..SubmitRequest::default() };
+    let mut tickets = TicketsClient::connect(gateway.to_owned()).await.unwrap();
+    tickets.submit(request).await.unwrap().into_inner().name
+}
+
+/// `None` while the store does not answer.
+async fn get(gateway: &str, name: &str) -> Option<Operation> {
+    let mut operations = OperationsClient::connect(gateway.to_owned()).await.unwrap();
+    let got = operations.get_operation(GetOperationRequest { name: name.to_owned() }).await;
+    got.ok().map(tonic::Response::into_inner)
+}
