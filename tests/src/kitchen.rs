@@ -316,6 +316,7 @@ impl Kitchen {
     }
 
     fn rest(&self, ctx: Context, dish: Dish) -> turno::Result<Dish> {
+        let dish = checked(dish)?;
         self.cook.rest(|| ctx.checkpoint())?;
         Ok(dish)
     }

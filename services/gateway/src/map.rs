@@ -25,6 +25,7 @@ use futures_util::stream::{self, Stream, StreamExt as _};
 use http::HeaderMap;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tower::Service as _;
 use turno_proto::headers;
@@ -138,9 +139,10 @@ impl MapService {
             errands,
             room: permit.more_room(),
             closing: closing.clone(),
+            stop: CancellationToken::new(),
             sent: has_sent,
             earlier: Earlier::default(),
-            repeats: false,
+            is_ticket: false,
         }
     }
 }

@@ -35,7 +35,7 @@ impl Cook {
         self.waited_for.lock().clone()
     }
 
-    /// Calls that wait shall wait so much longer here.
+    /// Calls that wait shall wait so much longer here, and jobs that rest keep their slots so much longer.
     pub fn slow_down(&self, ms: u64) {
         self.slow_ms.store(ms, Ordering::SeqCst);
     }
@@ -74,6 +74,7 @@ impl Cook {
             hold_the_slot(1);
             end = wanted();
         }
+        hold_the_slot(self.slow_ms.load(Ordering::SeqCst));
         self.resting.fetch_sub(1, Ordering::SeqCst);
         end
     }

@@ -37,7 +37,7 @@ use turno_proto::v1::{
 use turno_tests::kitchen::{Cook, Kitchen};
 use turno_tests::ordeal::serving;
 use turno_tests::stubs::{Dish, Number, Wait};
-use turno_tests::{Postgres, Process, TestMesh, eventually, free_port};
+use turno_tests::{Postgres, Process, TestMesh, TestNode, eventually, free_port};
 
 const GATEWAY: &str = env!("CARGO_BIN_EXE_test-gateway");
 
@@ -236,9 +236,47 @@ async fn a_cancel_stops_what_runs() {
     let request = CancelOperationRequest { name: ticket.name.clone() };
     mesh.operations().cancel_operation(request).await.unwrap();
     assert_eq!(metadata(&ended(&channel, &ticket.name).await).state(), TicketState::Cancelled);
-    eventually("the items are given up", async || cook.given_up() == cook.begun()).await;
+    assert_eq!(cook.given_up(), cook.begun());
     let (_, last) = read(&channel, &ticket.name, 0).await;
     assert_eq!(last.unwrap_err().code(), Code::Cancelled);
+}
+
+/// In a kitchen of two slots whose jobs take a while to stop, with both slots taken.
+async fn resting(
+    mesh: &TestMesh,
+    cook: &Cook,
+    map: MapHeader,
+    dishes: &[&'static str],
+) -> (TestNode, Operation) {
+    let node = mesh.kitchen_of(cook, Role::Worker, 2).await;
+    cook.slow_down(200);
+    let dish = |content: &&'static str| Bytes::from(Dish { content: (*content).into() }.encode_to_vec());
+    let dishes: Vec<_> = dishes.iter().map(dish).collect();
+    let ticket = submitted(&mesh.channel(), map, "", &dishes).await.unwrap();
+    eventually("both slots are taken", async || cook.resting() == 2).await;
+    (node, ticket)
+}
+
+#[tokio::test]
+async fn it_is_cancelled_when_its_jobs_have_stopped() {
+    let (mesh, cook) = (TestMesh::gateway(GatewayConfig::default()).await, Cook::default());
+    let (_node, ticket) = resting(&mesh, &cook, header("Rest"), &["soup"; 20]).await;
+    let request = CancelOperationRequest { name: ticket.name.clone() };
+    mesh.operations().cancel_operation(request).await.unwrap();
+    let operation = ended(&mesh.channel(), &ticket.name).await;
+    assert_eq!((metadata(&operation).state(), cook.resting()), (TicketState::Cancelled, 0));
+}
+
+#[tokio::test]
+async fn it_has_failed_when_the_jobs_beside_the_failure_have_stopped() {
+    let (mesh, cook) = (TestMesh::gateway(GatewayConfig::default()).await, Cook::default());
+    let map = MapHeader { on_failure: OnFailure::Stop.into(), ..header("Rest") };
+    let (_node, ticket) = resting(&mesh, &cook, map, &["soup", "soup", "spoilt"]).await;
+    // One makes room for the spoilt one; the other rests on.
+    cook.let_go(1);
+    let operation = ended(&mesh.channel(), &ticket.name).await;
+    assert_eq!((metadata(&operation).state(), cook.resting()), (TicketState::Failed, 0));
+    assert_eq!(Code::from_i32(error(&operation).code), Code::Aborted);
 }
 
 async fn parts(directory: &std::path::Path) -> i64 {

@@ -1,4 +1,5 @@
-//! Calls whose caller hears how far they are, and, when it wants them stopped, waits until they have: tickets.
+//! Calls whose caller, when it wants them stopped, waits until they have, and hears how far they are: tickets, and chunks
+//! of maps, which tell nothing.
 
 use std::sync::Arc;
 
@@ -7,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 use turno_proto::mesh::v1::{Invocation, Progress};
 use turno_runtime::task;
 
-use crate::link::Link;
 use crate::link::frames::Down;
 use crate::link::pending::{Answer, Lost, Reply};
+use crate::link::{Link, Sent};
 use crate::queue::Place;
 
 /// The other end of a call that is heard of.
@@ -31,14 +32,34 @@ impl Link {
         place: Option<Place>,
         hearing: &Hearing,
     ) -> Result<Answer, Lost> {
-        let (reply, mut answer) = oneshot::channel();
+        let (reply, answer) = oneshot::channel();
         let reply = Reply::Heard(reply, hearing.progress.clone());
-        let mut sent =
-            self.send(Invocation { tell_progress: true, ..invocation }, reply, place, None).await?;
+        let sent = self.send(Invocation { tell_progress: true, ..invocation }, reply, place, None).await?;
+        self.ended(sent, answer, &hearing.stop).await
+    }
+
+    /// The same, for who does not hear how far it is.
+    pub(crate) async fn stoppable(
+        self: &Arc<Self>,
+        invocation: Invocation,
+        place: Option<Place>,
+        stop: &CancellationToken,
+    ) -> Result<Answer, Lost> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.send(invocation, Reply::Once(reply), place, None).await?;
+        self.ended(sent, answer, stop).await
+    }
+
+    async fn ended(
+        self: &Arc<Self>,
+        mut sent: Sent,
+        mut answer: oneshot::Receiver<Result<Answer, Lost>>,
+        stop: &CancellationToken,
+    ) -> Result<Answer, Lost> {
         let answered = tokio::select! {
             biased;
             answered = &mut answer => answered,
-            () = hearing.stop.cancelled() => {
+            () = stop.cancelled() => {
                 self.tell_cancel(sent.call);
                 answer.await
             }

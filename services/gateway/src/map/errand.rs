@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use turno_proto::mesh::v1::{Caller, Entry, Invocation};
 
@@ -51,19 +52,21 @@ const SLICE: Duration = Duration::from_millis(50);
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl Errands {
-    /// Brings a chunk to a node, and its outcome back. Dropping the future cancels it.
-    pub(crate) async fn run(self, chunk: Chunk) -> Back {
+    /// Brings a chunk to a node, and its outcome back. One that is to `stop` comes back when nothing of it runs; dropping
+    /// the future cancels it without waiting for that.
+    pub(crate) async fn run(self, chunk: Chunk, stop: CancellationToken) -> Back {
         if chunk.handed_back > 1 {
             tokio::time::sleep(PAUSE).await;
         }
         let asked = Instant::now();
         let (avoid, items) = (chunk.avoid, chunk.items);
         let mut call = self.call(&chunk);
-        let (target, _running) = match self.find(&call, avoid).await {
-            Ok(found) => found,
+        let (target, _running) = match stop.run_until_cancelled(self.find(&call, avoid)).await {
+            Some(Ok(found)) => found,
             // The first of the two is still out.
-            Err(_) if avoid.is_some() => return Back::NoOther,
-            Err(status) => return Back::Nobody(status),
+            Some(Err(_)) if avoid.is_some() => return Back::NoOther,
+            Some(Err(status)) => return Back::Nobody(status),
+            None => return Back::Unstarted,
         };
         let (sent, most) = (Instant::now(), self.longest());
         // It is only for stragglers: where nobody reads on just now, they are found later.
@@ -72,7 +75,7 @@ impl Errands {
             Some(self.deadline.into_iter().chain(sent.checked_add(most)).min().unwrap_or(sent + SLICE));
         let (link, slice_us) = (target.link, SLICE.as_micros() as u64);
         let invocation = Invocation { slice_us, ..calls::invocation(&call, target.index) };
-        let away = link.unary(invocation, target.place);
+        let away = link.stoppable(invocation, target.place, &stop);
         // The node is told of the deadline too; but what does not listen there is not waited for here.
         let answer = match tokio::time::timeout(most, away).await {
             Ok(answer) => answer,
@@ -81,7 +84,10 @@ impl Errands {
         match answer {
             Ok(Answer { outcome, .. }) if calls::goes_elsewhere(&outcome) => Back::Unstarted,
             Ok(answer) => {
-                self.account(asked, sent, &answer, &link, items);
+                // What was cut short says nothing of how long it takes.
+                if !stop.is_cancelled() {
+                    self.account(asked, sent, &answer, &link, items);
+                }
                 Back::Answered(answer)
             }
             Err(lost) if lost.may_have_run => Back::Lost(link),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::future::{AbortHandle, Abortable, Aborted, BoxFuture};
+use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt as _};
 use prost::Message as _;
 use tokio::sync::mpsc;
@@ -35,12 +35,15 @@ pub(crate) struct Map {
     pub(crate) room: Room,
     /// The gateway ends: what is out comes back, and no more goes.
     pub(crate) closing: CancellationToken,
+    /// Whoever has it does not want it any more.
+    pub(crate) stop: CancellationToken,
     /// Hears of chunks that have gone to their nodes.
     pub(crate) sent: mpsc::Receiver<(u64, Instant, WorkerId)>,
     /// What it has come to before, if it was broken off.
     pub(crate) earlier: Earlier,
-    /// Items may run again when their node is lost, whatever their method says: it is a ticket.
-    pub(crate) repeats: bool,
+    /// Its items may run again when their node is lost, whatever their method says; and when it ends before its time,
+    /// it does so once nothing of it runs.
+    pub(crate) is_ticket: bool,
 }
 
 /// What goes into a map.
@@ -92,7 +95,7 @@ impl Map {
     }
 }
 
-type Errand = BoxFuture<'static, (u64, Result<Back, Aborted>)>;
+type Errand = BoxFuture<'static, (u64, Back)>;
 
 /// A map that has begun.
 struct Running {
@@ -100,37 +103,39 @@ struct Running {
     errands: Errands,
     room: Room,
     closing: CancellationToken,
+    stop: CancellationToken,
     sent: mpsc::Receiver<(u64, Instant, WorkerId)>,
     since: Instant,
     book: Book,
     outbox: Outbox,
     sizes: Sizes,
     out: FuturesUnordered<Errand>,
-    /// What cancels a chunk, by its number.
-    aborts: HashMap<u64, AbortHandle>,
+    /// What stops a chunk, by its number. One that is obsolete is out, but not here.
+    stops: HashMap<u64, CancellationToken>,
     /// The gateway ends.
     leaving: bool,
-    repeats: bool,
+    is_ticket: bool,
 }
 
 impl Running {
     fn new(map: Map) -> Self {
-        let Map { terms, errands, room, closing, sent, earlier, repeats } = map;
+        let Map { terms, errands, room, closing, stop, sent, earlier, is_ticket } = map;
         let outbox = Outbox::new(terms.ordered, terms.on_failure, earlier);
         Self {
             terms,
             errands,
             room,
             closing,
+            stop,
             sent,
             since: Instant::now(),
             book: Book::new(MOST_CHUNK),
             outbox,
             sizes: Sizes::default(),
             out: FuturesUnordered::new(),
-            aborts: HashMap::new(),
+            stops: HashMap::new(),
             leaving: false,
-            repeats,
+            is_ticket,
         }
     }
 
@@ -140,9 +145,20 @@ impl Running {
         results: &Results,
     ) -> Result<(), Status> {
         let ended = self.drive(&mut items, results).await;
-        // Whatever is out is not wanted any more.
-        self.out.clear();
+        self.give_up();
+        // Chunks are told as they are waited for, however long it takes until what has come is taken.
+        tokio::join!(hand_out(&mut self.outbox, results), all_back(&mut self.out));
         self.finish(ended, results).await
+    }
+
+    /// Whatever is out is not wanted any more. A ticket's is waited for; but twins alone, whose items have their outcomes,
+    /// only if somebody wants it stopped.
+    fn give_up(&mut self) {
+        self.stops.drain().for_each(|(_, stop)| stop.cancel());
+        let is_awaited = self.is_ticket && (self.stop.is_cancelled() || self.book.chunks() > 0);
+        if !is_awaited {
+            self.out.clear();
+        }
     }
 
     /// Until there is nothing more to do; an error breaks the map.
@@ -151,11 +167,12 @@ impl Running {
         items: &mut (impl Stream<Item = Result<Fed, Status>> + Send + Unpin),
         results: &Results,
     ) -> Result<(), Status> {
-        let closing = self.closing.clone();
+        let (closing, stop) = (self.closing.clone(), self.stop.clone());
         while !self.is_over() {
             self.send_chunks();
             tokio::select! {
                 biased;
+                () = stop.cancelled() => return Err(Status::cancelled("the map was stopped")),
                 Some((id, sent, node)) = self.sent.recv() => {
                     self.book.sent(id, self.at_us(sent), node);
                 }
@@ -183,13 +200,8 @@ impl Running {
         self.outbox.is_stopped() || all
     }
 
-    /// What is left goes out, then the summary, or why there is none.
+    /// The summary goes out, or why there is none.
     async fn finish(mut self, ended: Result<(), Status>, results: &Results) -> Result<(), Status> {
-        while self.outbox.is_ready() {
-            if results.send(Ok(self.outbox.message())).await.is_err() {
-                return Ok(());
-            }
-        }
         ended?;
         let is_over = self.outbox.is_stopped() || self.book.is_over();
         if !is_over {
@@ -247,9 +259,9 @@ impl Running {
     }
 
     fn send(&mut self, chunk: Chunk) {
-        let (id, (abort, handle)) = (chunk.id, AbortHandle::new_pair());
-        self.aborts.insert(id, abort);
-        let errand = Abortable::new(self.errands.clone().run(chunk), handle);
+        let (id, stop) = (chunk.id, CancellationToken::new());
+        self.stops.insert(id, stop.clone());
+        let errand = self.errands.clone().run(chunk, stop);
         self.out.push(Box::pin(async move { (id, errand.await) }));
     }
 
@@ -276,9 +288,10 @@ impl Running {
         Slots { count: served.seats.len() * AWAITED_CHUNKS, most_chunks: usize::MAX, most_items }
     }
 
-    fn take_back(&mut self, id: u64, back: Result<Back, Aborted>) -> Result<(), Status> {
-        self.aborts.remove(&id);
-        let Ok(back) = back else { return Ok(()) };
+    fn take_back(&mut self, id: u64, back: Back) -> Result<(), Status> {
+        if self.stops.remove(&id).is_none() {
+            return Ok(());
+        }
         match back {
             Back::Answered(answer) => self.answered(id, answer),
             Back::Unstarted => {
@@ -314,7 +327,7 @@ impl Running {
     fn lost(&mut self, id: u64, link: &Link) {
         let (method, node) = (&self.errands.method, &link.hello.name);
         let name = method.name();
-        if !method.served().repeatable && !self.repeats {
+        if !method.served().repeatable && !self.is_ticket {
             let what = format!(
                 "node {node} was lost while {name} was there: it may have run; it was not tried again, since its \
                  idempotency_level does not say that it may be repeated"
@@ -345,8 +358,8 @@ impl Running {
     }
 
     fn settle(&mut self, settled: Settled) {
-        if let Some(abort) = settled.obsolete.and_then(|obsolete| self.aborts.remove(&obsolete)) {
-            abort.abort();
+        if let Some(stop) = settled.obsolete.and_then(|obsolete| self.stops.remove(&obsolete)) {
+            stop.cancel();
         }
         let mut succeeded = 0;
         for (index, outcome) in settled.outcomes {
@@ -382,6 +395,15 @@ impl Running {
     fn at_us(&self, at: Instant) -> u64 {
         micros(at.saturating_duration_since(self.since))
     }
+}
+
+/// As far as somebody takes it.
+async fn hand_out(outbox: &mut Outbox, results: &Results) {
+    while outbox.is_ready() && results.send(Ok(outbox.message())).await.is_ok() {}
+}
+
+async fn all_back(out: &mut FuturesUnordered<Errand>) {
+    while out.next().await.is_some() {}
 }
 
 /// Chunks of one `async fn` at a node, when there are not enough items to fill them.

@@ -29,7 +29,7 @@ pub(crate) enum Ended {
     Refused(Failure),
     /// It has not begun.
     NotNow(Option<Duration>),
-    /// It was stopped before it began.
+    /// It was stopped before it began, or a map before its end: nothing of it runs.
     Stopped,
 }
 

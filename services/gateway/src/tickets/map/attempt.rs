@@ -42,6 +42,7 @@ impl Tickets {
     ) -> Ended {
         match self.run_rest(claimed, inputs, method, hearing).await {
             Ok(ended) => ended,
+            Err(_) if hearing.stop.is_cancelled() => Ended::Stopped,
             // The house is full, nobody serves the method, the store is away: all that will be otherwise.
             Err(status) if matches!(status.code(), Code::Unavailable | Code::ResourceExhausted) => {
                 Ended::NotNow(come_again(&status))
@@ -62,7 +63,7 @@ impl Tickets {
         let mut recorder =
             Recorder { tickets: self, attempt, inputs, hearing, tally, gathering: Gathering::default() };
         recorder.tell();
-        let map = self.map(&claimed, method, &recorder.tally)?;
+        let map = self.map(&claimed, method, &recorder)?;
         let items = inputs::read(
             self.0.around.store.clone(),
             attempt.ticket,
@@ -77,7 +78,7 @@ impl Tickets {
         ended
     }
 
-    fn map(&self, claimed: &Claimed, method: Arc<Method>, tally: &Tally) -> Result<Map, Status> {
+    fn map(&self, claimed: &Claimed, method: Arc<Method>, recorder: &Recorder<'_>) -> Result<Map, Status> {
         let submitted = SubmittedMap::decode(claimed.request.clone())
             .map_err(|error| Status::data_loss(format!("the map cannot be read: {error}")))?;
         let Envelope { metadata, caller } = Envelope::opened(claimed)?;
@@ -96,9 +97,10 @@ impl Tickets {
             },
             room: around.admission.room(),
             closing: self.0.closing.clone(),
+            stop: recorder.hearing.stop.clone(),
             sent: has_sent,
-            earlier: tally.earlier(),
-            repeats: true,
+            earlier: recorder.tally.earlier(),
+            is_ticket: true,
         })
     }
 }
@@ -134,13 +136,12 @@ struct Recorder<'a> {
 }
 
 impl Recorder<'_> {
-    /// Until the map has ended, or is to.
+    /// Until the map has ended: one that is stopped says so when nothing of it runs.
     async fn record(&mut self, mut coming: Results) -> Result<Ended, Status> {
         let mut due = None;
         loop {
             let came = tokio::select! {
                 biased;
-                () = self.hearing.stop.cancelled() => break,
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => None,
                 came = coming.recv() => Some(came),
             };
@@ -168,9 +169,6 @@ impl Recorder<'_> {
             self.write().await?;
             due = None;
         }
-        // What has come by then has been run.
-        self.write().await?;
-        Ok(Ended::Stopped)
     }
 
     /// What a summary, and an error behind it, say of the whole.
