@@ -149,6 +149,19 @@ pub(crate) struct Asked {
     pub(crate) request: Stored,
 }
 
+impl Leave<'_> {
+    /// Over what the ticket ends with, its response or its failure; of one that goes on, or was cancelled, there is none.
+    pub(crate) fn seal(&self) -> Option<Seal> {
+        match (&self.response, self.failure) {
+            (Some((_, seal)), _) => Some(*seal),
+            (None, Some(failure)) if self.state.is_failure() => {
+                Some(Seal::of_failure(self.ticket, self.state, failure))
+            }
+            _ => None,
+        }
+    }
+}
+
 impl Batch<'_> {
     /// Nothing has happened yet, and it is `now`.
     pub(crate) fn new(now: i64) -> Self {

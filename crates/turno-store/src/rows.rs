@@ -12,6 +12,7 @@ use crate::batch::{Asked, Broken, Due, Held, KnownKey, Standing};
 use crate::body::{Granted, Stored};
 use crate::error::Error;
 use crate::part::{self, Inputs, Log, StoredPart};
+use crate::seal::Seal;
 use crate::state::State;
 use crate::store::{Claimed, Counts};
 use crate::ticket::{Attempt, AttemptRecord, Failure, GatewayId, Progress, Ticket, TicketId, Timestamp};
@@ -102,10 +103,10 @@ impl<'r> Cells<'r> {
 
 /// A ticket: id, method, tenant, state, labels, key, attempts, failures, retries, cancel_requested, submitted_at, not_before,
 /// began_at, ended_at, expires_at, gateway, progress (done, total, note), failure (code, message, details), request_bytes,
-/// response_bytes, redrive_of, redriven_as, parts, items.
+/// response_bytes, redrive_of, redriven_as, parts, items, response_seal.
 pub(crate) fn ticket(asked: Option<TicketId>, row: &dyn Row) -> Result<Ticket, Error> {
     let id = Cells::of(row).parsed().ok().or(asked);
-    read(&mut Cells::of(row)).map_err(|Odd| match id {
+    read(asked, &mut Cells::of(row)).map_err(|Odd| match id {
         Some(id) => Error::Damaged(id),
         None => Error::Unusable("a ticket's row is damaged beyond its name".into()),
     })
@@ -114,15 +115,15 @@ pub(crate) fn ticket(asked: Option<TicketId>, row: &dyn Row) -> Result<Ticket, E
 /// A ticket, and its response's body if it is done: what [`ticket`] reads, and a body.
 pub(crate) fn whole(id: TicketId, row: &dyn Row) -> Result<(Ticket, Option<Stored>), Error> {
     let mut cells = Cells::of(row);
-    let whole = read(&mut cells).and_then(|ticket| {
+    let whole = read(Some(id), &mut cells).and_then(|ticket| {
         let response = (ticket.state == State::Done).then(|| stored(&mut cells)).transpose()?;
         Ok((ticket, response))
     });
     whole.map_err(|Odd| Error::Damaged(id))
 }
 
-fn read(cells: &mut Cells<'_>) -> Result<Ticket, Odd> {
-    Ok(Ticket {
+fn read(asked: Option<TicketId>, cells: &mut Cells<'_>) -> Result<Ticket, Odd> {
+    let ticket = Ticket {
         id: cells.parsed()?,
         method: cells.parsed()?,
         tenant: cells.parsed()?,
@@ -147,7 +148,17 @@ fn read(cells: &mut Cells<'_>) -> Result<Ticket, Odd> {
         redriven_as: cells.maybe()?,
         inputs: inputs(cells)?,
         forgotten: false,
-    })
+    };
+    look(asked.unwrap_or(ticket.id), &ticket, cells.bytes()?)?;
+    Ok(ticket)
+}
+
+/// What a ticket has failed with for good is what was sealed. One that ended before failures were has no seal.
+fn look(id: TicketId, ticket: &Ticket, seal: Option<Bytes>) -> Result<(), Odd> {
+    let Some(seal) = seal.filter(|_| ticket.state.is_failure()) else { return Ok(()) };
+    let failure = ticket.failure.as_ref().ok_or(Odd)?;
+    let expected = Seal::of_failure(id, ticket.state, failure);
+    if Seal::stored(&seal) == Some(expected) { Ok(()) } else { Err(Odd) }
 }
 
 fn inputs(cells: &mut Cells<'_>) -> Result<Option<Inputs>, Odd> {

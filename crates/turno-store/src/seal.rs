@@ -1,9 +1,11 @@
-//! Checksums over what users sent: whoever reads a request or a response gets what was stored, or an error.
+//! Checksums over what users sent and what came of it: whoever reads a request, a response or a final failure gets what was
+//! stored, or an error.
 
 use bytes::Bytes;
 use twox_hash::XxHash3_128;
 
-use crate::ticket::TicketId;
+use crate::state::State;
+use crate::ticket::{Failure, TicketId};
 
 /// A checksum of 16 bytes, as it lies in the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,18 @@ impl Seal {
     /// Over a response, and whose it is.
     pub(crate) fn of_response(ticket: TicketId, response: &Bytes) -> Self {
         over(&[ticket.0.as_bytes(), response])
+    }
+
+    /// Over what a ticket has failed with for good, whose it is, and how it has ended.
+    pub(crate) fn of_failure(ticket: TicketId, state: State, failure: &Failure) -> Self {
+        let Failure { code, message, details } = failure;
+        over(&[
+            ticket.0.as_bytes(),
+            state.name().as_bytes(),
+            &code.to_le_bytes(),
+            message.as_bytes(),
+            details,
+        ])
     }
 
     /// Over the head of a part of a map's log, and where it belongs.
@@ -60,7 +74,8 @@ fn over(parts: &[&[u8]]) -> Seal {
 #[cfg(test)]
 mod tests {
     use super::Seal;
-    use crate::ticket::TicketId;
+    use crate::state::State;
+    use crate::ticket::{Failure, TicketId};
     use bytes::Bytes;
     use proptest::prelude::{any, proptest};
 
@@ -85,5 +100,22 @@ mod tests {
         assert_ne!(sealed, Seal::of_request(ticket, "a.B/Bak", "eme", b"", &request));
         assert_eq!(Seal::stored(&sealed.0), Some(sealed));
         assert_eq!(Seal::stored(b"short"), None);
+    }
+
+    #[test]
+    fn another_failure_does_not_pass() {
+        let (ticket, burnt) =
+            (TicketId::new(), Failure { code: 14, message: "burnt".into(), ..Failure::default() });
+        let sealed = Seal::of_failure(ticket, State::Failed, &burnt);
+        assert_ne!(sealed, Seal::of_failure(TicketId::new(), State::Failed, &burnt));
+        assert_ne!(sealed, Seal::of_failure(ticket, State::Dead, &burnt));
+        for other in [
+            Failure { code: 15, ..burnt.clone() },
+            Failure { message: "burns".into(), ..burnt.clone() },
+            Failure { details: "burnt".into(), ..burnt.clone() },
+            Failure { message: "bur".into(), details: "nt".into(), ..burnt.clone() },
+        ] {
+            assert_ne!(sealed, Seal::of_failure(ticket, State::Failed, &other));
+        }
     }
 }

@@ -64,6 +64,11 @@ impl State {
         matches!(self, Self::Waiting | Self::Running)
     }
 
+    /// Whether it has ended with an error.
+    pub(crate) fn is_failure(self) -> bool {
+        matches!(self, Self::Failed | Self::Dead)
+    }
+
     /// As people and databases write it: `waiting`.
     pub fn name(self) -> &'static str {
         match self {

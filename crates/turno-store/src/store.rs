@@ -113,7 +113,7 @@ pub trait Store: Send + Sync + 'static {
     /// Replaces the request of a dead ticket, or its retries, before it is redriven.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::WrongState`], also of a map.
+    /// [`Error::NotFound`], [`Error::WrongState`], also of a map; [`Error::Damaged`].
     async fn edit(
         &self,
         ticket: TicketId,
@@ -128,10 +128,10 @@ pub trait Store: Send + Sync + 'static {
     /// [`Error::NotFound`], [`Error::WrongState`], also of a map; [`Error::Full`].
     async fn redrive(&self, dead: TicketId, new: TicketId) -> Result<Ticket, Error>;
 
-    /// A ticket, without request and response.
+    /// A ticket, without request and response. If it has failed, or is dead, the checksum of its failure has been looked at.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
+    /// [`Error::NotFound`], [`Error::Damaged`].
     async fn get(&self, ticket: TicketId) -> Result<Ticket, Error>;
 
     /// The request of a ticket. Its checksum has been looked at.
@@ -140,7 +140,7 @@ pub trait Store: Send + Sync + 'static {
     /// [`Error::NotFound`], [`Error::Damaged`].
     async fn request(&self, ticket: TicketId) -> Result<Bytes, Error>;
 
-    /// A ticket, with its response if it is done. The response's checksum has been looked at.
+    /// A ticket, with its response if it is done. The checksum of its response, or of its failure, has been looked at.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Damaged`].

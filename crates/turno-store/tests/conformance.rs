@@ -106,6 +106,7 @@ promises! {
     runs:
         the_longest_due_is_claimed_first
         a_ticket_ends_once_and_for_all
+        a_failure_comes_back_as_it_was
         a_retry_is_due_after_its_pause
         what_is_released_is_due_after_its_pause
         what_a_dead_gateway_held_is_taken_over

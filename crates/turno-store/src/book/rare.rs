@@ -127,6 +127,8 @@ impl<T: Tables> Book<T> {
             return Err(Error::WrongState { ticket, state: standing.state.name(), hint });
         }
         let asked = self.tables.asked(ticket, batch).await?;
+        // One that is damaged is refused before anything of it is changed.
+        self.tables.ticket(ticket, batch).await?;
         if let Some(retries) = retries {
             self.tables.allow(&standing, retries, batch).await?;
         }

@@ -133,7 +133,7 @@ pub(super) fn leaves(rows: &[Leave<'_>]) -> Values {
         .column(rows, |row| row.failure.map(|failure| failure.message.as_str()))
         .column(rows, |row| row.failure.and_then(|failure| filled(&failure.details)))
         .column(rows, |row| row.response.as_ref().map(|(body, _)| capped(body.length())))
-        .column(rows, |row| row.response.as_ref().map(|(_, seal)| &seal.0[..]))
+        .column(rows, |row| row.seal().map(|seal| seal.0))
         .column(rows, body)
         .column(rows, |row| row.response.as_ref().and_then(|(body, _)| body.inline()).and_then(filled))
 }

@@ -11,7 +11,7 @@ pub(super) const TICKET: &str = "id::text, method, tenant, state, labels::text, 
     cancel_requested::int::bigint, submitted_at, not_before, began_at, ended_at, expires_at, \
     CASE WHEN due_at IS NULL THEN gateway::text END, progress_done, progress_total, progress_note, failure_code, \
     failure_message, failure_details, request_bytes, response_bytes, redrive_of::text, redriven_as::text, \
-    parts, items";
+    parts, items, response_seal";
 
 /// What a ticket that is due is read from.
 pub(super) const GRANT: &str = "0::bigint, id::text, state, method, tenant, metadata, timeout_ms, keep_ms, retries, failures, \

@@ -123,7 +123,7 @@ impl BulkRow for Leave<'_> {
         progress_note = coalesce(?16, progress_note) WHERE seq = ?1";
 
     fn bind(&self, places: &mut Places<'_, '_>) {
-        let (body, seal) = self.response.as_ref().map(|(body, seal)| (*body, seal)).unzip();
+        let body = self.response.as_ref().map(|(body, _)| *body);
         places
             .put(self.seq)
             .put(self.state.name())
@@ -135,7 +135,7 @@ impl BulkRow for Leave<'_> {
             .put(self.failure.map(|failure| &failure.message))
             .bytes(self.failure.map(|failure| &failure.details))
             .put(body.map(|body| capped(body.length())))
-            .put(seal.map(|seal| &seal.0[..]))
+            .put(self.seal().map(|seal| seal.0))
             .put(body.and_then(|body| body.name()).map(|name| name.to_string()))
             .bytes(body.and_then(|body| body.inline()))
             .put(self.progress.as_ref().map(|progress| capped(progress.done)))

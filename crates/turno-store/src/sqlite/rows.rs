@@ -10,7 +10,8 @@ use crate::rows::{Odd, Row};
 /// is known whose attempt came to nothing; it does not run the ticket any more.
 pub(super) const TICKET: &str = "id, method, tenant, state, labels, key, attempts, failures, retries, cancel_requested, \
     submitted_at, not_before, began_at, ended_at, expires_at, iif(due_at IS NULL, gateway, NULL), progress_done, progress_total, progress_note, \
-    failure_code, failure_message, failure_details, request_bytes, response_bytes, redrive_of, redriven_as, parts, items";
+    failure_code, failure_message, failure_details, request_bytes, response_bytes, redrive_of, redriven_as, parts, items, \
+    response_seal";
 
 /// What a ticket that is due is read from.
 pub(super) const GRANT: &str = "seq, id, state, method, tenant, metadata, timeout_ms, keep_ms, retries, failures, attempts, \

@@ -188,13 +188,16 @@ mod tests {
             let mut old = database(directory.path(), version).await;
             let dead = TicketId::new();
             let sql = "INSERT INTO ticket (id, state, method, tenant, attempts, retries, submitted_at, ended_at, keep_ms, \
-                       request_bytes, request_seal) VALUES (?, 'dead', 'a.B/C', 'me', 1, 0, 5, 6, 1000, 0, x'00')";
+                       request_bytes, request_seal, failure_code, failure_message) \
+                       VALUES (?, 'dead', 'a.B/C', 'me', 1, 0, 5, 6, 1000, 0, x'00', 14, 'burnt')";
             sqlx::query(sql).bind(dead.to_string()).execute(&mut old).await.unwrap();
             old.close().await.unwrap();
             let store = crate::open(directory.path().to_str().unwrap()).await.unwrap();
             let query = Query { states: vec![State::Dead], most: 10, ..Query::default() };
             let found = store.list(&query).await.unwrap().tickets;
             assert_eq!(found.iter().map(|ticket| ticket.id).collect::<Vec<_>>(), [dead], "{version}");
+            let failure = found[0].failure.as_ref().expect("it was not sealed then");
+            assert_eq!((failure.code, failure.message.as_str()), (14, "burnt"), "{version}");
         }
     }
 

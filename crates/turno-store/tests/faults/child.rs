@@ -7,9 +7,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use turno_runtime::task;
-use turno_store::{Inputs, Log, Outcome, Submitted, TicketId};
+use turno_store::{Inputs, Log, Submitted, TicketId};
 
-use super::{Acknowledged, part_of, response_of, telling};
+use super::{Acknowledged, outcome_of, part_of, telling};
 
 const ADDRESS: &str = "TURNO_TEST_STORE";
 
@@ -42,7 +42,7 @@ async fn submits_until_it_is_killed() {
                     say("R", id);
                 }
                 if let Submitted::Stored { attempt: Some(attempt), .. } = submitted {
-                    store.finish(attempt, Outcome::Done(response_of(id))).await.unwrap();
+                    store.finish(attempt, outcome_of(id)).await.unwrap();
                     say("D", id);
                 }
             }

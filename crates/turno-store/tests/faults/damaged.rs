@@ -5,10 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use rand::Rng;
-use turno_store::{Error, Log, TicketId};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use turno_store::{Error, Failure, Log, Outcome, Query, State, Store, TicketId};
 
 use super::child::Submitter;
-use super::{Acknowledged, part_of, request_of, response_of};
+use super::{Acknowledged, failure_of, outcome_of, part_of, request_of, told};
+use crate::suite::{begin, burnt, dead, gateway, new, submit};
 
 const DATABASE: &str = "tickets.sqlite3";
 const MARK: &str = "tickets.lock";
@@ -63,8 +65,8 @@ async fn lost(directory: &Path, heard: &Acknowledged) -> usize {
             Err(error) => panic!("{error}"),
         }
         match store.whole(*id).await {
-            Ok((_, Some(response))) => assert_eq!(response, response_of(*id), "a wrong response"),
-            Ok((_, None)) | Err(Error::NotFound(_) | Error::Damaged(_) | Error::Unusable(_)) => {}
+            Ok(whole) => assert!(is_right(told(whole), *id), "a wrong outcome"),
+            Err(Error::NotFound(_) | Error::Damaged(_) | Error::Unusable(_)) => {}
             Err(error) => panic!("{error}"),
         }
     }
@@ -79,8 +81,15 @@ async fn lost(directory: &Path, heard: &Acknowledged) -> usize {
     lost
 }
 
+/// It has not ended, or as it did, or it is dead because it cannot be run.
+fn is_right(outcome: Option<Outcome>, id: TicketId) -> bool {
+    let Some(outcome) = outcome else { return true };
+    let cannot = |failure: &Failure| failure.message == "what is stored of it is damaged: it cannot be run";
+    outcome == outcome_of(id) || matches!(&outcome, Outcome::Dead(failure) if cannot(failure))
+}
+
 /// What is due is handed out as it was submitted, or not at all.
-async fn claims_are_whole(store: &dyn turno_store::Store) {
+async fn claims_are_whole(store: &dyn Store) {
     let gateway = turno_store::GatewayId(TicketId::new().0);
     if store.renew(gateway, Duration::from_secs(3600)).await.is_err() {
         return;
@@ -114,6 +123,103 @@ async fn flipped_bits_in_the_database_are_told() {
         flip(&copied.path().join(DATABASE), times / 3 + 1);
         assert_eq!(lost(copied.path(), &heard).await, 0, "lost without a word");
     }
+}
+
+/// Flips a bit of a ticket's failure wherever it lies: its code is one byte, and lies before its message and details.
+fn flip_failure(file: &Path, id: TicketId) {
+    let Failure { message, details, .. } = failure_of(id);
+    let words = [message.as_bytes(), &details[..]].concat();
+    let mut bytes = fs::read(file).unwrap();
+    let places: Vec<_> = (1..bytes.len()).filter(|at| bytes[*at..].starts_with(&words)).collect();
+    assert!(!places.is_empty(), "it is not there");
+    for place in places {
+        let at = rand::rng().random_range(place - 1..place + words.len());
+        bytes[at] ^= 1 << rand::rng().random_range(0..8);
+    }
+    fs::write(file, bytes).unwrap();
+}
+
+/// Who asks for it is told, and a listing gives no other failure.
+async fn is_damaged(store: &dyn Store, id: TicketId) {
+    let (whole, got) = (store.whole(id).await, store.get(id).await);
+    assert!(matches!(whole, Err(Error::Damaged(damaged)) if damaged == id), "{whole:?}");
+    assert!(matches!(got, Err(Error::Damaged(damaged)) if damaged == id), "{got:?}");
+    match store.list(&Query { most: 10, ..Query::default() }).await {
+        Ok(page) => assert!(page.tickets.iter().all(|ticket| ticket.id != id)),
+        Err(error) => assert!(matches!(error, Error::Damaged(_)), "{error}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flipped_bits_in_a_failure_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = turno_store::open(directory.path().to_str().unwrap()).await.unwrap();
+    let gateway = gateway(&*store).await;
+    let (failed, gone) = (begin(&*store, gateway).await, begin(&*store, gateway).await);
+    store.finish(failed, Outcome::Failed(failure_of(failed.ticket))).await.unwrap();
+    store.finish(gone, Outcome::Dead(failure_of(gone.ticket))).await.unwrap();
+    drop(store);
+    write_back(directory.path()).await;
+    for time in 0..24 {
+        let (hit, spared) = if time % 2 == 0 { (failed, gone) } else { (gone, failed) };
+        let copied = copy(directory.path());
+        flip_failure(&copied.path().join(DATABASE), hit.ticket);
+        let store = turno_store::open(copied.path().to_str().unwrap()).await.unwrap();
+        is_damaged(&*store, hit.ticket).await;
+        let whole = store.get(spared.ticket).await.unwrap();
+        assert_eq!(whole.failure, Some(failure_of(spared.ticket)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_that_was_changed_in_postgres_is_told() {
+    let Some(server) = crate::suite::server::shared() else { return };
+    let address = server.address(&server.database());
+    let store = turno_store::open(&address).await.unwrap();
+    let gateway = gateway(&*store).await;
+    let mut database = PgConnection::connect(&address).await.unwrap();
+    for change in [
+        "failure_code = 15",
+        "failure_code = NULL",
+        "failure_message = 'burns'",
+        "failure_details = NULL",
+        "state = 'failed'",
+        "response_seal = ''",
+    ] {
+        let id = dead(&*store, gateway, new()).await;
+        alter(&mut database, id, change).await;
+        is_damaged(&*store, id).await;
+        let edited = store.edit(id, Some("batter".into()), None).await;
+        assert!(matches!(edited, Err(Error::Damaged(_) | Error::WrongState { .. })), "{edited:?}");
+        assert_eq!(store.request(id).await.unwrap(), new().request, "refused, and changed");
+    }
+    let old = dead(&*store, gateway, new()).await;
+    alter(&mut database, old, "response_seal = NULL").await;
+    assert_eq!(store.get(old).await.unwrap().failure, Some(burnt()), "it ended before failures were sealed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_run_is_dead_and_says_why() {
+    let Some(server) = crate::suite::server::shared() else { return };
+    let address = server.address(&server.database());
+    let store = turno_store::open(&address).await.unwrap();
+    let gateway = gateway(&*store).await;
+    let mut database = PgConnection::connect(&address).await.unwrap();
+    // A request that does not fit, and a row that cannot be read as one that is due.
+    for change in ["request = 'batter'", "attempts = 4294967295"] {
+        let ticket = new();
+        submit(&*store, ticket.clone()).await;
+        alter(&mut database, ticket.id, change).await;
+        assert_eq!(store.claim(gateway, 10).await.unwrap(), []);
+        let found = store.whole(ticket.id).await.unwrap().0;
+        assert_eq!((found.state, found.failure.map(|failure| failure.code)), (State::Dead, Some(15)));
+    }
+}
+
+/// Changes a ticket's row, as only damage does.
+async fn alter(database: &mut PgConnection, id: TicketId, change: &str) {
+    let sql = AssertSqlSafe(format!("UPDATE turno.ticket SET {change} WHERE id = $1"));
+    sqlx::query(sql).bind(id.0).execute(database).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,11 +10,11 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use turno_store::{GatewayId, Log, NewTicket, Part, Query, State, Store, TicketId};
+use turno_store::{Failure, GatewayId, Log, NewTicket, Outcome, Part, Query, State, Store, Ticket, TicketId};
 
 use crate::suite::new;
 
-/// A ticket whose request and response follow from its name, so that whoever knows the name knows what must be there.
+/// A ticket whose request and outcome follow from its name, so that whoever knows the name knows what must be there.
 pub(crate) fn telling(id: TicketId, begin_at: Option<GatewayId>) -> NewTicket {
     NewTicket { id, request: request_of(id), begin_at, ..new() }
 }
@@ -35,6 +35,30 @@ pub(crate) fn response_of(id: TicketId) -> Bytes {
     response.reverse();
     response.push(7);
     response.into()
+}
+
+pub(crate) fn failure_of(id: TicketId) -> Failure {
+    Failure { code: 14, message: format!("burnt: {id}"), details: Bytes::copy_from_slice(id.0.as_bytes()) }
+}
+
+/// How it ends: one of eight fails, and one is dead.
+pub(crate) fn outcome_of(id: TicketId) -> Outcome {
+    match id.0.as_bytes()[13] % 8 {
+        0 => Outcome::Failed(failure_of(id)),
+        1 => Outcome::Dead(failure_of(id)),
+        _ => Outcome::Done(response_of(id)),
+    }
+}
+
+/// How it has ended, as the store tells it; `None` of one that has not.
+pub(crate) fn told((ticket, response): (Ticket, Option<Bytes>)) -> Option<Outcome> {
+    match ticket.state {
+        State::Waiting | State::Running => None,
+        State::Done => Some(Outcome::Done(response.unwrap_or_default())),
+        State::Failed => Some(Outcome::Failed(ticket.failure.unwrap_or_default())),
+        State::Dead => Some(Outcome::Dead(ticket.failure.unwrap_or_default())),
+        State::Cancelled => Some(Outcome::Cancelled),
+    }
 }
 
 /// What is in a map's log, by its name too.
@@ -70,7 +94,8 @@ impl Acknowledged {
         for id in &self.stored {
             let ticket = store.get(*id).await.unwrap_or_else(|error| panic!("acknowledged, and now {error}"));
             assert_eq!(ticket.method, new().method);
-            assert!(matches!(ticket.state, State::Waiting | State::Running | State::Done), "{ticket:?}");
+            let states = [State::Waiting, State::Running, outcome_of(*id).state()];
+            assert!(states.contains(&ticket.state), "{ticket:?}");
             assert_eq!(store.request(*id).await.unwrap(), request_of(*id), "{id}");
             if ticket.inputs.is_some() {
                 let input = store.part(*id, Log::Inputs, 0).await.unwrap();
@@ -78,8 +103,7 @@ impl Acknowledged {
             }
         }
         for id in &self.done {
-            assert_eq!(store.get(*id).await.unwrap().state, State::Done, "{id}");
-            assert_eq!(store.whole(*id).await.unwrap().1, Some(response_of(*id)), "{id}");
+            assert_eq!(told(store.whole(*id).await.unwrap()), Some(outcome_of(*id)), "{id}");
         }
         for id in &self.results {
             let result = store.part(*id, Log::Results, 0).await.unwrap();
@@ -109,6 +133,8 @@ impl Acknowledged {
         assert_eq!(counts.waiting, count(State::Waiting));
         assert_eq!(counts.running, count(State::Running));
         assert_eq!(counts.done, count(State::Done));
+        assert_eq!(counts.failed, count(State::Failed));
+        assert_eq!(counts.dead, count(State::Dead));
     }
 }
 
@@ -125,7 +151,7 @@ pub(crate) async fn finish_all(store: &dyn Store) -> usize {
         for one in claimed {
             let id = one.attempt.ticket;
             assert_eq!(one.request, request_of(id));
-            store.finish(one.attempt, turno_store::Outcome::Done(response_of(id))).await.unwrap();
+            store.finish(one.attempt, outcome_of(id)).await.unwrap();
             finished += 1;
         }
     }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use turno_store::{Cancelled, Error, GatewayId, NewTicket, Outcome, Progress, State, TicketId, Timestamp};
+use bytes::Bytes;
+use turno_store::{
+    Cancelled, Error, Failure, GatewayId, NewTicket, Outcome, Progress, Query, State, TicketId, Timestamp,
+};
 
 use super::{Place, begin, burnt, gateway, new, open, state, submit};
 
@@ -59,6 +62,38 @@ pub(crate) async fn a_ticket_ends_once_and_for_all(place: &dyn Place) {
         assert_eq!((failures, records), (u32::from(failed), usize::from(failed)));
         assert_eq!(ticket.failure, failed.then(burnt));
     }
+}
+
+/// What it failed with before is another failure, and forgotten when it ends.
+pub(crate) async fn a_failure_comes_back_as_it_was(place: &dyn Place) {
+    let store = open(place).await;
+    let gateway = gateway(&*store).await;
+    let failures = [
+        Failure::default(),
+        Failure { code: -1, message: "brûlé".into(), details: Bytes::new() },
+        Failure { code: 13, message: "m".repeat(5000), details: vec![7; 300_000].into() },
+    ];
+    let mut ended = Vec::new();
+    for failure in failures {
+        for outcome in [Outcome::Failed(failure.clone()), Outcome::Dead(failure.clone())] {
+            let first = begin(&*store, gateway).await;
+            store.retry(first, burnt(), Duration::ZERO).await.unwrap();
+            let last = store.claim(gateway, 1).await.unwrap().pop().unwrap().attempt;
+            ended.push((last.ticket, outcome.state(), failure.clone()));
+            store.finish(last, outcome).await.unwrap();
+        }
+    }
+    drop(store);
+    let store = open(place).await;
+    let page = store.list(&Query { most: 10, ..Query::default() }).await.unwrap();
+    for ((id, state, failure), listed) in ended.into_iter().rev().zip(&page.tickets) {
+        let (whole, response) = store.whole(id).await.unwrap();
+        assert_eq!((whole.state, response), (state, None));
+        assert_eq!(whole.failure, Some(failure));
+        assert_eq!(store.get(id).await.unwrap(), whole);
+        assert_eq!(*listed, whole);
+    }
+    assert_eq!(page.tickets.len(), 6);
 }
 
 pub(crate) async fn a_retry_is_due_after_its_pause(place: &dyn Place) {
