@@ -34,6 +34,7 @@ def check_tickets(mesh, check, code_of, picture):
 
     listed = operations.ListOperations(lro.ListOperationsRequest(filter='labels.shop = "stock" AND state = "done"'), timeout=5)
     check("ListOperations finds it by its label", [each.name for each in listed.operations] == [ticket.name], listed)
+    check("what is done is listed with its response", all(each.done and each.HasField("response") and each == done for each in listed.operations), listed)
     wrong = code_of(operations.ListOperations, lro.ListOperationsRequest(filter="colour = red"), timeout=5)
     check("a filter that is not understood is named", wrong[0] == grpc.StatusCode.INVALID_ARGUMENT and "colour" in wrong[1], wrong)
 

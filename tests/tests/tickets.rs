@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use prost::Message;
 use prost_types::Timestamp;
+use sqlx::ConnectOptions as _;
 use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Status};
@@ -69,6 +70,19 @@ async fn list(mesh: &TestMesh, filter: &str) -> Vec<String> {
     let request = ListOperationsRequest { filter: filter.to_owned(), ..ListOperationsRequest::default() };
     let page = mesh.operations().list_operations(request).await.unwrap().into_inner();
     page.operations.into_iter().map(|operation| operation.name).collect()
+}
+
+async fn pages(mesh: &TestMesh, page_size: i32) -> Vec<Vec<Operation>> {
+    let (mut pages, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = ListOperationsRequest { page_size, page_token, ..ListOperationsRequest::default() };
+        let page = mesh.operations().list_operations(request).await.unwrap().into_inner();
+        pages.push(page.operations);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return pages;
+        }
+    }
 }
 
 fn metadata(operation: &Operation) -> TicketMetadata {
@@ -341,21 +355,56 @@ async fn tickets_are_listed_by_what_they_are_in_pages() {
     assert_eq!(list(&mesh, "method = \"kitchen.v1.Kitchen/\" AND labels.batch = b").await, names[..2]);
     assert!(list(&mesh, "method = \"kitchen.v1.Kitchen/Bake\"").await.is_empty());
     assert!(list(&mesh, "submitted_at > \"2100-01-01T00:00:00Z\"").await.is_empty());
-    let (mut paged, mut page_token) = (Vec::new(), String::new());
-    loop {
-        let request = ListOperationsRequest { page_size: 2, page_token, ..ListOperationsRequest::default() };
-        let page = mesh.operations().list_operations(request).await.unwrap().into_inner();
-        paged.extend(page.operations.into_iter().map(|operation| operation.name));
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
-    assert_eq!(paged, names);
+    let paged = pages(&mesh, 2).await.concat();
+    assert!(paged.iter().map(|operation| &operation.name).eq(&names), "{paged:?}");
+    assert!(paged.iter().all(|operation| response::<Dish>(operation, "Dish").content == "x"));
     let request = ListOperationsRequest { filter: "colour = red".into(), ..ListOperationsRequest::default() };
     let error = mesh.operations().list_operations(request).await.unwrap_err();
     assert_eq!(error.code(), Code::InvalidArgument);
     assert!(error.message().contains("colour"), "{error}");
+}
+
+#[tokio::test]
+async fn a_page_whose_responses_are_large_ends_early_and_none_is_left_out() {
+    let mesh = TestMesh::start(0, 1).await;
+    let mut expected = Vec::new();
+    for kib in [1, 600, 600, 3000, 1] {
+        let content = bytes::Bytes::from(vec![7; kib << 10]);
+        let ticket = submitted(&mesh, submit("Echo", &Dish { content })).await;
+        expected.push(ended(&mesh, &ticket.name).await);
+    }
+    let not_before = Some(Timestamp::from(SystemTime::now() + Duration::from_secs(3600)));
+    let late = submitted(&mesh, SubmitRequest { not_before, ..echo("late") }).await;
+    expected.push(get(&mesh, &late.name).await.unwrap());
+    expected.reverse();
+    let pages = pages(&mesh, 0).await;
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 1, 2]);
+    // Compared and not shown: they are megabytes.
+    assert!(pages.concat() == expected, "each is there once, as GetOperation has it");
+    let mut basic = Request::new(ListOperationsRequest::default());
+    basic.metadata_mut().insert("turno-view", "basic".parse().unwrap());
+    let listed = mesh.operations().list_operations(basic).await.unwrap().into_inner();
+    assert_eq!(listed.operations.len(), 6);
+    assert!(listed.operations.iter().all(|operation| operation.result.is_none()));
+}
+
+#[tokio::test]
+async fn a_damaged_response_spoils_no_listing() {
+    let data = tempfile::tempdir().unwrap();
+    let config = GatewayConfig { data: data.path().into(), ..GatewayConfig::default() };
+    let mesh = TestMesh::gateway(config).await;
+    let _node = mesh.kitchen(Role::Io, 1).await;
+    let hit = ended(&mesh, &submitted(&mesh, echo("hit")).await.name).await;
+    let well = ended(&mesh, &submitted(&mesh, echo("well")).await.name).await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(data.path().join("tickets.sqlite3"));
+    let mut connection = options.connect().await.unwrap();
+    let damage = sqlx::query("UPDATE ticket SET response = x'07' WHERE id = ?");
+    damage.bind(hit.name.replace("operations/", "")).execute(&mut connection).await.unwrap();
+    let listed = pages(&mesh, 0).await.concat();
+    let [first, second] = listed.as_slice() else { panic!("{listed:?}") };
+    assert_eq!(*first, well);
+    assert_eq!((&second.name, second.done, state(second)), (&hit.name, true, TicketState::Done));
+    assert_eq!(error(second).code, Code::DataLoss as i32);
 }
 
 #[tokio::test]

@@ -18,6 +18,10 @@ pub const LANE: &str = "turno-lane";
 pub const BATCH: &str = "batch";
 /// `1` asks for a trailer of the same name that says where the time of the call went.
 pub const EXPLAIN: &str = "turno-explain";
+/// `basic` asks for a listing of tickets without their responses.
+pub const VIEW: &str = "turno-view";
+/// The value of [`VIEW`] that says so.
+pub const BASIC: &str = "basic";
 
 /// The name of the ticket that a method runs for: `operations/0198…`. The mesh says it; a client that does is not heard.
 pub const TICKET: &str = "turno-ticket";

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use anyhow::anyhow;
 use prost_reflect::MethodDescriptor;
+use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 use turno_proto::google::longrunning::operations_client::OperationsClient;
 use turno_proto::google::longrunning::{
     CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest,
 };
+use turno_proto::headers;
 use turno_proto::status::code_name;
 use turno_proto::v1::tickets_client::TicketsClient;
 use turno_proto::v1::{EditRequest, RedriveRequest, ShowRequest, ShowResponse};
@@ -73,12 +75,14 @@ impl Desk {
         let (mut tickets, mut token) = (Vec::new(), String::new());
         loop {
             let page_size = i32::try_from(PAGE.min(most - tickets.len())).unwrap_or(i32::MAX);
-            let question = ListOperationsRequest {
+            let mut question = Request::new(ListOperationsRequest {
                 filter: filter.to_owned(),
                 page_size,
                 page_token: std::mem::take(&mut token),
                 ..ListOperationsRequest::default()
-            };
+            });
+            // No listing of ours shows a response, and there may be gigabytes of them.
+            question.metadata_mut().insert(headers::VIEW, AsciiMetadataValue::from_static(headers::BASIC));
             let page = self.operations().list_operations(question).await;
             let page = page.map_err(|status| self.refused(&status))?.into_inner();
             for operation in page.operations {

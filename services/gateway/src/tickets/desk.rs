@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tonic::Status;
 use turno_proto::google::longrunning::Operation;
 use turno_proto::v1::{ShowResponse, TicketAttempt};
-use turno_store::{AttemptRecord, Cancelled, Error, Query, State, Ticket, TicketId};
+use turno_store::{AttemptRecord, Cancelled, Error, State, Ticket, TicketId};
 
 use crate::tickets::operation::{self, rpc_status, timestamp};
 use crate::tickets::{Tickets, refusal, submission};
@@ -16,16 +16,10 @@ impl Tickets {
         self.told(ticket, response)
     }
 
-    fn told(&self, ticket: Ticket, response: Option<Bytes>) -> Result<Operation, Status> {
+    /// What is known of it here too.
+    pub(super) fn told(&self, ticket: Ticket, response: Option<Bytes>) -> Result<Operation, Status> {
         let running = self.0.board.progress(ticket.id).filter(|_| !ticket.state.is_final());
         operation::operation(ticket, response, running)
-    }
-
-    /// A page, without responses, and whether more follow.
-    pub(crate) async fn list(&self, query: &Query) -> Result<(Vec<Operation>, bool), Status> {
-        let page = self.store().list(query).await.map_err(refusal::status)?;
-        let operations = page.tickets.into_iter().map(|ticket| self.told(ticket, None));
-        Ok((operations.collect::<Result<_, _>>()?, page.has_more))
     }
 
     pub(crate) async fn show(&self, id: TicketId) -> Result<ShowResponse, Status> {

@@ -44,11 +44,20 @@ pub(crate) fn operation(
     response: Option<Bytes>,
     running: Option<Progress>,
 ) -> Result<Operation, Status> {
-    let name = name_of(ticket.id);
     let result = ending(&ticket, response)?;
+    Ok(ended_by(ticket, result, running))
+}
+
+/// A done ticket whose response cannot be read, and why: so that one spoils no listing.
+pub(crate) fn unreadable(ticket: Ticket, why: &Status) -> Operation {
+    ended_by(ticket, Some(Ending::Error(rpc_status(failure_of(why)))), None)
+}
+
+fn ended_by(ticket: Ticket, result: Option<Ending>, running: Option<Progress>) -> Operation {
+    let name = name_of(ticket.id);
     let done = ticket.state.is_final();
     let metadata = packed(&metadata(ticket, running));
-    Ok(Operation { name, metadata: Some(metadata), done, result })
+    Operation { name, metadata: Some(metadata), done, result }
 }
 
 fn ending(ticket: &Ticket, response: Option<Bytes>) -> Result<Option<Ending>, Status> {

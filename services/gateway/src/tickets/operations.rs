@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use turno_proto::google::longrunning::operations_server::Operations;
 use turno_proto::google::longrunning::{
     CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest,
     ListOperationsResponse, Operation, WaitOperationRequest,
 };
+use turno_proto::headers;
 use turno_store::{Query, TicketId};
 
-use crate::tickets::operation::ticket_of;
+use crate::tickets::listing::View;
+use crate::tickets::operation::{name_of, ticket_of};
 use crate::tickets::{Tickets, filter, submission};
 
 /// Answers clients of either port.
@@ -36,9 +39,9 @@ impl Operations for OperationsService {
         request: Request<ListOperationsRequest>,
     ) -> Result<Response<ListOperationsResponse>, Status> {
         let query = query(request.get_ref())?;
-        let (operations, has_more) = self.tickets.list(&query).await?;
-        let last = operations.last().filter(|_| has_more).map(|operation| operation.name.clone());
-        Ok(Response::new(ListOperationsResponse { operations, next_page_token: last.unwrap_or_default() }))
+        let (operations, last) = self.tickets.list(&query, view(request.metadata())).await?;
+        let next_page_token = last.map(name_of).unwrap_or_default();
+        Ok(Response::new(ListOperationsResponse { operations, next_page_token }))
     }
 
     async fn wait_operation(
@@ -66,6 +69,12 @@ impl Operations for OperationsService {
     ) -> Result<Response<()>, Status> {
         Ok(Response::new(self.tickets.delete(ticket_of(&request.get_ref().name)?).await?))
     }
+}
+
+/// `turno-view: basic`
+fn view(metadata: &MetadataMap) -> View {
+    let is_basic = metadata.get(headers::VIEW).is_some_and(|view| view == headers::BASIC);
+    if is_basic { View::Basic } else { View::Full }
 }
 
 fn query(request: &ListOperationsRequest) -> Result<Query, Status> {
