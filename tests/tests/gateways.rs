@@ -18,7 +18,8 @@ async fn two() -> Option<(Postgres, TestMesh, TestMesh)> {
         println!("skipped: no PostgreSQL is installed");
         return None;
     };
-    let config = || GatewayConfig { store: Some(postgres.address()), ..GatewayConfig::default() };
+    let store = || Some(postgres.address().try_into().unwrap());
+    let config = || GatewayConfig { store: store(), ..GatewayConfig::default() };
     let (one, other) = (TestMesh::gateway(config()).await, TestMesh::gateway(config()).await);
     drop(one.kitchen(Role::Io, 1).await);
     drop(other.kitchen(Role::Io, 1).await);

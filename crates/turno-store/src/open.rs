@@ -17,9 +17,10 @@ pub async fn open(address: &str) -> Result<Arc<dyn Store>, Error> {
     if address.starts_with("postgres://") || address.starts_with("postgresql://") {
         return Ok(Arc::new(postgres::open(address).await?));
     }
-    if address.contains("://") {
+    if let Some((kind, _)) = address.split_once("://") {
+        // What follows may hold a password.
         return Err(Error::Unusable(format!(
-            "the store {address} is of no kind that is known: give a directory, or postgres://…"
+            "the store {kind}://… is of no kind that is known: give a directory, or postgres://…"
         )));
     }
     Ok(Arc::new(sqlite::open(Path::new(address)).await?))

@@ -10,6 +10,7 @@ use turno_runtime::config::Config;
 use turno_runtime::telemetry::{TelemetryConfig, TelemetryFlags};
 use turno_runtime::units::{Size, Span};
 
+use crate::store_url::StoreUrl;
 use crate::token::Token;
 
 /// A gateway's configuration.
@@ -52,7 +53,7 @@ pub struct GatewayConfig {
     pub data: PathBuf,
     /// A store that several gateways share: `postgres://…`. In place of `data`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub store: Option<String>,
+    pub store: Option<StoreUrl>,
     /// Attempts of tickets that are under way at once, at nodes or in the queue.
     pub tickets_in_hand: usize,
     /// How long a gateway that was asked to end may finish what it has.
@@ -119,7 +120,7 @@ impl Config for GatewayConfig {
         if !(1..=1_000_000).contains(&self.tickets_in_hand) {
             return Err("tickets_in_hand: from 1 to 1000000".to_owned());
         }
-        if self.store.as_ref().is_some_and(|store| !is_postgres(store)) {
+        if self.store.as_ref().is_some_and(|store| !store.is_postgres()) {
             return Err("store: expected postgres://…; a directory is set by data".to_owned());
         }
         if !(0.0..=0.9).contains(&self.batch_share) {
@@ -135,12 +136,9 @@ impl Config for GatewayConfig {
 impl GatewayConfig {
     /// Where tickets are kept, as [`turno_store::open`] takes it.
     pub(crate) fn tickets_at(&self) -> String {
-        self.store.clone().unwrap_or_else(|| self.data.display().to_string())
+        let directory = || self.data.display().to_string();
+        self.store.as_ref().map_or_else(directory, |store| store.with_password().to_owned())
     }
-}
-
-fn is_postgres(store: &str) -> bool {
-    ["postgres://", "postgresql://"].iter().any(|scheme| store.starts_with(scheme))
 }
 
 fn loopback(port: u16) -> SocketAddr {
@@ -228,7 +226,7 @@ pub struct GatewayFlags {
 
 #[cfg(test)]
 mod tests {
-    use super::{GatewayConfig, Token};
+    use super::{GatewayConfig, StoreUrl, Token};
     use turno_runtime::config::{Config as _, print};
 
     #[test]
@@ -240,9 +238,23 @@ mod tests {
         assert!(!print(&config).unwrap().contains("sesame"));
     }
 
+    fn with(store: &str) -> GatewayConfig {
+        let store = StoreUrl::try_from(store.to_owned()).unwrap();
+        GatewayConfig { store: Some(store), ..GatewayConfig::default() }
+    }
+
+    #[test]
+    fn a_stores_password_is_used_and_not_shown() {
+        let config = with("postgres://rosa:open-sesame@db/turno");
+        for shown in [print(&config).unwrap(), format!("{config:?}")] {
+            assert!(!shown.contains("sesame"), "{shown}");
+            assert!(shown.contains("postgres://rosa:<hidden>@db/turno"), "{shown}");
+        }
+        assert_eq!(config.tickets_at(), "postgres://rosa:open-sesame@db/turno");
+    }
+
     #[test]
     fn a_store_that_is_shared_is_a_postgres() {
-        let with = |store: &str| GatewayConfig { store: Some(store.into()), ..GatewayConfig::default() };
         with("postgres://db/turno").validate().unwrap();
         assert!(with("./data").validate().unwrap_err().contains("a directory is set by data"));
         assert_eq!(GatewayConfig::default().tickets_at(), "turno-data");

@@ -35,6 +35,7 @@ mod reflection;
 mod router;
 mod run;
 pub mod scheduler;
+mod store_url;
 mod tenants;
 mod tickets;
 mod token;

@@ -10,8 +10,8 @@ use subtle::ConstantTimeEq as _;
 #[serde(try_from = "String")]
 pub struct Token(String);
 
-/// What is printed in its place.
-const HIDDEN: &str = "<hidden>";
+/// What is printed in a secret's place.
+pub(crate) const HIDDEN: &str = "<hidden>";
 
 impl Token {
     /// Whether nodes must show one at all.

@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     let mut config = GatewayConfig { listen: address(), nodes: address(), ..GatewayConfig::default() };
     let place = next();
     if place.starts_with("postgres") {
-        config.store = Some(place);
+        config.store = Some(place.try_into().expect("a store's URL"));
     } else {
         config.data = place.into();
     }
