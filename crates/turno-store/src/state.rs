@@ -10,7 +10,8 @@ pub enum State {
     Running,
     /// The method has answered.
     Done,
-    /// The method has answered an error that no repetition would mend, or its time was over.
+    /// The method has answered an error that no repetition would mend, or a map was stopped by the failures of its items. A
+    /// deadline that has passed is none of these: it was the attempt's.
     Failed,
     /// Somebody has cancelled it.
     Cancelled,
