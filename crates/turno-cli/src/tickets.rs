@@ -8,6 +8,7 @@ mod list;
 pub(crate) mod live;
 mod name;
 mod object;
+pub(crate) mod patience;
 pub(crate) mod result;
 mod results;
 mod show;

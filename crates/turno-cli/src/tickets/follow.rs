@@ -1,19 +1,12 @@
 //! Follows a ticket to its end, over gateways that go and come.
 
-use std::error::Error as _;
-use std::time::{Duration, Instant};
-
-use anyhow::anyhow;
-use tonic::{Code, Status};
+use tonic::Status;
 use turno_proto::v1::WatchRequest;
 
 use super::desk::Desk;
 use super::name;
+use super::patience::{PAUSE, Patience, is_away};
 use super::ticket::Ticket;
-
-/// How long a gateway may be away.
-const PATIENCE: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// Who hears of every change.
 pub(crate) type Listener<'a> = dyn FnMut(&Ticket) -> anyhow::Result<()> + Send + 'a;
@@ -21,24 +14,19 @@ pub(crate) type Listener<'a> = dyn FnMut(&Ticket) -> anyhow::Result<()> + Send +
 /// How far it was followed.
 struct Followed {
     last: Option<Ticket>,
-    heard: Instant,
+    patience: Patience,
 }
 
 impl Desk {
     /// Tells of every change until the ticket has ended; answers it with its result.
     pub(crate) async fn follow(&self, name: &str, tell: &mut Listener<'_>) -> anyhow::Result<Ticket> {
-        let mut followed = Followed { last: None, heard: Instant::now() };
+        let mut followed = Followed { last: None, patience: Patience::new() };
+        let again = format!("turno tickets watch {}", name::short(name));
         loop {
             match self.listen(name, &mut followed, tell).await? {
                 Ok(()) => {}
                 Err(status) if !is_away(&status) => return Err(self.refused(&status)),
-                Err(status) if followed.heard.elapsed() > PATIENCE => {
-                    let (why, short) = (status.message(), name::short(name));
-                    return Err(anyhow!(
-                        "no gateway has answered for {PATIENCE:?} ({why}); the ticket goes on: turno tickets watch {short}"
-                    ));
-                }
-                Err(_) => {}
+                Err(status) => followed.patience.check(&status, &again)?,
             }
             if followed.last.as_ref().is_some_and(Ticket::has_ended) {
                 return self.get(name).await;
@@ -59,21 +47,18 @@ impl Desk {
             Err(status) => return Ok(Err(status)),
         };
         loop {
-            let ticket = match changes.message().await {
+            let change = changes.message().await;
+            // It was there until now, however long it had nothing to say.
+            followed.patience.heard();
+            let ticket = match change {
                 Ok(Some(operation)) => Ticket::read(operation)?,
                 Ok(None) => return Ok(Ok(())),
                 Err(status) => return Ok(Err(status)),
             };
-            followed.heard = Instant::now();
             if followed.last.as_ref() != Some(&ticket) {
                 tell(&ticket)?;
                 followed.last = Some(ticket);
             }
         }
     }
-}
-
-/// Nobody has answered: the gateway is not available, or the connection broke, of which this end alone knows.
-fn is_away(status: &Status) -> bool {
-    status.code() == Code::Unavailable || status.source().is_some()
 }
