@@ -1,8 +1,10 @@
 //! `turno map`: one method over the lines of a file, JSON in and JSON out. `inputs` reads requests, `results` writes answers
-//! and knows which are there already, `progress` tells a person how far it is.
+//! and knows which are there already, `progress` tells a person how far it is. Of a map that is a ticket, `ticket` submits it
+//! and `reading` brings the answers.
 
 mod inputs;
 mod progress;
+mod reading;
 mod results;
 mod ticket;
 
@@ -21,9 +23,11 @@ use turno_proto::v1::{MapHeader, MapOrder, MapResponse, MapSummary, OnFailure};
 use crate::call::{self, method::Name};
 use crate::reflect;
 use crate::submit::Wishes;
+use crate::tickets;
 use inputs::Inputs;
 use progress::Progress;
-use results::Results;
+use reading::Reading;
+use results::{Before, Results};
 
 /// Map a method over many requests
 #[derive(Args, Clone, Debug)]
@@ -79,7 +83,7 @@ pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode
     }
     let channel = call::dial(address).await?;
     let method = method(&args, channel.clone()).await?;
-    let mut results = Results::open(args.out.as_deref(), args.resume, &method)?;
+    let mut results = Results::open(args.out.as_deref(), before(args.resume, args.ticket), &method)?;
     if args.ticket {
         return as_ticket(&args, channel, &method, results).await;
     }
@@ -117,50 +121,37 @@ async fn as_ticket(
     let (header, wishes) = (header(args, method), args.wishes.clone());
     let name = ticket::submit(channel.clone(), header, inputs, wishes, &args.metadata).await?;
     crate::listing::print(name.clone())?;
-    match args.out {
-        Some(_) => read(channel, &name, method, results, None).await,
+    match args.out.as_deref() {
+        Some(out) => {
+            let reading = Reading::new(channel, &name, results, None);
+            reading.run(method.parent_pool(), &tickets::again(&name, Some(out))).await
+        }
         None => Ok(ExitCode::SUCCESS),
     }
 }
 
-/// What has come of a map that is a ticket: all of it, or so many results.
+/// What has come of a map that is a ticket: all of it, or so many results, with those that `out` has from before.
 pub(crate) async fn results_of(
     channel: Channel,
     name: &str,
     method: &MethodDescriptor,
     out: Option<&Path>,
+    resume: bool,
     most: Option<u64>,
 ) -> anyhow::Result<ExitCode> {
-    let results = Results::open(out, false, method)?;
-    read(channel, name, method, results, most).await
+    let results = Results::open(out, before(resume, false), method)?.of_ticket();
+    let reading = Reading::new(channel, name, results, most);
+    reading.run(method.parent_pool(), &tickets::again(name, out)).await
 }
 
-async fn read(
-    channel: Channel,
-    name: &str,
-    method: &MethodDescriptor,
-    mut results: Results,
-    most: Option<u64>,
-) -> anyhow::Result<ExitCode> {
-    let mut left = most.unwrap_or(u64::MAX);
-    let mut answers = ticket::results(channel, name).await?;
-    while left > 0 {
-        let message = match answers.message().await {
-            Ok(Some(message)) => message,
-            Ok(None) => break,
-            Err(status) => {
-                results.flush()?;
-                call::failure::report(&status, method.parent_pool(), false, &mut std::io::stderr())?;
-                return Ok(ExitCode::FAILURE);
-            }
-        };
-        for result in message.results {
-            left = left.saturating_sub(1);
-            results.write(result)?;
-        }
-        results.flush()?;
+fn before(resume: bool, is_new_ticket: bool) -> Before {
+    match (resume, is_new_ticket) {
+        (true, _) => Before::Kept,
+        (false, false) => Before::Refused("--resume goes on with it"),
+        (false, true) => Before::Refused(
+            "a new ticket needs another file; `turno tickets results --resume` goes on with an earlier one's",
+        ),
     }
-    Ok(if results.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn hint(args: &MapArgs) -> &'static str {

@@ -25,6 +25,7 @@ use clap::Subcommand;
 use self::desk::Desk;
 
 pub(crate) use self::object::ticket as object_of;
+pub(crate) use self::results::again;
 
 /// See and steer what has been submitted
 #[derive(Clone, Debug, Subcommand)]

@@ -293,6 +293,16 @@ async fn a_map_goes_on_by_itself() {
     let mut indexes: Vec<u64> = indexes.map(Option::unwrap).collect();
     indexes.sort_unstable();
     assert_eq!(indexes, (0..50).collect::<Vec<_>>());
+    // A file that ends in the middle of a line is gone on with.
+    let file = shell.file("pages.jsonl");
+    std::fs::write(&file, &results[..results.len() / 2]).unwrap();
+    let out = format!("--out={}", file.display());
+    let refused = shell.turno(&["tickets", "results", name, &out]).await.failed();
+    assert!(refused.contains("--resume goes on with it"), "{refused}");
+    let refused = shell.turno(&["map", "--ticket", &out, FETCH]).await.failed();
+    assert!(refused.contains("`turno tickets results --resume` goes on"), "{refused}");
+    shell.turno(&["tickets", "results", name, &out, "--resume"]).await.fine();
+    assert_eq!(read(&file), results.as_bytes());
     let shown = shell.turno(&["tickets", "show", "--json", name]).await.json();
     assert_eq!(shown["response"]["succeeded"], "50", "{shown}");
     assert_eq!(shown["request"]["items"], "50", "{shown}");

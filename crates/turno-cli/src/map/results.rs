@@ -45,6 +45,15 @@ impl Sent {
     }
 }
 
+/// What becomes of the answers that a file has already.
+#[derive(Clone, Copy)]
+pub(super) enum Before {
+    /// Others are written behind them.
+    Kept,
+    /// The file is refused, with what to do instead.
+    Refused(&'static str),
+}
+
 /// Of a line that is there already, what matters.
 #[derive(Deserialize)]
 struct Line {
@@ -54,16 +63,24 @@ struct Line {
 }
 
 impl Results {
-    pub(super) fn open(out: Option<&Path>, resume: bool, method: &MethodDescriptor) -> anyhow::Result<Self> {
+    pub(super) fn open(
+        out: Option<&Path>,
+        before: Before,
+        method: &MethodDescriptor,
+    ) -> anyhow::Result<Self> {
         let (mut known, mut failed) = (BTreeSet::new(), 0);
         let to: Box<dyn Write + Send> = match out {
             None => Box::new(BufWriter::new(io::stdout())),
             Some(path) => {
-                if resume {
-                    (known, failed) =
-                        earlier(path).with_context(|| format!("--resume {}", path.display()))?;
-                } else if path.metadata().is_ok_and(|file| file.len() > 0) {
-                    bail!("{} has answers already: --resume goes on with it", path.display());
+                match before {
+                    Before::Kept => {
+                        (known, failed) =
+                            earlier(path).with_context(|| format!("--resume {}", path.display()))?;
+                    }
+                    Before::Refused(instead) if path.metadata().is_ok_and(|file| file.len() > 0) => {
+                        bail!("{} has answers already: {instead}", path.display());
+                    }
+                    Before::Refused(_) => {}
                 }
                 let file = OpenOptions::new().create(true).append(true).open(path);
                 Box::new(BufWriter::new(file.with_context(|| format!("cannot write {}", path.display()))?))
@@ -72,6 +89,11 @@ impl Results {
         let sent = Sent((!known.is_empty()).then(Arc::default));
         let (answer, types) = (method.output(), method.parent_pool().clone());
         Ok(Self { to, answer, types, known: Arc::new(known), sent, failed })
+    }
+
+    /// Those of a map that is a ticket: none of its items was left out, however many answers there are.
+    pub(super) fn of_ticket(self) -> Self {
+        Self { sent: Sent::default(), ..self }
     }
 
     /// What has an answer already, and who hears what is sent.

@@ -4,11 +4,11 @@ use anyhow::Context as _;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, Stream};
 use tokio::sync::oneshot;
+use tonic::Request;
 use tonic::transport::Channel;
-use tonic::{Request, Streaming};
 use turno_proto::google::longrunning::Operation;
 use turno_proto::v1::tickets_client::TicketsClient;
-use turno_proto::v1::{MapHeader, MapResponse, ReadMapRequest, SubmitMapHeader, SubmitMapRequest};
+use turno_proto::v1::{MapHeader, SubmitMapHeader, SubmitMapRequest};
 
 use super::inputs::{Failed, Inputs};
 use crate::call;
@@ -49,11 +49,4 @@ fn unless_failed(failed: Failed, broken: oneshot::Sender<()>) -> impl Stream<Ite
         }
     })
     .filter_map(async |()| None)
-}
-
-/// Its results from the first one on, until it has ended.
-pub(super) async fn results(channel: Channel, name: &str) -> anyhow::Result<Streaming<MapResponse>> {
-    let mut client = TicketsClient::new(channel).max_decoding_message_size(usize::MAX);
-    let request = ReadMapRequest { name: name.to_owned(), from: 0 };
-    Ok(client.read_map(request).await?.into_inner())
 }

@@ -1,11 +1,12 @@
 //! `turno tickets results`: what has come of a map, as `turno map` writes it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::desk::Desk;
+use super::name;
 use crate::map;
 
 /// Whose results.
@@ -16,6 +17,9 @@ pub(crate) struct ResultsArgs {
     /// Write answers to FILE
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Go on with the FILE of --out, behind the answers that are in it
+    #[arg(long, requires = "out")]
+    resume: bool,
     /// Go on until the map has ended; else what there is
     #[arg(long)]
     follow: bool,
@@ -27,5 +31,26 @@ pub(crate) async fn run(desk: &mut Desk, args: ResultsArgs) -> anyhow::Result<Ex
     let method = desk.method(&ticket.metadata.method).await?;
     let done = ticket.metadata.progress.as_ref().map_or(0, |progress| progress.done);
     let most = (!args.follow).then_some(done);
-    map::results_of(desk.channel.clone(), &name, &method, args.out.as_deref(), most).await
+    let (channel, out) = (desk.channel.clone(), args.out.as_deref());
+    map::results_of(channel, &name, &method, out, args.resume, most).await
+}
+
+/// The command that goes on where results of a ticket have broken off.
+pub(crate) fn again(name: &str, out: Option<&Path>) -> String {
+    let out = out.map_or_else(String::new, |file| format!(" --out {} --resume", file.display()));
+    format!("turno tickets results {} --follow{out}", name::short(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::again;
+    use std::path::Path;
+
+    #[test]
+    fn what_goes_on_names_the_file_that_is_there() {
+        let name = "operations/0198c3ab-7d12-7c3e-9f4a-1b2c9f3ac2b1";
+        assert_eq!(again(name, None), "turno tickets results 9f3ac2b1 --follow");
+        let file = again(name, Some(Path::new("infos.jsonl")));
+        assert_eq!(file, "turno tickets results 9f3ac2b1 --follow --out infos.jsonl --resume");
+    }
 }

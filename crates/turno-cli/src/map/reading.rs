@@ -1,0 +1,238 @@
+//! The results of a map that is a ticket, written as they come: on from those that are there, over gateways that go and
+//! come.
+
+use std::io::stderr;
+use std::process::ExitCode;
+
+use prost_reflect::DescriptorPool;
+use tonic::Status;
+use tonic::transport::Channel;
+use turno_proto::v1::tickets_client::TicketsClient;
+use turno_proto::v1::{MapResponse, ReadMapRequest};
+
+use super::results::Results;
+use crate::call::failure;
+use crate::tickets::patience::{PAUSE, Patience, is_away};
+
+/// How far it was read. Results are stored in an order that stays: so many lines are the first so many of them.
+pub(super) struct Reading {
+    tickets: TicketsClient<Channel>,
+    name: String,
+    results: Results,
+    /// Those that are written.
+    from: u64,
+    /// Those that are wanted.
+    most: u64,
+    patience: Patience,
+}
+
+impl Reading {
+    pub(super) fn new(channel: Channel, name: &str, results: Results, most: Option<u64>) -> Self {
+        let tickets = TicketsClient::new(channel).max_decoding_message_size(usize::MAX);
+        let (from, most) = (results.count(), most.unwrap_or(u64::MAX));
+        Self { tickets, name: name.to_owned(), results, from, most, patience: Patience::new() }
+    }
+
+    /// Until what is wanted is there, or the map has ended; fails if an item did, or the map. `again`: the command that goes
+    /// on, should no gateway come back.
+    pub(super) async fn run(mut self, types: &DescriptorPool, again: &str) -> anyhow::Result<ExitCode> {
+        loop {
+            match self.listen().await? {
+                Ok(()) if self.results.failed() == 0 => return Ok(ExitCode::SUCCESS),
+                Ok(()) => return Ok(ExitCode::FAILURE),
+                Err(status) if is_told(&status) || !is_away(&status) => {
+                    failure::report(&status, types, false, &mut stderr())?;
+                    return Ok(ExitCode::FAILURE);
+                }
+                Err(status) => self.patience.check(&status, again)?,
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Writes what one gateway has, until it is gone.
+    async fn listen(&mut self) -> anyhow::Result<Result<(), Status>> {
+        let request = ReadMapRequest { name: self.name.clone(), from: self.from };
+        let mut answers = match self.tickets.read_map(request).await {
+            Ok(answers) => answers.into_inner(),
+            Err(status) => return Ok(Err(status)),
+        };
+        while self.from < self.most {
+            let message = answers.message().await;
+            // It was there until now, however long it had nothing to say.
+            self.patience.heard();
+            let was_last = match message {
+                Ok(Some(message)) => self.write(message)?,
+                Ok(None) => return Ok(Err(Status::unavailable("the gateway is ending"))),
+                Err(status) => return Ok(Err(status)),
+            };
+            if was_last {
+                break;
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Whether it was the map's last message.
+    fn write(&mut self, message: MapResponse) -> anyhow::Result<bool> {
+        for result in message.results {
+            self.results.write(result)?;
+            self.from += 1;
+        }
+        // Whoever reads along sees each as it comes.
+        self.results.flush()?;
+        Ok(message.summary.is_some())
+    }
+}
+
+/// What a map has ended with has details, whatever its code; a gateway that is away has none to give.
+fn is_told(status: &Status) -> bool {
+    !status.details().is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::results::{Before, Results};
+    use super::{MapResponse, ReadMapRequest, Reading};
+    use crate::call::{dial, json::tests::album};
+    use parking_lot::Mutex;
+    use prost_reflect::MethodDescriptor;
+    use serde_json::Value;
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+    use std::process::ExitCode;
+    use std::sync::Arc;
+    use std::task::{Context, Poll};
+    use tokio_stream::wrappers::TcpListenerStream;
+    use tonic::body::Body;
+    use tonic::codegen::{BoxFuture, Service};
+    use tonic::server::{Grpc, NamedService, ServerStreamingService};
+    use tonic::{Code, Request, Response, Status};
+    use tonic_prost::ProstCodec;
+    use turno_proto::v1::{MapResult, MapSummary};
+
+    type Answers = Vec<Result<MapResponse, Status>>;
+
+    /// A gateway that gives each who reads what is next, and remembers from where on it was asked to.
+    #[derive(Clone, Default)]
+    struct Double {
+        answers: Arc<Mutex<VecDeque<Answers>>>,
+        asked: Arc<Mutex<Vec<u64>>>,
+    }
+
+    impl NamedService for Double {
+        const NAME: &'static str = "turno.v1.Tickets";
+    }
+
+    impl Service<http::Request<Body>> for Double {
+        type Response = http::Response<Body>;
+        type Error = Infallible;
+        type Future = BoxFuture<Self::Response, Infallible>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+            let double = self.clone();
+            Box::pin(async move {
+                let mut grpc = Grpc::new(ProstCodec::<MapResponse, ReadMapRequest>::default());
+                Ok(grpc.server_streaming(double, request).await)
+            })
+        }
+    }
+
+    impl ServerStreamingService<ReadMapRequest> for Double {
+        type Response = MapResponse;
+        type ResponseStream = tokio_stream::Iter<std::vec::IntoIter<Result<MapResponse, Status>>>;
+        type Future = BoxFuture<Response<Self::ResponseStream>, Status>;
+
+        fn call(&mut self, request: Request<ReadMapRequest>) -> Self::Future {
+            self.asked.lock().push(request.into_inner().from);
+            let answers = self.answers.lock().pop_front().unwrap_or_default();
+            Box::pin(async move { Ok(Response::new(tokio_stream::iter(answers))) })
+        }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "a test's server needs no name")]
+    async fn serve(double: Double) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = tonic::transport::Server::builder().add_service(double);
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        address
+    }
+
+    fn print() -> MethodDescriptor {
+        let studio = album().parent_pool().get_service_by_name("album.v1.Studio").unwrap();
+        studio.methods().find(|method| method.name() == "Print").unwrap()
+    }
+
+    fn lines(indexes: &[u64]) -> String {
+        indexes.iter().map(|index| format!("{{\"index\":{index},\"response\":{{}}}}\n")).collect()
+    }
+
+    fn results(indexes: &[u64]) -> MapResponse {
+        let result = |index: &u64| MapResult { index: *index, ..MapResult::default() };
+        MapResponse { results: indexes.iter().map(result).collect(), summary: None }
+    }
+
+    fn end() -> MapResponse {
+        MapResponse { results: Vec::new(), summary: Some(MapSummary::default()) }
+    }
+
+    /// What a reading came to.
+    struct Seen {
+        ended: ExitCode,
+        written: Vec<u64>,
+        asked: Vec<u64>,
+    }
+
+    impl Seen {
+        fn must_be(self, ended: ExitCode, written: &[u64], asked: &[u64]) {
+            assert_eq!(format!("{:?}", self.ended), format!("{ended:?}"));
+            assert_eq!((self.written.as_slice(), self.asked.as_slice()), (written, asked));
+        }
+    }
+
+    /// Goes on with a file.
+    async fn read(file: &str, most: Option<u64>, answers: Vec<Answers>) -> Seen {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.jsonl");
+        std::fs::write(&path, file).unwrap();
+        let double = Double { answers: Arc::new(Mutex::new(answers.into())), ..Double::default() };
+        let channel = dial(&serve(double.clone()).await).await.unwrap();
+        let results = Results::open(Some(&path), Before::Kept, &print()).unwrap().of_ticket();
+        let reading = Reading::new(channel, "operations/1", results, most);
+        let ended = reading.run(album().parent_pool(), "").await.unwrap();
+        let written = std::fs::read_to_string(&path).unwrap();
+        let index = |line| serde_json::from_str::<Value>(line).unwrap()["index"].as_u64().unwrap();
+        let asked = double.asked.lock().clone();
+        Seen { ended, written: written.lines().map(index).collect(), asked }
+    }
+
+    #[tokio::test]
+    async fn it_goes_on_behind_what_is_written_whatever_gateway_is_there() {
+        let file = format!("{}{{\"index\":0,\"resp", lines(&[2]));
+        let answers = vec![
+            vec![Ok(results(&[0, 1])), Err(Status::unavailable("the gateway is ending"))],
+            vec![Ok(results(&[4]))],
+            vec![Ok(results(&[3])), Ok(end())],
+        ];
+        read(&file, None, answers).await.must_be(ExitCode::SUCCESS, &[2, 0, 1, 4, 3], &[1, 3, 4]);
+    }
+
+    #[tokio::test]
+    async fn what_a_map_has_ended_with_is_no_gateway_that_is_away() {
+        let dead = Status::with_details(Code::Unavailable, "the oven is cold", (&b"\x08\x0e"[..]).into());
+        let answers = vec![vec![Ok(results(&[0])), Err(dead)], vec![Ok(end())]];
+        read("", None, answers).await.must_be(ExitCode::FAILURE, &[0], &[0]);
+    }
+
+    #[tokio::test]
+    async fn no_more_is_waited_for_than_is_wanted() {
+        let answers = vec![vec![Ok(results(&[5])), Err(Status::internal("it was read on"))]];
+        read(&lines(&[2, 0]), Some(3), answers).await.must_be(ExitCode::SUCCESS, &[2, 0, 5], &[2]);
+        read(&lines(&[2, 0]), Some(2), Vec::new()).await.must_be(ExitCode::SUCCESS, &[2, 0], &[2]);
+    }
+}
