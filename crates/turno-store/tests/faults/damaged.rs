@@ -210,7 +210,7 @@ async fn what_cannot_be_run_is_dead_and_says_why() {
         let ticket = new();
         submit(&*store, ticket.clone()).await;
         alter(&mut database, ticket.id, change).await;
-        assert_eq!(store.claim(gateway, 10).await.unwrap(), []);
+        assert_eq!(store.claim(gateway, 10, u64::MAX).await.unwrap(), []);
         let found = store.whole(ticket.id).await.unwrap().0;
         assert_eq!((found.state, found.failure.map(|failure| failure.code)), (State::Dead, Some(15)));
     }

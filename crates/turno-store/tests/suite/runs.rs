@@ -78,7 +78,7 @@ pub(crate) async fn a_failure_comes_back_as_it_was(place: &dyn Place) {
         for outcome in [Outcome::Failed(failure.clone()), Outcome::Dead(failure.clone())] {
             let first = begin(&*store, gateway).await;
             store.retry(first, burnt(), Duration::ZERO).await.unwrap();
-            let last = store.claim(gateway, 1).await.unwrap().pop().unwrap().attempt;
+            let last = store.claim(gateway, 1, u64::MAX).await.unwrap().pop().unwrap().attempt;
             ended.push((last.ticket, outcome.state(), failure.clone()));
             store.finish(last, outcome).await.unwrap();
         }
