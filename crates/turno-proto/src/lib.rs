@@ -2,6 +2,7 @@
 //! status. Everything here is data; what is done with it is the gateway's and the SDK's business. Imports nothing of ours.
 
 pub mod entries;
+pub mod habits;
 pub mod headers;
 pub mod status;
 pub mod timeout;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use metrics::Counter;
 use rustix::time::{ClockId, clock_gettime};
 use tonic::Code;
+use turno_proto::habits::ANSWERS_HELD;
 use turno_proto::mesh::v1::Cost;
 use turno_proto::status;
 
@@ -24,7 +25,7 @@ pub(crate) struct Tally {
 const MEMORY: u64 = 16;
 const UNKNOWN: u64 = u64::MAX;
 /// What takes longer counts as this: a job that had to leave its core to others says little of those to come.
-const LONG_US: u64 = 2_000;
+const LONG_US: u64 = 8 * ANSWERS_HELD.as_micros() as u64;
 
 impl Tally {
     pub(crate) fn new(method: &'static str) -> Self {
@@ -37,7 +38,7 @@ impl Tally {
         }
     }
 
-    /// How long a job takes, by the clock and not by the CPU, if less than 2 ms; for ever, until one has ended.
+    /// How long a job takes, by the clock and not by the CPU, if less than 16 ms; for ever, until one has ended.
     pub(crate) fn typically(&self) -> Duration {
         Duration::from_micros(self.typically_us.load(Ordering::Relaxed))
     }
@@ -99,9 +100,9 @@ mod tests {
         assert!(tally.typically() > Duration::from_secs(1_000_000));
         assert_eq!(run(10, 1), Duration::from_micros(10));
         // One that takes long counts for little, many do not.
-        assert_eq!(run(10_000, 1), Duration::from_micros(135));
-        assert_eq!(run(10_000, 200), Duration::from_millis(2));
-        assert!(run(10, 100) < Duration::from_micros(30));
+        assert_eq!(run(100_000, 1), Duration::from_micros(1_010));
+        assert_eq!(run(100_000, 200), Duration::from_millis(16));
+        assert!(run(10, 200) < Duration::from_micros(30));
     }
 
     #[test]

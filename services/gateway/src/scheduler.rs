@@ -24,6 +24,8 @@ mod work;
 
 use std::collections::{BTreeMap, HashMap};
 
+use turno_proto::habits::CHUNK_GIVES_WAY;
+
 use classes::{ClassId, Classes, Next};
 use methods::Method;
 
@@ -64,7 +66,7 @@ impl Waiting {
     fn stands_us(&self) -> u64 {
         let item_us = self.service_us / u64::from(self.items.max(1));
         if self.is_chunk() {
-            item_us.max(chunks::GIVES_WAY_AFTER_US).min(self.service_us)
+            item_us.max(CHUNK_GIVES_WAY.as_micros() as u64).min(self.service_us)
         } else {
             self.service_us
         }

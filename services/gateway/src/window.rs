@@ -1,6 +1,8 @@
 //! How many jobs a worker may hold beyond its slots: enough that a slot that becomes free finds its next job already
 //! there, and no more, so that a job does not stand behind a long one while another worker is idle. Pure.
 
+use turno_proto::habits::ANSWERS_HELD;
+
 /// Learns one worker's times. A weight of 1/8 for what is new, as TCP smooths its round trips (RFC 6298).
 #[derive(Clone, Debug, Default)]
 pub struct Window {
@@ -21,14 +23,17 @@ impl Window {
         smooth(&mut self.service_us, run_us);
     }
 
-    /// Jobs beyond `slots`: those that the slots finish in one round trip. None for jobs that take longer than fifty
+    /// Jobs beyond `slots`: those that the slots finish in one round trip, and of brief ones those that they finish while
+    /// their answers are held ([`ANSWERS_HELD`]). None for jobs that take longer than fifty
     /// round trips: waiting for the next one costs them less than a fiftieth, being hoarded might cost them their all.
     pub fn prefetch(&self, slots: u32) -> u32 {
         let (Some(round_trip), Some(service)) = (self.round_trip_us, self.service_us) else { return 0 };
-        let finished = f64::from(slots) * round_trip / service.max(1.0);
-        if finished * LONG < f64::from(slots) {
+        if service > round_trip * LONG {
             return 0;
         }
+        let held = ANSWERS_HELD.as_micros() as f64;
+        let held = if service <= held { held } else { 0.0 };
+        let finished = f64::from(slots) * (round_trip + held) / service.max(1.0);
         // A float above the range becomes the largest integer, and then MOST.
         (finished.ceil() as u32).min(MOST)
     }
@@ -58,8 +63,10 @@ mod tests {
 
     #[test]
     fn short_jobs_are_held_ready_and_long_ones_are_not() {
-        assert_eq!(learned(200, 10).prefetch(2), 40);
-        assert_eq!(learned(200, 1_000).prefetch(2), 1);
+        assert_eq!(learned(200, 10).prefetch(2), MOST);
+        assert_eq!(learned(200, 100).prefetch(2), 44);
+        assert_eq!(learned(200, 1_000).prefetch(2), 5);
+        assert_eq!(learned(200, 2_100).prefetch(2), 1);
         assert_eq!(learned(200, 9_000).prefetch(2), 1);
         assert_eq!(learned(200, 11_000).prefetch(2), 0);
         assert_eq!(learned(200, 100_000).prefetch(2), 0);

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use prost::Message as _;
 use tonic::{Code, Status};
+use turno_proto::habits::CHUNK_GIVES_WAY;
 use turno_proto::mesh::v1::{Cost, ItemOutcome, ItemOutcomes, Items, Outcome};
 use turno_proto::status;
 use turno_runtime::task;
@@ -36,8 +37,6 @@ pub(crate) struct Slice {
 /// Nobody is told later than this that the caller has gone or its deadline has passed; asking for each of many tiny
 /// items would cost a tenth of them.
 const CHECK_EVERY: Duration = Duration::from_micros(50);
-/// A chunk that has run for so long ends when a call wants its slot: less would not be worth its way.
-const GIVES_WAY_AFTER: Duration = Duration::from_millis(1);
 
 /// Runs a chunk on this thread, which is one of the pool's.
 pub(super) fn run_jobs(record: &Record, arrival: Arrival, slice: Slice, handler: &Job, pool: &Pool) -> Bell {
@@ -106,7 +105,7 @@ impl Ran {
         let ran = now - self.started;
         ran >= self.slice.time
             || self.outcomes.len() >= self.slice.bytes
-            || (ran >= GIVES_WAY_AFTER && (self.slice.wants.give_way() || pool.wants.give_way()))
+            || (ran >= CHUNK_GIVES_WAY && (self.slice.wants.give_way() || pool.wants.give_way()))
     }
 
     fn add(&mut self, record: &Record, result: crate::Result<Bytes>) {

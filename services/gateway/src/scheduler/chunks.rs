@@ -8,9 +8,6 @@ use std::collections::BTreeSet;
 use super::classes::{ClassId, Worker};
 use super::{Lane, MethodId, Scheduler, WorkerId};
 
-/// A chunk has run so long at least when it ends for a call.
-pub(super) const GIVES_WAY_AFTER_US: u64 = 1_000;
-
 /// The chunks at one kind of worker.
 #[derive(Debug, Default)]
 pub(super) struct Chunks {
