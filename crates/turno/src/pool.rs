@@ -2,9 +2,9 @@
 //! inside it may use rayon's parallel iterators, which then share the same threads.
 
 mod held;
+mod lanes;
 mod wants;
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::node::answers::Bell;
 
 use held::Held;
+use lanes::Lanes;
 
 pub(crate) use wants::Wants;
 
@@ -30,7 +31,7 @@ pub(crate) struct Job {
 /// What a job that has no slot yet asks of those that have one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Urgency {
-    /// Somebody waits for its answer: chunks of maps give way.
+    /// Somebody waits for its answer: it passes what is of the batch, and chunks of maps give way.
     Call,
     /// Of a ticket or a map.
     Batch,
@@ -49,24 +50,23 @@ pub(crate) struct Pool {
 struct Desk {
     slots: usize,
     busy: usize,
-    waiting: VecDeque<Job>,
+    waiting: Lanes<Job>,
     held: Held<Bell>,
 }
 
 impl Desk {
-    /// The job, if there is a slot for it now.
-    fn arrive(&mut self, job: Job) -> Option<Job> {
+    /// The job, if there is a slot for it now; else how many have to become free first.
+    fn arrive(&mut self, job: Job, urgency: Urgency) -> Result<Job, usize> {
         if self.busy == self.slots {
-            self.waiting.push_back(job);
-            return None;
+            return Err(self.waiting.push(job, urgency));
         }
         self.busy += 1;
-        Some(job)
+        Ok(job)
     }
 
     /// What the slot that has become free does next, and which bells it rings before.
     fn next(&mut self, bell: Bell, now: Instant) -> (Option<Job>, Vec<Bell>) {
-        let next = self.waiting.pop_front();
+        let next = self.waiting.pop();
         let bell = Some(bell).filter(|bell| !bell.is_silent());
         let due = self.held.add(bell, now, next.as_ref().map(|job| job.expected), self.waiting.len());
         if next.is_none() {
@@ -99,12 +99,15 @@ impl Pool {
 
     fn arrive(&self, job: Job, urgency: Urgency) -> Option<Job> {
         let mut desk = self.desk.lock();
-        let arrived = desk.arrive(job);
-        if arrived.is_none() && urgency == Urgency::Call {
-            let turn = u32::try_from(desk.waiting.len()).unwrap_or(u32::MAX);
-            self.wants.want_at_least(turn);
+        match desk.arrive(job, urgency) {
+            Ok(job) => Some(job),
+            Err(turn) => {
+                if urgency == Urgency::Call {
+                    self.wants.want_at_least(u32::try_from(turn).unwrap_or(u32::MAX));
+                }
+                None
+            }
         }
-        arrived
     }
 
     fn next(&self, bell: Bell) -> (Option<Job>, Vec<Bell>) {
@@ -224,21 +227,25 @@ mod tests {
     }
 
     #[test]
-    fn a_call_wants_the_slots_of_all_that_go_before_it_and_batch_none() {
+    fn a_call_wants_the_slots_of_all_that_go_before_it_and_passes_the_batch_that_wants_none() {
         let pool = Pool::new(1).unwrap();
         let (go, gone) = mpsc::channel::<()>();
         let (done, ended) = mpsc::channel();
-        pool.submit(job(move || gone.recv().unwrap()), Urgency::Batch);
         let within = pool.clone();
-        let chunk = move || done.send(within.wants.give_way()).unwrap();
-        pool.submit(job(chunk.clone()), Urgency::Batch);
+        let named = move |name: &'static str| {
+            let (done, within) = (done.clone(), within.clone());
+            job(move || done.send((name, within.wants.give_way())).unwrap())
+        };
+        pool.submit(job(move || gone.recv().unwrap()), Urgency::Batch);
+        pool.submit(named("map"), Urgency::Batch);
         assert!(!pool.wants.give_way());
-        pool.submit(job(chunk.clone()), Urgency::Call);
-        pool.submit(job(chunk), Urgency::Batch);
-        // The one that runs, and the one before the call; then the call has had its turn.
+        pool.submit(named("call"), Urgency::Call);
+        pool.submit(named("next call"), Urgency::Call);
+        // The slot of the one that runs; the second call wants the first one's too, which ends by itself.
         assert!(pool.wants.give_way());
         go.send(()).unwrap();
-        assert_eq!([(); 3].map(|()| ended.recv().unwrap()), [true, false, false]);
+        let expected = [("call", true), ("next call", false), ("map", false)];
+        assert_eq!([(); 3].map(|()| ended.recv().unwrap()), expected);
     }
 
     #[test]
