@@ -13,7 +13,8 @@ use turno::node::config::Role;
 use turno_gateway::GatewayConfig;
 use turno_proto::google::longrunning::{GetOperationRequest, Operation};
 use turno_proto::v1::SubmitRequest;
-use turno_tests::stubs::{Dish, Wait};
+use turno_tests::kitchen::Cook;
+use turno_tests::stubs::Dish;
 use turno_tests::{TestMesh, eventually};
 
 /// A small disk of its own, until it is dropped. Only root may mount one.
@@ -38,10 +39,6 @@ impl Drop for Disk {
 fn submit(method: &str, request: Vec<u8>) -> SubmitRequest {
     let method = format!("kitchen.v1.Kitchen/{method}");
     SubmitRequest { method, request: request.into(), ..SubmitRequest::default() }
-}
-
-fn soup(ms: u64) -> Vec<u8> {
-    Wait { ms, content: "soup".into() }.encode_to_vec()
 }
 
 async fn get(mesh: &TestMesh, name: &str) -> Operation {
@@ -73,9 +70,10 @@ async fn a_full_disk_refuses_submits_and_nothing_else() {
     std::fs::write(&ballast, vec![1; 40_000_000]).unwrap();
     let config = GatewayConfig { data: disk.0.join("data"), ..GatewayConfig::default() };
     let mesh = TestMesh::gateway(config).await;
-    let _kitchen = mesh.kitchen(Role::Both, 1).await;
-    mesh.client().echo(Dish::default()).await.unwrap();
-    let simmering = mesh.tickets().submit(submit("Simmer", soup(3_000))).await.unwrap().into_inner().name;
+    let cook = Cook::default();
+    let _kitchen = mesh.kitchen_of(&cook, Role::Both, 1).await;
+    let resting = mesh.tickets().submit(submit("Rest", Vec::new())).await.unwrap().into_inner().name;
+    eventually("it has begun", async || cook.resting() == 1).await;
     let (acknowledged, refused) = fill(&mesh).await;
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
     assert!(refused.get_details_retry_info().is_some_and(|info| info.retry_delay.is_some()));
@@ -85,10 +83,12 @@ async fn a_full_disk_refuses_submits_and_nothing_else() {
         mesh.client().echo(Dish { content: "bread".into() }).await.unwrap().into_inner().content,
         "bread"
     );
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    assert!(!get(&mesh, &simmering).await.done);
+    cook.let_go(1);
+    eventually("it has ended", async || cook.resting() == 0).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!get(&mesh, &resting).await.done);
     std::fs::remove_file(ballast).unwrap();
-    eventually("what ended is stored", async || get(&mesh, &simmering).await.done).await;
+    eventually("what ended is stored", async || get(&mesh, &resting).await.done).await;
     let bread = submit("Echo", Dish { content: "bread".into() }.encode_to_vec());
     let last = mesh.tickets().submit(bread).await.unwrap().into_inner().name;
     eventually("new ones run", async || get(&mesh, &last).await.done).await;

@@ -16,6 +16,9 @@ use turno_tests::{Postgres, Process, eventually, free_port};
 const GATEWAY: &str = env!("CARGO_BIN_EXE_test-gateway");
 const KITCHEN: &str = env!("CARGO_BIN_EXE_kitchen-node");
 
+/// A ticket that was given up twice runs for 11 s once more, after the gateway has noticed each time.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A lease is 10 s.
 const AWAY: [Duration; 4] = [
     Duration::from_millis(0),
@@ -48,7 +51,7 @@ async fn what_was_acknowledged_outlives_a_store_that_is_away() {
     }
     for name in running {
         // Its lease being over, the gateway has given it up: it begins again.
-        eventually("it is done", async || get(&gateway, &name).await.is_some_and(|ticket| ticket.done)).await;
+        tokio::time::timeout(PATIENCE, done(&gateway, &name)).await.expect("it is done at last");
     }
     let mistakes = clients.mistakes(working, false).await;
     println!("{} tickets", clients.acknowledged());
@@ -62,6 +65,12 @@ async fn runs_on(gateway: &str) -> String {
     let request = SubmitRequest { method, request, ..SubmitRequest::default() };
     let mut tickets = TicketsClient::connect(gateway.to_owned()).await.unwrap();
     tickets.submit(request).await.unwrap().into_inner().name
+}
+
+async fn done(gateway: &str, name: &str) {
+    while get(gateway, name).await.is_none_or(|ticket| !ticket.done) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// `None` while the store does not answer.

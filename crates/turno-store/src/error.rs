@@ -45,6 +45,10 @@ pub enum Error {
     /// Others changed the same tickets at the same time, again and again. Nothing was stored: ask again.
     #[error("others change the same tickets at the same time")]
     Contended,
+    /// Somebody has locked what it is about, or it is more than the database does in the time that a change may take. Nothing
+    /// was stored: ask again.
+    #[error("the store could not do it in time: {0}")]
+    Late(String),
     /// There is something in it that the database cannot keep. Nothing was stored.
     #[error("the store cannot keep this: {0}")]
     Unfit(String),
@@ -72,6 +76,7 @@ impl Error {
             // Noticed when rows are written: nothing else of that transaction is sure then.
             Self::Exists(_)
             | Self::Contended
+            | Self::Late(_)
             | Self::Unfit(_)
             | Self::Full
             | Self::Unusable(_)

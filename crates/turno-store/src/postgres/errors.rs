@@ -9,8 +9,10 @@ pub(super) fn told(error: sqlx::Error) -> Error {
     match code.as_deref() {
         // disk_full
         Some("53100") => Error::Full,
-        // serialization_failure, deadlock_detected, lock_not_available
-        Some("40001" | "40P01" | "55P03") => Error::Contended,
+        // serialization_failure, deadlock_detected
+        Some("40001" | "40P01") => Error::Contended,
+        // lock_not_available, query_canceled
+        Some("55P03" | "57014") => Error::Late(error.to_string()),
         // unique_violation
         Some("23505") => Error::Exists(crate::ticket::TicketId(uuid::Uuid::nil())),
         // data_corrupted, index_corrupted

@@ -16,7 +16,7 @@ use super::rows::TICKET;
 use crate::batch::Asked;
 use crate::body::{Gathered, Granted, Stored, unsealed};
 use crate::error::Error;
-use crate::kept::Read;
+use crate::kept::{Read, readable};
 use crate::part::{self, Log, Part, StoredPart};
 use crate::query::{Page, Query};
 use crate::rows::{self, Odd};
@@ -110,7 +110,7 @@ impl Read for Reader {
         let found = found.fetch_all(&self.pool).await.map_err(told)?;
         let has_more = found.len() > most as usize;
         let tickets = found.iter().take(most as usize).map(|row| rows::ticket(None, row));
-        Ok(Page { tickets: tickets.collect::<Result<_, _>>()?, has_more })
+        Ok(Page { tickets: readable(tickets).collect(), has_more })
     }
 
     async fn counts(&self) -> Result<Counts, Error> {

@@ -108,13 +108,13 @@ impl Session {
     }
 }
 
-/// A connection whose commits are on disk when they answer, and whose statements end: somebody's open transaction on a
-/// ticket's row is not waited for for long.
+/// A connection whose commits are on disk when they answer, and whose statements end. What is late is tried twice, with the
+/// others and by itself (`group.rs`): both together take less than a lease.
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
     let connection = async {
         let mut connection = options.connect().await?;
         let limits =
-            "SELECT set_config('lock_timeout', '500ms', false), set_config('statement_timeout', '7s', false)";
+            "SELECT set_config('lock_timeout', '500ms', false), set_config('statement_timeout', '4s', false)";
         sqlx::query(limits).execute(&mut connection).await?;
         let on_disk = "SELECT set_config('synchronous_commit', 'on', false) \
                        WHERE current_setting('synchronous_commit') = 'off'";

@@ -33,16 +33,18 @@ const EXPIRE: [&str; 5] = [
     "DELETE FROM turno.ticket WHERE id = ANY($1)",
 ];
 
-/// What nobody came back for, or needs any more, of which logs are taken out bit by bit. A submit that is just taking its
+/// What nobody came back for, or needs any more, taken out bit by bit. A submit that is just taking its
 /// inputs is passed.
 const SWEEP: [&str; 3] = [
     "WITH gone AS (DELETE FROM turno.part WHERE (ticket, log, number) IN (SELECT p.ticket, p.log, p.number \
      FROM turno.unfinished_body AS u JOIN turno.part AS p ON p.ticket = u.body WHERE u.began_at < $1 LIMIT 256 \
      FOR UPDATE OF u SKIP LOCKED) RETURNING body) \
      DELETE FROM turno.piece WHERE body IN (SELECT body FROM gone WHERE body IS NOT NULL)",
-    "DELETE FROM turno.piece WHERE body IN (SELECT body FROM turno.unfinished_body WHERE began_at < $1)",
+    "DELETE FROM turno.piece WHERE (body, number) IN (SELECT p.body, p.number FROM turno.unfinished_body AS u \
+     JOIN turno.piece AS p ON p.body = u.body WHERE u.began_at < $1 LIMIT 256)",
     "DELETE FROM turno.unfinished_body AS u WHERE began_at < $1 \
-     AND NOT EXISTS (SELECT 1 FROM turno.part WHERE part.ticket = u.body)",
+     AND NOT EXISTS (SELECT 1 FROM turno.part WHERE part.ticket = u.body) \
+     AND NOT EXISTS (SELECT 1 FROM turno.piece WHERE piece.body = u.body)",
 ];
 
 impl Tables for Rack {

@@ -1,7 +1,7 @@
 //! What the writer knows by heart: which attempts are under way, and whose leases last. With one process at a time it
 //! need not be on disk: when the process ends, nothing is under way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -101,6 +101,7 @@ impl Memory {
         known: &[TicketId],
         began_before: i64,
     ) -> Vec<Held> {
+        let known: HashSet<_> = known.iter().collect();
         let standing = self.held.keys().filter_map(|ticket| self.held(overlay, *ticket));
         let old = standing.filter(|held| held.attempt.gateway == gateway && held.began_at < began_before);
         let unknown = old.filter(|held| !known.contains(&held.attempt.ticket)).cloned();

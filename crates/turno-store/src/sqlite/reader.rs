@@ -11,7 +11,7 @@ use super::rows::TICKET;
 use crate::batch::Asked;
 use crate::body::{Gathered, Granted, Stored, unsealed};
 use crate::error::Error;
-use crate::kept::Read;
+use crate::kept::{Read, readable};
 use crate::part::{self, Log, Part, StoredPart};
 use crate::query::{Page, Query};
 use crate::rows::{self, Cells, Odd};
@@ -107,15 +107,7 @@ impl Read for Reader {
         let found = self.rows(sql, values).await?;
         let has_more = found.len() > most as usize;
         let tickets = found.iter().take(most as usize).map(|row| rows::ticket(None, row));
-        // A page does not fail for one damaged row: who asks for that one is told.
-        let readable = tickets.filter_map(|ticket| match ticket {
-            Ok(ticket) => Some(self.noted(ticket)),
-            Err(error) => {
-                tracing::error!(%error, "a ticket is left out of a listing");
-                None
-            }
-        });
-        Ok(Page { tickets: readable.collect(), has_more })
+        Ok(Page { tickets: readable(tickets).map(|ticket| self.noted(ticket)).collect(), has_more })
     }
 
     async fn counts(&self) -> Result<Counts, Error> {

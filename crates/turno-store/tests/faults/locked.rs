@@ -1,5 +1,7 @@
 //! A ticket is a row that a person can query: one who leaves a transaction open on it holds up that ticket alone.
 
+use std::time::Duration;
+
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use turno_store::{Error, Outcome};
 
@@ -17,12 +19,17 @@ async fn a_row_that_somebody_has_locked_holds_up_no_other() {
     let mut open = person.begin().await.unwrap();
     let sql = "UPDATE turno.ticket SET labels = NULL WHERE id = $1";
     sqlx::query(sql).bind(locked.ticket.0).execute(&mut *open).await.unwrap();
-    let (refused, finished, submitted) = tokio::join!(
-        store.finish(locked, Outcome::Done("bread".into())),
-        store.finish(other, Outcome::Done("bread".into())),
-        submit(&*store, new()),
-    );
-    assert!(matches!(refused, Err(Error::Contended)), "{refused:?}");
+    let changes = async {
+        tokio::join!(
+            store.finish(locked, Outcome::Done("bread".into())),
+            store.finish(other, Outcome::Done("bread".into())),
+            submit(&*store, new()),
+        )
+    };
+    // Before a lease ends: renewals wait behind it too.
+    let made = tokio::time::timeout(Duration::from_secs(8), changes).await;
+    let (refused, finished, submitted) = made.expect("it holds them up for a second");
+    assert!(matches!(refused, Err(Error::Late(_))), "{refused:?}");
     finished.unwrap();
     assert_eq!(submitted, None);
     open.rollback().await.unwrap();

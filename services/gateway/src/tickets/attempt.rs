@@ -43,17 +43,14 @@ impl Tickets {
         let ended = tokio::select! {
             biased;
             () = running.abandon.cancelled() => None,
-            ended = async {
-                self.0.hand.make_room(&mut place, claimed.request.len()).await;
-                self.ended(claimed, &running.hearing).await
-            } => Some(ended),
+            ended = self.begun(claimed, &running.hearing, &mut place) => Some(ended),
         };
         if let Some(ended) = ended {
             let cancel_requested = running.hearing.stop.is_cancelled();
             let verdict = verdict::judge(ended, Standing { cancel_requested, ..standing });
             self.settle(attempt, self.among_others(verdict, standing.chance)).await;
         }
-        self.0.board.end(attempt.ticket);
+        self.0.board.end(attempt);
         self.0.board.tell(attempt.ticket);
     }
 
@@ -62,6 +59,17 @@ impl Tickets {
         let Verdict::Later(pause) = verdict else { return verdict };
         let crowd = self.0.crowd.lock().give_back(self.0.since.elapsed().as_secs());
         Verdict::Later(pause.max(crowd.mul_f64(1.0 + chance)))
+    }
+
+    /// Once there is room for its request.
+    async fn begun(&self, claimed: Claimed, hearing: &Hearing, place: &mut Place) -> Ended {
+        tokio::select! {
+            biased;
+            () = self.0.hand.make_room(place, claimed.request.len()) => {}
+            () = hearing.stop.cancelled() => return Ended::Stopped,
+            () = hearing.recall.cancelled() => return Ended::NotNow(None),
+        }
+        self.ended(claimed, hearing).await
     }
 
     async fn ended(&self, claimed: Claimed, hearing: &Hearing) -> Ended {
@@ -166,10 +174,7 @@ impl Tickets {
                     }
                     return;
                 }
-                // Else it would run again and again.
-                Err(
-                    error @ (Error::Full | Error::Contended | Error::Unavailable(_) | Error::Unusable(_)),
-                ) => {
+                Err(error) if is_passing(&error) => {
                     tracing::warn!(ticket = %attempt.ticket, %error, "what came of an attempt cannot be stored yet");
                 }
                 Err(error @ (Error::Superseded(_) | Error::NotFound(_))) => {
@@ -212,4 +217,10 @@ impl Tickets {
 /// `google.rpc.RetryInfo`
 pub(super) fn come_again(status: &Status) -> Option<Duration> {
     status.get_details_retry_info().and_then(|info| info.retry_delay)
+}
+
+/// What has come of an attempt is held until the store takes it, be it that a person has to look: else it would run again.
+pub(super) fn is_passing(error: &Error) -> bool {
+    use Error::{Contended, Full, Late, Unavailable, Unusable};
+    matches!(error, Full | Contended | Late(_) | Unavailable(_) | Unusable(_))
 }

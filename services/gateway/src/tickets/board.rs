@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use turno_proto::mesh::v1::Progress;
-use turno_store::TicketId;
+use turno_store::{Attempt, TicketId};
 
 use crate::link::heard::Hearing;
 
@@ -22,6 +22,7 @@ pub(crate) struct Board {
 /// An attempt that is under way here.
 #[derive(Clone)]
 pub(crate) struct Running {
+    pub(crate) attempt: Attempt,
     pub(crate) hearing: Hearing,
     /// It is not this gateway's any more: it ends without a word.
     pub(crate) abandon: CancellationToken,
@@ -41,17 +42,17 @@ pub(crate) struct Watcher {
 
 impl Board {
     /// An attempt begins here.
-    pub(crate) fn begin(&self, ticket: TicketId, recall: CancellationToken) -> Running {
+    pub(crate) fn begin(&self, attempt: Attempt, recall: CancellationToken) -> Running {
         let (progress, _) = watch::channel(Progress::default());
         let hearing = Hearing { stop: CancellationToken::new(), recall, progress };
-        let running = Running { hearing, abandon: CancellationToken::new() };
-        self.running.insert(ticket, running.clone());
+        let running = Running { attempt, hearing, abandon: CancellationToken::new() };
+        self.running.insert(attempt.ticket, running.clone());
         running
     }
 
-    /// It is over here.
-    pub(crate) fn end(&self, ticket: TicketId) {
-        self.running.remove(&ticket);
+    /// It is over here. The ticket's next one may have begun already.
+    pub(crate) fn end(&self, attempt: Attempt) {
+        self.running.remove_if(&attempt.ticket, |_, running| running.attempt == attempt);
     }
 
     /// Tells the attempt to stop; false if there is none here.
@@ -123,7 +124,7 @@ mod tests {
     use futures_util::FutureExt as _;
     use tokio_util::sync::CancellationToken;
     use turno_proto::mesh::v1::Progress;
-    use turno_store::TicketId;
+    use turno_store::{Attempt, GatewayId, TicketId};
 
     use super::Board;
 
@@ -145,15 +146,19 @@ mod tests {
     #[test]
     fn what_runs_is_stopped_by_its_name() {
         let (board, ticket) = (Board::default(), TicketId::new());
+        let attempt = |number| Attempt { ticket, gateway: GatewayId(ticket.0), number };
         assert!(!board.stop(ticket));
-        let running = board.begin(ticket, CancellationToken::new());
+        let running = board.begin(attempt(1), CancellationToken::new());
         assert_eq!(board.progress(ticket), None);
         running.hearing.progress.send_replace(Progress { done: 3, ..Progress::default() });
         assert_eq!(board.progress(ticket).unwrap().done, 3);
         assert!(board.stop(ticket) && running.hearing.stop.is_cancelled());
         board.abandon_all();
         assert!(running.abandon.is_cancelled());
-        board.end(ticket);
+        board.begin(attempt(2), CancellationToken::new());
+        board.end(attempt(1));
+        assert!(board.runs(ticket), "the next one has begun");
+        board.end(attempt(2));
         assert!(!board.runs(ticket) && board.tickets().is_empty());
     }
 }

@@ -17,7 +17,8 @@ const TROUBLE: Duration = Duration::from_secs(1);
 
 /// What the store says that this gateway holds is compared with what it does hold.
 const COMPARE_EVERY: Duration = Duration::from_secs(5);
-/// By then a ticket that was submitted to begin at once is on the board.
+/// What is not on the board then will not come there: an attempt is there before the store knows of it, or as soon as it
+/// was claimed.
 const SURELY_BEGUN: Duration = Duration::from_secs(10);
 
 impl Tickets {
@@ -69,7 +70,7 @@ impl Tickets {
     fn begin_all(&self, claimed: Vec<Claimed>, places: Vec<Place>) {
         for (claimed, place) in claimed.into_iter().zip(places) {
             let (tickets, name) = (self.clone(), claimed.method.clone());
-            let running = self.0.board.begin(claimed.attempt.ticket, self.0.closing.clone());
+            let running = self.0.board.begin(claimed.attempt, self.0.closing.clone());
             let attempt = async move { tickets.attempt(claimed, running, place).await };
             task::spawn(&name, self.0.attempts.track_future(attempt));
         }

@@ -13,6 +13,7 @@ use turno_store::{Attempt, Claimed, Error, NewTicket, State, Submitted, Ticket, 
 
 use crate::admission::Permit;
 use crate::methods::Method;
+use crate::tickets::board::Running;
 use crate::tickets::envelope::Envelope;
 use crate::tickets::hand::Place;
 use crate::tickets::{Tickets, operation, refusal, submission};
@@ -56,7 +57,7 @@ impl Tickets {
         mut ticket: NewTicket,
         held: (OwnedSemaphorePermit, Permit),
     ) -> Result<Answer, Status> {
-        let hand = self.place_at_once(method, &ticket);
+        let hand = self.place_at_once(method, &ticket).map(|place| (place, self.first_attempt(ticket.id)));
         ticket.begin_at = hand.as_ref().map(|_| self.0.gateway);
         let (answer, answered) = oneshot::channel();
         let tickets = self.clone();
@@ -68,15 +69,25 @@ impl Tickets {
             // Whoever asked may have gone.
             let _gone = answer.send(submitted.map(|submitted| Answer::of(submitted, &kept)));
             match (begun, hand) {
-                (Some(attempt), Some(hand)) => {
-                    let running = tickets.0.board.begin(attempt.ticket, tickets.0.closing.clone());
-                    Box::pin(tickets.attempt(claimed(attempt, kept), running, hand)).await;
+                (Some(attempt), Some((place, running))) => {
+                    Box::pin(tickets.attempt(claimed(attempt, kept), running, place)).await;
                 }
-                _ => tickets.0.due.notify_one(),
+                (_, hand) => {
+                    if let Some((_, running)) = hand {
+                        tickets.0.board.end(running.attempt);
+                    }
+                    tickets.0.due.notify_one();
+                }
             }
         };
         task::spawn(method.name(), self.0.attempts.track_future(stored));
         answered.await.map_or(Ok(Answer::Broken), |answer| answer.map_err(refusal::status))
+    }
+
+    /// On the board before it is on disk, so that the store holds nothing for this gateway of which it does not know.
+    fn first_attempt(&self, ticket: TicketId) -> Running {
+        let attempt = Attempt { ticket, gateway: self.0.gateway, number: 1 };
+        self.0.board.begin(attempt, self.0.closing.clone())
     }
 
     /// A place in hand, if the first attempt can begin here as soon as the ticket is on disk.

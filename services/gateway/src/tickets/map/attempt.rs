@@ -18,7 +18,7 @@ use super::results::{Gathering, LONGEST, Tally};
 use crate::link::heard::Hearing;
 use crate::map::{Errands, Map, SENT_WAITING, Terms};
 use crate::methods::Method;
-use crate::tickets::attempt::{LONGEST_PAUSE, PAUSE, come_again};
+use crate::tickets::attempt::{LONGEST_PAUSE, PAUSE, come_again, is_passing};
 use crate::tickets::envelope::Envelope;
 use crate::tickets::operation::{TYPES, failure_of, wrapped};
 use crate::tickets::verdict::Ended;
@@ -202,7 +202,7 @@ impl Recorder<'_> {
             let appended =
                 self.tickets.store().append_results(self.attempt, self.tally.parts, part.clone(), done);
             match appended.await {
-                Err(error @ (Error::Full | Error::Unavailable(_))) => {
+                Err(error) if is_passing(&error) => {
                     tracing::warn!(ticket = %self.attempt.ticket, %error, "results cannot be stored yet");
                 }
                 appended => return appended,
