@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
+use turno::node::config::Role;
+use turno_gateway::GatewayConfig;
+use turno_tests::kitchen::Cook;
 use turno_tests::stubs::{Courses, Dish, Number, Wait};
 use turno_tests::{TestMesh, eventually};
 
@@ -72,7 +75,7 @@ async fn a_panic_is_internal_and_the_node_lives() {
 #[tokio::test]
 async fn what_nobody_serves_is_unimplemented() {
     let patience = turno_runtime::units::Span(Duration::from_millis(100));
-    let mesh = TestMesh::gateway(turno_gateway::GatewayConfig { patience, ..Default::default() }).await;
+    let mesh = TestMesh::gateway(GatewayConfig { patience, ..Default::default() }).await;
     let error = mesh.client().echo(dish("x")).await.unwrap_err();
     assert_eq!(error.code(), Code::Unimplemented);
     assert!(error.message().contains("/kitchen.v1.Kitchen/Echo"), "{error}");
@@ -114,15 +117,33 @@ async fn a_deadline_reaches_a_running_job() {
 
 #[tokio::test]
 async fn a_job_whose_deadline_passes_in_the_queue_never_starts() {
-    let mesh = TestMesh::start(1, 1).await;
+    let (mesh, cook) = (TestMesh::gateway(GatewayConfig::default()).await, Cook::default());
+    let _worker = mesh.kitchen_of(&cook, Role::Worker, 1).await;
     let mut other = mesh.client();
-    let holding = tokio::spawn(async move { other.knead(Wait { ms: 60_000, ..Wait::default() }).await });
-    eventually("the slot is taken", async || mesh.nodes().await.iter().any(|node| node.in_flight == 1)).await;
+    let holding = tokio::spawn(async move { other.rest(Dish::default()).await });
+    eventually("the slot is taken", async || cook.resting() == 1).await;
     let mut request = Request::new(Wait { ms: 0, ..Wait::default() });
     request.set_timeout(Duration::from_millis(50));
-    // The slot is never free while it waits.
-    assert!(is_late(&mesh.client().bake(request).await.unwrap_err()));
-    holding.abort();
+    assert!(is_late(&mesh.client().knead(request).await.unwrap_err()));
+    cook.let_go(1);
+    holding.await.unwrap().unwrap();
+    mesh.client().square(Number { value: 2, ms: 0 }).await.unwrap();
+    assert_eq!(cook.begun(), 0);
+}
+
+#[tokio::test]
+async fn what_is_late_when_it_comes_to_its_node_never_starts() {
+    let (mesh, cook) = (TestMesh::gateway(GatewayConfig::default()).await, Cook::default());
+    let _io = mesh.kitchen_of(&cook, Role::Io, 1).await;
+    mesh.client().echo(Dish::default()).await.unwrap();
+    for _ in 0..20 {
+        let mut request = Request::new(Wait { ms: 0, ..Wait::default() });
+        request.set_timeout(Duration::from_micros(1));
+        assert!(is_late(&mesh.client().simmer(request).await.unwrap_err()));
+    }
+    eventually("nothing is under way", async || mesh.nodes().await.iter().all(|node| node.in_flight == 0))
+        .await;
+    assert_eq!(cook.begun(), 0);
 }
 
 #[tokio::test]

@@ -161,6 +161,9 @@ fn await_it<T: Send + 'static>(
 ) {
     let Arrival { call, ctx, at, answer, .. } = arrival;
     task::spawn(record.name, async move {
+        if let Some(outcome) = too_late(&ctx, call) {
+            return answer.give(outcome).ring();
+        }
         let mut watched = Watched::new(record.clone(), at, AssertUnwindSafe(future).catch_unwind());
         let result = bounded(&ctx, &mut watched).await;
         let result =
@@ -170,6 +173,12 @@ fn await_it<T: Send + 'static>(
         drop(watched);
         answer.give(outcome(call, &record, result.map(body), ctx.take_trailers(), cost)).ring();
     });
+}
+
+/// What nobody wants any more does not start.
+fn too_late(ctx: &Context, call: u64) -> Option<Outcome> {
+    let status = ctx.checkpoint().err()?;
+    Some(Outcome { not_started: true, ..status::to_outcome(call, status) })
 }
 
 /// Drops `future` when the caller goes away or its deadline passes.
@@ -194,9 +203,8 @@ fn run_job(
     handler: &(dyn Fn(Context, Bytes) -> crate::Result<Bytes> + Send + Sync),
 ) -> Bell {
     let Arrival { call, ctx, body, at, answer, .. } = arrival;
-    if let Err(status) = ctx.checkpoint() {
-        let outcome = status::to_outcome(call, status);
-        return answer.give(Outcome { not_started: true, ..outcome });
+    if let Some(outcome) = too_late(&ctx, call) {
+        return answer.give(outcome);
     }
     let (started, cpu) = (Instant::now(), tally::cpu_of_this_thread());
     let run = || catch_unwind(AssertUnwindSafe(|| handler(ctx.clone(), body)));
