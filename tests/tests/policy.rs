@@ -11,13 +11,13 @@ use std::sync::Arc;
 use prost_reflect::{DescriptorPool, DynamicMessage, FileDescriptor};
 use tokio_stream::StreamExt as _;
 use turno::node::config::Role;
-use turno::service::{Table, awaited};
+use turno::service::{Table, awaited, job};
 use turno::{Context, Rpc, Service, rpc};
 use turno_gateway::GatewayConfig;
 use turno_proto::v1::admin_client::AdminClient;
 use turno_proto::v1::{ListMethodsRequest, Method};
-use turno_tests::TestMesh;
 use turno_tests::kitchen::{Dish, Wait};
+use turno_tests::{TestMesh, stubs};
 
 async fn listed(mesh: &TestMesh, rpc: &str) -> Method {
     let methods = AdminClient::new(mesh.channel()).list_methods(ListMethodsRequest {}).await.unwrap();
@@ -61,6 +61,21 @@ impl rpc::TakesOne for Before {}
 
 impl rpc::AnswersOne for Before {}
 
+/// Narrow, when as many of it ran as there were slots.
+struct WideBefore;
+
+impl Rpc for WideBefore {
+    type Request = Wait;
+    type Response = Dish;
+    const NAME: &'static str = "kitchen.v1.Kitchen/Narrow";
+    const PATH: &'static str = "/kitchen.v1.Kitchen/Narrow";
+    const REPEATABLE: bool = false;
+}
+
+impl rpc::TakesOne for WideBefore {}
+
+impl rpc::AnswersOne for WideBefore {}
+
 /// The kitchen of that day.
 struct OldKitchen;
 
@@ -69,7 +84,9 @@ impl Service for OldKitchen {
         let timed = awaited::<Self, Before, Wait, Dish>(|_: Arc<Self>, _: Context, _: Wait| {
             Box::pin(async { Ok(Dish::default()) })
         });
-        Table::new("kitchen.v1.Kitchen", &[], vec![timed.bind(&Arc::new(self))])
+        let wide = job::<Self, WideBefore, Wait, Dish>(|_, _, _| Ok(Dish::default()));
+        let kitchen = Arc::new(self);
+        Table::new("kitchen.v1.Kitchen", &[], vec![timed.bind(&kitchen), wide.bind(&kitchen)])
     }
 }
 
@@ -82,6 +99,26 @@ async fn the_newest_nodes_word_counts() {
     assert_eq!((both.nodes, both.timeout_us), (2, 0));
     old.leave().await;
     assert_eq!(listed(&mesh, "Timed").await.timeout_us, 300_000);
+}
+
+#[tokio::test]
+async fn when_the_newest_node_has_left_jobs_obey_the_others() {
+    let mesh = TestMesh::start(1, 4).await;
+    let old = turno::node("old").service(|| OldKitchen);
+    let old = mesh.join(old, mesh.node_config(Role::Both, 1)).await;
+    assert_eq!(listed(&mesh, "Narrow").await.concurrency, 0);
+    old.leave().await;
+    assert_eq!(listed(&mesh, "Narrow").await.concurrency, 2);
+    let narrow = || {
+        let mut client = mesh.client();
+        tokio::spawn(async move { client.narrow(stubs::Wait { ms: 150, ..stubs::Wait::default() }).await })
+    };
+    let calls: Vec<_> = (0..6).map(|_| narrow()).collect();
+    let mut most = 0;
+    while !calls.iter().all(tokio::task::JoinHandle::is_finished) {
+        most = most.max(mesh.nodes().await.iter().map(|node| node.in_flight).sum::<u64>());
+    }
+    assert_eq!(most, 2);
 }
 
 /// A file as reflection of one version gives it.

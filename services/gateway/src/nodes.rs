@@ -116,8 +116,18 @@ impl Nodes {
         if link.set_leaving() {
             self.methods.leave(link);
             self.queue.leave(link.id);
+            self.limit_by_those_who_stay(link);
             self.tell_health(link).await;
             tracing::info!(node = link.hello.name, id = link.hello.node_id, "node is leaving");
+        }
+    }
+
+    /// What the newest node said of its jobs goes with it.
+    fn limit_by_those_who_stay(&self, link: &Link) {
+        for job in link.hello.methods.iter().filter(|method| method.kind() == Kind::Job) {
+            if let Some(method) = self.methods.get(&job.path) {
+                self.queue.limit(method.id, method.served().policy.concurrency.map(u32::from));
+            }
         }
     }
 
