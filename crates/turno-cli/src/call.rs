@@ -21,9 +21,13 @@ use http::uri::PathAndQuery;
 use prost_reflect::prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor};
 use tonic::codec::CompressionEncoding;
-use tonic::metadata::{AsciiMetadataKey, BinaryMetadataKey, BinaryMetadataValue, MetadataMap};
+use tonic::metadata::{
+    AsciiMetadataKey, AsciiMetadataValue, BinaryMetadataKey, BinaryMetadataValue, MetadataMap,
+};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
+
+use turno_proto::headers;
 
 pub(crate) use self::dial::dial;
 use self::show::{Show, Style};
@@ -58,6 +62,9 @@ pub(crate) struct CallArgs {
     /// Send metadata along; of a key that ends in -bin the value is base64
     #[arg(long, short, value_name = "KEY=VALUE", value_parser = key_and_value)]
     pub(crate) metadata: Vec<(String, String)>,
+    /// Say on standard error where the time of a unary call went
+    #[arg(long)]
+    pub(crate) explain: bool,
 }
 
 /// Calls and shows what is answered. A gRPC error is shown too, and fails.
@@ -76,7 +83,10 @@ pub(crate) struct Screen<'a> {
 
 async fn run_on(args: &CallArgs, address: &str, screen: Screen<'_>) -> anyhow::Result<ExitCode> {
     let name = method::Name::parse(&args.method)?;
-    let metadata = metadata(&args.metadata)?;
+    let mut metadata = metadata(&args.metadata)?;
+    if args.explain {
+        metadata.insert(headers::EXPLAIN, AsciiMetadataValue::from_static("1"));
+    }
     let text = json::read(&args.request)?;
     let channel = dial(address).await?;
     let method = name.find(&reflect::describe(channel.clone(), &name.service).await?)?;
@@ -88,7 +98,12 @@ async fn run_on(args: &CallArgs, address: &str, screen: Screen<'_>) -> anyhow::R
     let path = PathAndQuery::try_from(format!("/{name}")).context("the method's name is no path")?;
     let exchange = exchange(channel, path, request, method.output(), Show::new(style, screen.out));
     match within(args.timeout, exchange).await {
-        Ok(()) => Ok(ExitCode::SUCCESS),
+        Ok(trailers) => {
+            if let Some(account) = trailers.get(headers::EXPLAIN) {
+                writeln!(screen.err, "{}", account.to_str()?)?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
         Err(error) => failed(failure::of_connection(error, address), method.parent_pool(), args, screen.err),
     }
 }
@@ -111,21 +126,22 @@ fn style(args: &CallArgs, method: &MethodDescriptor, terminal: bool) -> anyhow::
     Ok(Style { save: args.out.clone(), compact: args.json, terminal, numbered })
 }
 
-/// Sends the request and shows what comes. The error of the call itself is a [`Status`].
+/// Sends the request and shows what comes; answers the trailers. The error of the call itself is a [`Status`].
 async fn exchange(
     channel: Channel,
     path: PathAndQuery,
     request: Request<Vec<Bytes>>,
     answer: MessageDescriptor,
     mut show: Show<'_>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<MetadataMap> {
     let mut answers = send(channel, path, request).await?;
     while let Some(encoded) = answers.message().await? {
         let message = DynamicMessage::decode(answer.clone(), encoded)
             .with_context(|| format!("the answer is no {}", answer.full_name()))?;
         show.answer(&message)?;
     }
-    show.finish()
+    show.finish()?;
+    Ok(answers.trailers().await?.unwrap_or_default())
 }
 
 /// On the wire a unary call is a stream of one request and a stream of one answer.
@@ -143,10 +159,10 @@ async fn send(
 }
 
 /// Holds a call to its timeout. The other end should say that it passed; tonic says `CANCELLED` of its own.
-async fn within(
+async fn within<T>(
     timeout: Option<Duration>,
-    call: impl Future<Output = anyhow::Result<()>>,
-) -> anyhow::Result<()> {
+    call: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
     let Some(timeout) = timeout else { return call.await };
     let late =
         || Status::deadline_exceeded(format!("no answer within {}", humantime::format_duration(timeout)));
