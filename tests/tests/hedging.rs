@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use turno::node::config::Role;
 use turno_gateway::GatewayConfig;
 use turno_tests::kitchen::Cook;
@@ -30,6 +31,16 @@ async fn mesh_with<const N: usize>(role: Role) -> (TestMesh, [Cook; N], Vec<Test
         nodes.push(mesh.kitchen_of(cook, role, 1).await);
     }
     (mesh, cooks, nodes)
+}
+
+/// Two jobs that hold their slots until they are let go.
+fn two_that_rest(mesh: &TestMesh) -> [JoinHandle<()>; 2] {
+    [(); 2].map(|()| {
+        let mut client = mesh.client();
+        tokio::spawn(async move {
+            client.rest(Dish::default()).await.unwrap();
+        })
+    })
 }
 
 #[tokio::test]
@@ -65,6 +76,30 @@ async fn a_job_too_and_its_slot_is_free_soon() {
         .await;
 }
 
+/// The worker with the job that hangs has more free slots than the other: the next job would go there, but not this one.
+#[tokio::test]
+async fn a_job_is_hedged_at_the_fuller_worker() {
+    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    let (fast, slow) = (Cook::default(), Cook::default());
+    let _fast = mesh.kitchen_of(&fast, Role::Worker, 4).await;
+    let holding = two_that_rest(&mesh);
+    eventually("two of its slots are taken", async || fast.resting() == 2).await;
+    let _slow = mesh.kitchen_of(&slow, Role::Worker, 4).await;
+    slow.slow_down(FOR_EVER);
+    eventually("a job begins at the slow node, and is answered by the other", async || {
+        let answer = mesh.client().hedged_job(wait(1, "bread")).await.unwrap();
+        assert_eq!(answer.into_inner().content, "bread");
+        slow.begun() > 0
+    })
+    .await;
+    eventually("the slow node has given it up", async || slow.given_up() == slow.begun()).await;
+    assert!(fast.begun() > 0);
+    fast.let_go(2);
+    for call in holding {
+        call.await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn where_there_is_no_other_node_there_is_no_second_attempt() {
     for role in [Role::Io, Role::Worker] {
@@ -81,12 +116,7 @@ async fn where_there_is_no_other_node_there_is_no_second_attempt() {
 #[tokio::test]
 async fn a_job_that_waits_for_a_slot_does_not_wait_twice() {
     let (mesh, [one, other], _nodes) = mesh_with(Role::Worker).await;
-    let holding: Vec<_> = (0..2)
-        .map(|_| {
-            let mut client = mesh.client();
-            tokio::spawn(async move { client.rest(Dish::default()).await })
-        })
-        .collect();
+    let holding = two_that_rest(&mesh);
     eventually("both slots are taken", async || one.resting() + other.resting() == 2).await;
     let mut client = mesh.client();
     let waiting = tokio::spawn(async move { client.hedged_job(wait(1, "bread")).await });
@@ -96,7 +126,7 @@ async fn a_job_that_waits_for_a_slot_does_not_wait_twice() {
     other.let_go(1);
     assert_eq!(waiting.await.unwrap().unwrap().into_inner().content, "bread");
     for call in holding {
-        call.await.unwrap().unwrap();
+        call.await.unwrap();
     }
     eventually("nothing is in flight", async || mesh.nodes().await.iter().all(|node| node.in_flight == 0))
         .await;

@@ -54,14 +54,23 @@ impl Budget {
     /// Whether there may be a retry or a hedge now; it is paid for if so. `now_us` counts from about when this was made.
     pub(crate) fn withdraw(&self, now_us: u64) -> bool {
         let mut ledger = self.ledger.lock();
-        ledger.look(self.calls.load(Ordering::Relaxed), now_us);
-        let (calls, retries) = ledger.sums();
-        let reserve = WINDOW_SECONDS * RESERVE_A_SECOND;
-        let granted = (retries + 1) as f64 <= self.share * calls + reserve as f64;
+        let granted = self.grants(&mut ledger, now_us);
         if granted {
             ledger.current().retries += 1;
         }
         granted
+    }
+
+    /// Whether there might be one now. Nothing is paid, and nothing promised.
+    pub(crate) fn has_room(&self, now_us: u64) -> bool {
+        self.grants(&mut self.ledger.lock(), now_us)
+    }
+
+    fn grants(&self, ledger: &mut Ledger, now_us: u64) -> bool {
+        ledger.look(self.calls.load(Ordering::Relaxed), now_us);
+        let (calls, retries) = ledger.sums();
+        let reserve = WINDOW_SECONDS * RESERVE_A_SECOND;
+        (retries + 1) as f64 <= self.share * calls + reserve as f64
     }
 
     /// Once a second, from whoever has a timer: keeps the calls of a busy hour from counting as those of a quiet one.

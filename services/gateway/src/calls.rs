@@ -62,8 +62,9 @@ pub(crate) async fn unary(router: &Router, call: &Call) -> Result<Answered, Stat
 }
 
 /// A second attempt begins at another node when the first has been at its own for so long, if there is one and the budget
-/// has room for it: whichever answers first counts, and the other is cancelled ("hedged requests", Dean and Barroso, The
-/// Tail at Scale, 2013). A job that waits for its slot is not at a node: nothing would be won by waiting twice.
+/// has room for it, which pays when it goes out: whichever answers first counts, and the other is cancelled ("hedged
+/// requests", Dean and Barroso, The Tail at Scale, 2013). A job that waits for its slot is not at a node: nothing would be
+/// won by waiting twice.
 async fn hedged(router: &Router, call: &Call, after: Duration) -> Result<Answered, Status> {
     let node = SetOnce::new();
     let mut first = std::pin::pin!(attempt(router, call, Attempt::First(&node), Begun::new(router)));
@@ -76,7 +77,7 @@ async fn hedged(router: &Router, call: &Call, after: Duration) -> Result<Answere
         Either::Left((answered, _)) => return answered,
         Either::Right((node, _)) => node,
     };
-    if !call.method.served().has_other_than(node) || !router.trouble.may_repeat() {
+    if !call.method.served().has_other_than(node) || !router.trouble.could_repeat() {
         return first.await;
     }
     let second = std::pin::pin!(attempt(router, call, Attempt::Second { not_at: node }, Begun::new(router)));
@@ -136,10 +137,14 @@ async fn attempt(
     begun: Begun<'_>,
 ) -> Result<Answered, Status> {
     let Begun { mut attempts, mut measured } = begun;
+    let not_at = if let Attempt::Second { not_at } = attempt { Some(not_at) } else { None };
+    let mut unpaid = not_at.is_some();
     loop {
         let asked = Instant::now();
-        let not_at = if let Attempt::Second { not_at } = attempt { Some(not_at) } else { None };
         let target = router.route(call, not_at).await?;
+        if std::mem::take(&mut unpaid) && !router.trouble.may_repeat() {
+            return Err(too_many(&call.method));
+        }
         let link = target.link;
         if let Attempt::First(node) = attempt {
             // It may have been at another before, which was lost.
@@ -157,6 +162,14 @@ async fn attempt(
         Box::pin(attempts.pause()).await;
         measured.again += sent.elapsed();
     }
+}
+
+/// Never heard: the first attempt's own answer counts then.
+fn too_many(method: &Method) -> Status {
+    Status::resource_exhausted(format!(
+        "there was no second attempt of {}: more than a fifth of all calls would be repetitions (the retry budget)",
+        method.name()
+    ))
 }
 
 pub(crate) fn invocation(call: &Call, index: u32) -> Invocation {

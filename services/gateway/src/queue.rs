@@ -31,6 +31,8 @@ pub(crate) enum Refused {
     TooLate { left_us: u64, wait_us: u64, service_us: u64 },
     /// Its queue stands, and it would wait for more than its part of the time that it has left.
     Standing { left_us: u64, wait_us: u64, may_wait_us: u64 },
+    /// Only the worker has room that it is not to go to.
+    NoOther,
 }
 
 impl JobQueue {
@@ -39,7 +41,7 @@ impl JobQueue {
         Self(Arc::new(Mutex::new(Inner { scheduler: Scheduler::new(limits), waiters, asks })))
     }
 
-    /// Waits for a place. Dropping the future gives up the turn.
+    /// Waits for a place; the turn of who has waited may come up at any worker. Dropping the future gives up the turn.
     pub(crate) async fn place(&self, job: Job) -> Result<Place, Refused> {
         let mut waiting = match self.submit(job)? {
             Ok(place) => return Ok(place),
@@ -79,6 +81,7 @@ impl JobQueue {
             Submitted::Standing { wait_us, may_wait_us } => {
                 Err(Refused::Standing { left_us: job.left_us.unwrap_or(u64::MAX), wait_us, may_wait_us })
             }
+            Submitted::NoOther => Err(Refused::NoOther),
             Submitted::Waiting(job) => {
                 let (grant, granted) = oneshot::channel();
                 inner.waiters.insert(job, grant);
@@ -217,7 +220,8 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     const METHOD: MethodId = MethodId(0);
-    const JOB: Job = Job { method: METHOD, lane: Lane::Calls, tenant: TenantId(0), left_us: None, items: 1 };
+    const JOB: Job =
+        Job { method: METHOD, lane: Lane::Calls, tenant: TenantId(0), left_us: None, items: 1, not_at: None };
 
     fn queue(waiting: usize) -> JobQueue {
         JobQueue::new(Limits { waiting, batch_share: 0.1 })

@@ -50,12 +50,11 @@ impl Router {
                 come.map_err(|_| nobody(method, self.patience))?;
             }
             let found = if method.served().kind == Kind::Job {
-                Box::pin(self.worker(call)).await?
+                Box::pin(self.worker(call, not_at)).await?
             } else {
                 self.io_node(method, not_at)?
             };
             match found {
-                // A place that is dropped goes to the next who waits.
                 Some(target) if Some(target.link.id) == not_at => return Err(no_other(method)),
                 Some(target) => return Ok(target),
                 None => {}
@@ -74,15 +73,15 @@ impl Router {
         match served.kind {
             // Where there is no room, the caller hears so by the way of every call.
             Kind::Awaited => self.io_node(&call.method, None).ok().flatten(),
-            Kind::Job => self.target(&call.method, self.queue.place_now(&self.job(call))?),
+            Kind::Job => self.target(&call.method, self.queue.place_now(&self.job(call, None))?),
             Kind::Stream | Kind::Unspecified => None,
         }
     }
 
     /// `None` when the last worker has left meanwhile, or the one that was found.
-    async fn worker(&self, call: &Call) -> Result<Option<Target>, Status> {
-        let method = &call.method;
-        let mut turn = std::pin::pin!(self.queue.place(self.job(call)));
+    async fn worker(&self, call: &Call, not_at: Option<WorkerId>) -> Result<Option<Target>, Status> {
+        let (method, job) = (&call.method, self.job(call, not_at));
+        let mut turn = std::pin::pin!(self.queue.place(job));
         let place = loop {
             match tokio::time::timeout(self.patience, turn.as_mut()).await {
                 Ok(place) => break place.map_err(|refused| no_room(method, &refused))?,
@@ -90,7 +89,18 @@ impl Router {
                 Err(_) => return Err(nobody(method, self.patience)),
             }
         };
+        let place = self.elsewhere(&job, place).ok_or_else(|| no_other(method))?;
         Ok(self.target(method, place))
+    }
+
+    /// A turn that has come up where the job is not to go is for the next who waits. The job does not wait again: two
+    /// such might hand each other the same place for ever.
+    fn elsewhere(&self, job: &Job, place: Place) -> Option<Place> {
+        if Some(place.worker) != job.not_at {
+            return Some(place);
+        }
+        drop(place);
+        self.queue.place_now(job)
     }
 
     /// `None` when the worker has left meanwhile.
@@ -100,14 +110,14 @@ impl Router {
         Some(Target { link, index, place: Some(place) })
     }
 
-    fn job(&self, call: &Call) -> Job {
+    fn job(&self, call: &Call, not_at: Option<WorkerId>) -> Job {
         let said = |key| call.metadata.iter().find(|entry| entry.key == key).map(|entry| &entry.value[..]);
         let lane =
             if said(headers::LANE) == Some(headers::BATCH.as_bytes()) { Lane::Batch } else { Lane::Calls };
         let tenant = said(headers::TENANT).map_or(Tenants::NAMELESS, |name| self.tenants.id(name));
         let left = call.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let left_us = left.map(micros);
-        Job { method: call.method.id, lane, tenant, left_us, items: call.items.max(1) }
+        Job { method: call.method.id, lane, tenant, left_us, items: call.items.max(1), not_at }
     }
 
     /// The less busy of two random seats, but for those that are set aside for being slow, and those that are full.
@@ -157,7 +167,7 @@ fn nobody(method: &Method, waited: Duration) -> Status {
     ))
 }
 
-/// Never heard: the first attempt's own answer counts then.
+/// Never heard: the first attempt's own answer counts then, and a map asks again.
 fn no_other(method: &Method) -> Status {
     Status::unavailable(format!("{} has no second node for a second attempt", method.name()))
 }
@@ -194,6 +204,7 @@ fn no_room(method: &Method, refused: &Refused) -> Status {
             ),
             Duration::from_micros(*wait_us).max(LEAST_PAUSE),
         ),
+        Refused::NoOther => return no_other(method),
     };
     exhausted(what, soon)
 }

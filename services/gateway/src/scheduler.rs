@@ -1,11 +1,11 @@
 //! Which waiting job goes to which worker. A plain state machine: no clock, no I/O, no tokio. `queue.rs` feeds it and
 //! carries out what it says.
 //!
-//! A new job goes to the worker with the most free slots; a worker that has room takes what goes next: calls before
-//! batch, but for batch's share (`share`); among tenants the one that has had the least CPU time (`fair`); of its jobs
-//! the oldest. A method at its limit stands aside (`methods`). What jobs cost is learned (`estimate`), and a job that
-//! could not be finished by its deadline, or would wait for long in a queue that stands, is refused when it comes
-//! (`forecast`).
+//! A new job goes to the worker with the most free slots, a second attempt to the one of all others; a worker that has
+//! room takes what goes next: calls before batch, but for batch's share (`share`); among tenants the one that has had the
+//! least CPU time (`fair`); of its jobs the oldest. A method at its limit stands aside (`methods`). What jobs cost is
+//! learned (`estimate`), and a job that could not be finished by its deadline, or would wait for long in a queue that
+//! stands, is refused when it comes (`forecast`).
 //!
 //! No decision looks at every job, worker or tenant: each costs a few steps in ordered sets, for each class that
 //! serves the method and each limited method that the tenant waits for. Hash maps are looked into, never walked where the
@@ -108,6 +108,10 @@ impl Scheduler {
         }
         if let Some(grant) = self.grant_new(&job) {
             return Submitted::Granted(grant);
+        }
+        // It cannot wait: its turn would come there, at once.
+        if job.not_at.is_some() && self.best_worker(job.method, None).is_some() {
+            return Submitted::NoOther;
         }
         if self.waiting.len() >= self.limits.waiting {
             return Submitted::Full { waiting: self.waiting.len() };
@@ -237,7 +241,7 @@ impl Scheduler {
 
     /// A place for a job that has just come, if there is one now.
     fn grant_new(&mut self, job: &Job) -> Option<Grant> {
-        let worker = self.best_worker(job.method)?;
+        let worker = self.best_worker(job.method, job.not_at)?;
         let arrived = self.arrived(job);
         let job = self.new_job();
         self.grant(job, arrived, worker, false);
@@ -255,11 +259,11 @@ impl Scheduler {
         JobId(self.next_job)
     }
 
-    /// The worker with the most free slots of all that may take a job of this method now. Whoever has room has it
-    /// because nothing waits that it could run, so nobody is overtaken.
-    fn best_worker(&self, method: MethodId) -> Option<WorkerId> {
+    /// The worker with the most free slots of all, or of all but one, that may take a job of this method now. Whoever has
+    /// room has it because nothing waits that it could run, so nobody is overtaken.
+    fn best_worker(&self, method: MethodId, not_at: Option<WorkerId>) -> Option<WorkerId> {
         let method = self.methods.get(&method).filter(|method| method.is_open())?;
-        let best = method.classes.iter().filter_map(|class| self.classes.get(*class)?.best()).min();
+        let best = method.classes.iter().filter_map(|class| self.classes.get(*class)?.best(not_at)).min();
         best.map(|(_, worker)| worker)
     }
 
@@ -276,7 +280,7 @@ impl Scheduler {
     fn fill_method(&mut self, method: MethodId) -> Vec<Grant> {
         let mut grants = Vec::new();
         while self.methods.get(&method).is_some_and(Method::is_waited_for) {
-            let Some(worker) = self.best_worker(method) else { break };
+            let Some(worker) = self.best_worker(method, None) else { break };
             let Some(next) = self.next_for(worker) else { break };
             grants.push(self.take(next, worker));
         }

@@ -102,6 +102,11 @@ impl Trouble {
         call.method.observe(answered.link.id, answered.measured.away, self);
     }
 
+    /// Whether the budget has room for a repetition, before it is known whether there will be one.
+    pub(crate) fn could_repeat(&self) -> bool {
+        self.budget.has_room(self.now_us())
+    }
+
     /// Whether the budget has room for one repetition; it is taken.
     pub(crate) fn may_repeat(&self) -> bool {
         self.budget.withdraw(self.now_us())

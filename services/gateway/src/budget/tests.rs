@@ -22,6 +22,15 @@ fn a_small_load_lives_on_the_reserve() {
 }
 
 #[test]
+fn to_ask_whether_there_is_room_costs_nothing() {
+    let budget = Budget::new(0.2);
+    assert!((0..2 * RESERVE).all(|_| budget.has_room(0)));
+    assert_eq!(drain(&budget, 0), RESERVE);
+    assert!(!budget.has_room(9 * SECOND_US));
+    assert!(budget.has_room(11 * SECOND_US));
+}
+
+#[test]
 fn five_calls_pay_for_a_retry() {
     let budget = Budget::new(0.2);
     for _ in 0..500 {

@@ -122,9 +122,9 @@ impl Class {
         }
     }
 
-    /// The rank of the worker with the most free slots, and who that is.
-    pub(super) fn best(&self) -> Option<(i64, WorkerId)> {
-        self.ready.first().copied()
+    /// The rank of the worker with the most free slots, and who that is: the second, if the first is not to be.
+    pub(super) fn best(&self, not_at: Option<WorkerId>) -> Option<(i64, WorkerId)> {
+        self.ready.iter().find(|(_, worker)| Some(*worker) != not_at).copied()
     }
 
     pub(super) fn lane(&self, lane: Lane) -> &ClassLane {

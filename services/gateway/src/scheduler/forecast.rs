@@ -26,7 +26,7 @@ impl Scheduler {
         if slots == 0 {
             return None;
         }
-        if method.is_open() && classes().any(|class| class.best().is_some_and(|(rank, _)| rank < 0)) {
+        if method.is_open() && classes().any(|class| class.best(None).is_some_and(|(rank, _)| rank < 0)) {
             return Some(Ahead::default());
         }
         let for_a_slot = classes().map(|class| ahead_in(class, lane, tenant, slots)).min();

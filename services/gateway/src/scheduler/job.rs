@@ -52,6 +52,9 @@ pub struct Job {
     pub left_us: Option<u64>,
     /// How many items of a map it runs; one, if it is a call.
     pub items: u32,
+    /// Where another attempt of it is already: it is not granted a place there when it comes. Once it waits, its turn may
+    /// come up there as anywhere, and whoever asked gives that place back.
+    pub not_at: Option<WorkerId>,
 }
 
 /// A job has got a place at a worker.
@@ -90,6 +93,8 @@ pub enum Submitted {
         /// How long it may.
         may_wait_us: u64,
     },
+    /// Only the worker has room that it is not to go to.
+    NoOther,
 }
 
 /// What a finished job has cost, as its node measured it.

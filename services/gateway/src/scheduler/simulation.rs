@@ -58,7 +58,14 @@ impl World {
         let methods: Vec<MethodId> = (0..METHODS as u32).map(MethodId).collect();
         let worker = self.join(1, methods.clone());
         for method in methods {
-            self.submit(Job { method, lane: Lane::Calls, tenant: TenantId(0), left_us: None, items: 1 });
+            self.submit(Job {
+                method,
+                lane: Lane::Calls,
+                tenant: TenantId(0),
+                left_us: None,
+                items: 1,
+                not_at: None,
+            });
             self.finish(0);
         }
         self.leave(worker, false);
@@ -104,7 +111,9 @@ impl World {
         };
         let is_chunk = self.kind == Kind::Wild && lane == Lane::Batch && self.dice.below(2) == 0;
         let items = if is_chunk { 1 + self.dice.below(20) as u32 } else { 1 };
-        Job { method, lane, tenant: TenantId(tenant), left_us, items }
+        let is_second = self.kind == Kind::Wild && self.dice.below(6) == 0;
+        let not_at = if is_second { self.some_worker() } else { None };
+        Job { method, lane, tenant: TenantId(tenant), left_us, items, not_at }
     }
 
     fn submit(&mut self, job: Job) {
@@ -228,6 +237,7 @@ impl World {
                     tenant: lost.tenant,
                     left_us: None,
                     items: lost.items,
+                    not_at: None,
                 });
             }
         }

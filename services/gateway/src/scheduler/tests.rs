@@ -20,7 +20,12 @@ fn scheduler(waiting: usize) -> Scheduler {
 
 /// A call in nobody's name.
 fn call(method: MethodId) -> Job {
-    Job { method, lane: Lane::Calls, tenant: TenantId(0), left_us: None, items: 1 }
+    Job { method, lane: Lane::Calls, tenant: TenantId(0), left_us: None, items: 1, not_at: None }
+}
+
+/// The second attempt of a call that is there.
+fn not_at(worker: WorkerId, method: MethodId) -> Job {
+    Job { not_at: Some(worker), ..call(method) }
 }
 
 fn by(tenant: u32, method: MethodId) -> Job {

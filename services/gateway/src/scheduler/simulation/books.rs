@@ -93,13 +93,19 @@ impl Books {
     }
 
     pub(super) fn submitted(&mut self, job: &Job, submitted: Submitted, service_us: Option<u64>) {
-        let Job { method, lane, tenant, left_us, items } = *job;
+        let Job { method, lane, tenant, left_us, items, not_at } = *job;
         let known = Known { method, lane, tenant, items, state: State::Waiting };
         match submitted {
             Submitted::Waiting(id) => self.begin(id, known),
             Submitted::Granted(grant) => {
+                assert_ne!(Some(grant.worker), not_at, "the other attempt is there");
                 self.begin(grant.job, known);
                 self.granted(grant);
+            }
+            Submitted::NoOther => {
+                let could = self.workers.iter().filter(|(_, worker)| worker.has_room());
+                let could = could.filter(|(_, worker)| worker.methods.contains(&method)).map(|(id, _)| *id);
+                assert!(not_at.is_some() && could.eq(not_at) && self.is_open(method), "refused in vain");
             }
             Submitted::Full { waiting } => {
                 assert_eq!((waiting, self.waiting), (self.most_waiting, self.most_waiting));

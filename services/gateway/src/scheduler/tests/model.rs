@@ -10,7 +10,7 @@ use crate::scheduler::{
 
 #[derive(Clone, Debug)]
 enum Step {
-    Submit(u32, bool, u32),
+    Submit(u32, bool, u32, Option<u64>),
     Cancel(usize),
     Join(u64, u32, usize),
     Resize(u64, u32),
@@ -22,7 +22,8 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let cost = prop_oneof![4 => Just(Some(100)), 1 => Just(Some(7_000)), 1 => (0..5_000u64).prop_map(Some), 1 => Just(None)];
     prop_oneof![
-        12 => (0..3u32, any::<bool>(), 0..3u32).prop_map(|(method, batch, tenant)| Step::Submit(method, batch, tenant)),
+        12 => (0..3u32, any::<bool>(), 0..3u32, prop::option::weighted(0.2, 0..4u64))
+            .prop_map(|(method, batch, tenant, not_at)| Step::Submit(method, batch, tenant, not_at)),
         2 => any::<usize>().prop_map(Step::Cancel),
         2 => (0..4u64, 0..4u32, 0..3usize).prop_map(|(worker, slots, kind)| Step::Join(worker, slots, kind)),
         1 => (0..4u64, 0..4u32).prop_map(|(worker, slots)| Step::Resize(worker, slots)),
@@ -97,20 +98,23 @@ impl Model {
         self.limit.get(&method).is_none_or(|limit| placed < *limit as usize)
     }
 
-    fn best(&self, method: MethodId) -> Option<WorkerId> {
+    fn best(&self, method: MethodId, not_at: Option<WorkerId>) -> Option<WorkerId> {
         let serves = |worker: &&Worker| self.classes[&worker.class].methods.contains(&method);
         let room = |worker: &&Worker| worker.outstanding < worker.slots + worker.prefetch;
         let workers = self.workers.iter().filter(|(_, worker)| serves(worker) && room(worker));
         let rank = |worker: &Worker| i64::from(worker.outstanding) - i64::from(worker.slots);
         workers
-            .filter(|_| self.is_open(method))
+            .filter(|(id, _)| self.is_open(method) && Some(**id) != not_at)
             .map(|(id, worker)| (rank(worker), *id))
             .min()
             .map(|(_, id)| id)
     }
 
     fn submit(&mut self, job: Job) -> Submitted {
-        let best = self.best(job.method);
+        let best = self.best(job.method, job.not_at);
+        if best.is_none() && self.best(job.method, None).is_some() {
+            return Submitted::NoOther;
+        }
         if best.is_none() && self.waiting.len() >= self.limits.waiting {
             return Submitted::Full { waiting: self.waiting.len() };
         }
@@ -202,7 +206,7 @@ impl Model {
     fn fill_method(&mut self, method: MethodId) -> Vec<Grant> {
         let mut grants = Vec::new();
         while self.waiting.values().any(|job| job.method == method) {
-            let Some(worker) = self.best(method) else { break };
+            let Some(worker) = self.best(method, None) else { break };
             let (job, contended) = self.next(&self.classes[&self.workers[&worker].class]).unwrap();
             self.place(job, self.waiting[&job], worker, contended);
             self.waiting.remove(&job);
@@ -278,10 +282,10 @@ impl Both {
     fn apply(&mut self, step: Step) {
         let Self { scheduler, model } = self;
         match step {
-            Step::Submit(method, batch, tenant) => {
+            Step::Submit(method, batch, tenant, not_at) => {
                 let lane = if batch { Lane::Batch } else { Lane::Calls };
-                let job =
-                    Job { method: MethodId(method), lane, tenant: TenantId(tenant), left_us: None, items: 1 };
+                let (method, tenant, not_at) = (MethodId(method), TenantId(tenant), not_at.map(WorkerId));
+                let job = Job { method, lane, tenant, left_us: None, items: 1, not_at };
                 assert_eq!(scheduler.submit(job), model.submit(job));
             }
             Step::Cancel(which) => {

@@ -1,8 +1,8 @@
 //! Who gets which place: workers, slots, prefetch, limits.
 
 use super::{
-    CLASSIFY, Grant, OTHER, RESIZE, Submitted, WORKER, WorkerId, call, granted, jobs, scheduler, took,
-    waiting,
+    CLASSIFY, Grant, OTHER, RESIZE, Submitted, WORKER, WorkerId, call, granted, jobs, not_at, scheduler,
+    took, waiting,
 };
 
 #[test]
@@ -13,6 +13,37 @@ fn jobs_spread_over_free_slots_before_anybody_gets_a_second() {
     let first = granted(scheduler.submit(call(RESIZE))).worker;
     let second = granted(scheduler.submit(call(RESIZE))).worker;
     assert_ne!(first, second);
+}
+
+#[test]
+fn a_second_attempt_goes_to_the_best_of_the_others() {
+    const THIRD: WorkerId = WorkerId(3);
+    let mut scheduler = scheduler(10);
+    scheduler.join(WORKER, 4, vec![RESIZE]);
+    scheduler.join(OTHER, 2, vec![RESIZE]);
+    scheduler.join(THIRD, 3, vec![RESIZE, CLASSIFY]);
+    assert_eq!(granted(scheduler.submit(call(RESIZE))).worker, WORKER);
+    // The first still has as many free slots as any other.
+    let mut second = || granted(scheduler.submit(not_at(WORKER, RESIZE))).worker;
+    assert_eq!([second(), second(), second()], [THIRD, OTHER, THIRD]);
+    assert_eq!(scheduler.submit_now(&not_at(WORKER, RESIZE)).map(|grant| grant.worker), Some(OTHER));
+    assert_eq!(granted(scheduler.submit(not_at(OTHER, RESIZE))).worker, WORKER);
+}
+
+#[test]
+fn a_second_attempt_does_not_wait_while_the_first_ones_worker_has_room() {
+    let mut scheduler = scheduler(10);
+    scheduler.join(WORKER, 2, vec![RESIZE]);
+    scheduler.join(OTHER, 1, vec![RESIZE]);
+    assert_eq!(granted(scheduler.submit(call(RESIZE))).worker, WORKER);
+    let beside = granted(scheduler.submit(not_at(WORKER, RESIZE))).job;
+    assert_eq!(scheduler.submit(not_at(WORKER, RESIZE)), Submitted::NoOther);
+    assert_eq!(scheduler.submit_now(&not_at(WORKER, RESIZE)), None);
+    assert_eq!(scheduler.waiting(), 0);
+    // Where nobody has room it waits as any other, and has its turn wherever it comes.
+    assert_eq!(granted(scheduler.submit(call(RESIZE))).worker, WORKER);
+    let job = waiting(scheduler.submit(not_at(WORKER, RESIZE)));
+    assert_eq!(scheduler.finish(beside, None, None), [Grant { job, worker: OTHER }]);
 }
 
 #[test]
