@@ -1,4 +1,4 @@
-//! Requests that kill the processes they run in.
+//! Requests that kill the processes they run in, and those that were just there when a node ended.
 
 #![allow(
     clippy::disallowed_methods,
@@ -6,12 +6,17 @@
     reason = "a test's own tasks, and its own failures"
 )]
 
+use std::time::Duration;
+
+use futures_util::{TryStreamExt as _, stream};
 use tonic::{Code, Status};
 use turno::Client;
+use turno::node::config::{NodeConfig, Role};
 use turno_gateway::GatewayConfig;
-use turno_tests::kitchen::{self, kitchen as rpc};
+use turno_runtime::units::Span;
+use turno_tests::kitchen::{self, Kitchen, kitchen as rpc};
 use turno_tests::stubs::{Dish, Number};
-use turno_tests::{Process, Programs, TestMesh, eventually};
+use turno_tests::{Process, Programs, TestMesh, TestNode, eventually};
 
 const PROGRAMS: Programs = turno_tests::programs!();
 
@@ -70,4 +75,47 @@ async fn clients_with_a_link_are_no_way_around_it() {
     assert_refused(&mesh.client().risk(POISON).await.unwrap_err());
     eventually("two nodes are lost", async || mesh.nodes().await.len() == 1).await;
     client.call::<rpc::Risk>(kitchen::Number { value: 1, ms: 0 }).await.unwrap();
+}
+
+/// A worker where Prove does not end, and that does not wait for it when it leaves.
+async fn impatient(mesh: &TestMesh) -> TestNode {
+    let drain = Span(Duration::from_millis(20));
+    let config = NodeConfig { drain, ..mesh.node_config(Role::Worker, 1) };
+    mesh.join(turno::node("kitchen").service(Kitchen::slow), config).await
+}
+
+async fn has_it(mesh: &TestMesh, worker: &TestNode) -> bool {
+    let id = worker.running.id();
+    mesh.nodes().await.iter().any(|node| node.id == id && node.in_flight == 1)
+}
+
+/// What is at the first of two impatient workers goes to the other when it leaves, and then to one that ends it.
+async fn leave_one_after_the_other(mesh: &TestMesh, first: TestNode) {
+    eventually("the first has it", async || has_it(mesh, &first).await).await;
+    let second = impatient(mesh).await;
+    first.leave().await;
+    eventually("the second has it", async || has_it(mesh, &second).await).await;
+    drop(mesh.kitchen(Role::Worker, 1).await);
+    second.leave().await;
+}
+
+#[tokio::test]
+async fn nodes_that_leave_speak_against_no_call() {
+    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    let (first, mut client) = (impatient(&mesh).await, mesh.client());
+    let proving = tokio::spawn(async move { client.prove(Number { value: 7, ms: 0 }).await });
+    leave_one_after_the_other(&mesh, first).await;
+    assert_eq!(proving.await.unwrap().unwrap().into_inner().value, 7);
+}
+
+#[tokio::test]
+async fn nodes_that_leave_speak_against_no_item_of_a_map() {
+    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    let first = impatient(&mesh).await;
+    let client = Client::connect(mesh.running().clients().to_string()).unwrap();
+    let one = stream::iter([kitchen::Number { value: 7, ms: 0 }]);
+    let proving = client.map::<rpc::Prove>(one).await.unwrap();
+    leave_one_after_the_other(&mesh, first).await;
+    let proved = proving.try_collect::<Vec<_>>().await.unwrap();
+    assert_eq!(proved.into_iter().map(|(_, number)| number.unwrap().value).collect::<Vec<_>>(), [7]);
 }

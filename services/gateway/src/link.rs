@@ -117,6 +117,7 @@ impl Link {
         self.served.load(Ordering::Relaxed)
     }
 
+    /// Whether it has said that it leaves; one that was lost has not.
     pub(crate) fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::Relaxed)
     }

@@ -114,12 +114,17 @@ impl Nodes {
     /// A node takes no more work; what it has, it finishes.
     pub(crate) async fn leaving(&self, link: &Arc<Link>) {
         if link.set_leaving() {
-            self.methods.leave(link);
-            self.queue.leave(link.id);
-            self.limit_by_those_who_stay(link);
-            self.tell_health(link).await;
+            self.withdraw(link).await;
             tracing::info!(node = link.hello.name, id = link.hello.node_id, "node is leaving");
         }
+    }
+
+    /// From now on it gets no work.
+    async fn withdraw(&self, link: &Arc<Link>) {
+        self.methods.leave(link);
+        self.queue.leave(link.id);
+        self.limit_by_those_who_stay(link);
+        self.tell_health(link).await;
     }
 
     /// What the newest node said of its jobs goes with it.
@@ -134,7 +139,9 @@ impl Nodes {
     /// A node is gone; what it had is lost.
     pub(crate) async fn gone(&self, link: &Arc<Link>) {
         let in_order = link.is_leaving();
-        self.leaving(link).await;
+        if !in_order {
+            self.withdraw(link).await;
+        }
         self.links.remove(&link.id);
         link.close().await;
         self.count();

@@ -81,8 +81,12 @@ impl Trouble {
         self.budget.deposit();
     }
 
-    /// The node that had the call was lost. An input that has now gone down with two is not tried again.
+    /// The node that had the call was lost. An input that has now gone down with two is not tried again. A node that was
+    /// leaving has not gone down: its time to drain was over.
     pub(crate) fn died(&self, call: &Call, link: &Link) -> Result<(), Status> {
+        if link.is_leaving() {
+            return Ok(());
+        }
         let key = self.quarantine.key(call.method.name(), &call.body);
         if self.quarantine.died(key, link.id.0, self.now_us()) < 2 {
             return Ok(());

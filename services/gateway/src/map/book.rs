@@ -5,7 +5,7 @@
 //! suspects (`suspects`), and go again one by one, so that a bad item does not take its neighbours with it. The retry
 //! budget has no say in that: it is there to keep repetitions from adding to the load of a mesh that fails, and here they
 //! add nothing, since they take the place of items that would have gone instead; and no item is run more than three times
-//! because nodes were lost.
+//! because nodes were lost. A node that was leaving speaks against nothing that it had: its items just go again.
 //!
 //! Near the end a chunk that is out for much longer than its like is issued again elsewhere, once, as its twin: the
 //! first answer counts for what it has run, and what becomes of the other is nobody's business.
@@ -261,8 +261,17 @@ impl Book {
 
     /// Nothing of it has run: it goes again, unless it has come back too often.
     pub(crate) fn handed_back(&mut self, id: u64) -> Settled {
+        self.is_back(id, true)
+    }
+
+    /// Its node had no time left to end it, and its items may be repeated: they go again, and none is suspected.
+    pub(crate) fn left(&mut self, id: u64) -> Settled {
+        self.is_back(id, false)
+    }
+
+    fn is_back(&mut self, id: u64, counts: bool) -> Settled {
         match self.take_back(id) {
-            Some(out) if out.twin.is_none() => self.again(out, true),
+            Some(out) if out.twin.is_none() => self.again(out, counts),
             _ => Settled::default(),
         }
     }

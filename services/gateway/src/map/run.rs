@@ -335,6 +335,10 @@ impl Running {
             return self.fail(id, &Status::unavailable(what));
         }
         tracing::info!(method = name, node, "node lost: running a map's items again elsewhere");
+        if link.is_leaving() {
+            let settled = self.book.left(id);
+            return self.settle(settled);
+        }
         if let Some(convict) = self.book.lost(id, link.id, self.sizes.service_us()) {
             let refused = self.errands.router.trouble.convict(name, &convict.body, convict.nodes);
             let outcomes = vec![(convict.index, status::to_item(&refused))];

@@ -102,6 +102,26 @@ fn after_a_loss_each_goes_alone_and_only_the_guilty_one_is_convicted() {
 }
 
 #[test]
+fn nodes_that_leave_make_no_suspects_and_convict_none() {
+    let mut book = book(3);
+    for _ in 0..3 {
+        let chunk = book.next(3).unwrap();
+        assert_eq!(items(&chunk), [0, 1, 2]);
+        assert!(book.left(chunk.id).outcomes.is_empty());
+    }
+    let lost = book.next(1).unwrap();
+    assert!(book.lost(lost.id, NODE, Some(10.0)).is_none());
+    // A suspect stays one.
+    for _ in 0..3 {
+        let alone = book.next(3).unwrap();
+        assert_eq!(items(&alone), [0]);
+        assert!(book.left(alone.id).outcomes.is_empty());
+    }
+    let alone = book.next(3).unwrap();
+    assert_eq!(book.lost(alone.id, OTHER, None).unwrap().nodes, [NODE, OTHER]);
+}
+
+#[test]
 fn long_suspects_go_side_by_side_until_they_are_lost_again() {
     let mut book = book(3);
     let lost = book.next(3).unwrap();
@@ -159,9 +179,10 @@ fn a_straggler_is_issued_once_more_and_elsewhere() {
 #[test]
 fn of_twins_whatever_has_not_run_leaves_it_to_the_other() {
     type Spoil = fn(&mut Book, &Chunk);
-    let spoilt: [Spoil; 4] = [
+    let spoilt: [Spoil; 5] = [
         |book, chunk| assert!(book.answered(chunk.id, Vec::new()).outcomes.is_empty()),
         |book, chunk| assert!(book.handed_back(chunk.id).outcomes.is_empty()),
+        |book, chunk| assert!(book.left(chunk.id).outcomes.is_empty()),
         |book, chunk| assert!(book.failed(chunk.id, &ItemOutcome::default()).outcomes.is_empty()),
         |book, chunk| assert!(book.lost(chunk.id, NODE, None).is_none()),
     ];
@@ -204,6 +225,7 @@ enum Fate {
     HandedBack,
     Failed,
     Lost(u64),
+    Left,
     NoOther,
 }
 
@@ -213,6 +235,7 @@ fn fate() -> impl Strategy<Value = Fate> {
         1 => Just(Fate::HandedBack),
         1 => Just(Fate::Failed),
         2 => (0_u64..3).prop_map(Fate::Lost),
+        1 => Just(Fate::Left),
         1 => Just(Fate::NoOther),
     ]
 }
@@ -262,6 +285,7 @@ impl Mesh {
                 let outcomes = convict.into_iter().map(|convict| (convict.index, ItemOutcome::default()));
                 Settled { outcomes: outcomes.collect(), obsolete: None }
             }
+            Fate::Left => self.book.left(chunk.id),
             Fate::NoOther if chunk.avoid.is_some() => {
                 self.book.has_no_other_node(chunk.id, self.now_us);
                 Settled::default()
