@@ -15,7 +15,7 @@ use turno::node::config::{NodeConfig, Role};
 use turno_gateway::GatewayConfig;
 use turno_runtime::units::Span;
 use turno_tests::kitchen::{self, Kitchen, kitchen as rpc};
-use turno_tests::stubs::{Dish, Number};
+use turno_tests::stubs::{Courses, Dish, Number};
 use turno_tests::{Process, Programs, TestMesh, TestNode, eventually};
 
 const PROGRAMS: Programs = turno_tests::programs!();
@@ -26,13 +26,17 @@ fn dish(content: &'static str) -> Dish {
     Dish { content: content.into() }
 }
 
-/// A gateway, and so many workers, each a process.
-async fn mesh_with(workers: usize) -> (TestMesh, Vec<Process>) {
+/// A node, as a process.
+fn start(mesh: &TestMesh, role: &str) -> Process {
+    PROGRAMS.kitchen(&mesh.running().nodes().to_string(), role, 1)
+}
+
+/// A gateway, and so many nodes.
+async fn mesh_with(role: &str, count: usize) -> (TestMesh, Vec<Process>) {
     let mesh = TestMesh::gateway(GatewayConfig::default()).await;
-    let nodes = mesh.running().nodes().to_string();
-    let workers: Vec<_> = (0..workers).map(|_| PROGRAMS.kitchen(&nodes, "worker", 1)).collect();
-    eventually("all workers join", async || mesh.nodes().await.len() == workers.len()).await;
-    (mesh, workers)
+    let nodes: Vec<_> = (0..count).map(|_| start(&mesh, role)).collect();
+    eventually("all nodes join", async || mesh.nodes().await.len() == count).await;
+    (mesh, nodes)
 }
 
 fn assert_refused(error: &Status) {
@@ -42,7 +46,7 @@ fn assert_refused(error: &Status) {
 
 #[tokio::test]
 async fn what_has_killed_two_nodes_is_not_given_to_a_third() {
-    let (mesh, _workers) = mesh_with(3).await;
+    let (mesh, _workers) = mesh_with("worker", 3).await;
     // It may be repeated, and is: on a second node, and on no other.
     assert_refused(&mesh.client().risk(POISON).await.unwrap_err());
     eventually("two nodes are lost", async || mesh.nodes().await.len() == 1).await;
@@ -55,7 +59,7 @@ async fn what_has_killed_two_nodes_is_not_given_to_a_third() {
 
 #[tokio::test]
 async fn a_client_that_tries_again_by_itself_is_stopped_too() {
-    let (mesh, _workers) = mesh_with(3).await;
+    let (mesh, _workers) = mesh_with("worker", 3).await;
     let error = mesh.client().gulp(dish("poison")).await.unwrap_err();
     assert_eq!(error.code(), Code::Unavailable, "{error}");
     assert!(error.message().contains("may have run"), "{error}");
@@ -67,7 +71,7 @@ async fn a_client_that_tries_again_by_itself_is_stopped_too() {
 
 #[tokio::test]
 async fn clients_with_a_link_are_no_way_around_it() {
-    let (mesh, _workers) = mesh_with(3).await;
+    let (mesh, _workers) = mesh_with("worker", 3).await;
     let client = Client::connect(mesh.running().clients().to_string()).unwrap();
     let poison = || kitchen::Number { value: 666, ms: 0 };
     assert_refused(&client.call::<rpc::Risk>(poison()).await.unwrap_err());
@@ -75,6 +79,37 @@ async fn clients_with_a_link_are_no_way_around_it() {
     assert_refused(&mesh.client().risk(POISON).await.unwrap_err());
     eventually("two nodes are lost", async || mesh.nodes().await.len() == 1).await;
     client.call::<rpc::Risk>(kitchen::Number { value: 1, ms: 0 }).await.unwrap();
+}
+
+async fn serve(mesh: &TestMesh, courses: Courses) -> Result<Vec<Dish>, Status> {
+    mesh.client().serve(courses).await?.into_inner().try_collect().await
+}
+
+#[tokio::test]
+async fn a_stream_that_kills_its_node_behind_its_first_message_is_stopped_too() {
+    let (mesh, _nodes) = mesh_with("io", 3).await;
+    let poison = Courses { count: 1, bytes: 666, pause_ms: 100, ..Courses::default() };
+    let error = serve(&mesh, poison).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable, "{error}");
+    assert_refused(&serve(&mesh, poison).await.unwrap_err());
+    assert_refused(&serve(&mesh, poison).await.unwrap_err());
+    eventually("two nodes are lost", async || mesh.nodes().await.len() == 1).await;
+    assert_eq!(serve(&mesh, Courses { bytes: 665, ..poison }).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_works_speaks_for_its_input() {
+    let (mesh, mut nodes) = mesh_with("io", 1).await;
+    let courses = Courses { count: 1, bytes: 1, pause_ms: 300, ..Courses::default() };
+    for _ in 0..2 {
+        let mut broken = mesh.client().serve(courses).await.unwrap().into_inner();
+        broken.message().await.unwrap().unwrap();
+        nodes.pop().unwrap().kill();
+        assert_eq!(broken.message().await.unwrap_err().code(), Code::Unavailable);
+        nodes.push(start(&mesh, "io"));
+        eventually("another has come", async || mesh.nodes().await.len() == 1).await;
+        assert_eq!(serve(&mesh, courses).await.unwrap().len(), 1);
+    }
 }
 
 /// A worker where Prove does not end, and that does not wait for it when it leaves.

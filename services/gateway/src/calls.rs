@@ -3,6 +3,7 @@
 
 mod run;
 mod stream;
+mod trial;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ use crate::scheduler::WorkerId;
 
 pub(crate) use run::{Ran, run};
 pub(crate) use stream::{Stream, stream};
+pub(crate) use trial::Trial;
 
 /// What a client asks for.
 pub(crate) struct Call {

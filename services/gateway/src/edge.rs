@@ -199,8 +199,8 @@ impl Edge {
                 items: 0,
             };
             if method.served().kind == Kind::Stream {
-                let stream = Box::pin(calls::stream(&self.router, &call, messages)).await?;
-                return Ok(Response::new(Body::stream(stream, deadline, call.method.name())));
+                let stream = Box::pin(calls::stream(&self.router, call, messages)).await?;
+                return Ok(Response::new(Body::stream(stream, deadline, method.name())));
             }
             let answered = calls::unary(&self.router, &call).await?;
             response::once(explained(method, answered, started, in_trailers))

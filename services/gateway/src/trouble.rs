@@ -98,12 +98,17 @@ impl Trouble {
 
     /// The call was answered: its input is innocent.
     pub(crate) fn answered(&self, call: &Call, answered: &Answered) {
+        self.acquit(call);
+        call.method.observe(answered.link.id, answered.measured.away, self);
+    }
+
+    /// Its node has lived through it.
+    pub(crate) fn acquit(&self, call: &Call) {
         if !self.quarantine.is_empty()
             && let Some(key) = self.quarantine.suspect(call.method.name(), &call.body, self.now_us())
         {
             self.quarantine.answered(key);
         }
-        call.method.observe(answered.link.id, answered.measured.away, self);
     }
 
     /// Whether the budget has room for a repetition, before it is known whether there will be one.

@@ -1,10 +1,12 @@
 //! Calls whose answer, or request, is a stream. Once a node has begun with one, it is no other node's.
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 use tonic::{Code, Status};
 use turno_proto::status;
 
-use super::{Call, goes_elsewhere, invocation};
+use super::{Call, Trial, goes_elsewhere, invocation};
 use crate::attempts::Attempts;
 use crate::link::pending::{Event, Lost, Unfetched};
 use crate::link::{Link, Sent};
@@ -20,24 +22,26 @@ pub(crate) struct Stream {
     pub(crate) sent: Sent,
     /// Counted from its beginning to its end, where the method has a limit.
     pub(crate) running: Option<Running>,
+    /// None where the request is a stream too: nobody knows its bytes.
+    pub(crate) trial: Option<Trial>,
 }
 
 /// Carries a call whose answer is a stream, its request perhaps too, until its first event. An answer of one message to
 /// a stream of requests is a stream of one.
 pub(crate) async fn stream(
-    router: &Router,
-    call: &Call,
+    router: &Arc<Router>,
+    call: Call,
     messages: Option<Unfetched>,
 ) -> Result<Stream, Status> {
     // A stream of requests is there once: what a node has fetched of it no other node can have.
     let may_go_elsewhere = || messages.as_ref().is_none_or(Unfetched::is_here);
     let mut running = call.method.enter()?;
-    router.trouble.admit(call)?;
+    router.trouble.admit(&call)?;
     let mut attempts = Attempts::new(&router.trouble);
     loop {
-        let target = router.route(call, None).await?;
+        let target = router.route(&call, None).await?;
         let link = target.link;
-        let lost = match link.stream(invocation(call, target.index), messages.clone()).await {
+        let lost = match link.stream(invocation(&call, target.index), messages.clone()).await {
             Ok((mut events, sent)) => match events.recv().await {
                 Some(Event::End(Ok(outcome))) if goes_elsewhere(&outcome) && may_go_elsewhere() => {
                     attempts.not_started(outcome)?;
@@ -45,15 +49,19 @@ pub(crate) async fn stream(
                     continue;
                 }
                 Some(Event::End(Ok(outcome))) if status::code_of(outcome.code) != Code::Ok => {
+                    router.trouble.acquit(&call);
                     return Err(status::from_outcome(outcome));
                 }
                 Some(Event::End(Err(lost))) => lost,
-                Some(first) => return Ok(Stream { first, events, sent, running: running.take() }),
+                Some(first) => {
+                    let trial = messages.is_none().then(|| Trial::new(router.clone(), call));
+                    return Ok(Stream { first, events, sent, running: running.take(), trial });
+                }
                 None => Lost { may_have_run: true },
             },
             Err(lost) => lost,
         };
-        attempts.lost(lost_with(lost, messages.as_ref(), call, &link)?, call, &link)?;
+        attempts.lost(lost_with(lost, messages.as_ref(), &call, &link)?, &call, &link)?;
         Box::pin(attempts.pause()).await;
     }
 }

@@ -15,7 +15,7 @@ use turno_proto::mesh::v1::Outcome;
 use turno_proto::status;
 
 use crate::admission::Permit;
-use crate::calls::Stream;
+use crate::calls::{Stream, Trial};
 use crate::edge::response::{error_trailers, framed, ok_trailers};
 use crate::link::Sent;
 use crate::link::pending::{Event, Lost};
@@ -56,6 +56,13 @@ struct Rest {
     _ending: DropGuard,
     sent: Sent,
     _running: Option<Running>,
+    trial: Option<Trial>,
+}
+
+impl Rest {
+    fn hear(&self, event: &Event) -> Result<(), Status> {
+        self.trial.as_ref().map_or(Ok(()), |trial| trial.hear(event, self.sent.link()))
+    }
 }
 
 impl Body {
@@ -69,7 +76,7 @@ impl Body {
 
     /// A stream that has begun.
     pub(crate) fn stream(stream: Stream, deadline: Instant, method: &str) -> Self {
-        let Stream { first, events, sent, running } = stream;
+        let Stream { first, events, sent, running, trial } = stream;
         let late = Box::pin(tokio::time::sleep_until(deadline.into()));
         let rest = Rest {
             method: method.to_owned(),
@@ -78,6 +85,7 @@ impl Body {
             _ending: sent.cancel_at(deadline),
             sent,
             _running: running,
+            trial,
         };
         let mut frames =
             Frames { ready: VecDeque::with_capacity(3), rest: Some(Box::new(rest)), permit: None };
@@ -112,11 +120,13 @@ impl Frames {
     }
 
     fn event(&mut self, event: Event) {
-        match event {
+        let heard = self.rest.as_ref().map_or(Ok(()), |rest| rest.hear(&event));
+        match (event, heard) {
             // The headers are out by now, which is all that it asks for.
-            Event::Begun => {}
-            Event::Message(message) => self.message(message),
-            Event::End(end) => self.end(trailers(end)),
+            (Event::Begun, _) => {}
+            (Event::Message(message), _) => self.message(message),
+            (Event::End(end), Ok(())) => self.end(trailers(end)),
+            (Event::End(_), Err(poisonous)) => self.end(error_trailers(&poisonous)),
         }
     }
 
@@ -131,9 +141,11 @@ impl Frames {
     /// Takes the next event of the stream.
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(rest) = &mut self.rest else { return Poll::Ready(()) };
-        if rest.late.as_mut().poll(cx).is_pending() {
-            let event = ready!(rest.events.poll_recv(cx));
-            self.event(event.unwrap_or(Event::End(Err(Lost { may_have_run: true }))));
+        // Without an end only what was cancelled at its deadline is over.
+        if rest.late.as_mut().poll(cx).is_pending()
+            && let Some(event) = ready!(rest.events.poll_recv(cx))
+        {
+            self.event(event);
             return Poll::Ready(());
         }
         let status = Status::deadline_exceeded(format!("the deadline passed while {} streamed", rest.method));
