@@ -6,7 +6,11 @@
     reason = "a test's own tasks, and its own failures"
 )]
 
+use std::cell::Cell;
+use std::time::Duration;
+
 use tokio_util::sync::CancellationToken;
+use tonic::Request;
 use turno::node::config::Role;
 use turno_gateway::GatewayConfig;
 use turno_tests::kitchen::Cook;
@@ -79,6 +83,34 @@ async fn a_slow_node_is_left_alone_for_a_while_and_then_has_another_chance() {
     let before = slow.begun();
     eventually("it gets calls again", async || slow.begun() > before + 100).await;
     callers.end().await;
+}
+
+/// A call that is given up soon. Answers whether `cook` had it.
+async fn hasty_call_is_at(cook: &Cook, mesh: &TestMesh) -> bool {
+    let before = cook.begun();
+    let mut wait = Request::new(Wait { ms: 1, ..Wait::default() });
+    wait.set_timeout(Duration::from_millis(150));
+    let _late = mesh.client().simmer(wait).await;
+    cook.begun() > before
+}
+
+#[tokio::test]
+async fn a_node_that_answers_nothing_in_time_is_left_alone_too() {
+    let (mesh, [stuck, one, other], _nodes) = three_nodes().await;
+    eventually("all are known", async || {
+        hasty_call_is_at(&stuck, &mesh).await;
+        [&stuck, &one, &other].iter().all(|cook| cook.begun() > 20)
+    })
+    .await;
+    stuck.slow_down(60_000);
+    // One call at a time: it is not for being busy that it gets none.
+    let others_in_a_row = Cell::new(0);
+    eventually("it gets no calls", async || {
+        let is_there = hasty_call_is_at(&stuck, &mesh).await;
+        others_in_a_row.set(if is_there { 0 } else { others_in_a_row.get() + 1 });
+        others_in_a_row.get() == 40
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -22,12 +22,13 @@ use turno_runtime::task;
 use turno_runtime::units::micros;
 
 use crate::edge::Messages;
+use crate::methods::Method;
 use crate::queue::Place;
 use crate::scheduler::{MethodId, Spent, WorkerId};
 use crate::window::Window;
 use frames::Down;
 use load::Load;
-use pending::{Answer, Calls, Event, Lost, Pending, Reply, Unfetched};
+use pending::{Answer, Calls, Event, GivenUp, Lost, Pending, Reply, Unfetched};
 
 /// The link to one node.
 pub(crate) struct Link {
@@ -39,6 +40,8 @@ pub(crate) struct Link {
     carry_above: usize,
     /// Where this node has each method, by the gateway's id; filled once, when the node joins.
     index: Mutex<HashMap<MethodId, u32>>,
+    /// By that place.
+    methods: Mutex<HashMap<u32, Arc<Method>>>,
     pending: Mutex<Calls>,
     next_call: AtomicU64,
     outstanding: AtomicUsize,
@@ -75,6 +78,7 @@ impl Link {
             down,
             carry_above,
             index: Mutex::default(),
+            methods: Mutex::default(),
             pending: Mutex::default(),
             next_call: AtomicU64::new(1),
             outstanding: AtomicUsize::new(0),
@@ -99,8 +103,9 @@ impl Link {
         self.blocking.lock().clone()
     }
 
-    pub(crate) fn learn(&self, method: MethodId, index: u32) {
-        self.index.lock().insert(method, index);
+    pub(crate) fn learn(&self, method: Arc<Method>, index: u32) {
+        self.index.lock().insert(method.id, index);
+        self.methods.lock().insert(index, method);
     }
 
     pub(crate) fn index_of(&self, method: MethodId) -> Option<u32> {
@@ -198,7 +203,8 @@ impl Link {
         invocation.call = call;
         let body = (invocation.body.len() > self.carry_above).then(|| std::mem::take(&mut invocation.body));
         invocation.carried = body.is_some();
-        let pending = Pending { reply: Some(reply), place, body, messages, sent_at: Instant::now() };
+        let method = pending::observed(&invocation);
+        let pending = Pending { reply: Some(reply), method, place, body, messages, sent_at: Instant::now() };
         if !self.keep(call, pending) {
             return Err(unsent);
         }
@@ -253,15 +259,18 @@ impl Link {
 
     /// Nobody waits for the call any more. Its place stays taken until the node says that it is done.
     fn cancel(self: &Arc<Self>, call: u64) {
-        let known = self
-            .pending
-            .lock()
-            .get_mut(&call)
-            .map(|pending| (pending.reply.take(), pending.body.take(), pending.messages.take()));
-        if known.is_none() {
-            return;
-        }
+        let given_up = self.pending.lock().get_mut(&call).map(Pending::give_up);
+        let Some(given_up) = given_up else { return };
+        self.observe(&given_up);
         self.tell_cancel(call);
+    }
+
+    /// What a call that was given up says of the node.
+    fn observe(&self, given_up: &GivenUp) {
+        let method = given_up.method.and_then(|index| self.methods.lock().get(&index).cloned());
+        if let Some(method) = method {
+            method.gave_up(self.id, given_up.got);
+        }
     }
 
     /// The body of a carried request, for the node that fetches it.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -20,7 +20,6 @@ use crate::link::Link;
 use crate::outliers::Outliers;
 use crate::policy::Policy;
 use crate::scheduler::{MethodId, WorkerId};
-use crate::trouble::Trouble;
 
 /// All methods, by path.
 #[derive(Default)]
@@ -44,6 +43,8 @@ pub(crate) struct Method {
     /// Calls of an `async fn` with a limit that are under way.
     running: AtomicUsize,
     slow: Mutex<Outliers<WorkerId>>,
+    /// When their clock began.
+    since: Instant,
 }
 
 /// How and by whom a method is served now.
@@ -187,6 +188,7 @@ impl Method {
             }),
             running: AtomicUsize::new(0),
             slow: Mutex::default(),
+            since: Instant::now(),
         }
     }
 
@@ -219,17 +221,31 @@ impl Method {
     }
 
     /// Takes in how long a call was away at a node, where there is another to compare it with.
-    pub(crate) fn observe(&self, node: WorkerId, away: Duration, trouble: &Trouble) {
+    pub(crate) fn observe(&self, node: WorkerId, away: Duration) {
         let served = self.served();
         if served.seats.len() > 1 && served.kind != Kind::Job {
-            let away_us = micros(away);
-            self.slow.lock().observe(node, away_us, trouble.now_us());
+            let now_us = self.us_at(Instant::now());
+            self.slow.lock().observe(node, micros(away), now_us);
+        }
+    }
+
+    /// The same of a call that was given up when it had been away for so long, if the node has not left meanwhile.
+    pub(crate) fn gave_up(&self, node: WorkerId, got: Duration) {
+        let served = self.served();
+        let is_here = served.seats.iter().any(|seat| seat.link.id == node);
+        if is_here && served.has_other_than(node) && served.kind != Kind::Job {
+            let now_us = self.us_at(Instant::now());
+            self.slow.lock().gave_up(node, micros(got), now_us);
         }
     }
 
     /// Whether the node is much slower with this method than the others, and set aside for a while.
-    pub(crate) fn is_aside(&self, node: WorkerId, now_us: u64) -> bool {
-        self.slow.lock().is_aside(node, now_us)
+    pub(crate) fn is_aside(&self, node: WorkerId, now: Instant) -> bool {
+        self.slow.lock().is_aside(node, self.us_at(now))
+    }
+
+    fn us_at(&self, at: Instant) -> u64 {
+        micros(at.saturating_duration_since(self.since))
     }
 
     /// "gallery.v1.Gallery/Thumbnail"

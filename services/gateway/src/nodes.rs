@@ -76,11 +76,11 @@ impl Nodes {
                 policy,
             };
             let joined = self.methods.join(&method.path, &seat);
-            link.learn(joined.id, index);
             self.queue.limit(joined.id, policy.concurrency.map(u32::from));
             if method.kind() == Kind::Job {
                 jobs.push(joined.id);
             }
+            link.learn(joined, index);
         }
         self.offer_slots(link, jobs);
         self.tell_health(link).await;

@@ -7,6 +7,9 @@
 //! this, its typical time, is five times the median of the others', and 20 ms above it: with a weight of 1/16 for what
 //! is new, and times that vary as widely as sigma = 1.5, a mean of logarithms strays by 0.27, and ln 5 is 1.6.
 //!
+//! Of a call that was given up it is known that it would have taken longer than it got. That counts where it is more
+//! than the others take, and never makes a node look faster; what was given up earlier says nothing.
+//!
 //! A wrong verdict is cheap, since at least half of the nodes stay, and a missing one is too: the router's two choices
 //! give a slow node less in any case.
 
@@ -55,10 +58,10 @@ impl Node {
     }
 
     /// The plain mean of the first calls, then smoothed.
-    fn take(&mut self, away_us: u64) {
+    fn take(&mut self, log_us: f64) {
         self.samples = self.samples.saturating_add(1);
         let weight = WEIGHT.max(1.0 / f64::from(self.samples));
-        self.log_us += weight * ((away_us.max(1) as f64).ln() - self.log_us);
+        self.log_us += weight * (log_us - self.log_us);
     }
 
     fn set_aside(&mut self, now_us: u64) {
@@ -77,14 +80,30 @@ impl<K> Default for Outliers<K> {
 }
 
 impl<K: Copy + Ord> Outliers<K> {
-    /// A call was away at the node of `key` for so long. One that was given up counts too, with the time it got.
+    /// A call was away at the node of `key` for so long.
     pub(crate) fn observe(&mut self, key: K, away_us: u64, now_us: u64) {
+        self.take(key, log(away_us), now_us);
+    }
+
+    /// A call was given up when it had been away there for so long.
+    pub(crate) fn gave_up(&mut self, key: K, got_us: u64, now_us: u64) {
+        if (got_us as f64) < ABOVE_US {
+            return;
+        }
+        let got = log(got_us);
+        if self.typical_but(key, now_us).is_some_and(|typical| got > typical) {
+            let mine = self.nodes.get(&key).map_or(got, |node| node.log_us);
+            self.take(key, got.max(mine), now_us);
+        }
+    }
+
+    fn take(&mut self, key: K, log_us: f64, now_us: u64) {
         let node = self.nodes.entry(key).or_default();
         // What comes back late tells of the time before.
         if node.is_aside(now_us) {
             return;
         }
-        node.take(away_us);
+        node.take(log_us);
         let mine = node.log_us;
         if node.samples < SAMPLES || !node.samples.is_multiple_of(EVERY) || mine.exp() < ABOVE_US {
             return;
@@ -116,10 +135,15 @@ impl<K: Copy + Ord> Outliers<K> {
     }
 
     fn is_slow(&self, key: K, mine: f64, now_us: u64) -> bool {
+        let Some(typical) = self.typical_but(key, now_us) else { return false };
+        mine > typical + TIMES.ln() && mine.exp() > typical.exp() + ABOVE_US
+    }
+
+    /// The median of the others.
+    fn typical_but(&self, key: K, now_us: u64) -> Option<f64> {
         let known = self.nodes.iter().filter(|(other, node)| **other != key && node.is_known(now_us));
         let mut others: Vec<f64> = known.map(|(_, node)| node.log_us).collect();
-        let Some(typical) = median(&mut others) else { return false };
-        mine > typical + TIMES.ln() && mine.exp() > typical.exp() + ABOVE_US
+        median(&mut others)
     }
 
     fn has_room(&self, now_us: u64) -> bool {
@@ -133,6 +157,10 @@ impl<K: Copy + Ord> Outliers<K> {
             self.until_us = self.until_us.max(node.until_us);
         }
     }
+}
+
+fn log(us: u64) -> f64 {
+    (us.max(1) as f64).ln()
 }
 
 /// Of an even number, the mean of the two in the middle.

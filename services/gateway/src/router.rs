@@ -127,9 +127,9 @@ impl Router {
             [] => return Ok(None),
             [only] => only,
             several => {
-                let now_us = self.trouble.now_us();
+                let now = Instant::now();
                 let is_good = |seat: &&Seat| {
-                    Some(seat.link.id) != not_at && seat.has_room() && !method.is_aside(seat.link.id, now_us)
+                    Some(seat.link.id) != not_at && seat.has_room() && !method.is_aside(seat.link.id, now)
                 };
                 two_choices(several, is_good)
             }

@@ -99,7 +99,7 @@ impl Trouble {
     /// The call was answered: its input is innocent.
     pub(crate) fn answered(&self, call: &Call, answered: &Answered) {
         self.acquit(call);
-        call.method.observe(answered.link.id, answered.measured.away, self);
+        call.method.observe(answered.link.id, answered.measured.away);
     }
 
     /// Its node has lived through it.
@@ -126,7 +126,7 @@ impl Trouble {
         self.budget.tick(self.now_us());
     }
 
-    pub(crate) fn now_us(&self) -> u64 {
+    fn now_us(&self) -> u64 {
         micros(self.since.elapsed())
     }
 }

@@ -8,7 +8,7 @@ use turno_proto::mesh::v1::Invocation;
 
 use crate::clients::Answer;
 use crate::link::frames::Down;
-use crate::link::pending::{Pending, Reply};
+use crate::link::pending::{self, Pending, Reply};
 use crate::link::{Link, Sent};
 use crate::queue::Place;
 
@@ -28,7 +28,8 @@ impl Link {
         let call = self.next_call.fetch_add(1, Ordering::Relaxed);
         invocation.call = call;
         let reply = Some(Reply::Client(answer));
-        let pending = Pending { reply, place, body: None, messages: None, sent_at: Instant::now() };
+        let method = pending::observed(&invocation);
+        let pending = Pending { reply, method, place, body: None, messages: None, sent_at: Instant::now() };
         if !self.keep(call, pending) {
             return None;
         }

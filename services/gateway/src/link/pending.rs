@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
-use turno_proto::mesh::v1::{Outcome, Progress};
+use turno_proto::mesh::v1::{Invocation, Outcome, Progress};
 
 use crate::clients;
 use crate::edge::Messages;
@@ -17,6 +17,8 @@ use crate::queue::Place;
 pub(crate) struct Pending {
     /// Who waits; nobody, once it was cancelled.
     pub(crate) reply: Option<Reply>,
+    /// By its place at the node, where the time that it takes is compared with that of others.
+    pub(crate) method: Option<u32>,
     /// The job's place, kept until the outcome is back.
     pub(crate) place: Option<Place>,
     /// The body, until the node has fetched it.
@@ -24,6 +26,31 @@ pub(crate) struct Pending {
     /// The stream of requests, until the node has come for it.
     pub(crate) messages: Option<Unfetched>,
     pub(crate) sent_at: Instant,
+}
+
+/// The method, unless this is for several items: they are not one call.
+pub(crate) fn observed(invocation: &Invocation) -> Option<u32> {
+    (invocation.items <= 1).then_some(invocation.method)
+}
+
+/// What is left of a call that nobody waits for any more, to be dropped outside the lock.
+pub(crate) struct GivenUp {
+    pub(crate) method: Option<u32>,
+    /// How long it was waited for.
+    pub(crate) got: Duration,
+    _rest: (Option<Reply>, Option<Bytes>, Option<Unfetched>),
+}
+
+impl Pending {
+    /// Nobody waits for it any more. A stream takes as long as it likes, and what was given up before is known.
+    pub(crate) fn give_up(&mut self) -> GivenUp {
+        let is_one_answer = self.reply.as_ref().is_some_and(|reply| !matches!(reply, Reply::Stream(_)));
+        GivenUp {
+            method: self.method.filter(|_| is_one_answer),
+            got: self.sent_at.elapsed(),
+            _rest: (self.reply.take(), self.body.take(), self.messages.take()),
+        }
+    }
 }
 
 /// A stream of requests that waits for a node to come for it. Shared with the call's attempts: as long as it is here,

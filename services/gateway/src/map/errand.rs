@@ -132,7 +132,7 @@ impl Errands {
         let measured = Measured { queue: sent - asked, again: Duration::ZERO, away: answer.away };
         self.method.spent(&Account::new(asked.elapsed(), &measured, answer.outcome.cost.as_ref()));
         if items == 1 {
-            self.method.observe(link.id, answer.away, &self.router.trouble);
+            self.method.observe(link.id, answer.away);
         }
     }
 }

@@ -46,6 +46,61 @@ fn with_two_nodes_one_may_be_aside_and_with_one_none() {
     assert!(!outliers.is_aside(2, 0));
 }
 
+fn give_up(outliers: &mut Outliers<u32>, key: u32, got_us: u64, times: u32) {
+    for _ in 0..times {
+        outliers.gave_up(key, got_us, 0);
+    }
+}
+
+/// Two nodes that take so long.
+fn two_nodes(away_us: u64) -> Outliers<u32> {
+    let mut outliers = Outliers::default();
+    feed(&mut outliers, 1, away_us, 16, 0);
+    feed(&mut outliers, 2, away_us, 16, 0);
+    outliers
+}
+
+#[test]
+fn a_node_that_answers_nothing_in_time_is_slow() {
+    let mut outliers = two_nodes(10 * MS);
+    give_up(&mut outliers, 3, 1_000 * MS, 15);
+    assert!(!outliers.is_aside(3, 0));
+    // Some callers wait for less.
+    give_up(&mut outliers, 3, 200 * MS, 1);
+    assert!(outliers.is_aside(3, 0));
+}
+
+#[test]
+fn what_has_become_slow_is_too_if_nothing_is_waited_for() {
+    let mut outliers = two_nodes(10 * MS);
+    feed(&mut outliers, 3, 10 * MS, 100, 0);
+    give_up(&mut outliers, 3, 1_000 * MS, 8);
+    assert!(outliers.is_aside(3, 0));
+}
+
+#[test]
+fn what_is_given_up_early_says_nothing() {
+    let mut outliers = two_nodes(100 * MS);
+    for got_us in [0, MS, 30 * MS, 99 * MS] {
+        give_up(&mut outliers, 3, got_us, 100);
+    }
+    // It is no example to the others, and not known for fast itself.
+    feed(&mut outliers, 1, 100 * MS, 16, 0);
+    assert!(![1, 2, 3].iter().any(|key| outliers.is_aside(*key, 0)));
+    feed(&mut outliers, 3, 900 * MS, 15, 0);
+    give_up(&mut outliers, 3, 101 * MS, 1);
+    assert!(outliers.is_aside(3, 0));
+}
+
+#[test]
+fn where_no_other_is_known_giving_up_says_nothing() {
+    let mut outliers = Outliers::default();
+    give_up(&mut outliers, 1, 1_000 * MS, 100);
+    give_up(&mut outliers, 2, 10 * MS, 100);
+    feed(&mut outliers, 2, 10 * MS, 16, 0);
+    assert!(!outliers.is_aside(1, 0) && !outliers.is_aside(2, 0));
+}
+
 #[test]
 fn a_fast_method_has_no_slow_nodes() {
     let mut outliers = Outliers::default();
@@ -150,6 +205,7 @@ proptest! {
                     known.remove(&key);
                 }
                 1 => now += seconds * SECOND_US,
+                2 if known.contains(&key) => (0..20).for_each(|_| outliers.gave_up(key, SECOND_US, now)),
                 size => {
                     feed(&mut outliers, key, MS << (2 * size), 20, now);
                     known.insert(key);
