@@ -30,16 +30,16 @@ impl Trial {
     pub(crate) fn hear(&self, event: &Event, link: &Link) -> Result<(), Status> {
         let trouble = &self.router.trouble;
         match event {
-            Event::End(Err(_)) if !self.is_long() => return trouble.died(&self.call, link),
+            Event::End(Err(_)) if !self.is_over() => return trouble.died(&self.call, link),
             Event::End(_) => trouble.acquit(&self.call),
-            // The clock is not looked at for each message of each stream.
-            Event::Begun | Event::Message(_) if trouble.is_calm() || !self.is_long() => {}
-            Event::Begun | Event::Message(_) => trouble.acquit(&self.call),
+            Event::Begun | Event::Message(_) if self.is_over() => trouble.acquit(&self.call),
+            Event::Begun | Event::Message(_) => {}
         }
         Ok(())
     }
 
-    fn is_long(&self) -> bool {
+    /// Whatever comes now, it has spoken.
+    pub(crate) fn is_over(&self) -> bool {
         self.since.elapsed() >= LONG_ENOUGH
     }
 }

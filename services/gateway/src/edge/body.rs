@@ -60,8 +60,14 @@ struct Rest {
 }
 
 impl Rest {
-    fn hear(&self, event: &Event) -> Result<(), Status> {
-        self.trial.as_ref().map_or(Ok(()), |trial| trial.hear(event, self.sent.link()))
+    /// The trial ends with its verdict: it holds the request.
+    fn hear(&mut self, event: &Event) -> Result<(), Status> {
+        let Some(trial) = &self.trial else { return Ok(()) };
+        let heard = trial.hear(event, self.sent.link());
+        if trial.is_over() {
+            self.trial = None;
+        }
+        heard
     }
 }
 
@@ -120,7 +126,7 @@ impl Frames {
     }
 
     fn event(&mut self, event: Event) {
-        let heard = self.rest.as_ref().map_or(Ok(()), |rest| rest.hear(&event));
+        let heard = self.rest.as_mut().map_or(Ok(()), |rest| rest.hear(&event));
         match (event, heard) {
             // The headers are out by now, which is all that it asks for.
             (Event::Begun, _) => {}
