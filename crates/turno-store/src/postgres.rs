@@ -44,7 +44,9 @@ pub(crate) async fn open(url: &str) -> Result<Kept<Reader>, Error> {
         })?
         .application_name("turno")
         // It takes statements over many rows for long ones, and spends 10 ms on compiling what runs for less than one.
-        .options([("jit", "off")])
+        // And a table that has just been made for an empty one, until autovacuum has looked at it, a minute later or more:
+        // by then each claim has read some ten thousand rows from the first to the last.
+        .options([("jit", "off"), ("enable_seqscan", "off")])
         .disable_statement_logging();
     let whom = format!(
         "{}:{}/{}",
