@@ -150,6 +150,21 @@ impl TestMesh {
         echoes
     }
 
+    /// Calls at nodes.
+    pub async fn in_flight(&self) -> u64 {
+        self.nodes().await.iter().map(|node| node.in_flight).sum()
+    }
+
+    /// How many were at nodes at once, until these have ended.
+    pub async fn most_at_once<T>(&self, calls: &[JoinHandle<T>]) -> u64 {
+        let mut most = 0;
+        while calls.iter().any(|call| !call.is_finished()) {
+            most = most.max(self.in_flight().await);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        most
+    }
+
     /// Asks the gateway to end, and waits until it has.
     pub async fn end(self) {
         self.shutdown.cancel();

@@ -33,6 +33,17 @@ async fn mesh_with<const N: usize>(role: Role) -> (TestMesh, [Cook; N], Vec<Test
     (mesh, cooks, nodes)
 }
 
+/// One begins at the slow node, is answered by another, and given up there.
+async fn a_job_is_answered_elsewhere(mesh: &TestMesh, slow: &Cook) {
+    eventually("a job begins at the slow node, and is answered by the other", async || {
+        let answer = mesh.client().hedged_job(wait(1, "bread")).await.unwrap();
+        assert_eq!(answer.into_inner().content, "bread");
+        slow.begun() > 0
+    })
+    .await;
+    eventually("the slow node has given it up", async || slow.given_up() == slow.begun()).await;
+}
+
 /// Two jobs that hold their slots until they are let go.
 fn two_that_rest(mesh: &TestMesh) -> [JoinHandle<()>; 2] {
     [(); 2].map(|()| {
@@ -64,13 +75,7 @@ async fn the_second_attempt_answers_and_the_first_is_cancelled_at_its_node() {
 async fn a_job_too_and_its_slot_is_free_soon() {
     let (mesh, [slow, fast], _nodes) = mesh_with(Role::Worker).await;
     slow.slow_down(FOR_EVER);
-    eventually("a job begins at the slow node, and is answered by the other", async || {
-        let answer = mesh.client().hedged_job(wait(1, "bread")).await.unwrap();
-        assert_eq!(answer.into_inner().content, "bread");
-        slow.begun() > 0
-    })
-    .await;
-    eventually("the slow node has given it up", async || slow.given_up() == slow.begun()).await;
+    a_job_is_answered_elsewhere(&mesh, &slow).await;
     assert_eq!(fast.given_up(), 0);
     eventually("nothing is in flight", async || mesh.nodes().await.iter().all(|node| node.in_flight == 0))
         .await;
@@ -86,13 +91,7 @@ async fn a_job_is_hedged_at_the_fuller_worker() {
     eventually("two of its slots are taken", async || fast.resting() == 2).await;
     let _slow = mesh.kitchen_of(&slow, Role::Worker, 4).await;
     slow.slow_down(FOR_EVER);
-    eventually("a job begins at the slow node, and is answered by the other", async || {
-        let answer = mesh.client().hedged_job(wait(1, "bread")).await.unwrap();
-        assert_eq!(answer.into_inner().content, "bread");
-        slow.begun() > 0
-    })
-    .await;
-    eventually("the slow node has given it up", async || slow.given_up() == slow.begun()).await;
+    a_job_is_answered_elsewhere(&mesh, &slow).await;
     assert!(fast.begun() > 0);
     fast.let_go(2);
     for call in holding {

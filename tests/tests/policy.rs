@@ -46,47 +46,39 @@ async fn a_policy_stays_known_when_the_last_node_has_left() {
     assert_eq!((method.nodes, method.timeout_us), (0, 300_000));
 }
 
-/// Timed as it was before it had a policy: what turno-build would make of the .proto of that day.
-struct Before;
+/// An rpc as it was before it had a policy: what turno-build would make of the .proto of that day.
+macro_rules! before {
+    ($marker:ident, $name:literal) => {
+        struct $marker;
 
-impl Rpc for Before {
-    type Request = Wait;
-    type Response = Dish;
-    const NAME: &'static str = "kitchen.v1.Kitchen/Timed";
-    const PATH: &'static str = "/kitchen.v1.Kitchen/Timed";
-    const REPEATABLE: bool = false;
+        impl Rpc for $marker {
+            type Request = Wait;
+            type Response = Dish;
+            const NAME: &'static str = $name;
+            const PATH: &'static str = concat!("/", $name);
+            const REPEATABLE: bool = false;
+        }
+
+        impl rpc::TakesOne for $marker {}
+
+        impl rpc::AnswersOne for $marker {}
+    };
 }
 
-impl rpc::TakesOne for Before {}
-
-impl rpc::AnswersOne for Before {}
-
-/// Narrow, when as many of it ran as there were slots.
-struct WideBefore;
-
-impl Rpc for WideBefore {
-    type Request = Wait;
-    type Response = Dish;
-    const NAME: &'static str = "kitchen.v1.Kitchen/Narrow";
-    const PATH: &'static str = "/kitchen.v1.Kitchen/Narrow";
-    const REPEATABLE: bool = false;
-}
-
-impl rpc::TakesOne for WideBefore {}
-
-impl rpc::AnswersOne for WideBefore {}
+before!(TimedBefore, "kitchen.v1.Kitchen/Timed");
+before!(NarrowBefore, "kitchen.v1.Kitchen/Narrow");
 
 /// The kitchen of that day.
 struct OldKitchen;
 
 impl Service for OldKitchen {
     fn table(self) -> Table {
-        let timed = awaited::<Self, Before, Wait, Dish>(|_: Arc<Self>, _: Context, _: Wait| {
+        let timed = awaited::<Self, TimedBefore, Wait, Dish>(|_: Arc<Self>, _: Context, _: Wait| {
             Box::pin(async { Ok(Dish::default()) })
         });
-        let wide = job::<Self, WideBefore, Wait, Dish>(|_, _, _| Ok(Dish::default()));
+        let narrow = job::<Self, NarrowBefore, Wait, Dish>(|_, _, _| Ok(Dish::default()));
         let kitchen = Arc::new(self);
-        Table::new("kitchen.v1.Kitchen", &[], vec![timed.bind(&kitchen), wide.bind(&kitchen)])
+        Table::new("kitchen.v1.Kitchen", &[], vec![timed.bind(&kitchen), narrow.bind(&kitchen)])
     }
 }
 
@@ -114,11 +106,7 @@ async fn when_the_newest_node_has_left_jobs_obey_the_others() {
         tokio::spawn(async move { client.narrow(stubs::Wait { ms: 150, ..stubs::Wait::default() }).await })
     };
     let calls: Vec<_> = (0..6).map(|_| narrow()).collect();
-    let mut most = 0;
-    while !calls.iter().all(tokio::task::JoinHandle::is_finished) {
-        most = most.max(mesh.nodes().await.iter().map(|node| node.in_flight).sum::<u64>());
-    }
-    assert_eq!(most, 2);
+    assert_eq!(mesh.most_at_once(&calls).await, 2);
 }
 
 /// A file as reflection of one version gives it.

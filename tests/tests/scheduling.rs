@@ -67,17 +67,8 @@ async fn no_more_jobs_of_a_method_run_than_its_concurrency() {
             tokio::spawn(async move { client.narrow(wait(150)).await })
         })
         .collect();
-    let at_worker = async || {
-        let nodes = mesh.nodes().await;
-        nodes.iter().filter(|node| node.role == "worker").map(|node| node.in_flight).sum::<u64>()
-    };
-    eventually("two run", async || at_worker().await == 2).await;
-    let mut most = 0;
-    while !calls.iter().all(tokio::task::JoinHandle::is_finished) {
-        most = most.max(at_worker().await);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert_eq!(most, 2);
+    eventually("two run", async || mesh.in_flight().await == 2).await;
+    assert_eq!(mesh.most_at_once(&calls).await, 2);
     for call in calls {
         call.await.unwrap().unwrap();
     }

@@ -22,6 +22,11 @@ pub fn to_outcome(call: u64, status: Status) -> Outcome {
     }
 }
 
+/// The same of a call of which nothing has run.
+pub fn not_started(call: u64, status: Status) -> Outcome {
+    Outcome { not_started: true, ..to_outcome(call, status) }
+}
+
 /// The status of an outcome whose code is not `OK`.
 pub fn from_outcome(outcome: Outcome) -> Status {
     Status::with_details_and_metadata(

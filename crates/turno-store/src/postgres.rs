@@ -36,6 +36,10 @@ const READERS: u32 = 5;
 /// How long a reader waits for a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Of what is written. What is late is tried twice, with the others and by itself (`group.rs`): both together take less than
+/// a lease.
+const LIMITS: [(&str, &str); 2] = [("lock_timeout", "500ms"), ("statement_timeout", "4s")];
+
 /// Opens the store at `url`, and makes its tables if there are none.
 pub(crate) async fn open(url: &str) -> Result<Kept<Reader>, Error> {
     let options = PgConnectOptions::from_str(url)
@@ -61,7 +65,7 @@ pub(crate) async fn open(url: &str) -> Result<Kept<Reader>, Error> {
         .connect_lazy_with(options.clone());
     let (own, notices) = (Uuid::now_v7(), Notices::default());
     let listening = task::spawn("turno.store.notices", notices.clone().listen(pool.clone(), own));
-    let writer = Writer::start("turno.store.postgres", Book::new(Rack::new(options, own)));
+    let writer = Writer::start("turno.store.postgres", Book::new(Rack::new(options.options(LIMITS), own)));
     let reader = Reader { pool, notices, _listening: Arc::new(AbortOnDropHandle::new(listening)) };
     Ok(Kept { writer, reader })
 }

@@ -60,9 +60,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Gives `gateway` tickets whose time has come and that nobody holds, the longest due first, at most so many: those that
     /// wait, those whose next attempt is due, and those whose gateway's lease has run out. One is always given; no more than
-    /// have `bytes` of requests together. Each is held until its attempt
-    /// is finished, retried or released, or the lease of `gateway` runs out. The attempt is on record when this answers.
-    /// Without a lease it gives nothing. What is claimed by a future that was dropped is released.
+    /// have `bytes` of requests together. Each is held until its attempt is finished, retried or released, or the lease of
+    /// `gateway` runs out. The attempt is on record when this answers. Without a lease it gives nothing. What is claimed by
+    /// a future that was dropped is released.
     ///
     /// # Errors
     /// [`Error::Full`]: an attempt that cannot be put on record does not begin.

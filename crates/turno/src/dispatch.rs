@@ -149,8 +149,7 @@ fn no_stream(name: &str) -> Status {
 }
 
 fn refuse(arrival: Arrival, status: Status) -> Bell {
-    let outcome = Outcome { not_started: true, ..status::to_outcome(arrival.call, status) };
-    arrival.answer.give(outcome)
+    arrival.answer.give(status::not_started(arrival.call, status))
 }
 
 fn await_it<T: Send + 'static>(
@@ -177,8 +176,7 @@ fn await_it<T: Send + 'static>(
 
 /// What nobody wants any more does not start.
 fn too_late(ctx: &Context, call: u64) -> Option<Outcome> {
-    let status = ctx.checkpoint().err()?;
-    Some(Outcome { not_started: true, ..status::to_outcome(call, status) })
+    ctx.checkpoint().err().map(|status| status::not_started(call, status))
 }
 
 /// Drops `future` when the caller goes away or its deadline passes.

@@ -24,8 +24,8 @@ impl Window {
     }
 
     /// Jobs beyond `slots`: those that the slots finish in one round trip, and of brief ones those that they finish while
-    /// their answers are held ([`ANSWERS_HELD`]). None for jobs that take longer than fifty
-    /// round trips: waiting for the next one costs them less than a fiftieth, being hoarded might cost them their all.
+    /// their answers are held ([`ANSWERS_HELD`]). None for jobs that take longer than fifty round trips: waiting for the
+    /// next one costs them less than a fiftieth, being hoarded might cost them their all.
     pub fn prefetch(&self, slots: u32) -> u32 {
         let (Some(round_trip), Some(service)) = (self.round_trip_us, self.service_us) else { return 0 };
         if service > round_trip * LONG {

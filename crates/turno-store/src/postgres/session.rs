@@ -108,17 +108,13 @@ impl Session {
     }
 }
 
-/// A connection whose commits are on disk when they answer, and whose statements end. What is late is tried twice, with the
-/// others and by itself (`group.rs`): both together take less than a lease.
+/// A connection whose commits are on disk when they answer.
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
     let connection = async {
         let mut connection = options.connect().await?;
-        let limits =
-            "SELECT set_config('lock_timeout', '500ms', false), set_config('statement_timeout', '4s', false)";
-        sqlx::query(limits).execute(&mut connection).await?;
-        let on_disk = "SELECT set_config('synchronous_commit', 'on', false) \
-                       WHERE current_setting('synchronous_commit') = 'off'";
-        sqlx::query(on_disk).execute(&mut connection).await?;
+        let sql = "SELECT set_config('synchronous_commit', 'on', false) \
+                   WHERE current_setting('synchronous_commit') = 'off'";
+        sqlx::query(sql).execute(&mut connection).await?;
         Ok(connection)
     };
     in_time(connection).await.map_err(told)

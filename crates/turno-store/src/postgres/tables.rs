@@ -33,8 +33,7 @@ const EXPIRE: [&str; 5] = [
     "DELETE FROM turno.ticket WHERE id = ANY($1)",
 ];
 
-/// What nobody came back for, or needs any more, taken out bit by bit. A submit that is just taking its
-/// inputs is passed.
+/// What nobody came back for, or needs any more, taken out bit by bit. A submit that is just taking its inputs is passed.
 const SWEEP: [&str; 3] = [
     "WITH gone AS (DELETE FROM turno.part WHERE (ticket, log, number) IN (SELECT p.ticket, p.log, p.number \
      FROM turno.unfinished_body AS u JOIN turno.part AS p ON p.ticket = u.body WHERE u.began_at < $1 LIMIT 256 \

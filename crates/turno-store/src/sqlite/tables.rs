@@ -104,16 +104,16 @@ impl Tables for Shelves {
     }
 
     async fn commit(&mut self, batch: Batch<'_>) -> Result<(), Error> {
-        if !self.session.has_written() {
-            self.session.commit()?;
-            self.memory.merge(batch.overlay);
-            return Ok(());
+        let has_written = self.session.has_written();
+        if has_written {
+            let sql = "UPDATE total SET waiting = waiting + ?, running = running + ?, done = done + ?, \
+                       failed = failed + ?, cancelled = cancelled + ?, dead = dead + ?, commits = commits + 1";
+            self.session.write(sql, batch.totals)?;
         }
-        let sql = "UPDATE total SET waiting = waiting + ?, running = running + ?, done = done + ?, failed = failed + ?, \
-                   cancelled = cancelled + ?, dead = dead + ?, commits = commits + 1";
-        self.session.write(sql, batch.totals)?;
         self.session.commit()?;
-        self.mark.advance();
+        if has_written {
+            self.mark.advance();
+        }
         self.memory.merge(batch.overlay);
         Ok(())
     }

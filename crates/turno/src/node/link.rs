@@ -273,8 +273,7 @@ impl Link {
             usize::try_from(invocation.method).ok().and_then(|at| self.settings.dispatch.methods.get(at))
         else {
             let status = Status::internal("the gateway named a method that this node does not have");
-            let outcome = Outcome { not_started: true, ..status::to_outcome(invocation.call, status) };
-            return self.answer(outcome, None).ring();
+            return self.answer(status::not_started(invocation.call, status), None).ring();
         };
         let cancel = CancellationToken::new();
         self.running.insert(invocation.call, cancel.clone());

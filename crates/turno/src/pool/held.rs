@@ -24,8 +24,8 @@ impl<B> Held<B> {
     /// A job has ended, and may have left a `bell`. `next`: how long the one is expected to take that its slot does now,
     /// if there is one; so many are `waiting` behind it. Answers what is to be rung now.
     ///
-    /// None is held for longer than [`ANSWERS_HELD`], if jobs take what they are expected to take. No more are held than wait: with all that its callers have in flight in one frame, the slots would be idle until
-    /// the next come.
+    /// None is held for longer than [`ANSWERS_HELD`], if jobs take what they are expected to take. No more are held than
+    /// wait: with all that its callers have in flight in one frame, the slots would be idle until the next come.
     pub(super) fn add(
         &mut self,
         bell: Option<B>,

@@ -26,20 +26,22 @@ impl Trial {
         Self { router, call, since: Instant::now() }
     }
 
-    /// Hears what has come by `link`. An error when the input has now gone down with two nodes.
-    pub(crate) fn hear(&self, event: &Event, link: &Link) -> Result<(), Status> {
+    /// Whether this is what it speaks by.
+    pub(crate) fn is_over(&self, event: &Event) -> bool {
+        matches!(event, Event::End(_)) || self.is_long()
+    }
+
+    /// Speaks, by what has come by `link`. An error when the input has now gone down with two nodes.
+    pub(crate) fn speak(self, event: &Event, link: &Link) -> Result<(), Status> {
         let trouble = &self.router.trouble;
-        match event {
-            Event::End(Err(_)) if !self.is_over() => return trouble.died(&self.call, link),
-            Event::End(_) => trouble.acquit(&self.call),
-            Event::Begun | Event::Message(_) if self.is_over() => trouble.acquit(&self.call),
-            Event::Begun | Event::Message(_) => {}
+        if matches!(event, Event::End(Err(_))) && !self.is_long() {
+            return trouble.died(&self.call, link);
         }
+        trouble.acquit(&self.call);
         Ok(())
     }
 
-    /// Whatever comes now, it has spoken.
-    pub(crate) fn is_over(&self) -> bool {
+    fn is_long(&self) -> bool {
         self.since.elapsed() >= LONG_ENOUGH
     }
 }

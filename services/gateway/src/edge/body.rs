@@ -60,14 +60,10 @@ struct Rest {
 }
 
 impl Rest {
-    /// The trial ends with its verdict: it holds the request.
+    /// The trial ends when it has spoken: it holds the request.
     fn hear(&mut self, event: &Event) -> Result<(), Status> {
-        let Some(trial) = &self.trial else { return Ok(()) };
-        let heard = trial.hear(event, self.sent.link());
-        if trial.is_over() {
-            self.trial = None;
-        }
-        heard
+        let trial = self.trial.take_if(|trial| trial.is_over(event));
+        trial.map_or(Ok(()), |trial| trial.speak(event, self.sent.link()))
     }
 }
 

@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 use turno_proto::mesh::v1::{Invocation, Progress};
 use turno_runtime::task;
 
+use crate::link::Link;
 use crate::link::frames::Down;
 use crate::link::pending::{Answer, Lost, Reply};
-use crate::link::{Link, Sent};
 use crate::queue::Place;
 
 /// The other end of a call that is heard of.
@@ -32,10 +32,10 @@ impl Link {
         place: Option<Place>,
         hearing: &Hearing,
     ) -> Result<Answer, Lost> {
-        let (reply, answer) = oneshot::channel();
-        let reply = Reply::Heard(reply, hearing.progress.clone());
-        let sent = self.send(Invocation { tell_progress: true, ..invocation }, reply, place, None).await?;
-        self.ended(sent, answer, &hearing.stop).await
+        let (invocation, progress) =
+            (Invocation { tell_progress: true, ..invocation }, hearing.progress.clone());
+        let reply = |answer| Reply::Heard(answer, progress);
+        self.until_stopped(invocation, place, &hearing.stop, reply).await
     }
 
     /// The same, for who does not hear how far it is.
@@ -45,17 +45,18 @@ impl Link {
         place: Option<Place>,
         stop: &CancellationToken,
     ) -> Result<Answer, Lost> {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.send(invocation, Reply::Once(reply), place, None).await?;
-        self.ended(sent, answer, stop).await
+        self.until_stopped(invocation, place, stop, Reply::Once).await
     }
 
-    async fn ended(
+    async fn until_stopped(
         self: &Arc<Self>,
-        mut sent: Sent,
-        mut answer: oneshot::Receiver<Result<Answer, Lost>>,
+        invocation: Invocation,
+        place: Option<Place>,
         stop: &CancellationToken,
+        reply: impl FnOnce(oneshot::Sender<Result<Answer, Lost>>) -> Reply + Send,
     ) -> Result<Answer, Lost> {
+        let (sender, mut answer) = oneshot::channel();
+        let mut sent = self.send(invocation, reply(sender), place, None).await?;
         let answered = tokio::select! {
             biased;
             answered = &mut answer => answered,

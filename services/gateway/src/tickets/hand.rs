@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(crate) struct Hand {
     all: usize,
     places: Arc<Semaphore>,
-    /// In kibibytes: of a semaphore 2³² can be had at a time.
+    /// In kibibytes: of a semaphore no more than 2³² can be had at a time.
     memory: Arc<Semaphore>,
     all_memory: u32,
 }

@@ -127,5 +127,5 @@ async fn pump(said: &mut mpsc::Receiver<Said>, carry: &Carry) -> crate::Result<(
 fn not_fetched(call: u64, status: &Status) -> Outcome {
     let code = if status.code() == Code::Cancelled { Code::Cancelled } else { Code::Unavailable };
     let status = Status::new(code, format!("the request could not be fetched: {}", status.message()));
-    Outcome { not_started: true, ..status::to_outcome(call, status) }
+    status::not_started(call, status)
 }
