@@ -592,3 +592,40 @@ async fn a_directory_that_another_gateway_has_is_refused() {
     let error = turno_gateway::Gateway::bind(config()).await.unwrap_err().to_string();
     assert!(error.contains("in use by another process"), "{error}");
 }
+
+#[tokio::test]
+async fn a_backlog_of_one_method_does_not_make_others_wait() {
+    let config = GatewayConfig { tickets_in_hand: 8, ..GatewayConfig::default() };
+    let mesh = TestMesh::gateway(config).await;
+    let _kitchen = mesh.kitchen(Role::Io, 1).await;
+    let mut backlog = Vec::new();
+    for _ in 0..20 {
+        backlog.push(submitted(&mesh, submit("Simmer", &wait(600_000))).await.name);
+    }
+    // Of what is in hand none has more than it leaves to others.
+    eventually("half of the places are taken", async || {
+        let states = list(&mesh, "state = running").await;
+        states.len() == 4
+    })
+    .await;
+    // One begins with its submit, one is claimed, past all that was due before it.
+    let soon = SystemTime::now() + Duration::from_millis(300);
+    let later = SubmitRequest { not_before: Some(Timestamp::from(soon)), ..echo("later") };
+    for request in [echo("now"), later] {
+        let name = submitted(&mesh, request).await.name;
+        assert_eq!(state(&ended(&mesh, &name).await), TicketState::Done);
+    }
+    // Another tenant's queue is another one.
+    let mut request = Request::new(submit("Simmer", &wait(1)));
+    request.metadata_mut().insert("turno-tenant", "somebody".parse().unwrap());
+    let name = mesh.tickets().submit(request).await.unwrap().into_inner().name;
+    assert_eq!(state(&ended(&mesh, &name).await), TicketState::Done);
+    // Where some end, as many begin.
+    for name in list(&mesh, "state = running").await {
+        mesh.operations().cancel_operation(CancelOperationRequest { name }).await.unwrap();
+    }
+    eventually("the next ones have begun", async || {
+        list(&mesh, "state = cancelled").await.len() == 4 && list(&mesh, "state = running").await.len() == 4
+    })
+    .await;
+}

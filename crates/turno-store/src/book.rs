@@ -1,22 +1,25 @@
-//! Makes changes: begins a transaction, decides each change (`book/changes.rs`, `book/rare.rs`), writes what has gathered,
+//! Makes changes: begins a transaction, decides each change (`book/changes.rs`, `book/rare.rs`; whose turn it is, `book/turns.rs`), writes what has gathered,
 //! commits. The same for every database.
 
 mod changes;
 mod rare;
+mod turns;
 
 use crate::change::{Answered, Change};
 use crate::error::Error;
 use crate::group::Ledger;
 use crate::tables::Tables;
+use turns::Turns;
 
 /// The writer's side of a store.
 pub(crate) struct Book<T> {
     tables: T,
+    turns: Turns,
 }
 
 impl<T: Tables> Book<T> {
     pub(crate) fn new(tables: T) -> Self {
-        Self { tables }
+        Self { tables, turns: Turns::default() }
     }
 
     async fn make(&mut self, changes: &[Change]) -> Result<Vec<Answered>, Error> {

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::body::{Body, Granted};
 use crate::error::Error;
 use crate::part::Parcel;
+use crate::query::{Queue, Room};
 use crate::seal::Seal;
 use crate::state::State;
 use crate::store::{Cancelled, Submitted};
@@ -19,8 +20,7 @@ pub(crate) enum Change {
     Submit(Box<Submission>),
     Claim {
         gateway: GatewayId,
-        most: usize,
-        bytes: u64,
+        room: Room,
     },
     Finish {
         attempt: Attempt,
@@ -58,7 +58,9 @@ pub(crate) enum Change {
         known: Vec<TicketId>,
         after: Duration,
     },
-    NextDue,
+    NextDue {
+        full: Vec<Queue>,
+    },
     /// A part of a large body, written before the change that needs it.
     Piece {
         body: Uuid,

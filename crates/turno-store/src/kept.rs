@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::failures::DAMAGED;
 use crate::group::Writer;
 use crate::part::{Log, Parcel, Part};
-use crate::query::{Page, Query};
+use crate::query::{Page, Query, Queue, Room};
 use crate::seal::Seal;
 use crate::state::State;
 use crate::store::{Cancelled, Claimed, Counts, Store, Submitted};
@@ -103,9 +103,8 @@ impl<R: Read> Store for Kept<R> {
         self.reader.heads(ticket, log, from, most).await
     }
 
-    async fn claim(&self, gateway: GatewayId, most: usize, bytes: u64) -> Result<Vec<Claimed>, Error> {
-        let Answer::Claimed(granted) = self.writer.order(Change::Claim { gateway, most, bytes }).await?
-        else {
+    async fn claim(&self, gateway: GatewayId, room: Room) -> Result<Vec<Claimed>, Error> {
+        let Answer::Claimed(granted) = self.writer.order(Change::Claim { gateway, room }).await? else {
             return Err(misplaced());
         };
         let mut unclaimed = Unclaimed::new(&self.writer, &granted);
@@ -115,8 +114,8 @@ impl<R: Read> Store for Kept<R> {
         Ok(claimed.into_iter().flatten().collect())
     }
 
-    async fn next_due(&self) -> Result<Option<Duration>, Error> {
-        match self.writer.order(Change::NextDue).await? {
+    async fn next_due(&self, full: Vec<Queue>) -> Result<Option<Duration>, Error> {
+        match self.writer.order(Change::NextDue { full }).await? {
             Answer::Due(due) => Ok(due),
             _ => Err(misplaced()),
         }

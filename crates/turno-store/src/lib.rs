@@ -25,7 +25,7 @@ mod ticket;
 pub use error::Error;
 pub use open::open;
 pub use part::{Inputs, Log, PART, Part};
-pub use query::{Page, Query};
+pub use query::{Page, Query, Queue, Room};
 pub use state::{Event, State};
 pub use store::{Cancelled, Claimed, Counts, Store, Submitted};
 pub use ticket::{

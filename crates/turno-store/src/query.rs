@@ -1,4 +1,4 @@
-//! Which tickets are asked for.
+//! Which tickets are asked for: by a person, and by a gateway that has room for some.
 
 use std::collections::BTreeMap;
 
@@ -40,4 +40,39 @@ pub struct Page {
     pub tickets: Vec<Ticket>,
     /// More follow: ask again, `after` the last.
     pub has_more: bool,
+}
+
+/// The tickets of one tenant for one method.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Queue {
+    /// Whose.
+    pub tenant: String,
+    /// "gallery.v1.Gallery/Thumbnail"
+    pub method: String,
+}
+
+impl Queue {
+    /// Stands before every other: a method has a name.
+    pub(crate) fn before_all() -> Self {
+        Self { tenant: String::new(), method: String::new() }
+    }
+}
+
+/// What a gateway has room for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Room {
+    /// At most so many tickets.
+    pub tickets: usize,
+    /// With requests of so many bytes together.
+    pub bytes: u64,
+    /// None of these: they have what they may have. While there are any, the others take turns.
+    pub full: Vec<Queue>,
+}
+
+impl Room {
+    /// For so many tickets of any kind and size.
+    #[must_use]
+    pub fn of(tickets: usize) -> Self {
+        Self { tickets, bytes: u64::MAX, full: Vec::new() }
+    }
 }

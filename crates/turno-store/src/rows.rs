@@ -12,6 +12,7 @@ use crate::batch::{Asked, Broken, Due, Held, KnownKey, Standing};
 use crate::body::{Granted, Stored};
 use crate::error::Error;
 use crate::part::{self, Inputs, Log, StoredPart};
+use crate::query::Queue;
 use crate::seal::Seal;
 use crate::state::State;
 use crate::store::{Claimed, Counts};
@@ -170,6 +171,14 @@ fn inputs(cells: &mut Cells<'_>) -> Result<Option<Inputs>, Odd> {
 
 fn labels(json: Option<&str>) -> Result<BTreeMap<String, String>, Odd> {
     json.map_or(Ok(BTreeMap::new()), |json| serde_json::from_str(json).map_err(|_| Odd))
+}
+
+/// A queue and when its first ticket is due: tenant, method, due_at.
+pub(crate) fn queue(row: &impl Row) -> Option<(Queue, i64)> {
+    let mut cells = Cells::of(row);
+    let mut text = || cells.text().map(str::to_owned);
+    let queue = Queue { tenant: text().ok()?, method: text().ok()? };
+    Some((queue, cells.number().ok()?))
 }
 
 /// A ticket that is due, with the attempt of `gateway` that begins `now`: seq, id, state, method, tenant,

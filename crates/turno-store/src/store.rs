@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::error::Error;
 use crate::part::{Inputs, Log, Part};
-use crate::query::{Page, Query};
+use crate::query::{Page, Query, Queue, Room};
 use crate::state::State;
 use crate::ticket::{
     Attempt, AttemptRecord, Failure, GatewayId, NewTicket, Outcome, Progress, Ticket, TicketId, Timestamp,
@@ -58,18 +58,20 @@ pub trait Store: Send + Sync + 'static {
     /// [`Error::Damaged`].
     async fn heads(&self, ticket: TicketId, log: Log, from: u32, most: u32) -> Result<Vec<Bytes>, Error>;
 
-    /// Gives `gateway` tickets whose time has come and that nobody holds, the longest due first, at most so many: those that
-    /// wait, those whose next attempt is due, and those whose gateway's lease has run out. One is always given; no more than
-    /// have `bytes` of requests together. Each is held until its attempt is finished, retried or released, or the lease of
-    /// `gateway` runs out. The attempt is on record when this answers. Without a lease it gives nothing. What is claimed by
-    /// a future that was dropped is released.
+    /// Gives `gateway` tickets whose time has come and that nobody holds, as many as it has `room` for: first those whose
+    /// gateway's lease has run out, of whatever queue, then those that wait and those whose next attempt is due, the longest
+    /// due first, or by turns if some queues are full. One is given even if its request has more bytes than there is room
+    /// for. Each is held until its attempt is finished, retried or released, or the lease of `gateway` runs out. The attempt
+    /// is on record when this answers. Without a lease it gives nothing. What is claimed by a future that was dropped is
+    /// released.
     ///
     /// # Errors
     /// [`Error::Full`]: an attempt that cannot be put on record does not begin.
-    async fn claim(&self, gateway: GatewayId, most: usize, bytes: u64) -> Result<Vec<Claimed>, Error>;
+    async fn claim(&self, gateway: GatewayId, room: Room) -> Result<Vec<Claimed>, Error>;
 
-    /// When the next ticket that nobody holds becomes due, as far as is known: in zero time when some are.
-    async fn next_due(&self) -> Result<Option<Duration>, Error>;
+    /// When the next ticket that nobody holds becomes due and is of no `full` queue, as far as is known: in zero time when
+    /// some are.
+    async fn next_due(&self, full: Vec<Queue>) -> Result<Option<Duration>, Error>;
 
     /// Ends a ticket, once and for all.
     ///

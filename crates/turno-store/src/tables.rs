@@ -11,6 +11,7 @@ use crate::body::Body;
 use crate::change::Change;
 use crate::error::Error;
 use crate::part::{Log, Parcel};
+use crate::query::Queue;
 use crate::seal::Seal;
 use crate::state::State;
 use crate::ticket::{Attempt, GatewayId, Progress, Ticket, TicketId};
@@ -78,13 +79,38 @@ pub(crate) trait Tables: Send + 'static {
     /// How far the attempt of `ticket` is, where that is not on disk.
     fn noted(&self, ticket: TicketId) -> Option<Progress>;
 
-    /// Rows that are due and nobody else's, to be held by `gateway` from now on.
+    /// Rows that a dead gateway held, to be held by `gateway` from now on.
+    fn lapsed(
+        &mut self,
+        gateway: GatewayId,
+        most: usize,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<Vec<Result<Due, Broken>>, Error>> + Send;
+
+    /// Rows that are due, to be held by `gateway` from now on: the longest due first.
     fn due(
         &mut self,
         gateway: GatewayId,
         most: usize,
         batch: &mut Batch<'_>,
     ) -> impl Future<Output = Result<Vec<Result<Due, Broken>>, Error>> + Send;
+
+    /// The same of some queues, up to `each` of each.
+    fn due_of(
+        &mut self,
+        queues: &[Queue],
+        gateway: GatewayId,
+        each: usize,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<Vec<Result<Due, Broken>>, Error>> + Send;
+
+    /// Queues in their order, from behind that one on: with when their first ticket is due.
+    fn queues(
+        &mut self,
+        after: Option<&Queue>,
+        most: usize,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<Vec<(Queue, i64)>, Error>> + Send;
 
     fn next_due(
         &mut self,

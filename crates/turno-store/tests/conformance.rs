@@ -113,6 +113,7 @@ promises! {
         a_lease_ends_by_itself
         what_its_gateway_does_not_know_of_is_due_again
         a_claim_takes_one_and_no_more_bytes_than_it_may
+        a_long_queue_is_passed_over_where_it_is_full
         progress_is_seen_while_it_runs_and_after;
     ends:
         what_nobody_holds_is_cancelled_then_and_there

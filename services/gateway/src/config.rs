@@ -54,7 +54,8 @@ pub struct GatewayConfig {
     /// A store that several gateways share: `postgres://…`. In place of `data`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreUrl>,
-    /// Attempts of tickets that are under way at once, at nodes or in the queue.
+    /// Attempts of tickets that are under way at once, at nodes or in the queue. Those of one tenant for one method have no
+    /// more places than are left: half of them, if nobody else has any.
     pub tickets_in_hand: usize,
     /// How long a gateway that was asked to end may finish what it has.
     pub drain: Span,
@@ -81,7 +82,7 @@ impl Default for GatewayConfig {
             patience: Span::seconds(5),
             data: PathBuf::from("turno-data"),
             store: None,
-            tickets_in_hand: 2048,
+            tickets_in_hand: 4096,
             drain: Span::seconds(30),
             telemetry: TelemetryConfig::default(),
         }

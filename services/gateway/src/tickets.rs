@@ -1,7 +1,8 @@
 //! Tickets: any unary method, submitted, and run when its turn has come. What is acknowledged is on disk.
 //!
 //! A ticket's way through the files: `service` and `operations` take what clients ask; `submission` looks at a submit,
-//! `submit` stores it; `runner` claims what is due, `hand` has places and memory for it, `attempt` has the method run
+//! `submit` stores it; `runner` claims what is due, `hand` has places and memory for it,
+//! `shares` how much of them each queue may have, `attempt` has the method run
 //! once, `verdict` says what follows from what it came to. `board` knows what runs here and who watches; `keeper` keeps
 //! the lease. `operation` is a ticket in the words of `google.longrunning`, `filter` reads what a listing wants, and
 //! `listing` makes a page of it.
@@ -22,6 +23,7 @@ mod operations;
 mod refusal;
 mod runner;
 mod service;
+mod shares;
 mod submission;
 mod submit;
 mod verdict;

@@ -12,6 +12,7 @@ use crate::change::{Answer, Answered, Change, Ending, Submission};
 use crate::error::Error;
 use crate::failures::{DAMAGED, LOST};
 use crate::part::{Inputs, Log, Parcel};
+use crate::query::Room;
 use crate::state::{Event, State};
 use crate::store::Submitted;
 use crate::tables::Tables;
@@ -22,7 +23,7 @@ impl<T: Tables> Book<T> {
     pub(super) async fn change<'a>(&mut self, change: &'a Change, batch: &mut Batch<'a>) -> Answered {
         match change {
             Change::Submit(submission) => self.submit(submission, batch).await,
-            Change::Claim { gateway, most, bytes } => self.claim(*gateway, *most, *bytes, batch).await,
+            Change::Claim { gateway, room } => self.claim(*gateway, room, batch).await,
             Change::Finish { attempt, ending } => self.finish(*attempt, ending, batch).await,
             Change::Retry { attempt, failure, pause } => self.retry(*attempt, failure, *pause, batch).await,
             Change::Release { attempt, pause } => self.release(*attempt, *pause, batch).await,
@@ -112,19 +113,17 @@ impl<T: Tables> Book<T> {
         Ok(Answer::Submitted(Submitted::Known(Box::new(ticket))))
     }
 
-    async fn claim(
-        &mut self,
-        gateway: GatewayId,
-        most: usize,
-        mut bytes: u64,
-        batch: &mut Batch<'_>,
-    ) -> Answered {
-        if most == 0 || !self.tables.is_alive(batch, gateway) {
+    async fn claim(&mut self, gateway: GatewayId, room: &Room, batch: &mut Batch<'_>) -> Answered {
+        if room.tickets == 0 || !self.tables.is_alive(batch, gateway) {
             return Ok(Answer::Claimed(Vec::new()));
         }
         self.tables.flush(batch).await?;
-        let mut granted = Vec::new();
-        for due in self.tables.due(gateway, most, batch).await? {
+        let mut found = self.tables.lapsed(gateway, room.tickets, batch).await?;
+        if room.tickets > found.len() {
+            found.extend(self.due(gateway, room.tickets - found.len(), &room.full, batch).await?);
+        }
+        let (mut granted, mut bytes) = (Vec::new(), room.bytes);
+        for due in found {
             match due {
                 Ok(due) if due.granted.request.length > bytes && !granted.is_empty() => break,
                 Ok(due) => {
@@ -134,6 +133,7 @@ impl<T: Tables> Book<T> {
                 Err(broken) => condemn(broken, batch),
             }
         }
+        self.turns.after(granted.last());
         Ok(Answer::Claimed(granted))
     }
 

@@ -15,6 +15,7 @@ use crate::body::Body;
 use crate::change::Change;
 use crate::error::Error;
 use crate::part::{Log, Parcel};
+use crate::query::Queue;
 use crate::rows::{self, Cells};
 use crate::seal::Seal;
 use crate::state::State;
@@ -160,8 +161,7 @@ impl Tables for Rack {
         None
     }
 
-    /// First what a dead gateway held, then the longest due.
-    async fn due(
+    async fn lapsed(
         &mut self,
         gateway: GatewayId,
         most: usize,
@@ -173,14 +173,64 @@ impl Tables for Rack {
              ORDER BY began_at LIMIT $2 FOR UPDATE SKIP LOCKED"
         );
         let values = Values::default().put(alive).put(most as i64);
-        let mut found = self.session.rows(AssertSqlSafe(sql), values.0).await?;
+        let found = self.session.rows(AssertSqlSafe(sql), values.0).await?;
+        Ok(found.iter().map(|row| rows::due(row, gateway, batch.now)).collect())
+    }
+
+    async fn due(
+        &mut self,
+        gateway: GatewayId,
+        most: usize,
+        batch: &mut Batch<'_>,
+    ) -> Result<Vec<Result<Due, Broken>>, Error> {
         let sql = format!(
             "SELECT {GRANT} FROM turno.ticket WHERE ended_at IS NULL AND due_at <= $1 ORDER BY due_at LIMIT $2 \
              FOR UPDATE SKIP LOCKED"
         );
-        let values = Values::default().put(batch.now).put((most - found.len()) as i64);
-        found.extend(self.session.rows(AssertSqlSafe(sql), values.0).await?);
+        let values = Values::default().put(batch.now).put(most as i64);
+        let found = self.session.rows(AssertSqlSafe(sql), values.0).await?;
         Ok(found.iter().map(|row| rows::due(row, gateway, batch.now)).collect())
+    }
+
+    async fn due_of(
+        &mut self,
+        queues: &[Queue],
+        gateway: GatewayId,
+        each: usize,
+        batch: &mut Batch<'_>,
+    ) -> Result<Vec<Result<Due, Broken>>, Error> {
+        let sql = format!(
+            "SELECT due.* FROM unnest($1::text[], $2::text[]) AS queue (tenant, method), LATERAL ( \
+             SELECT {GRANT} FROM turno.ticket WHERE ticket.tenant = queue.tenant AND ticket.method = queue.method \
+             AND due_at <= $3 ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED) AS due"
+        );
+        let tenants: Vec<_> = queues.iter().map(|queue| queue.tenant.clone()).collect();
+        let methods: Vec<_> = queues.iter().map(|queue| queue.method.clone()).collect();
+        let values = Values::default().put(tenants).put(methods).put(batch.now).put(each as i64);
+        let found = self.session.rows(AssertSqlSafe(sql), values.0).await?;
+        Ok(found.iter().map(|row| rows::due(row, gateway, batch.now)).collect())
+    }
+
+    /// A step of the index each.
+    async fn queues(
+        &mut self,
+        after: Option<&Queue>,
+        most: usize,
+        _: &mut Batch<'_>,
+    ) -> Result<Vec<(Queue, i64)>, Error> {
+        const STEP: &str = "SELECT tenant, method, due_at FROM turno.ticket WHERE due_at IS NOT NULL";
+        const FIRST: &str = "ORDER BY tenant, method, due_at LIMIT 1";
+        let sql = format!(
+            "WITH RECURSIVE queue AS ( \
+             ({STEP} AND (tenant, method) > ($1, $2) {FIRST}) UNION ALL \
+             SELECT next.* FROM queue, LATERAL ( \
+             {STEP} AND (ticket.tenant, ticket.method) > (queue.tenant, queue.method) {FIRST}) AS next) \
+             SELECT tenant, method, due_at FROM queue LIMIT $3"
+        );
+        let Queue { tenant, method } = after.cloned().unwrap_or_else(Queue::before_all);
+        let values = Values::default().put(tenant).put(method).put(most as i64);
+        let found = self.session.rows(AssertSqlSafe(sql), values.0).await?;
+        Ok(found.iter().map_while(rows::queue).collect())
     }
 
     async fn next_due(&mut self, batch: &mut Batch<'_>) -> Result<Option<Duration>, Error> {

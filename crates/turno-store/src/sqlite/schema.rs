@@ -5,7 +5,7 @@ use sqlx::{Connection, Row, SqliteConnection};
 use crate::error::Error;
 
 /// Step n leads from version n to n + 1; the database's version is `PRAGMA user_version`.
-const STEPS: [&str; 4] = [FIRST, COMMITS, MAPS, TROUBLE];
+const STEPS: [&str; 5] = [FIRST, COMMITS, MAPS, TROUBLE, QUEUES];
 
 /// "Trno": what `file(1)` and we know our databases by.
 const APPLICATION: i64 = 0x5472_6e6f;
@@ -125,6 +125,9 @@ const TROUBLE: &str = "
 DROP INDEX ticket_trouble;
 CREATE INDEX ticket_trouble ON ticket (state, id) WHERE ended_at IS NOT NULL AND state <> 'done';
 ";
+
+/// What waits, by whose and for what: so that a long queue can be passed over. What runs at once never stands here.
+const QUEUES: &str = "CREATE INDEX ticket_queue ON ticket (tenant, method, due_at) WHERE due_at IS NOT NULL";
 
 /// Brings the database to the newest version, each step in a transaction.
 pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {

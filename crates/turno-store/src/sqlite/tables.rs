@@ -16,6 +16,7 @@ use crate::body::Body;
 use crate::change::{Change, keys_of};
 use crate::error::Error;
 use crate::part::{Log, Parcel};
+use crate::query::Queue;
 use crate::rows::{self, Cells};
 use crate::seal::Seal;
 use crate::state::State;
@@ -189,23 +190,68 @@ impl Tables for Shelves {
         self.memory.noted(ticket)
     }
 
-    /// First what a dead gateway held, then the longest due.
+    async fn lapsed(
+        &mut self,
+        gateway: GatewayId,
+        most: usize,
+        batch: &mut Batch<'_>,
+    ) -> Result<Vec<Result<Due, Broken>>, Error> {
+        let sql = format!("SELECT {GRANT} FROM ticket WHERE seq = ?");
+        let mut found = Vec::new();
+        for held in self.memory.lapsed(&batch.overlay, batch.instant, most) {
+            found.extend(self.session.rows(&sql, params![held.seq])?);
+        }
+        Ok(found.iter().map(|row| rows::due(row, gateway, batch.now)).collect())
+    }
+
     async fn due(
         &mut self,
         gateway: GatewayId,
         most: usize,
         batch: &mut Batch<'_>,
     ) -> Result<Vec<Result<Due, Broken>>, Error> {
-        let mut found = Vec::new();
-        for held in self.memory.lapsed(&batch.overlay, batch.instant, most) {
-            let sql = format!("SELECT {GRANT} FROM ticket WHERE seq = ?");
-            found.extend(self.session.rows(&sql, params![held.seq])?);
-        }
         let sql = format!(
             "SELECT {GRANT} FROM ticket WHERE ended_at IS NULL AND due_at <= ? ORDER BY due_at LIMIT ?"
         );
-        found.extend(self.session.rows(&sql, params![batch.now, (most - found.len()) as i64])?);
+        let found = self.session.rows(&sql, params![batch.now, most as i64])?;
         Ok(found.iter().map(|row| rows::due(row, gateway, batch.now)).collect())
+    }
+
+    async fn due_of(
+        &mut self,
+        queues: &[Queue],
+        gateway: GatewayId,
+        each: usize,
+        batch: &mut Batch<'_>,
+    ) -> Result<Vec<Result<Due, Broken>>, Error> {
+        let sql = format!(
+            "SELECT {GRANT} FROM ticket WHERE tenant = ? AND method = ? AND due_at <= ? ORDER BY due_at LIMIT ?"
+        );
+        let mut found = Vec::new();
+        for Queue { tenant, method } in queues {
+            found.extend(self.session.rows(&sql, params![tenant, method, batch.now, each as i64])?);
+        }
+        Ok(found.iter().map(|row| rows::due(row, gateway, batch.now)).collect())
+    }
+
+    /// A step of the index each.
+    async fn queues(
+        &mut self,
+        after: Option<&Queue>,
+        most: usize,
+        _: &mut Batch<'_>,
+    ) -> Result<Vec<(Queue, i64)>, Error> {
+        let sql = "SELECT tenant, method, due_at FROM ticket WHERE due_at IS NOT NULL AND (tenant, method) > (?, ?) \
+                   ORDER BY tenant, method, due_at LIMIT 1";
+        let mut last = after.cloned().unwrap_or_else(Queue::before_all);
+        let mut found = Vec::new();
+        while found.len() < most {
+            let step = self.session.rows(sql, params![last.tenant, last.method])?;
+            let Some(next) = step.first().and_then(rows::queue) else { break };
+            last.clone_from(&next.0);
+            found.push(next);
+        }
+        Ok(found)
     }
 
     async fn next_due(&mut self, batch: &mut Batch<'_>) -> Result<Option<Duration>, Error> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rand::Rng;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use turno_store::{Error, Failure, Log, Outcome, Query, State, Store, TicketId};
+use turno_store::{Error, Failure, Log, Outcome, Query, Room, State, Store, TicketId};
 
 use super::child::Submitter;
 use super::{Acknowledged, failure_of, outcome_of, part_of, request_of, told};
@@ -94,7 +94,7 @@ async fn claims_are_whole(store: &dyn Store) {
     if store.renew(gateway, Duration::from_secs(3600)).await.is_err() {
         return;
     }
-    while let Ok(claimed) = store.claim(gateway, 100, u64::MAX).await {
+    while let Ok(claimed) = store.claim(gateway, Room::of(100)).await {
         if claimed.is_empty() {
             break;
         }
@@ -208,7 +208,7 @@ async fn what_cannot_be_run_is_dead_and_says_why() {
         let ticket = new();
         submit(&*store, ticket.clone()).await;
         alter(&mut database, ticket.id, change).await;
-        assert_eq!(store.claim(gateway, 10, u64::MAX).await.unwrap(), []);
+        assert_eq!(store.claim(gateway, Room::of(10)).await.unwrap(), []);
         let found = store.whole(ticket.id).await.unwrap().0;
         assert_eq!((found.state, found.failure.map(|failure| failure.code)), (State::Dead, Some(15)));
     }

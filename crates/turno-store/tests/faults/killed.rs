@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rand::Rng;
-use turno_store::{Error, Outcome, State, TicketId};
+use turno_store::{Error, Outcome, Room, State, TicketId};
 
 use super::child::Submitter;
 use super::{Acknowledged, finish_all, request_of, response_of, telling};
@@ -91,10 +91,10 @@ async fn a_dead_gateways_tickets_go_on_at_another() {
     let id = TicketId::new();
     let attempt = suite::submit(&*one, telling(id, Some(dying))).await.unwrap();
     let here = suite::gateway(&*other).await;
-    assert_eq!(other.claim(here, 10, u64::MAX).await.unwrap(), [], "it is held");
+    assert_eq!(other.claim(here, Room::of(10)).await.unwrap(), [], "it is held");
     assert_eq!(other.cancel(id).await.unwrap(), turno_store::Cancelled::Asked(dying));
     let taken =
-        eventually("the lease runs out", || async { other.claim(here, 10, u64::MAX).await.unwrap().pop() })
+        eventually("the lease runs out", || async { other.claim(here, Room::of(10)).await.unwrap().pop() })
             .await;
     assert_eq!((taken.attempt.ticket, taken.attempt.number, taken.request), (id, 2, request_of(id)));
     let late = one.finish(attempt, Outcome::Done(response_of(id))).await;
@@ -135,7 +135,7 @@ async fn a_ticket_is_claimed_by_one_gateway() {
         let gateway = suite::gateway(&*store).await;
         let mut claimed = Vec::new();
         loop {
-            let some = store.claim(gateway, 7, u64::MAX).await.unwrap();
+            let some = store.claim(gateway, Room::of(7)).await.unwrap();
             if some.is_empty() {
                 return claimed;
             }

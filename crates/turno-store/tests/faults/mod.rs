@@ -10,7 +10,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use turno_store::{Failure, GatewayId, Log, NewTicket, Outcome, Part, Query, State, Store, Ticket, TicketId};
+use turno_store::{
+    Failure, GatewayId, Log, NewTicket, Outcome, Part, Query, Room, State, Store, Ticket, TicketId,
+};
 
 use crate::suite::new;
 
@@ -143,7 +145,7 @@ pub(crate) async fn finish_all(store: &dyn Store) -> usize {
     let gateway = crate::suite::gateway(store).await;
     let mut finished = 0;
     loop {
-        let claimed = store.claim(gateway, 200, u64::MAX).await.unwrap();
+        let claimed = store.claim(gateway, Room::of(200)).await.unwrap();
         if claimed.is_empty() {
             store.renew(gateway, Duration::ZERO).await.unwrap();
             return finished;

@@ -1,6 +1,6 @@
 //! Requests and responses of every size come back as they were.
 
-use turno_store::{INLINE, NewTicket, Outcome, Store};
+use turno_store::{INLINE, NewTicket, Outcome, Room, Store};
 
 use super::{Place, gateway, new, open, submit};
 
@@ -21,7 +21,7 @@ pub(crate) async fn bodies_of_every_size_come_back(place: &dyn Place) {
     }
     drop(store);
     let store = open(place).await;
-    let claimed = store.claim(gateway_again(&*store, gateway).await, 100, u64::MAX).await.unwrap();
+    let claimed = store.claim(gateway_again(&*store, gateway).await, Room::of(100)).await.unwrap();
     assert_eq!(claimed.len(), sizes.len());
     for claimed in claimed {
         let ticket = tickets.iter().find(|ticket| ticket.id == claimed.attempt.ticket).unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use turno_store::{Cancelled, Counts, Error, NewTicket, Outcome, State, TicketId};
+use turno_store::{Cancelled, Counts, Error, NewTicket, Outcome, Room, State, TicketId};
 
 use super::{Place, begin, burnt, dead, gateway, new, open, state, submit};
 
@@ -17,7 +17,7 @@ pub(crate) async fn what_nobody_holds_is_cancelled_then_and_there(place: &dyn Pl
     let between = begin(&*store, gateway).await;
     store.retry(between, burnt(), Duration::ZERO).await.unwrap();
     assert_eq!(store.cancel(between.ticket).await.unwrap(), Cancelled::Now);
-    assert_eq!(store.claim(gateway, 10, u64::MAX).await.unwrap(), []);
+    assert_eq!(store.claim(gateway, Room::of(10)).await.unwrap(), []);
     let ticket = store.get(between.ticket).await.unwrap();
     assert_eq!((ticket.state, ticket.failures, ticket.cancel_requested), (State::Cancelled, 1, true));
     assert!(matches!(store.cancel(TicketId::new()).await, Err(Error::NotFound(_))));
@@ -52,7 +52,7 @@ pub(crate) async fn a_wish_to_cancel_outlives_a_gateway(place: &dyn Place) {
     let running = begin(&*store, gone).await;
     assert_eq!(store.cancel(running.ticket).await.unwrap(), Cancelled::Asked(gone));
     store.resign(gone).await.unwrap();
-    let taken = store.claim(here, 1, u64::MAX).await.unwrap().pop().unwrap();
+    let taken = store.claim(here, Room::of(1)).await.unwrap().pop().unwrap();
     assert!(taken.cancel_requested);
     store.finish(taken.attempt, Outcome::Cancelled).await.unwrap();
     let second = begin(&*store, gateway(&*store).await).await;
@@ -80,7 +80,7 @@ pub(crate) async fn a_deleted_ticket_is_gone_when_it_has_ended(place: &dyn Place
     let retried = begin(&*store, gateway).await;
     store.delete(retried.ticket).await.unwrap();
     store.retry(retried, burnt(), Duration::ZERO).await.unwrap();
-    let again = store.claim(gateway, 1, u64::MAX).await.unwrap().pop().unwrap();
+    let again = store.claim(gateway, Room::of(1)).await.unwrap().pop().unwrap();
     store.finish(again.attempt, Outcome::Failed(burnt())).await.unwrap();
     assert!(matches!(store.attempts(retried.ticket).await, Err(Error::NotFound(_))));
     assert_eq!(store.counts().await.unwrap(), Counts::default());
@@ -118,7 +118,7 @@ pub(crate) async fn a_dead_ticket_is_redriven_once(place: &dyn Place) {
     assert_eq!(store.get(old).await.unwrap().redriven_as, Some(id));
     assert_eq!(store.redrive(old, TicketId::new()).await.unwrap().id, id);
     assert!(matches!(store.edit(old, None, Some(1)).await, Err(Error::WrongState { state: "dead", .. })));
-    let claimed = store.claim(gateway, 10, u64::MAX).await.unwrap().pop().unwrap();
+    let claimed = store.claim(gateway, Room::of(10)).await.unwrap().pop().unwrap();
     assert_eq!((claimed.attempt.ticket, claimed.request), (id, asked.request));
     assert_eq!((claimed.metadata, claimed.timeout), (asked.metadata, asked.timeout));
     assert!(matches!(store.redrive(id, TicketId::new()).await, Err(Error::WrongState { .. })));

@@ -9,7 +9,8 @@ use std::time::Duration;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 use turno_store::{
-    Attempt, Cancelled, Error, Event, IdempotencyKey, NewTicket, Outcome, State, Store, Submitted, TicketId,
+    Attempt, Cancelled, Error, Event, IdempotencyKey, NewTicket, Outcome, Room, State, Store, Submitted,
+    TicketId,
 };
 
 use super::{Place, burnt, new};
@@ -129,7 +130,7 @@ impl Pair<'_> {
 
     async fn claim(&mut self, gateway: usize, most: usize) {
         let due = if self.model.alive[gateway] { self.model.claimable().min(most) } else { 0 };
-        let claimed = self.store().claim(self.model.gateways[gateway], most, u64::MAX).await.unwrap();
+        let claimed = self.store().claim(self.model.gateways[gateway], Room::of(most)).await.unwrap();
         assert_eq!(claimed.len(), due);
         for one in claimed {
             let id = one.attempt.ticket;

@@ -1,7 +1,7 @@
 //! Maps: their inputs are there before they are, their results are the current attempt's, and all of it goes with them.
 
 use bytes::Bytes;
-use turno_store::{Error, Inputs, Log, NewTicket, Outcome, PART, Part, Store, TicketId};
+use turno_store::{Error, Inputs, Log, NewTicket, Outcome, PART, Part, Room, Store, TicketId};
 
 use super::{Place, burnt, eventually, gateway, new, open, submit};
 
@@ -42,7 +42,7 @@ pub(crate) async fn a_map_comes_back_with_its_inputs(place: &dyn Place) {
     let store = open(place).await;
     // The sweep has nothing to do with what has a ticket.
     store.expire(100).await.unwrap();
-    let claimed = store.claim(gateway(&*store).await, 9, u64::MAX).await.unwrap().pop().unwrap();
+    let claimed = store.claim(gateway(&*store).await, Room::of(9)).await.unwrap().pop().unwrap();
     assert_eq!((claimed.attempt.ticket, claimed.inputs), (map.id, Some(INPUTS)));
     assert_eq!(store.get(map.id).await.unwrap().inputs, Some(INPUTS));
     assert_eq!(log(&*store, map.id, Log::Inputs).await, [part(0), part(1), part(2)]);
@@ -88,7 +88,7 @@ pub(crate) async fn results_are_those_of_the_current_attempt(place: &dyn Place) 
     let late = store.append_results(first, 1, part(1), 5).await;
     assert!(matches!(late, Err(Error::Superseded(_))), "{late:?}");
     let second =
-        eventually("it is due", || async { store.claim(gateway, 9, u64::MAX).await.unwrap().pop() }).await;
+        eventually("it is due", || async { store.claim(gateway, Room::of(9)).await.unwrap().pop() }).await;
     store.append_results(second.attempt, 1, part(0), 7).await.unwrap();
     drop(store);
     let store = open(place).await;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use turno_store::{
-    Cancelled, Error, Failure, GatewayId, NewTicket, Outcome, Progress, Query, State, TicketId, Timestamp,
+    Cancelled, Error, Failure, GatewayId, NewTicket, Outcome, Progress, Query, Queue, Room, State, TicketId,
+    Timestamp,
 };
 
 use super::{Place, begin, burnt, gateway, new, open, state, submit};
@@ -22,8 +23,8 @@ pub(crate) async fn the_longest_due_is_claimed_first(place: &dyn Place) {
         tokio::time::sleep(Duration::from_millis(3)).await;
     }
     submit(&*store, NewTicket { not_before: Some(Timestamp(4_000_000_000_000)), ..new() }).await;
-    let mut claimed = store.claim(gateway, 2, u64::MAX).await.unwrap();
-    claimed.extend(store.claim(gateway, 10, u64::MAX).await.unwrap());
+    let mut claimed = store.claim(gateway, Room::of(2)).await.unwrap();
+    claimed.extend(store.claim(gateway, Room::of(10)).await.unwrap());
     assert_eq!(claimed.len(), 5, "what is not due is not claimed");
     for (claimed, ticket) in claimed.iter().zip(&tickets) {
         assert_eq!(claimed.attempt.ticket, ticket.id);
@@ -78,7 +79,7 @@ pub(crate) async fn a_failure_comes_back_as_it_was(place: &dyn Place) {
         for outcome in [Outcome::Failed(failure.clone()), Outcome::Dead(failure.clone())] {
             let first = begin(&*store, gateway).await;
             store.retry(first, burnt(), Duration::ZERO).await.unwrap();
-            let last = store.claim(gateway, 1, u64::MAX).await.unwrap().pop().unwrap().attempt;
+            let last = store.claim(gateway, Room::of(1)).await.unwrap().pop().unwrap().attempt;
             ended.push((last.ticket, outcome.state(), failure.clone()));
             store.finish(last, outcome).await.unwrap();
         }
@@ -100,14 +101,14 @@ pub(crate) async fn a_retry_is_due_after_its_pause(place: &dyn Place) {
     let store = open(place).await;
     let gateway = gateway(&*store).await;
     let attempt = begin(&*store, gateway).await;
-    assert_eq!(store.next_due().await.unwrap(), None);
+    assert_eq!(store.next_due(Vec::new()).await.unwrap(), None);
     assert_eq!(store.retry(attempt, burnt(), Duration::ZERO).await.unwrap(), State::Running);
-    assert_eq!(store.next_due().await.unwrap(), Some(Duration::ZERO));
-    let again = store.claim(gateway, 10, u64::MAX).await.unwrap().pop().unwrap();
+    assert_eq!(store.next_due(Vec::new()).await.unwrap(), Some(Duration::ZERO));
+    let again = store.claim(gateway, Room::of(10)).await.unwrap().pop().unwrap();
     assert_eq!((again.attempt.ticket, again.attempt.number, again.failures), (attempt.ticket, 2, 1));
     assert_eq!(store.retry(again.attempt, burnt(), LONG).await.unwrap(), State::Running);
-    assert_eq!(store.claim(gateway, 10, u64::MAX).await.unwrap(), []);
-    let due = store.next_due().await.unwrap().unwrap();
+    assert_eq!(store.claim(gateway, Room::of(10)).await.unwrap(), []);
+    let due = store.next_due(Vec::new()).await.unwrap().unwrap();
     assert!(due > LONG - Duration::from_secs(60) && due <= LONG, "{due:?}");
     let ticket = store.get(attempt.ticket).await.unwrap();
     assert_eq!((ticket.state, ticket.attempts, ticket.failures), (State::Running, 2, 2));
@@ -122,12 +123,12 @@ pub(crate) async fn what_is_released_is_due_after_its_pause(place: &dyn Place) {
     let gateway = gateway(&*store).await;
     let attempt = begin(&*store, gateway).await;
     store.release(attempt, Duration::ZERO).await.unwrap();
-    let again = store.claim(gateway, 10, u64::MAX).await.unwrap().pop().unwrap();
+    let again = store.claim(gateway, Room::of(10)).await.unwrap().pop().unwrap();
     assert_eq!((again.attempt.ticket, again.attempt.number, again.failures), (attempt.ticket, 2, 0));
     assert!(matches!(store.finish(attempt, Outcome::Cancelled).await, Err(Error::Superseded(_))));
     store.release(again.attempt, LONG).await.unwrap();
-    assert_eq!(store.claim(gateway, 10, u64::MAX).await.unwrap(), []);
-    assert!(store.next_due().await.unwrap().unwrap() > LONG - Duration::from_secs(60));
+    assert_eq!(store.claim(gateway, Room::of(10)).await.unwrap(), []);
+    assert!(store.next_due(Vec::new()).await.unwrap().unwrap() > LONG - Duration::from_secs(60));
     let ticket = store.get(attempt.ticket).await.unwrap();
     assert_eq!((ticket.state, ticket.attempts, ticket.failures), (State::Running, 2, 0));
     assert_eq!(store.attempts(attempt.ticket).await.unwrap(), []);
@@ -138,10 +139,10 @@ pub(crate) async fn what_a_dead_gateway_held_is_taken_over(place: &dyn Place) {
     let (gone, here) = (gateway(&*store).await, gateway(&*store).await);
     let lost = begin(&*store, gone).await;
     let kept = begin(&*store, here).await;
-    assert_eq!(store.claim(here, 10, u64::MAX).await.unwrap(), []);
+    assert_eq!(store.claim(here, Room::of(10)).await.unwrap(), []);
     store.resign(gone).await.unwrap();
-    assert_eq!(store.next_due().await.unwrap(), Some(Duration::ZERO));
-    let taken = store.claim(here, 10, u64::MAX).await.unwrap().pop().unwrap();
+    assert_eq!(store.next_due(Vec::new()).await.unwrap(), Some(Duration::ZERO));
+    let taken = store.claim(here, Room::of(10)).await.unwrap().pop().unwrap();
     assert_eq!((taken.attempt.ticket, taken.attempt.number, taken.failures), (lost.ticket, 2, 0));
     let late = store.finish(lost, Outcome::Done("stale".into())).await;
     assert!(matches!(late, Err(Error::Superseded(_))), "{late:?}");
@@ -159,7 +160,7 @@ pub(crate) async fn a_lease_ends_by_itself(place: &dyn Place) {
     store.renew(gone, Duration::from_millis(300)).await.unwrap();
     let lost = begin(&*store, gone).await;
     let taken = super::eventually("the lease is over", || async {
-        store.claim(here, 10, u64::MAX).await.unwrap().pop()
+        store.claim(here, Room::of(10)).await.unwrap().pop()
     });
     assert_eq!(taken.await.attempt.ticket, lost.ticket);
 }
@@ -188,8 +189,8 @@ pub(crate) async fn what_its_gateway_does_not_know_of_is_due_again(place: &dyn P
     let known_here = vec![known.ticket];
     assert_eq!(store.disown(gateway, known_here.clone(), Duration::ZERO).await.unwrap(), 2);
     assert_eq!(store.cancel(unwanted.ticket).await.unwrap(), Cancelled::Now);
-    assert_eq!(store.next_due().await.unwrap(), Some(Duration::ZERO));
-    let taken = store.claim(gateway, 10, u64::MAX).await.unwrap();
+    assert_eq!(store.next_due(Vec::new()).await.unwrap(), Some(Duration::ZERO));
+    let taken = store.claim(gateway, Room::of(10)).await.unwrap();
     let [taken] = taken.as_slice() else { panic!("{taken:?}") };
     assert_eq!((taken.attempt.ticket, taken.attempt.number, taken.failures), (unknown.ticket, 2, 0));
     let late = store.finish(unknown, Outcome::Done("stale".into())).await;
@@ -207,8 +208,50 @@ pub(crate) async fn a_claim_takes_one_and_no_more_bytes_than_it_may(place: &dyn 
     }
     let mut lengths = Vec::new();
     for bytes in [900, 900, 0, 0] {
-        let claimed = store.claim(gateway, 10, bytes).await.unwrap();
+        let claimed = store.claim(gateway, Room { bytes, ..Room::of(10) }).await.unwrap();
         lengths.push(claimed.iter().map(|one| one.request.len()).collect::<Vec<_>>());
     }
     assert_eq!(lengths, [vec![400, 400], vec![300_000], vec![400], vec![]]);
+}
+
+pub(crate) async fn a_long_queue_is_passed_over_where_it_is_full(place: &dyn Place) {
+    let store = open(place).await;
+    let gateway = gateway(&*store).await;
+    let queue = |tenant: &str, method: &str| Queue { tenant: tenant.into(), method: method.into() };
+    let long = queue("me", "kitchen.v1.Kitchen/Bake");
+    for (Queue { tenant, method }, tickets) in
+        [(long.clone(), 30), (queue("me", "a.B/C"), 5), (queue("you", &long.method), 5)]
+    {
+        for _ in 0..tickets {
+            let (tenant, method) = (tenant.clone(), method.clone());
+            submit(&*store, NewTicket { tenant, method, ..new() }).await;
+        }
+    }
+    let later = Timestamp(4_000_000_000_000);
+    submit(
+        &*store,
+        NewTicket { not_before: Some(later), method: "b.B/C".into(), tenant: "me".into(), ..new() },
+    )
+    .await;
+    let claim = async |tickets, bytes, full: &[&Queue]| {
+        let full = full.iter().copied().cloned().collect();
+        let claimed = store.claim(gateway, Room { tickets, bytes, full }).await.unwrap();
+        claimed.into_iter().map(|one| queue(&one.tenant, &one.method)).collect::<Vec<_>>()
+    };
+    assert_eq!(claim(10, u64::MAX, &[]).await, vec![long.clone(); 10], "the longest due first");
+    let (other, yours) = (queue("me", "a.B/C"), queue("you", &long.method));
+    let both = [yours.clone(), yours.clone(), other.clone(), other.clone()];
+    assert_eq!(claim(4, u64::MAX, &[&long]).await, both);
+    // One is given whatever its size: so they take turns.
+    assert_eq!(claim(9, 0, &[&long]).await, std::slice::from_ref(&yours));
+    assert_eq!(claim(9, 0, &[&long]).await, std::slice::from_ref(&other));
+    assert_eq!(claim(9, u64::MAX, &[&long, &other]).await, [yours.clone(), yours.clone()]);
+    assert_eq!(claim(9, u64::MAX, &[&long]).await, [other.clone(), other.clone()]);
+    assert_eq!(claim(9, u64::MAX, &[&long]).await, []);
+    assert!(
+        store.next_due(vec![long.clone()]).await.unwrap().unwrap() > LONG,
+        "of the one that is not due yet"
+    );
+    assert_eq!(store.next_due(vec![other.clone()]).await.unwrap(), Some(Duration::ZERO));
+    assert_eq!(claim(99, u64::MAX, &[&other]).await, vec![long; 20]);
 }

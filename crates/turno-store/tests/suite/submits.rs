@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use turno_store::{Counts, Error, NewTicket, Progress, State, Submitted, Timestamp};
+use turno_store::{Counts, Error, NewTicket, Progress, Room, State, Submitted, Timestamp};
 
 use super::{Place, begin, eventually, gateway, new, open, submit};
 
@@ -41,14 +41,14 @@ pub(crate) async fn an_attempt_begins_with_the_ticket(place: &dyn Place) {
     let ticket = store.get(attempt.ticket).await.unwrap();
     assert_eq!((ticket.state, ticket.attempts, ticket.gateway), (State::Running, 1, Some(gateway)));
     assert_eq!(ticket.began_at, Some(ticket.submitted_at));
-    assert_eq!(store.claim(gateway, 10, u64::MAX).await.unwrap(), [], "it is held");
+    assert_eq!(store.claim(gateway, Room::of(10)).await.unwrap(), [], "it is held");
 }
 
 pub(crate) async fn no_attempt_begins_early_or_without_a_lease(place: &dyn Place) {
     let store = open(place).await;
     let nobody = turno_store::GatewayId(turno_store::TicketId::new().0);
     assert_eq!(submit(&*store, NewTicket { begin_at: Some(nobody), ..new() }).await, None);
-    assert_eq!(store.claim(nobody, 10, u64::MAX).await.unwrap(), []);
+    assert_eq!(store.claim(nobody, Room::of(10)).await.unwrap(), []);
     let gateway = gateway(&*store).await;
     let later = Some(Timestamp(4_000_000_000_000));
     let early = NewTicket { begin_at: Some(gateway), not_before: later, ..new() };
@@ -84,7 +84,7 @@ pub(crate) async fn many_at_once_are_all_stored(place: &dyn Place) {
     }
     let mut claimed = HashSet::new();
     loop {
-        let some = store.claim(gateway, 64, u64::MAX).await.unwrap();
+        let some = store.claim(gateway, Room::of(64)).await.unwrap();
         if some.is_empty() {
             break;
         }
@@ -100,16 +100,16 @@ pub(crate) async fn what_nobody_heard_of_is_given_back(place: &dyn Place) {
     // Polled once, it is with the writer; then its caller goes away.
     let _gone = futures_util::future::poll_immediate(store.submit(ticket.clone())).await;
     let claimed = eventually("the ticket is due again", || async {
-        store.claim(gateway, 1, u64::MAX).await.unwrap().pop()
+        store.claim(gateway, Room::of(1)).await.unwrap().pop()
     });
     assert_eq!(claimed.await.attempt.ticket, ticket.id);
     store.resign(gateway).await.unwrap();
     store.renew(gateway, Duration::from_secs(3600)).await.unwrap();
     let ticket = submit(&*store, new()).await;
     assert_eq!(ticket, None);
-    let _gone = futures_util::future::poll_immediate(store.claim(gateway, 1, u64::MAX)).await;
+    let _gone = futures_util::future::poll_immediate(store.claim(gateway, Room::of(1))).await;
     eventually("the claimed is due again", || async {
-        store.claim(gateway, 1, u64::MAX).await.unwrap().pop()
+        store.claim(gateway, Room::of(1)).await.unwrap().pop()
     })
     .await;
 }
@@ -128,7 +128,7 @@ pub(crate) async fn everything_is_there_when_it_is_opened_again(place: &dyn Plac
     assert_eq!(store.get(running.ticket).await.unwrap().state, State::Running);
     assert_eq!(store.counts().await.unwrap(), Counts { waiting: 1, running: 1, ..Counts::default() });
     let next = super::gateway(&*store).await;
-    let claimed = store.claim(next, 10, u64::MAX).await.unwrap();
+    let claimed = store.claim(next, Room::of(10)).await.unwrap();
     let mut numbers: Vec<_> = claimed.iter().map(|one| (one.attempt.ticket, one.attempt.number)).collect();
     numbers.sort();
     assert_eq!(numbers, [(waiting.id, 1), (running.ticket, 2)]);

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use turno_store::{Queue, Room};
+
+use crate::tickets::shares::Shares;
 
 /// Places and memory of one gateway.
 pub(crate) struct Hand {
@@ -11,6 +15,14 @@ pub(crate) struct Hand {
     /// In kibibytes: of a semaphore no more than 2³² can be had at a time.
     memory: Arc<Semaphore>,
     all_memory: u32,
+    table: Arc<Table>,
+}
+
+/// Which queue has how much of it.
+struct Table {
+    shares: Mutex<Shares>,
+    /// A queue that was full has room again.
+    eased: Notify,
 }
 
 /// One attempt's place; given back when it is dropped.
@@ -18,6 +30,15 @@ pub(crate) struct Place {
     _place: OwnedSemaphorePermit,
     /// `None` until there is some for its request.
     memory: Option<OwnedSemaphorePermit>,
+    /// `None` until it is known whose it is.
+    seat: Option<Seat>,
+}
+
+/// What a queue has by one place.
+struct Seat {
+    table: Arc<Table>,
+    queue: Queue,
+    memory: usize,
 }
 
 const KIB: usize = 1024;
@@ -31,6 +52,10 @@ impl Hand {
             places: Arc::new(Semaphore::new(places)),
             memory: Arc::new(Semaphore::new(all_memory as usize)),
             all_memory,
+            table: Arc::new(Table {
+                shares: Mutex::new(Shares::new(places, all_memory as usize)),
+                eased: Notify::new(),
+            }),
         }
     }
 
@@ -39,22 +64,51 @@ impl Hand {
         self.all - self.places.available_permits()
     }
 
-    /// A place with room for a request of so many bytes, if there is one now.
-    pub(crate) fn at_once(&self, bytes: usize) -> Option<Place> {
+    /// A place with room for a request of so many bytes, if there is one now that its queue may have.
+    pub(crate) fn at_once(&self, queue: Queue, bytes: usize) -> Option<Place> {
+        if self.is_full(&queue) {
+            return None;
+        }
         let place = self.places.clone().try_acquire_owned().ok()?;
         let memory = self.memory.clone().try_acquire_many_owned(self.of(bytes)).ok()?;
-        Some(Place { _place: place, memory: Some(memory) })
+        Some(Place { _place: place, memory: Some(memory), seat: Some(self.seat(queue, bytes)) })
     }
 
-    /// At least one place, at most so many, as soon as there is memory too; and how many bytes there are for all of them.
-    pub(crate) async fn places(&self, most: usize) -> (Vec<Place>, u64) {
+    /// At least one place, at most so many, as soon as there is memory too; and what may be claimed for them: no more than
+    /// half of what is left, so that one queue cannot have all of it at one go.
+    pub(crate) async fn places(&self, most: usize) -> (Vec<Place>, Room) {
         let first = self.places.clone().acquire_owned().await.expect("the semaphore is never closed");
         // Behind those who wait for theirs.
         drop(self.memory.acquire().await);
-        let free = self.memory.available_permits() * KIB;
-        let others = std::iter::from_fn(|| self.places.clone().try_acquire_owned().ok());
-        let places = std::iter::once(first).chain(others.take(most - 1));
-        (places.map(|place| Place { _place: place, memory: None }).collect(), free as u64)
+        let others = most.min(self.places.available_permits().div_ceil(2).max(1)) - 1;
+        let others = std::iter::from_fn(|| self.places.clone().try_acquire_owned().ok()).take(others);
+        let permits = std::iter::once(first).chain(others);
+        let places: Vec<_> = permits.map(|place| Place { _place: place, memory: None, seat: None }).collect();
+        let bytes = (self.memory.available_permits() * KIB / 2) as u64;
+        let room = Room { tickets: places.len(), bytes, full: self.table.shares.lock().pass_over() };
+        (places, room)
+    }
+
+    /// The place is that queue's, for a request of so many bytes.
+    pub(crate) fn give(&self, place: &mut Place, queue: Queue, bytes: usize) {
+        debug_assert!(place.seat.is_none(), "a place is given once");
+        place.seat = Some(self.seat(queue, bytes));
+    }
+
+    /// It has what it may have.
+    pub(crate) fn is_full(&self, queue: &Queue) -> bool {
+        self.table.shares.lock().is_full(queue)
+    }
+
+    /// Until a queue has room again that was full when there were last places.
+    pub(crate) async fn eased(&self) {
+        self.table.eased.notified().await;
+    }
+
+    fn seat(&self, queue: Queue, bytes: usize) -> Seat {
+        let memory = self.of(bytes) as usize;
+        self.table.shares.lock().take(&queue, memory);
+        Seat { table: self.table.clone(), queue, memory }
     }
 
     /// Waits until there is room for a request of so many bytes, if `place` has none yet. One that is larger than all the
@@ -71,6 +125,14 @@ impl Hand {
     }
 }
 
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if self.table.shares.lock().give_back(&self.queue, self.memory) {
+            self.table.eased.notify_one();
+        }
+    }
+}
+
 fn kibs(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(KIB)).unwrap_or(u32::MAX)
 }
@@ -79,18 +141,26 @@ fn kibs(bytes: usize) -> u32 {
 mod tests {
     use futures_util::FutureExt as _;
 
+    use turno_store::Queue;
+
     use super::{Hand, KIB};
+
+    fn queue(method: &str) -> Queue {
+        Queue { tenant: "me".into(), method: method.into() }
+    }
 
     #[tokio::test]
     async fn requests_have_no_more_memory_than_there_is() {
         let hand = Hand::new(10, 8 * KIB);
-        let large = hand.at_once(6 * KIB).unwrap();
-        assert!(hand.at_once(3 * KIB).is_none());
+        let large = hand.at_once(queue("a"), 6 * KIB).unwrap();
+        assert!(hand.at_once(queue("b"), 3 * KIB).is_none());
         assert_eq!(hand.taken(), 1);
-        let (mut places, bytes) = hand.places(4).await;
-        assert_eq!((places.len(), bytes), (4, 2 * KIB as u64));
+        let (mut places, room) = hand.places(4).await;
+        assert_eq!((places.len(), room.tickets, room.bytes), (4, 4, KIB as u64));
+        assert_eq!(room.full, [queue("a")]);
         // Larger than all there is: it waits for all.
         let mut huge = places.pop().unwrap();
+        hand.give(&mut huge, queue("b"), 100 * KIB);
         {
             let mut room = std::pin::pin!(hand.make_room(&mut huge, 100 * KIB));
             assert!(room.as_mut().now_or_never().is_none());
@@ -98,9 +168,26 @@ mod tests {
             drop(large);
             room.await;
         }
-        assert!(hand.at_once(1).is_none());
+        assert!(hand.at_once(queue("c"), 1).is_none());
         drop((huge, places));
         assert_eq!(hand.taken(), 0);
-        assert!(hand.at_once(8 * KIB).is_some());
+        assert!(hand.at_once(queue("c"), 8 * KIB).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_queue_has_no_more_than_it_leaves_to_others() {
+        let hand = Hand::new(10, KIB);
+        let mut long: Vec<_> = std::iter::from_fn(|| hand.at_once(queue("long"), 0)).collect();
+        assert_eq!(long.len(), 5);
+        let other = hand.at_once(queue("other"), 0).unwrap();
+        let (places, room) = hand.places(64).await;
+        assert_eq!((places.len(), room.full), (2, vec![queue("long")]), "half of what is left");
+        drop(places);
+        assert!(hand.eased().now_or_never().is_none());
+        drop((long.pop(), long.pop()));
+        hand.eased().await;
+        assert!(!hand.is_full(&queue("long")));
+        drop((other, long));
+        assert!(hand.eased().now_or_never().is_none(), "nobody waits");
     }
 }

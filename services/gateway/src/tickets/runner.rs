@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use turno_runtime::task;
-use turno_store::{Claimed, Error};
+use turno_store::{Claimed, Error, Queue, Room};
 
 use crate::tickets::Tickets;
 use crate::tickets::hand::Place;
@@ -30,18 +30,19 @@ impl Tickets {
                 biased;
                 _ = comparing.tick() => self.compare().await,
                 places = self.places() => match places {
-                    Some((places, bytes)) => self.claim(places, bytes).await,
+                    Some((places, room)) => self.claim(places, room).await,
                     None => return,
                 },
             }
         }
     }
 
-    async fn claim(&self, places: Vec<Place>, bytes: u64) {
-        match self.store().claim(self.0.gateway, places.len(), bytes).await {
+    async fn claim(&self, places: Vec<Place>, room: Room) {
+        let full = room.full.clone();
+        match self.store().claim(self.0.gateway, room).await {
             Ok(claimed) if claimed.is_empty() => {
                 drop(places);
-                self.something_due().await;
+                self.something_due(full).await;
             }
             Ok(claimed) => self.begin_all(claimed, places),
             Err(error) => {
@@ -62,13 +63,15 @@ impl Tickets {
         }
     }
 
-    /// At least one place in hand, and how many bytes there are for requests; `None` when the gateway closes.
-    async fn places(&self) -> Option<(Vec<Place>, u64)> {
+    /// At least one place in hand, and what there is room for; `None` when the gateway closes.
+    async fn places(&self) -> Option<(Vec<Place>, Room)> {
         self.0.closing.run_until_cancelled(self.0.hand.places(MOST_CLAIMED)).await
     }
 
     fn begin_all(&self, claimed: Vec<Claimed>, places: Vec<Place>) {
-        for (claimed, place) in claimed.into_iter().zip(places) {
+        for (claimed, mut place) in claimed.into_iter().zip(places) {
+            let queue = Queue { tenant: claimed.tenant.clone(), method: claimed.method.clone() };
+            self.0.hand.give(&mut place, queue, claimed.request.len());
             let (tickets, name) = (self.clone(), claimed.method.clone());
             let running = self.0.board.begin(claimed.attempt, self.0.closing.clone());
             let attempt = async move { tickets.attempt(claimed, running, place).await };
@@ -76,10 +79,10 @@ impl Tickets {
         }
     }
 
-    /// Until something may be due.
-    async fn something_due(&self) {
+    /// Until something may be due that is of no full queue, or one of them has room.
+    async fn something_due(&self, full: Vec<Queue>) {
         let longest = if self.0.around.is_shared { LONGEST_PAUSE_SHARED } else { LONGEST_PAUSE };
-        let next = match self.store().next_due().await {
+        let next = match self.store().next_due(full).await {
             Ok(next) => next.unwrap_or(longest),
             Err(error) => {
                 complain(&error);
@@ -95,6 +98,7 @@ impl Tickets {
             biased;
             () = self.0.closing.cancelled() => {}
             () = self.0.due.notified() => {}
+            () = self.0.hand.eased() => {}
             () = tokio::time::sleep(time) => {}
         }
     }

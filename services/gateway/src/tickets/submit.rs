@@ -9,7 +9,7 @@ use turno_proto::google::longrunning::Operation;
 use turno_proto::mesh::v1::Kind;
 use turno_proto::v1::SubmitRequest;
 use turno_runtime::task;
-use turno_store::{Attempt, Claimed, Error, NewTicket, State, Submitted, Ticket, TicketId, Timestamp};
+use turno_store::{Attempt, Claimed, Error, NewTicket, Queue, State, Submitted, Ticket, TicketId, Timestamp};
 
 use crate::admission::Permit;
 use crate::methods::Method;
@@ -76,7 +76,9 @@ impl Tickets {
                     if let Some((_, running)) = hand {
                         tickets.0.board.end(running.attempt);
                     }
-                    tickets.0.due.notify_one();
+                    if !tickets.0.hand.is_full(&queue_of(&kept)) {
+                        tickets.0.due.notify_one();
+                    }
                 }
             }
         };
@@ -95,7 +97,7 @@ impl Tickets {
         if ticket.not_before.is_some() || !method.is_served() || self.0.closing.is_cancelled() {
             return None;
         }
-        self.0.hand.at_once(ticket.request.len())
+        self.0.hand.at_once(queue_of(ticket), ticket.request.len())
     }
 
     /// A method that is known here, be it that its nodes are away just now, and that takes and answers one message.
@@ -119,6 +121,10 @@ impl Tickets {
         let settled = self.0.around.settled.into();
         tokio::time::timeout_at(settled, methods.appears(&path)).await.ok()
     }
+}
+
+fn queue_of(ticket: &NewTicket) -> Queue {
+    Queue { tenant: ticket.tenant.clone(), method: ticket.method.clone() }
 }
 
 pub(super) enum Answer {

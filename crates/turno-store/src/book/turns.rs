@@ -1,0 +1,123 @@
+//! Whose turn it is, where some queues are full: the others take turns, so that a long one does not make them wait.
+
+use std::time::Duration;
+
+use super::Book;
+use crate::batch::{Batch, Broken, Due};
+use crate::body::Granted;
+use crate::error::Error;
+use crate::query::Queue;
+use crate::tables::Tables;
+use crate::ticket::GatewayId;
+
+/// Queues that one claim looks at. The next one goes on where this one ended.
+const MOST_QUEUES: usize = 256;
+
+/// Until then.
+const FURTHER: Duration = Duration::from_millis(20);
+
+/// The queue that had its turn last.
+#[derive(Default)]
+pub(super) struct Turns {
+    last: Option<Queue>,
+}
+
+impl Turns {
+    /// What a claim gave out last had its turn.
+    pub(super) fn after(&mut self, granted: Option<&Granted>) {
+        if let Some(Granted { claimed, .. }) = granted {
+            self.last = Some(Queue { tenant: claimed.tenant.clone(), method: claimed.method.clone() });
+        }
+    }
+
+    /// Those of `found` whose turn it is: that have something due by `now` and are not full.
+    fn next(&mut self, found: Vec<(Queue, i64)>, full: &[Queue], now: i64) -> Vec<Queue> {
+        let last_seen = found.last().map(|(queue, _)| queue.clone());
+        let due = found.into_iter().filter(|(_, due_at)| *due_at <= now).map(|(queue, _)| queue);
+        let next: Vec<_> = due.filter(|queue| !full.contains(queue)).collect();
+        if next.is_empty() {
+            self.last = last_seen;
+        }
+        next
+    }
+}
+
+impl<T: Tables> Book<T> {
+    /// Rows that are due and of no full queue.
+    pub(super) async fn due(
+        &mut self,
+        gateway: GatewayId,
+        most: usize,
+        full: &[Queue],
+        batch: &mut Batch<'_>,
+    ) -> Result<Vec<Result<Due, Broken>>, Error> {
+        if full.is_empty() {
+            return self.tables.due(gateway, most, batch).await;
+        }
+        let found = self.queues(batch).await?;
+        let mut queues = self.turns.next(found, full, batch.now);
+        queues.truncate(most);
+        if queues.is_empty() {
+            return Ok(Vec::new());
+        }
+        let each = most.div_ceil(queues.len());
+        let mut due = self.tables.due_of(&queues, gateway, each, batch).await?;
+        due.truncate(most);
+        Ok(due)
+    }
+
+    /// When something is due that is of no full queue.
+    pub(super) async fn next_due(
+        &mut self,
+        full: &[Queue],
+        batch: &mut Batch<'_>,
+    ) -> Result<Option<Duration>, Error> {
+        if full.is_empty() {
+            return self.tables.next_due(batch).await;
+        }
+        let found = self.queues(batch).await?;
+        // Not all have been looked at: the next claim goes on.
+        let longest = (found.len() == MOST_QUEUES).then_some(FURTHER);
+        let others = found.into_iter().filter(|(queue, _)| !full.contains(queue));
+        let until = others.map(|(_, due_at)| due_at.saturating_sub(batch.now).max(0).unsigned_abs());
+        Ok(until.map(Duration::from_millis).chain(longest).min())
+    }
+
+    /// From the one behind the last, around to it.
+    async fn queues(&mut self, batch: &mut Batch<'_>) -> Result<Vec<(Queue, i64)>, Error> {
+        let last = self.turns.last.clone();
+        let mut found = self.tables.queues(last.as_ref(), MOST_QUEUES, batch).await?;
+        if last.is_some() && found.len() < MOST_QUEUES {
+            let first = self.tables.queues(None, MOST_QUEUES - found.len(), batch).await?;
+            let again = |queue: &Queue| found.iter().any(|(seen, _)| seen == queue);
+            let first: Vec<_> = first.into_iter().take_while(|(queue, _)| !again(queue)).collect();
+            found.extend(first);
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Queue, Turns};
+
+    fn queue(method: &str) -> Queue {
+        Queue { tenant: "me".into(), method: method.into() }
+    }
+
+    #[test]
+    fn what_is_full_or_not_due_has_no_turn() {
+        let mut turns = Turns::default();
+        let found = vec![(queue("a"), 5), (queue("b"), 10), (queue("c"), 11), (queue("d"), 0)];
+        assert_eq!(turns.next(found, &[queue("d")], 10), [queue("a"), queue("b")]);
+        assert_eq!(turns.last, None, "that is known when they have been given out");
+    }
+
+    #[test]
+    fn a_claim_that_finds_none_makes_the_next_one_look_further() {
+        let mut turns = Turns::default();
+        let found = vec![(queue("a"), 5), (queue("b"), 99)];
+        assert_eq!(turns.next(found, &[queue("a")], 10), []);
+        assert_eq!(turns.last, Some(queue("b")));
+    }
+}
