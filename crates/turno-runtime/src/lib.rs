@@ -1,6 +1,7 @@
-//! What every process of the mesh shares: configuration, telemetry, named tasks, shutdown, and the HTTP port
-//! for health and metrics. It knows nothing of calls, jobs or nodes.
+//! What every process of the mesh shares: configuration, telemetry, named tasks, shutdown, the retry budget, and the HTTP
+//! port for health and metrics. It knows nothing of calls, jobs or nodes: the budget counts, and does not ask what.
 
+pub mod budget;
 pub mod config;
 pub mod error;
 pub mod ops;

@@ -10,7 +10,6 @@ mod account;
 mod admin;
 mod admission;
 mod attempts;
-mod budget;
 mod calls;
 mod carry;
 mod clients;

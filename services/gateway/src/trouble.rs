@@ -1,13 +1,14 @@
 //! What the gateway remembers of what went wrong: how many repetitions it can still afford, which inputs have killed
-//! nodes, which nodes are slow. `budget`, `quarantine` and `outliers` decide; here is their clock, and their words.
+//! nodes, which nodes are slow. The budget of the runtime, `quarantine` and `outliers` decide; here is their clock, and
+//! their words.
 
 use std::hash::RandomState;
 use std::time::{Duration, Instant};
 
 use tonic::Status;
+use turno_runtime::budget::{Budget, SHARE};
 use turno_runtime::units::micros;
 
-use crate::budget::Budget;
 use crate::calls::{Answered, Call};
 use crate::link::Link;
 use crate::quarantine::Quarantine;
@@ -20,8 +21,6 @@ pub(crate) struct Trouble {
     quarantine: Quarantine,
 }
 
-/// Repetitions and hedges, as a share of all calls.
-const SHARE: f64 = 0.2;
 /// Inputs remembered at once.
 const MOST_INPUTS: usize = 10_000;
 /// For so long an input that has killed two nodes is not tried again.

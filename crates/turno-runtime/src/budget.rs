@@ -3,6 +3,8 @@
 //! taken it over): every call deposits a share of a retry, a retry withdraws one, and deposits and withdrawals are
 //! forgotten after a window. A reserve of ten retries a second lets small loads retry at all. Knows no clock.
 //!
+//! A gateway has one for what its nodes lose, and each client of the SDK one for what its links to gateways lose.
+//!
 //! What it promises, with looks (a [`Budget::withdraw`] or a [`Budget::tick`]) at least once a second: whenever a retry
 //! is granted, those of the last 10 s, this one included, are at most `share` × the calls of the last 12 s + 100. Calls since the last look count as spread evenly over the time since; so a look that comes later may misplace
 //! calls, but never counts one twice, and never more than one window's part of them.
@@ -17,9 +19,12 @@ const RESERVE_A_SECOND: u64 = 10;
 /// The second that runs and those before it that are wholly or partly in the window.
 const BUCKETS: usize = WINDOW_SECONDS as usize + 1;
 
-/// One balance for all calls that share a fate: those of a gateway, or of one method.
+/// Retries and hedges, as a share of all calls.
+pub const SHARE: f64 = 0.2;
+
+/// One balance for all calls that share a fate: those of a gateway, or of one client.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub struct Budget {
     share: f64,
     /// Calls since the start. All that a call touches.
     calls: AtomicU64,
@@ -41,18 +46,18 @@ struct Bucket {
 }
 
 impl Budget {
-    /// Retries may be this share of the calls: 0.2.
-    pub(crate) fn new(share: f64) -> Self {
+    /// Retries may be this share of the calls: [`SHARE`].
+    pub fn new(share: f64) -> Self {
         Self { share, calls: AtomicU64::new(0), ledger: Mutex::default() }
     }
 
     /// A call has come; not its retries. One relaxed addition.
-    pub(crate) fn deposit(&self) {
+    pub fn deposit(&self) {
         self.calls.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether there may be a retry or a hedge now; it is paid for if so. `now_us` counts from about when this was made.
-    pub(crate) fn withdraw(&self, now_us: u64) -> bool {
+    pub fn withdraw(&self, now_us: u64) -> bool {
         let mut ledger = self.ledger.lock();
         let granted = self.grants(&mut ledger, now_us);
         if granted {
@@ -62,7 +67,7 @@ impl Budget {
     }
 
     /// Whether there might be one now. Nothing is paid, and nothing promised.
-    pub(crate) fn has_room(&self, now_us: u64) -> bool {
+    pub fn has_room(&self, now_us: u64) -> bool {
         self.grants(&mut self.ledger.lock(), now_us)
     }
 
@@ -74,7 +79,7 @@ impl Budget {
     }
 
     /// Once a second, from whoever has a timer: keeps the calls of a busy hour from counting as those of a quiet one.
-    pub(crate) fn tick(&self, now_us: u64) {
+    pub fn tick(&self, now_us: u64) {
         self.ledger.lock().look(self.calls.load(Ordering::Relaxed), now_us);
     }
 }
