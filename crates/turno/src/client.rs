@@ -1,8 +1,9 @@
 //! A client for programs that call a mesh a thousand times a second: calls travel in batches, over one standing link to
 //! each gateway. What a call is, does and answers is the same as by plain gRPC.
 //!
-//! `call` takes a call through its attempts, `plain` one that is too large for a link, `links` knows the links that are
-//! up, `dialer` keeps them up, `link` speaks to one gateway, `pending` and `frames` make frames of what gathers. The gateway's half is in its own `clients.rs`.
+//! `call` takes a call through its attempts, `repeats` says whether there is one more, `plain` takes one that is too large
+//! for a link; `links` knows the links that are up, `dialer` keeps them up, `link` speaks to one gateway, `pending` and
+//! `frames` make frames of what gathers. The gateway's half is in its own `clients.rs`.
 
 pub(crate) mod call;
 mod dialer;
@@ -12,6 +13,7 @@ mod links;
 mod pending;
 mod places;
 mod plain;
+mod repeats;
 
 use std::fmt;
 use std::sync::Arc;
@@ -52,8 +54,9 @@ use crate::rpc::{ServerStreaming, Unary};
 /// # Ok(()) }
 /// ```
 ///
-/// What may have run when its link breaks is repeated only if the method's `idempotency_level` allows it; else the
-/// caller hears `UNAVAILABLE`. What had not left goes by another gateway, unseen.
+/// What may have run when its link breaks is repeated only if the method's `idempotency_level` allows it, and as long as
+/// repetitions are no more than a fifth of the calls of the last ten seconds, and 100 besides; else the caller hears
+/// `UNAVAILABLE`. What had not left goes by another gateway, unseen.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -64,7 +67,7 @@ struct Inner {
     /// Places for those who wait for the end of a ticket.
     waits: Semaphore,
     /// They end with the last client.
-    _dialers: Vec<AbortOnDropHandle<()>>,
+    _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
 /// A client before it dials.
@@ -198,9 +201,10 @@ impl Builder {
         }
         let links = Arc::new(Links::new(gateways.join(", "), self.patience));
         let dial = |gateway| task::spawn("client.dialer", dialer::run(links.clone(), gateway));
-        let dialers = gateways.into_iter().map(|gateway| AbortOnDropHandle::new(dial(gateway))).collect();
+        let budget = task::spawn("client.budget", repeats::keep_time(links.clone()));
+        let tasks = gateways.into_iter().map(dial).chain([budget]).map(AbortOnDropHandle::new).collect();
         let places = Semaphore::new(self.in_flight.clamp(1, Semaphore::MAX_PERMITS));
         let waits = Semaphore::new(WAITS);
-        Ok(Client(Arc::new(Inner { links, places, waits, _dialers: dialers })))
+        Ok(Client(Arc::new(Inner { links, places, waits, _tasks: tasks })))
     }
 }

@@ -2,33 +2,50 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 use turno_proto::mesh::v1::Outcome;
 use turno_proto::v1::calls_server::{Calls, CallsServer};
 use turno_proto::v1::{CallsFrame, OutcomesFrame};
 
-struct Breaking(std::sync::Arc<AtomicU64>);
+/// What becomes of a call.
+pub(crate) enum Fate {
+    /// It is answered with what was sent.
+    Answered,
+    /// It is not answered.
+    Held,
+    /// It breaks its link, under those that are held too.
+    Breaks,
+}
+
+struct Breaking {
+    calls: Arc<AtomicU64>,
+    fate: fn(u64) -> Fate,
+}
 
 #[tonic::async_trait]
 impl Calls for Breaking {
     type LinkStream = Pin<Box<dyn Stream<Item = Result<OutcomesFrame, Status>> + Send>>;
 
-    /// Every first call of two breaks its link, the other is answered with what was sent.
     async fn link(
         &self,
         request: Request<Streaming<CallsFrame>>,
     ) -> Result<Response<Self::LinkStream>, Status> {
-        let calls = self.0.clone();
+        let (calls, fate) = (self.calls.clone(), self.fate);
         let welcome = OutcomesFrame { max_body: 1000, ..OutcomesFrame::default() };
         let answers = request.into_inner().map(move |frame| {
             let mut outcomes = Vec::new();
             for call in frame?.calls {
-                if calls.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
-                    return Err(Status::unavailable("the link breaks"));
+                match fate(calls.fetch_add(1, Ordering::SeqCst)) {
+                    Fate::Answered => {
+                        outcomes.push(Outcome { call: call.call, body: call.body, ..Outcome::default() });
+                    }
+                    Fate::Held => {}
+                    Fate::Breaks => return Err(Status::unavailable("the link breaks")),
                 }
-                outcomes.push(Outcome { call: call.call, body: call.body, ..Outcome::default() });
             }
             Ok(OutcomesFrame { outcomes, ..OutcomesFrame::default() })
         });
@@ -36,10 +53,11 @@ impl Calls for Breaking {
     }
 }
 
-pub(crate) async fn serve() -> SocketAddr {
+/// Calls are counted over all links, the first is number 0.
+pub(crate) async fn serve(fate: fn(u64) -> Fate) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let service = CallsServer::new(Breaking(std::sync::Arc::default()));
+    let service = CallsServer::new(Breaking { calls: Arc::default(), fate });
     let server = tonic::transport::Server::builder().add_service(service);
     let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
     drop(tokio::spawn(server.serve_with_incoming(incoming)));

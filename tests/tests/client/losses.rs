@@ -9,7 +9,8 @@ use turno_gateway::{Gateway, GatewayConfig};
 use turno_tests::kitchen::{Number, kitchen};
 use turno_tests::{TestMesh, eventually};
 
-use crate::{breaking, client, dish, timed, wait};
+use crate::breaking::{self, Fate};
+use crate::{client, dish, timed, wait};
 
 #[tokio::test]
 async fn what_a_lost_node_had_is_repeated_only_if_it_may_be() {
@@ -110,7 +111,8 @@ async fn without_a_gateway_a_call_waits_and_then_hears_so() {
 
 #[tokio::test]
 async fn what_may_have_run_when_the_link_breaks_is_repeated_only_if_it_may_be() {
-    let broken = breaking::serve().await;
+    let every_second = |call: u64| if call.is_multiple_of(2) { Fate::Breaks } else { Fate::Answered };
+    let broken = breaking::serve(every_second).await;
     let client = Client::connect(broken.to_string()).unwrap();
     let error = client.call::<kitchen::Simmer>(wait(0)).await.unwrap_err();
     assert_eq!(error.code(), Code::Unavailable);
@@ -118,4 +120,31 @@ async fn what_may_have_run_when_the_link_breaks_is_repeated_only_if_it_may_be() 
     // The link breaks under every second call.
     assert_eq!(client.call::<kitchen::Echo>(dish("bread")).await.unwrap(), dish("bread"));
     assert_eq!(client.call::<kitchen::Echo>(dish("bread")).await.unwrap(), dish("bread"));
+}
+
+/// On one link when it breaks.
+const IN_FLIGHT: u64 = 300;
+
+#[tokio::test]
+async fn of_all_the_calls_of_a_link_that_breaks_no_more_are_repeated_than_the_budget_has_room_for() {
+    // None of them is answered before all have left.
+    let fate = |call: u64| match call {
+        1..IN_FLIGHT => Fate::Held,
+        IN_FLIGHT => Fate::Breaks,
+        _ => Fate::Answered,
+    };
+    let client = Client::connect(breaking::serve(fate).await.to_string()).unwrap();
+    client.call::<kitchen::Echo>(dish("bread")).await.unwrap();
+    let calls = (0..IN_FLIGHT).map(|_| client.call::<kitchen::Echo>(dish("bread")));
+    let answers = futures_util::future::join_all(calls).await;
+    let repeated = answers.iter().filter(|answer| answer.is_ok()).count();
+    // The reserve is 100; and a fifth of the calls.
+    assert!((150..=170).contains(&repeated), "{repeated} were repeated");
+    for error in answers.into_iter().filter_map(Result::err) {
+        assert_eq!(error.code(), Code::Unavailable);
+        assert!(error.message().contains("may have run"), "{error}");
+        assert!(error.message().contains("the retry budget is used up"), "{error}");
+    }
+    // What is called now is a call, not a repetition.
+    client.call::<kitchen::Echo>(dish("bread")).await.unwrap();
 }

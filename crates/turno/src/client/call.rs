@@ -1,5 +1,5 @@
-//! One call as it travels, and its way through the attempts: what did not leave goes elsewhere unseen; what may have run
-//! is repeated only if its `idempotency_level` allows.
+//! One call as it travels, and its way through the attempts: what did not leave goes elsewhere unseen; whether what may
+//! have run is repeated, `repeats` says.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use turno_runtime::units::micros;
 use crate::client::link::Link;
 use crate::client::links::Links;
 use crate::client::places;
+use crate::client::repeats::Runs;
 use crate::rpc::Rpc;
 
 /// A call, encoded.
@@ -28,9 +29,6 @@ pub(crate) struct Call {
     metadata: Vec<Entry>,
     body: Bytes,
 }
-
-/// A call may run this often, where it may run again at all.
-const MOST_RUNS: u32 = 3;
 
 impl Call {
     pub(crate) fn new<R: Rpc>(request: Request<R::Request>) -> crate::Result<Self> {
@@ -61,35 +59,17 @@ impl Call {
     }
 
     async fn attempts(&self, links: &Links, first: Arc<Link>) -> crate::Result<Bytes> {
-        let (mut link, mut runs) = (first, 0);
+        links.repeats.called();
+        let (mut link, mut runs) = (first, Runs::of(&links.repeats, self.name, self.repeatable));
         loop {
             let lost = match link.call(self).await {
                 Ok(outcome) if status::code_of(outcome.code) == Code::Ok => return Ok(outcome.body),
                 Ok(outcome) => return Err(status::from_outcome(outcome)),
                 Err(lost) => lost,
             };
-            if lost.may_have_run {
-                runs += 1;
-                self.may_run_again(runs, &link)?;
-            }
+            runs.lost(lost, link.gateway())?;
             link = Box::pin(links.live()).await?;
         }
-    }
-
-    fn may_run_again(&self, runs: u32, link: &Link) -> crate::Result<()> {
-        let (name, gateway) = (self.name, link.gateway());
-        if !self.repeatable {
-            return Err(Status::unavailable(format!(
-                "the link to gateway {gateway} broke while {name} was on its way: it may have run; it was not tried \
-                 again, since its idempotency_level does not say that it may be repeated"
-            )));
-        }
-        if runs >= MOST_RUNS {
-            return Err(Status::unavailable(format!(
-                "{name} may have run {runs} times, and each time the link to its gateway broke"
-            )));
-        }
-        Ok(())
     }
 
     /// For the link, which adds its own numbers.

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tonic::Status;
 
 use crate::client::link::Link;
+use crate::client::repeats::Repeats;
 use crate::error::Error;
 
 /// What a client knows of its gateways.
@@ -15,6 +16,7 @@ pub(crate) struct Links {
     /// What the client was told to dial.
     gateways: String,
     patience: Duration,
+    pub(crate) repeats: Repeats,
     live: Mutex<Vec<Arc<Link>>>,
     come: Notify,
     trouble: Mutex<Option<String>>,
@@ -22,7 +24,14 @@ pub(crate) struct Links {
 
 impl Links {
     pub(crate) fn new(gateways: String, patience: Duration) -> Self {
-        Self { gateways, patience, live: Mutex::default(), come: Notify::new(), trouble: Mutex::default() }
+        Self {
+            gateways,
+            patience,
+            repeats: Repeats::new(),
+            live: Mutex::default(),
+            come: Notify::new(),
+            trouble: Mutex::default(),
+        }
     }
 
     /// How long a call waits for a link.

@@ -1,5 +1,5 @@
 //! Calls by plain gRPC beside the links: large ones, and those that answer a stream. One that never left, since its
-//! gateway was ending just then, goes again by another, unseen.
+//! gateway was ending just then, goes again by another, unseen, and at nobody's expense; what may have run does not.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -60,6 +60,7 @@ where
     let (metadata, _, message) = request.into_parts();
     let (deadline, body) = (asked(&metadata)?, Bytes::from(message.encode_to_vec()));
     drop(message);
+    links.repeats.called();
     let carried = async {
         let (mut link, mut patience) = (first, links.patience().as_millis() / PAUSE.as_millis());
         loop {
