@@ -118,7 +118,11 @@ pub(crate) async fn ready(channel: Channel) -> crate::Result<Grpc<Channel>> {
 /// tonic's own timer says CANCELLED where gRPC says DEADLINE_EXCEEDED.
 pub(crate) fn late(status: Status) -> Status {
     let by_timer = status.code() == Code::Cancelled && status.message() == "Timeout expired";
-    if by_timer { Status::deadline_exceeded("the deadline passed during a nested call") } else { status }
+    if by_timer {
+        Status::deadline_exceeded("the deadline passed before the answer was here")
+    } else {
+        status
+    }
 }
 
 fn is_inherited(key: &str) -> bool {

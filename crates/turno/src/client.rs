@@ -111,15 +111,16 @@ impl Client {
     /// The method's own, or the mesh's: `UNIMPLEMENTED`, `UNAVAILABLE`, `DEADLINE_EXCEEDED`, `RESOURCE_EXHAUSTED`.
     pub async fn call<R: Unary>(&self, request: impl IntoRequest<R::Request>) -> crate::Result<R::Response> {
         let request = request.into_request();
+        let deadline = call::asked(request.metadata())?;
         let link = match self.0.links.pick() {
             Some(link) => link,
-            None => Box::pin(call::within(call::asked(request.metadata())?, self.0.links.live())).await?,
+            None => Box::pin(call::within(deadline, self.0.links.live())).await?,
         };
         if request.get_ref().encoded_len() + size_of(request.metadata()) > link.max_body() {
             // A connection of its own, where it does not stand in the way of small calls.
-            return Box::pin(plain::unary::<R>(&self.0.links, link, request)).await;
+            return Box::pin(plain::unary::<R>(&self.0.links, link, request, deadline)).await;
         }
-        let call = Call::new::<R>(request)?;
+        let call = Call::new::<R>(request, deadline);
         let body = call.carry(&self.0.links, &self.0.places, link).await?;
         R::Response::decode(body)
             .map_err(|error| Status::internal(format!("the answer of {} cannot be read: {error}", R::NAME)))
@@ -145,8 +146,9 @@ impl Client {
         request: impl IntoRequest<R::Request>,
     ) -> crate::Result<Streaming<R::Response>> {
         let request = request.into_request();
-        let link = call::within(call::asked(request.metadata())?, self.0.links.live()).await?;
-        plain::server_streaming::<R>(&self.0.links, link, request).await
+        let deadline = call::asked(request.metadata())?;
+        let link = call::within(deadline, self.0.links.live()).await?;
+        plain::server_streaming::<R>(&self.0.links, link, request, deadline).await
     }
 
     /// A gateway to be asked for tickets, by plain gRPC.

@@ -148,3 +148,25 @@ async fn of_all_the_calls_of_a_link_that_breaks_no_more_are_repeated_than_the_bu
     // What is called now is a call, not a repetition.
     client.call::<kitchen::Echo>(dish("bread")).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_deadline_runs_while_a_call_waits_for_a_gateway() {
+    let mesh = TestMesh::start(0, 1).await;
+    let (listen, nodes) = (mesh.running().clients(), mesh.running().nodes());
+    let client = Client::to([listen.to_string()]).patience(Duration::from_secs(20)).connect().unwrap();
+    client.call::<kitchen::Echo>(dish("x")).await.unwrap();
+    mesh.end().await;
+    // By the link, and by plain gRPC.
+    let waiting = [1, 100_000].map(|bytes| {
+        let (client, request) = (client.clone(), timed(dish(vec![7; bytes]), Duration::from_secs(30)));
+        tokio::spawn(async move { client.call::<kitchen::Inspect>(request).await })
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let data = tempfile::tempdir().unwrap();
+    let again = GatewayConfig { nodes, listen, data: data.path().into(), ..GatewayConfig::default() };
+    let _gateway = Gateway::bind(again).await.unwrap().start(CancellationToken::new());
+    for call in waiting {
+        let seen = call.await.unwrap().unwrap();
+        assert!((10_000..29_600).contains(&seen.time_left_ms), "{} ms are left", seen.time_left_ms);
+    }
+}

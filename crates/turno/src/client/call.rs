@@ -31,14 +31,13 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) fn new<R: Rpc>(request: Request<R::Request>) -> crate::Result<Self> {
+    pub(crate) fn new<R: Rpc>(request: Request<R::Request>, deadline: Option<Instant>) -> Self {
         let (metadata, _, message) = request.into_parts();
-        let deadline = asked(&metadata)?;
         let metadata =
             if metadata.is_empty() { Vec::new() } else { entries::from_request(&metadata.into_headers()) };
         let body = message.encode_to_vec().into();
         let (path, name, repeatable) = (R::PATH, R::NAME, R::REPEATABLE);
-        Ok(Self { path, name, repeatable, deadline, metadata, body })
+        Self { path, name, repeatable, deadline, metadata, body }
     }
 
     /// Answers the body of the response. Dropping the future cancels the call.

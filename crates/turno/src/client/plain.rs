@@ -3,7 +3,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes};
 use prost::Message;
@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstDecoder;
 
 use crate::calls;
-use crate::client::call::{asked, within};
+use crate::client::call::within;
 use crate::client::link::Link;
 use crate::client::links::Links;
 use crate::rpc::{Rpc, ServerStreaming, Unary};
@@ -29,8 +29,9 @@ pub(crate) async fn unary<R: Unary>(
     links: &Links,
     first: Arc<Link>,
     request: Request<R::Request>,
+    deadline: Option<Instant>,
 ) -> crate::Result<R::Response> {
-    let answer = attempts::<R, _, _>(links, first, request, async |mut client, request, path| {
+    let answer = attempts::<R, _, _>(links, first, request, deadline, async |mut client, request, path| {
         client.unary(request, path, Encoded::<R::Response>(PhantomData)).await
     });
     answer.await.map(Response::into_inner)
@@ -41,8 +42,9 @@ pub(crate) async fn server_streaming<R: ServerStreaming>(
     links: &Links,
     first: Arc<Link>,
     request: Request<R::Request>,
+    deadline: Option<Instant>,
 ) -> crate::Result<Streaming<R::Response>> {
-    let answer = attempts::<R, _, _>(links, first, request, async |mut client, request, path| {
+    let answer = attempts::<R, _, _>(links, first, request, deadline, async |mut client, request, path| {
         client.server_streaming(request, path, Encoded::<R::Response>(PhantomData)).await
     });
     answer.await.map(Response::into_inner)
@@ -52,19 +54,23 @@ async fn attempts<R: Rpc, T, A>(
     links: &Links,
     first: Arc<Link>,
     request: Request<R::Request>,
+    deadline: Option<Instant>,
     attempt: A,
 ) -> crate::Result<T>
 where
     A: AsyncFn(Grpc<Channel>, Request<Bytes>, PathAndQuery) -> crate::Result<T>,
 {
     let (metadata, _, message) = request.into_parts();
-    let (deadline, body) = (asked(&metadata)?, Bytes::from(message.encode_to_vec()));
+    let body = Bytes::from(message.encode_to_vec());
     drop(message);
     links.repeats.called();
     let carried = async {
         let (mut link, mut patience) = (first, links.patience().as_millis() / PAUSE.as_millis());
         loop {
-            let request = Request::from_parts(metadata.clone(), Default::default(), body.clone());
+            let mut request = Request::from_parts(metadata.clone(), Default::default(), body.clone());
+            if let Some(deadline) = deadline {
+                request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+            }
             let client = calls::ready(link.plain()).await?;
             match attempt(client, request, PathAndQuery::from_static(R::PATH)).await {
                 Err(status) if never_sent(&status) && patience > 0 => patience -= 1,
