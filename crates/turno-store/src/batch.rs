@@ -162,6 +162,13 @@ impl Leave<'_> {
     }
 }
 
+impl Record<'_> {
+    /// Over what the attempt has failed with.
+    pub(crate) fn seal(&self) -> Seal {
+        Seal::of_attempt(self.ticket, self.number, self.failure)
+    }
+}
+
 impl Batch<'_> {
     /// Nothing has happened yet, and it is `now`.
     pub(crate) fn new(now: i64) -> Self {

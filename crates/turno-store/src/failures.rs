@@ -14,6 +14,11 @@ pub(crate) static LOST: LazyLock<Failure> =
 pub(crate) static DAMAGED: LazyLock<Failure> =
     LazyLock::new(|| failure(15, "what is stored of it is damaged: it cannot be run"));
 
+/// `DATA_LOSS`, in the place of what an attempt has failed with.
+pub(crate) static UNREADABLE: LazyLock<Failure> = LazyLock::new(|| {
+    failure(15, "what is stored of this attempt is damaged: nobody knows what it failed with")
+});
+
 fn failure(code: i32, message: &str) -> Failure {
     Failure { code, message: message.to_owned(), details: Bytes::new() }
 }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::batch::{Asked, Broken, Due, Held, KnownKey, Standing};
 use crate::body::{Granted, Stored};
 use crate::error::Error;
+use crate::failures::UNREADABLE;
 use crate::part::{self, Inputs, Log, StoredPart};
 use crate::query::Queue;
 use crate::seal::Seal;
@@ -301,18 +302,31 @@ pub(crate) fn known(row: &dyn Row) -> Option<(&str, &str, KnownKey)> {
     Some((tenant, key, known))
 }
 
-/// An attempt that failed: number, began_at, ended_at, code, message, details.
-pub(crate) fn record(ticket: TicketId, row: &dyn Row) -> Result<AttemptRecord, Error> {
-    let mut cells = Cells::of(row);
-    let read = |cells: &mut Cells<'_>| {
-        Ok(AttemptRecord {
-            number: cells.count()?,
-            began_at: Timestamp(cells.number()?),
-            ended_at: Timestamp(cells.number()?),
-            failure: cells.failure()?.ok_or(Odd)?,
-        })
+/// An attempt that failed: number, began_at, ended_at, code, message, details, seal. One that is damaged stands in its place
+/// and says so; the others are none the worse for it.
+pub(crate) fn record(ticket: TicketId, row: &dyn Row) -> AttemptRecord {
+    read_record(ticket, &mut Cells::of(row)).unwrap_or_else(|Odd| {
+        let mut cells = Cells::of(row);
+        let number: u32 = cells.count().unwrap_or_default();
+        tracing::error!(%ticket, number, "what is stored of an attempt is damaged");
+        let mut time = || Timestamp(cells.number().unwrap_or_default());
+        AttemptRecord { number, began_at: time(), ended_at: time(), failure: UNREADABLE.clone() }
+    })
+}
+
+fn read_record(ticket: TicketId, cells: &mut Cells<'_>) -> Result<AttemptRecord, Odd> {
+    let record = AttemptRecord {
+        number: cells.count()?,
+        began_at: Timestamp(cells.number()?),
+        ended_at: Timestamp(cells.number()?),
+        failure: cells.failure()?.ok_or(Odd)?,
     };
-    read(&mut cells).map_err(|Odd| Error::Damaged(ticket))
+    let expected = Seal::of_attempt(ticket, record.number, &record.failure);
+    match cells.bytes()? {
+        Some(seal) if Seal::stored(&seal) != Some(expected) => Err(Odd),
+        // One that failed before attempts were sealed has no seal.
+        _ => Ok(record),
+    }
 }
 
 /// How many tickets there are of each state, in the order of [`State::ALL`].

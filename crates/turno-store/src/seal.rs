@@ -1,5 +1,5 @@
-//! Checksums over what users sent and what came of it: whoever reads a request, a response or a final failure gets what was
-//! stored, or an error.
+//! Checksums over what users sent and what came of it: whoever reads a request, a response, a final failure or that of an
+//! attempt gets what was stored, or is told.
 
 use bytes::Bytes;
 use twox_hash::XxHash3_128;
@@ -34,6 +34,19 @@ impl Seal {
         over(&[
             ticket.0.as_bytes(),
             state.name().as_bytes(),
+            &code.to_le_bytes(),
+            message.as_bytes(),
+            details,
+        ])
+    }
+
+    /// Over what an attempt has failed with, and which attempt that was.
+    pub(crate) fn of_attempt(ticket: TicketId, number: u32, failure: &Failure) -> Self {
+        let Failure { code, message, details } = failure;
+        over(&[
+            ticket.0.as_bytes(),
+            b"attempt",
+            &number.to_le_bytes(),
             &code.to_le_bytes(),
             message.as_bytes(),
             details,
@@ -116,6 +129,10 @@ mod tests {
             Failure { message: "bur".into(), details: "nt".into(), ..burnt.clone() },
         ] {
             assert_ne!(sealed, Seal::of_failure(ticket, State::Failed, &other));
+            assert_ne!(Seal::of_attempt(ticket, 1, &burnt), Seal::of_attempt(ticket, 1, &other));
         }
+        let sealed = Seal::of_attempt(ticket, 1, &burnt);
+        assert_ne!(sealed, Seal::of_attempt(TicketId::new(), 1, &burnt));
+        assert_ne!(sealed, Seal::of_attempt(ticket, 2, &burnt));
     }
 }

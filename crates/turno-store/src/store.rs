@@ -148,10 +148,11 @@ pub trait Store: Send + Sync + 'static {
     /// [`Error::NotFound`], [`Error::Damaged`].
     async fn whole(&self, ticket: TicketId) -> Result<(Ticket, Option<Bytes>), Error>;
 
-    /// The attempts of a ticket that have failed.
+    /// The attempts of a ticket that have failed. Their checksums have been looked at: one that is damaged stands in its
+    /// place, with `DATA_LOSS` for what it has failed with.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
+    /// [`Error::NotFound`], [`Error::Damaged`].
     async fn attempts(&self, ticket: TicketId) -> Result<Vec<AttemptRecord>, Error>;
 
     /// A page of tickets.

@@ -216,12 +216,12 @@ pub struct Ticket {
 /// An attempt that has failed, for who wants to know why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptRecord {
-    /// The first is 1.
+    /// The first is 1; zero of one that is damaged and cannot be read.
     pub number: u32,
     /// When it began.
     pub began_at: Timestamp,
     /// When it failed, or was found to have ended with its gateway.
     pub ended_at: Timestamp,
-    /// Why.
+    /// Why; `DATA_LOSS` if what is stored of it is damaged.
     pub failure: Failure,
 }

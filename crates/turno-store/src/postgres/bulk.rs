@@ -41,8 +41,9 @@ pub(super) const LEAVE: &str = "UPDATE turno.ticket AS t SET state = v.state, du
     WHERE t.id = v.id";
 
 /// What is kept of attempts that failed.
-pub(super) const RECORD: &str = "INSERT INTO turno.attempt (ticket, number, began_at, ended_at, code, message, details) \
-    SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::bytea[]) \
+pub(super) const RECORD: &str = "INSERT INTO turno.attempt (ticket, number, began_at, ended_at, code, message, details, \
+    seal) SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], \
+    $7::bytea[], $8::bytea[]) \
     ON CONFLICT (ticket, number) DO NOTHING";
 
 /// Values to be bound, one after another.
@@ -147,4 +148,5 @@ pub(super) fn records(rows: &[Record<'_>]) -> Values {
         .column(rows, |row| i64::from(row.failure.code))
         .column(rows, |row| row.failure.message.as_str())
         .column(rows, |row| filled(&row.failure.details))
+        .column(rows, |row| row.seal().0)
 }

@@ -97,10 +97,10 @@ impl Read for Reader {
 
     async fn attempts(&self, id: TicketId) -> Result<Vec<AttemptRecord>, Error> {
         self.one(id, "id::text FROM turno.ticket").await?;
-        let sql = "SELECT number, began_at, ended_at, code, message, details FROM turno.attempt WHERE ticket = $1 \
+        let sql = "SELECT number, began_at, ended_at, code, message, details, seal FROM turno.attempt WHERE ticket = $1 \
                    ORDER BY number";
         let found = sqlx::query(sql).bind(id.0).fetch_all(&self.pool).await.map_err(told)?;
-        found.iter().map(|row| rows::record(id, row)).collect()
+        Ok(found.iter().map(|row| rows::record(id, row)).collect())
     }
 
     async fn list(&self, query: &Query) -> Result<Page, Error> {

@@ -7,7 +7,7 @@ use super::errors::told;
 use crate::error::Error;
 
 /// Step n leads from version n to n + 1.
-const STEPS: [&str; 3] = [FIRST, MAPS, QUEUES];
+const STEPS: [&str; 4] = [FIRST, MAPS, QUEUES, ATTEMPT_SEALS];
 
 /// Who has this lock changes tables; gateways that start at the same time wait for each other.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('turno.schema', 0))";
@@ -122,6 +122,9 @@ ALTER TABLE turno.part ALTER COLUMN head SET STORAGE EXTERNAL, ALTER COLUMN data
 /// What waits, by whose and for what: so that a long queue can be passed over. What runs at once never stands here.
 const QUEUES: &str =
     "CREATE INDEX ticket_queue ON turno.ticket (tenant, method, due_at) WHERE due_at IS NOT NULL";
+
+/// Over what an attempt has failed with. Those that failed before have none.
+const ATTEMPT_SEALS: &str = "ALTER TABLE turno.attempt ADD COLUMN seal bytea";
 
 /// Counts are kept in so many rows, so that gateways do not wait for each other's transactions.
 pub(super) const SLOTS: i64 = 16;

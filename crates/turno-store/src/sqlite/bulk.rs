@@ -145,8 +145,8 @@ impl BulkRow for Leave<'_> {
 }
 
 impl BulkRow for Record<'_> {
-    const SQL: &'static str = "INSERT OR REPLACE INTO attempt (ticket, number, began_at, ended_at, code, message, details) \
-        VALUES (?, ?, ?, ?, ?, ?, ?)";
+    const SQL: &'static str = "INSERT OR REPLACE INTO attempt (ticket, number, began_at, ended_at, code, message, details, \
+        seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
 
     fn bind(&self, places: &mut Places<'_, '_>) {
         places
@@ -156,6 +156,7 @@ impl BulkRow for Record<'_> {
             .put(self.ended_at)
             .put(self.failure.code)
             .put(&self.failure.message)
-            .bytes(Some(&self.failure.details));
+            .bytes(Some(&self.failure.details))
+            .put(self.seal().0);
     }
 }

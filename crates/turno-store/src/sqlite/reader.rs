@@ -95,9 +95,10 @@ impl Read for Reader {
     async fn attempts(&self, id: TicketId) -> Result<Vec<AttemptRecord>, Error> {
         let row = self.one(id, format!("SELECT seq FROM ticket WHERE id = ? AND {KEPT}")).await?;
         let seq = Cells::of(&row).number().map_err(|Odd| Error::Damaged(id))?;
-        let sql = "SELECT number, began_at, ended_at, code, message, details FROM attempt WHERE ticket = ? ORDER BY number";
+        let sql = "SELECT number, began_at, ended_at, code, message, details, seal FROM attempt WHERE ticket = ? \
+                   ORDER BY number";
         let found = sqlx::query(sql).bind(seq).fetch_all(&self.pool).await.map_err(told)?;
-        found.iter().map(|row| rows::record(id, row)).collect()
+        Ok(found.iter().map(|row| rows::record(id, row)).collect())
     }
 
     async fn list(&self, query: &Query) -> Result<Page, Error> {

@@ -5,7 +5,7 @@ use sqlx::{Connection, Row, SqliteConnection};
 use crate::error::Error;
 
 /// Step n leads from version n to n + 1; the database's version is `PRAGMA user_version`.
-const STEPS: [&str; 5] = [FIRST, COMMITS, MAPS, TROUBLE, QUEUES];
+const STEPS: [&str; 6] = [FIRST, COMMITS, MAPS, TROUBLE, QUEUES, ATTEMPT_SEALS];
 
 /// "Trno": what `file(1)` and we know our databases by.
 const APPLICATION: i64 = 0x5472_6e6f;
@@ -129,6 +129,9 @@ CREATE INDEX ticket_trouble ON ticket (state, id) WHERE ended_at IS NOT NULL AND
 /// What waits, by whose and for what: so that a long queue can be passed over. What runs at once never stands here.
 const QUEUES: &str = "CREATE INDEX ticket_queue ON ticket (tenant, method, due_at) WHERE due_at IS NOT NULL";
 
+/// Over what an attempt has failed with. Those that failed before have none.
+const ATTEMPT_SEALS: &str = "ALTER TABLE attempt ADD COLUMN seal BLOB";
+
 /// Brings the database to the newest version, each step in a transaction.
 pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
     let version = number(connection, "PRAGMA user_version").await?;
@@ -193,7 +196,10 @@ mod tests {
             let sql = "INSERT INTO ticket (id, state, method, tenant, attempts, retries, submitted_at, ended_at, keep_ms, \
                        request_bytes, request_seal, failure_code, failure_message) \
                        VALUES (?, 'dead', 'a.B/C', 'me', 1, 0, 5, 6, 1000, 0, x'00', 14, 'burnt')";
-            sqlx::query(sql).bind(dead.to_string()).execute(&mut old).await.unwrap();
+            let inserted = sqlx::query(sql).bind(dead.to_string()).execute(&mut old).await.unwrap();
+            let sql = "INSERT INTO attempt (ticket, number, began_at, ended_at, code, message) \
+                       VALUES (?, 1, 5, 6, 14, 'burnt')";
+            sqlx::query(sql).bind(inserted.last_insert_rowid()).execute(&mut old).await.unwrap();
             old.close().await.unwrap();
             let store = crate::open(directory.path().to_str().unwrap()).await.unwrap();
             let query = Query { states: vec![State::Dead], most: 10, ..Query::default() };
@@ -201,6 +207,8 @@ mod tests {
             assert_eq!(found.iter().map(|ticket| ticket.id).collect::<Vec<_>>(), [dead], "{version}");
             let failure = found[0].failure.as_ref().expect("it was not sealed then");
             assert_eq!((failure.code, failure.message.as_str()), (14, "burnt"), "{version}");
+            let attempts = store.attempts(dead).await.unwrap();
+            assert_eq!(attempts.iter().map(|one| &one.failure).collect::<Vec<_>>(), [failure], "{version}");
         }
     }
 

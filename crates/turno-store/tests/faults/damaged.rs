@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rand::Rng;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use turno_store::{Error, Failure, Log, Outcome, Query, Room, State, Store, TicketId};
+use turno_store::{Attempt, Error, Failure, GatewayId, Log, Outcome, Query, Room, State, Store, TicketId};
 
 use super::child::Submitter;
 use super::{Acknowledged, failure_of, outcome_of, part_of, request_of, told};
@@ -69,6 +69,14 @@ async fn lost(directory: &Path, heard: &Acknowledged) -> usize {
             Err(Error::NotFound(_) | Error::Damaged(_) | Error::Unusable(_)) => {}
             Err(error) => panic!("{error}"),
         }
+        match store.attempts(*id).await {
+            Ok(attempts) => {
+                let mut failures = attempts.iter().map(|attempt| &attempt.failure);
+                assert!(failures.all(|failure| may_be(failure, *id)), "a wrong failure: {attempts:?}");
+            }
+            Err(Error::NotFound(_) | Error::Damaged(_) | Error::Unusable(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
     }
     for (id, log) in heard.results.iter().flat_map(|id| [(id, Log::Inputs), (id, Log::Results)]) {
         match store.part(*id, log, 0).await {
@@ -81,11 +89,24 @@ async fn lost(directory: &Path, heard: &Acknowledged) -> usize {
     lost
 }
 
+const CANNOT_BE_RUN: &str = "what is stored of it is damaged: it cannot be run";
+
 /// It has not ended, or as it did, or it is dead because it cannot be run.
 fn is_right(outcome: Option<Outcome>, id: TicketId) -> bool {
     let Some(outcome) = outcome else { return true };
-    let cannot = |failure: &Failure| failure.message == "what is stored of it is damaged: it cannot be run";
+    let cannot = |failure: &Failure| failure.message == CANNOT_BE_RUN;
     outcome == outcome_of(id) || matches!(&outcome, Outcome::Dead(failure) if cannot(failure))
+}
+
+/// What an attempt of it has failed with, or what the store says in its place.
+fn may_be(failure: &Failure, id: TicketId) -> bool {
+    let is_lost = failure.message == "the gateway that ran it has ended, or its lease has";
+    *failure == failure_of(id) || is_told(failure) || is_lost || failure.message == CANNOT_BE_RUN
+}
+
+/// It stands in the place of one that is damaged.
+fn is_told(failure: &Failure) -> bool {
+    failure.code == 15 && failure.message.starts_with("what is stored of this attempt is damaged")
 }
 
 /// What is due is handed out as it was submitted, or not at all.
@@ -153,7 +174,7 @@ async fn flipped_bits_in_a_failure_are_told() {
     let directory = tempfile::tempdir().unwrap();
     let store = turno_store::open(directory.path().to_str().unwrap()).await.unwrap();
     let gateway = gateway(&*store).await;
-    let (failed, gone) = (begin(&*store, gateway).await, begin(&*store, gateway).await);
+    let (failed, gone) = (burnt_once(&*store, gateway).await, burnt_once(&*store, gateway).await);
     store.finish(failed, Outcome::Failed(failure_of(failed.ticket))).await.unwrap();
     store.finish(gone, Outcome::Dead(failure_of(gone.ticket))).await.unwrap();
     drop(store);
@@ -164,9 +185,47 @@ async fn flipped_bits_in_a_failure_are_told() {
         flip_failure(&copied.path().join(DATABASE), hit.ticket);
         let store = turno_store::open(copied.path().to_str().unwrap()).await.unwrap();
         is_damaged(&*store, hit.ticket).await;
+        let attempts = store.attempts(hit.ticket).await.unwrap();
+        let [first, second] = attempts.as_slice() else { panic!("{attempts:?}") };
+        assert_eq!((first.number, &first.failure, second.number), (1, &burnt(), 2));
+        assert!(is_told(&second.failure), "{second:?}");
         let whole = store.get(spared.ticket).await.unwrap();
         assert_eq!(whole.failure, Some(failure_of(spared.ticket)));
+        let attempts = store.attempts(spared.ticket).await.unwrap();
+        assert_eq!(attempts[1].failure, failure_of(spared.ticket));
     }
+}
+
+/// The second attempt of a ticket whose first has failed.
+async fn burnt_once(store: &dyn Store, gateway: GatewayId) -> Attempt {
+    let first = begin(store, gateway).await;
+    store.retry(first, burnt(), Duration::ZERO).await.unwrap();
+    store.claim(gateway, Room::of(1)).await.unwrap().pop().unwrap().attempt
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attempt_that_was_changed_in_postgres_is_told_in_its_place() {
+    let Some(server) = crate::suite::server::shared() else { return };
+    let address = server.address(&server.database());
+    let store = turno_store::open(&address).await.unwrap();
+    let gateway = gateway(&*store).await;
+    let mut database = PgConnection::connect(&address).await.unwrap();
+    for change in ["code = 13", "message = 'burns'", "details = NULL", "number = 7", "seal = ''"] {
+        let second = burnt_once(&*store, gateway).await;
+        store.finish(second, Outcome::Failed(failure_of(second.ticket))).await.unwrap();
+        let sql =
+            AssertSqlSafe(format!("UPDATE turno.attempt SET {change} WHERE ticket = $1 AND number = 1"));
+        sqlx::query(sql).bind(second.ticket.0).execute(&mut database).await.unwrap();
+        let attempts = store.attempts(second.ticket).await.unwrap();
+        let (told, others): (Vec<_>, Vec<_>) = attempts.iter().partition(|one| is_told(&one.failure));
+        assert_eq!((told.len(), others.len()), (1, 1), "{change}: {attempts:?}");
+        assert_eq!((others[0].number, &others[0].failure), (2, &failure_of(second.ticket)), "{change}");
+    }
+    let old = burnt_once(&*store, gateway).await;
+    let sql = "UPDATE turno.attempt SET seal = NULL WHERE ticket = $1";
+    sqlx::query(sql).bind(old.ticket.0).execute(&mut database).await.unwrap();
+    let attempts = store.attempts(old.ticket).await.unwrap();
+    assert_eq!(attempts[0].failure, burnt(), "it failed before attempts were sealed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -90,6 +90,9 @@ pub(crate) async fn a_failure_comes_back_as_it_was(place: &dyn Place) {
     for ((id, state, failure), listed) in ended.into_iter().rev().zip(&page.tickets) {
         let (whole, response) = store.whole(id).await.unwrap();
         assert_eq!((whole.state, response), (state, None));
+        let attempts = store.attempts(id).await.unwrap();
+        let attempts: Vec<_> = attempts.into_iter().map(|one| (one.number, one.failure)).collect();
+        assert_eq!(attempts, [(1, burnt()), (2, failure.clone())]);
         assert_eq!(whole.failure, Some(failure));
         assert_eq!(store.get(id).await.unwrap(), whole);
         assert_eq!(*listed, whole);
