@@ -49,9 +49,33 @@ impl Postgres {
         .await;
     }
 
+    /// Stops it where it is, as a machine does that hangs: its connections stay, and nobody answers.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// It goes on where it was stopped.
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// To the server and its children: all work in its directory.
+    fn signal(&self, signal: Signal) {
+        let data = self.directory.path().join("data");
+        for process in std::fs::read_dir("/proc").expect("a list of processes").flatten() {
+            if std::fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == data) {
+                let pid = process.file_name().to_str().and_then(|name| name.parse().ok());
+                // It may have ended by itself.
+                let _gone = pid.and_then(Pid::from_raw).map(|pid| kill_process(pid, signal));
+            }
+        }
+    }
+
     /// Ends it at once, and its processes with it.
     pub fn stop(&mut self) {
         let Some(mut server) = self.server.take() else { return };
+        // Who was stopped does not hear that it is to end.
+        self.go_on();
         if let Some(pid) = i32::try_from(server.id()).ok().and_then(Pid::from_raw) {
             // It may have ended already.
             let _gone = kill_process(pid, Signal::QUIT);

@@ -1,12 +1,14 @@
-//! A PostgreSQL that goes away under its gateway, for longer than a lease too: what was acknowledged ends, once.
+//! A PostgreSQL that goes away under its gateway, for longer than a lease too: what was acknowledged ends, once. And one that
+//! hangs: whoever asks is told so.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test's own figures and failures")]
 
 use std::time::Duration;
 
 use prost::Message as _;
+use tonic::Code;
 use turno_proto::google::longrunning::operations_client::OperationsClient;
-use turno_proto::google::longrunning::{GetOperationRequest, Operation};
+use turno_proto::google::longrunning::{GetOperationRequest, ListOperationsRequest, Operation};
 use turno_proto::v1::SubmitRequest;
 use turno_proto::v1::tickets_client::TicketsClient;
 use turno_tests::ordeal::{Clients, serving};
@@ -18,6 +20,9 @@ const KITCHEN: &str = env!("CARGO_BIN_EXE_kitchen-node");
 
 /// A ticket that was given up twice runs for 11 s once more, after the gateway has noticed each time.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// For a connection to the store 5 s, for a statement 8 s, for a word of its server 10 s; and a little.
+const STATED: Duration = Duration::from_secs(17);
 
 /// A lease is 10 s.
 const AWAY: [Duration; 4] = [
@@ -56,6 +61,32 @@ async fn what_was_acknowledged_outlives_a_store_that_is_away() {
     let mistakes = clients.mistakes(working, false).await;
     println!("{} tickets", clients.acknowledged());
     assert!(mistakes.is_empty(), "{} mistakes: {:#?}", mistakes.len(), &mistakes[..mistakes.len().min(5)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_of_a_store_that_hangs_is_told() {
+    let Some(postgres) = Postgres::start().await else {
+        return println!("skipped: no PostgreSQL is installed");
+    };
+    let (clients, nodes) = (free_port(), free_port());
+    let _gateway = Process::start(GATEWAY, &[&clients.to_string(), &nodes.to_string(), &postgres.address()]);
+    serving(clients).await;
+    let operations = OperationsClient::connect(format!("http://{clients}")).await.unwrap();
+    let (mut one, mut other) = (operations.clone(), operations);
+    let nobodys = || GetOperationRequest { name: "operations/0198c5b2-0000-7000-8000-000000000000".into() };
+    postgres.pause();
+    let reads = async {
+        tokio::join!(one.get_operation(nobodys()), other.list_operations(ListOperationsRequest::default()))
+    };
+    let (got, listed) = tokio::time::timeout(STATED, reads).await.expect("both have an end");
+    assert_eq!(got.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(listed.unwrap_err().code(), Code::Unavailable);
+    postgres.go_on();
+    eventually("it is read again", async || {
+        let got = one.clone().get_operation(nobodys()).await;
+        got.is_err_and(|error| error.code() == Code::NotFound)
+    })
+    .await;
 }
 
 /// A ticket that runs when its gateway's lease ends.

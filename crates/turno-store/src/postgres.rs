@@ -2,6 +2,7 @@
 //! holds what, and whose leases last, is in the database, by its clock.
 
 mod bulk;
+mod connections;
 mod errors;
 mod notices;
 mod rack;
@@ -13,9 +14,8 @@ mod tables;
 
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Row};
 use tokio_util::task::AbortOnDropHandle;
 use turno_runtime::task;
@@ -25,16 +25,11 @@ use crate::book::Book;
 use crate::error::Error;
 use crate::group::Writer;
 use crate::kept::Kept;
+use connections::Connections;
 use errors::told;
 use notices::Notices;
 use rack::Rack;
 use reader::Reader;
-
-/// Connections for reading, one of which listens.
-const READERS: u32 = 5;
-
-/// How long a reader waits for a connection.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Of what is written. What is late is tried twice, with the others and by itself (`group.rs`): both together take less than
 /// a lease.
@@ -59,14 +54,11 @@ pub(crate) async fn open(url: &str) -> Result<Kept<Reader>, Error> {
         options.get_database().unwrap_or_default()
     );
     prepare(&options).await.map_err(|error| named(&whom, error))?;
-    let pool = PgPoolOptions::new()
-        .max_connections(READERS)
-        .acquire_timeout(PATIENCE)
-        .connect_lazy_with(options.clone());
+    let connections = Connections::new(options.clone());
     let (own, notices) = (Uuid::now_v7(), Notices::default());
-    let listening = task::spawn("turno.store.notices", notices.clone().listen(pool.clone(), own));
+    let listening = task::spawn("turno.store.notices", notices.clone().listen(connections.pool.clone(), own));
     let writer = Writer::start("turno.store.postgres", Book::new(Rack::new(options.options(LIMITS), own)));
-    let reader = Reader { pool, notices, _listening: Arc::new(AbortOnDropHandle::new(listening)) };
+    let reader = Reader { connections, notices, _listening: Arc::new(AbortOnDropHandle::new(listening)) };
     Ok(Kept { writer, reader })
 }
 

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
 use sqlx::AssertSqlSafe;
-use sqlx::postgres::{PgArguments, PgPool, PgRow};
-
+use sqlx::postgres::PgRow;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::bulk::Values;
-use super::errors::told;
+use super::connections::Connections;
 use super::notices::Notices;
 use super::rows::TICKET;
 use crate::batch::Asked;
@@ -28,13 +26,16 @@ use crate::ticket::{AttemptRecord, Ticket, TicketId};
 /// Tickets in one page, whatever was asked.
 const PAGE: u32 = 1000;
 
+/// Pieces of a body in one answer: a statement has the same time however long the body is.
+const PIECES: usize = 16;
+
 /// What has expired is not there, even if nobody has swept it yet.
 const KEPT: &str = "(expires_at IS NULL OR expires_at > extract(epoch FROM clock_timestamp()) * 1000)";
 
 /// Reads the database.
 #[derive(Clone)]
 pub(crate) struct Reader {
-    pub(super) pool: PgPool,
+    pub(super) connections: Connections,
     pub(super) notices: Notices,
     /// Ends with the last reader.
     pub(super) _listening: Arc<AbortOnDropHandle<()>>,
@@ -79,9 +80,10 @@ impl Read for Reader {
     async fn part(&self, id: TicketId, log: Log, number: u32) -> Result<Option<Part>, Error> {
         let sql = "SELECT head, bytes, seal, body::text, data FROM turno.part \
                    WHERE ticket = $1 AND log = $2 AND number = $3";
-        let query = sqlx::query(sql).bind(id.0).bind(log.name()).bind(i64::from(number));
-        let Some(row) = query.fetch_optional(&self.pool).await.map_err(told)? else { return Ok(None) };
-        let StoredPart { head, body } = rows::part_of(id, &row)?;
+        let values = Values::default().put(id.0).put(log.name()).put(i64::from(number));
+        let found = self.connections.rows(sql, values).await?;
+        let Some(row) = found.first() else { return Ok(None) };
+        let StoredPart { head, body } = rows::part_of(id, row)?;
         let bytes = self.body(id, &body).await?;
         let head = part::head(id, log, number, head, &body.seal)?;
         Ok(Some(Part { head, body: part::body(id, log, number, bytes, &body.seal)? }))
@@ -90,24 +92,23 @@ impl Read for Reader {
     async fn heads(&self, id: TicketId, log: Log, from: u32, most: u32) -> Result<Vec<Bytes>, Error> {
         let sql = "SELECT number, seal, head FROM turno.part WHERE ticket = $1 AND log = $2 AND number >= $3 \
                    ORDER BY number LIMIT $4";
-        let query = sqlx::query(sql).bind(id.0).bind(log.name());
-        let found = query.bind(i64::from(from)).bind(i64::from(most)).fetch_all(&self.pool).await;
-        found.map_err(told)?.iter().map(|row| rows::head(id, log, row)).collect()
+        let values = Values::default().put(id.0).put(log.name()).put(i64::from(from)).put(i64::from(most));
+        let found = self.connections.rows(sql, values).await?;
+        found.iter().map(|row| rows::head(id, log, row)).collect()
     }
 
     async fn attempts(&self, id: TicketId) -> Result<Vec<AttemptRecord>, Error> {
         self.one(id, "id::text FROM turno.ticket").await?;
         let sql = "SELECT number, began_at, ended_at, code, message, details, seal FROM turno.attempt WHERE ticket = $1 \
                    ORDER BY number";
-        let found = sqlx::query(sql).bind(id.0).fetch_all(&self.pool).await.map_err(told)?;
+        let found = self.connections.rows(sql, Values::default().put(id.0)).await?;
         Ok(found.iter().map(|row| rows::record(id, row)).collect())
     }
 
     async fn list(&self, query: &Query) -> Result<Page, Error> {
         let most = query.most.clamp(1, PAGE);
         let (sql, values) = listing(query, most);
-        let found = sqlx::query_with::<_, PgArguments>(AssertSqlSafe(sql), values.0);
-        let found = found.fetch_all(&self.pool).await.map_err(told)?;
+        let found = self.connections.rows(AssertSqlSafe(sql), values).await?;
         let has_more = found.len() > most as usize;
         let tickets = found.iter().take(most as usize).map(|row| rows::ticket(None, row));
         Ok(Page { tickets: readable(tickets).collect(), has_more })
@@ -116,8 +117,9 @@ impl Read for Reader {
     async fn counts(&self) -> Result<Counts, Error> {
         let sql = "SELECT sum(waiting)::bigint, sum(running)::bigint, sum(done)::bigint, sum(failed)::bigint, \
                    sum(cancelled)::bigint, sum(dead)::bigint FROM turno.total";
-        let row = sqlx::query(sql).fetch_one(&self.pool).await.map_err(told)?;
-        rows::counts(&row).map_err(|Odd| Error::Unusable("the database has no totals".into()))
+        let found = self.connections.rows(sql, Values::default()).await?;
+        let none = || Error::Unusable("the database has no totals".into());
+        rows::counts(found.first().ok_or_else(none)?).map_err(|Odd| none())
     }
 
     async fn changed(&self) -> TicketId {
@@ -129,19 +131,26 @@ impl Reader {
     /// A body, out of the row or put together from its pieces; not looked at.
     async fn body(&self, id: TicketId, stored: &Stored) -> Result<Bytes, Error> {
         let Some(name) = stored.beside else { return Ok(stored.inline.clone().unwrap_or_default()) };
-        let sql = "SELECT data FROM turno.piece WHERE body = $1 ORDER BY number";
-        let mut pieces = sqlx::query(sql).bind(name).fetch(&self.pool);
+        let sql =
+            "SELECT data FROM turno.piece WHERE body = $1 AND number >= $2 AND number < $3 ORDER BY number";
         let mut gathered = Gathered::new(id, stored.length);
-        while let Some(piece) = pieces.try_next().await.map_err(told)? {
-            gathered.push(rows::piece(id, &piece)?)?;
+        for from in (0_i64..).step_by(PIECES) {
+            let values = Values::default().put(name).put(from).put(from + PIECES as i64);
+            let pieces = self.connections.rows(sql, values).await?;
+            for piece in &pieces {
+                gathered.push(rows::piece(id, piece)?)?;
+            }
+            if pieces.len() < PIECES {
+                break;
+            }
         }
         gathered.whole()
     }
 
     async fn one(&self, id: TicketId, what: &str) -> Result<PgRow, Error> {
         let sql = AssertSqlSafe(format!("SELECT {what} WHERE id = $1 AND {KEPT}"));
-        let found = sqlx::query(sql).bind(id.0).fetch_optional(&self.pool).await;
-        found.map_err(told)?.ok_or(Error::NotFound(id))
+        let found = self.connections.rows(sql, Values::default().put(id.0)).await?;
+        found.into_iter().next().ok_or(Error::NotFound(id))
     }
 }
 

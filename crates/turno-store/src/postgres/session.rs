@@ -121,6 +121,14 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
 }
 
 async fn in_time<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    within(SILENCE, answer).await
+}
+
+/// The answer of a server that is not silent for so long.
+pub(super) async fn within<T>(
+    silence: Duration,
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
     let silent = |_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()));
-    tokio::time::timeout(SILENCE, answer).await.unwrap_or_else(silent)
+    tokio::time::timeout(silence, answer).await.unwrap_or_else(silent)
 }

@@ -1,8 +1,10 @@
-//! What must not lose a ticket: processes killed, disks that fill or fail, files that are cut short or changed.
+//! What must not lose a ticket, nor hold anybody up for ever: processes killed or stopped, disks that fill or fail, files
+//! that are cut short or changed.
 
 mod child;
 mod damaged;
 mod disk;
+mod hanging;
 mod killed;
 mod locked;
 

@@ -1,10 +1,13 @@
 //! A PostgreSQL of our own: in a directory of its own, on a socket there, as a user who is not root.
 
+use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 const PREFIX: &str = "turno-postgres-";
 
@@ -71,23 +74,45 @@ impl Server {
         let pid_file = Path::new(&self.data()).join("postmaster.pid");
         let text = std::fs::read_to_string(pid_file).unwrap();
         let pid = text.lines().next().and_then(|line| line.parse().ok()).unwrap();
-        let pid = rustix::process::Pid::from_raw(pid).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        let pid = Pid::from_raw(pid).unwrap();
+        kill_process(pid, Signal::KILL).unwrap();
+        // Children that were stopped do not notice.
+        self.go_on();
         let began = Instant::now();
         // A server that starts too early finds the memory of the last one in use.
-        while rustix::process::test_kill_process(pid).is_ok() || self.has_children() {
+        while test_kill_process(pid).is_ok() || !self.processes().is_empty() {
             assert!(began.elapsed() < Duration::from_secs(60), "PostgreSQL does not die");
             std::thread::yield_now();
         }
     }
 
-    /// Whether processes of a server are left in the directory.
-    fn has_children(&self) -> bool {
+    /// Stops it where it is, as a machine does that hangs: its connections stay, and nobody answers.
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// It goes on where it was stopped.
+    pub(crate) fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        for process in self.processes() {
+            // It may have ended by itself.
+            let _gone = kill_process(process, signal);
+        }
+    }
+
+    /// The server and its children: all work in its directory.
+    fn processes(&self) -> Vec<Pid> {
         let data = self.data();
-        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let works_there = |process: &DirEntry| {
+            std::fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == Path::new(&data))
+        };
+        let processes = std::fs::read_dir("/proc").unwrap().flatten().filter(works_there);
         processes
-            .filter_map(|process| std::fs::read_link(process.path().join("cwd")).ok())
-            .any(|cwd| cwd == Path::new(&data))
+            .filter_map(|process| process.file_name().to_str()?.parse().ok().and_then(Pid::from_raw))
+            .collect()
     }
 
     /// The address of a database.

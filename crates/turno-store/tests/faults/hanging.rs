@@ -1,0 +1,77 @@
+//! A database that hangs: whoever reads is told so within the time that is stated, and reads again when it goes on.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use sqlx::{Connection as _, PgConnection};
+use turno_store::{Error, Query};
+
+use crate::suite::{self, eventually, new, submit};
+
+/// For a connection 5 s, for a statement 8 s, for a word of the server 10 s; and a little, for a machine that is busy.
+const STATED: Duration = Duration::from_secs(17);
+
+const LOCK: &str = "LOCK TABLE turno.ticket IN ACCESS EXCLUSIVE MODE";
+
+fn all() -> Query {
+    Query { most: 10, ..Query::default() }
+}
+
+/// Waits until so many statements wait for the table of tickets.
+async fn waiting_for_the_table(person: &mut PgConnection, many: i64) {
+    let sql = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'turno.ticket'::regclass";
+    while sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut *person).await.unwrap() < many {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_somebody_has_locked_is_not_waited_for_for_ever() {
+    let Some(server) = suite::server::shared() else { return };
+    let address = server.address(&server.database());
+    let store = turno_store::open(&address).await.unwrap();
+    let ticket = new();
+    submit(&*store, ticket.clone()).await;
+    let mut person = PgConnection::connect(&address).await.unwrap();
+    let mut open = person.begin().await.unwrap();
+    sqlx::query(LOCK).execute(&mut *open).await.unwrap();
+    let all = all();
+    let reads = async { tokio::join!(store.get(ticket.id), store.list(&all)) };
+    let (got, listed) = tokio::time::timeout(STATED, reads).await.expect("both have an end");
+    assert!(matches!(got, Err(Error::Late(_))), "{got:?}");
+    assert!(matches!(listed, Err(Error::Late(_))), "{listed:?}");
+    open.rollback().await.unwrap();
+    assert_eq!(store.get(ticket.id).await.unwrap().id, ticket.id);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_silent_is_not_waited_for_for_ever() {
+    let Some(server) = suite::server::Server::start() else { return };
+    let address = server.address(&server.database());
+    let store = turno_store::open(&address).await.unwrap();
+    let ticket = new();
+    submit(&*store, ticket.clone()).await;
+    let mut person = PgConnection::connect(&address).await.unwrap();
+    let mut open = person.begin().await.unwrap();
+    sqlx::query(LOCK).execute(&mut *open).await.unwrap();
+    let all = all();
+    // They have been asked when the server stops: nothing tells it from one that is busy, but the time.
+    let asked = async { tokio::join!(store.get(ticket.id), store.list(&all)) };
+    let stopped = async {
+        waiting_for_the_table(&mut open, 2).await;
+        server.pause();
+    };
+    let both = async { tokio::join!(asked, stopped) };
+    let ((got, listed), ()) = tokio::time::timeout(STATED, both).await.expect("both have an end");
+    assert!(matches!(got, Err(Error::Unavailable(_))), "{got:?}");
+    assert!(matches!(listed, Err(Error::Unavailable(_))), "{listed:?}");
+    // More than there are connections, and nobody gets one.
+    let later = join_all((0..12).map(|_| store.get(ticket.id)));
+    for got in tokio::time::timeout(STATED, later).await.expect("all have an end") {
+        assert!(matches!(got, Err(Error::Unavailable(_))), "{got:?}");
+    }
+    server.go_on();
+    open.rollback().await.unwrap();
+    let got = eventually("it is read again", || async { store.get(ticket.id).await.ok() }).await;
+    assert_eq!(got.id, ticket.id);
+}
