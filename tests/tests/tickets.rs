@@ -343,19 +343,20 @@ async fn tickets_are_listed_by_what_they_are_in_pages() {
     let mesh = TestMesh::start(0, 1).await;
     let label = |value: &str| HashMap::from([("batch".to_owned(), value.to_owned())]);
     let mut names = Vec::new();
-    for number in 0..5 {
-        let labels = label(if number < 3 { "a" } else { "b" });
+    // More than are read at once.
+    for number in 0..20 {
+        let labels = label(if number < 17 { "a" } else { "b" });
         let ticket = submitted(&mesh, SubmitRequest { labels, ..echo("x") }).await;
         ended(&mesh, &ticket.name).await;
         names.push(ticket.name);
     }
     names.reverse();
     assert_eq!(list(&mesh, "").await, names);
-    assert_eq!(list(&mesh, "labels.batch = \"a\" AND state = done").await, names[2..]);
-    assert_eq!(list(&mesh, "method = \"kitchen.v1.Kitchen/\" AND labels.batch = b").await, names[..2]);
+    assert_eq!(list(&mesh, "labels.batch = \"a\" AND state = done").await, names[3..]);
+    assert_eq!(list(&mesh, "method = \"kitchen.v1.Kitchen/\" AND labels.batch = b").await, names[..3]);
     assert!(list(&mesh, "method = \"kitchen.v1.Kitchen/Bake\"").await.is_empty());
     assert!(list(&mesh, "submitted_at > \"2100-01-01T00:00:00Z\"").await.is_empty());
-    let paged = pages(&mesh, 2).await.concat();
+    let paged = pages(&mesh, 9).await.concat();
     assert!(paged.iter().map(|operation| &operation.name).eq(&names), "{paged:?}");
     assert!(paged.iter().all(|operation| response::<Dish>(operation, "Dish").content == "x"));
     let request = ListOperationsRequest { filter: "colour = red".into(), ..ListOperationsRequest::default() };

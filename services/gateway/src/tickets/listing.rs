@@ -1,6 +1,7 @@
 //! A page of a listing. google.longrunning promises that an operation that is done has its response or an error, and its
 //! clients raise where it has neither: so every response is there, and a page whose responses are large ends early.
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tonic::{Code, Status};
 use turno_proto::google::longrunning::Operation;
 use turno_store::{Error, Page, Query, State, Ticket, TicketId};
@@ -10,6 +11,10 @@ use crate::tickets::{Tickets, operation, refusal};
 /// Responses on one page, in bytes: a client of gRPC takes 4 MiB unless told otherwise, and the metadata of 1000 tickets
 /// lie beside them. A larger response has a page of its own.
 const MOST: u64 = 1024 * 1024;
+
+/// Responses of one page that are read at once. Together they are no more than the page; more at once would only wait, for a
+/// store has few readers, and others ask as well.
+const AT_ONCE: usize = 8;
 
 /// What is told of a ticket that is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +39,9 @@ impl Tickets {
             tickets.truncate(fitting);
         }
         let last = tickets.last().filter(|_| has_more).map(|ticket| ticket.id);
-        let mut operations = Vec::with_capacity(tickets.len());
-        // One after the other: a store has few readers, and others ask as well.
-        for ticket in tickets {
-            operations.extend(self.listed(ticket, view).await?);
-        }
-        Ok((operations, last))
+        let reads = tickets.into_iter().map(|ticket| self.listed(ticket, view));
+        let listed: Vec<Option<Operation>> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
+        Ok((listed.into_iter().flatten().collect(), last))
     }
 
     /// `None` of a ticket that was forgotten meanwhile.
