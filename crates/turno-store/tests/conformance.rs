@@ -7,6 +7,8 @@ mod suite;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 use suite::Place;
 use turno_store::{Error, Store};
 
@@ -28,6 +30,15 @@ impl Place for Directory {
     fn keeps_leases(&self) -> bool {
         false
     }
+
+    async fn ask(&self, sql: &str) -> Option<i64> {
+        let options = SqliteConnectOptions::new().filename(self.0.path().join("tickets.sqlite3"));
+        let mut person = options.connect().await.unwrap();
+        let sql = AssertSqlSafe(sql.replace("turno.", ""));
+        let answered: Vec<i64> = sqlx::query_scalar(sql).fetch_all(&mut person).await.unwrap();
+        person.close().await.unwrap();
+        answered.first().copied()
+    }
 }
 
 /// A database of its own in PostgreSQL.
@@ -48,6 +59,14 @@ impl Place for Database {
 
     fn keeps_leases(&self) -> bool {
         true
+    }
+
+    async fn ask(&self, sql: &str) -> Option<i64> {
+        let mut person = PgConnection::connect(&self.0).await.unwrap();
+        let sql = AssertSqlSafe(sql.to_owned());
+        let answered: Vec<i64> = sqlx::query_scalar(sql).fetch_all(&mut person).await.unwrap();
+        person.close().await.unwrap();
+        answered.first().copied()
     }
 }
 
@@ -125,7 +144,8 @@ promises! {
         results_expire;
     bodies:
         bodies_of_every_size_come_back
-        small_tickets_pass_a_large_one;
+        small_tickets_pass_a_large_one
+        what_was_written_for_nobody_is_swept;
     maps:
         a_map_comes_back_with_its_inputs
         inputs_that_are_not_all_there_are_not_submitted

@@ -1,8 +1,9 @@
 //! Requests and responses of every size come back as they were.
 
-use turno_store::{INLINE, NewTicket, Outcome, Room, Store};
+use futures_util::FutureExt as _;
+use turno_store::{Error, INLINE, NewTicket, Outcome, Room, Store};
 
-use super::{Place, gateway, new, open, submit};
+use super::{Place, eventually, gateway, new, open, submit};
 
 fn bytes(length: usize, seed: usize) -> bytes::Bytes {
     (0..length).map(|at| ((at * 31 + at / 251 + seed) % 256) as u8).collect::<Vec<_>>().into()
@@ -54,4 +55,31 @@ pub(crate) async fn small_tickets_pass_a_large_one(place: &dyn Place) {
     let (passed, _) = tokio::join!(small, submit(&*store, large.clone()));
     assert!(passed > 0, "none was stored before the large one");
     assert_eq!(store.request(large.id).await.unwrap(), large.request);
+}
+
+async fn pieces(place: &dyn Place) -> i64 {
+    place.ask("SELECT count(*) FROM turno.piece").await.unwrap()
+}
+
+/// A large body is written piece by piece before the change that needs it, which may never come.
+pub(crate) async fn what_was_written_for_nobody_is_swept(place: &dyn Place) {
+    let store = open(place).await;
+    let whole = NewTicket { request: bytes(3_000_000, 1), ..new() };
+    submit(&*store, whole.clone()).await;
+    let stays = pieces(place).await;
+    let large = NewTicket { request: bytes(3_000_000, 2), ..new() };
+    let mut given_up = store.submit(large.clone());
+    // It is not asked again, and comes no further than its first piece.
+    assert!((&mut given_up).now_or_never().is_none());
+    eventually("it is written", || async { (pieces(place).await == stays + 1).then_some(()) }).await;
+    drop(given_up);
+    store.expire(100).await.unwrap();
+    assert_eq!(pieces(place).await, stays + 1, "who may still need it has an hour");
+    let an_hour_ago = "UPDATE turno.unfinished_body SET began_at = began_at - 3600001 RETURNING began_at";
+    assert!(place.ask(an_hour_ago).await.is_some(), "it is listed");
+    store.expire(100).await.unwrap();
+    assert_eq!(pieces(place).await, stays);
+    assert_eq!(place.ask("SELECT count(*) FROM turno.unfinished_body").await, Some(0));
+    assert!(matches!(store.get(large.id).await, Err(Error::NotFound(_))));
+    assert_eq!(store.request(whole.id).await.unwrap(), whole.request);
 }

@@ -29,6 +29,9 @@ pub(crate) trait Place: Send + Sync {
 
     /// Whether gateways' leases outlast that.
     fn keeps_leases(&self) -> bool;
+
+    /// What a person's own statement answers first, a number. Tables are named as PostgreSQL has them: `turno.ticket`.
+    async fn ask(&self, sql: &str) -> Option<i64>;
 }
 
 /// Opens it, or fails the test.
