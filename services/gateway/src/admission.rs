@@ -1,5 +1,5 @@
 //! Who is let in: so many calls at once, so many bytes of bodies at once. A full house says so at once, and when to
-//! come again.
+//! come again. Answers have room of their own (`unread`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -111,7 +111,8 @@ impl Drop for Room {
     }
 }
 
-fn full(what: String) -> Status {
+/// What is told who comes to a full house.
+pub(crate) fn full(what: String) -> Status {
     let soon = ErrorDetails::with_retry_info(Some(Duration::from_millis(500)));
     Status::with_error_details(Code::ResourceExhausted, what, soon)
 }

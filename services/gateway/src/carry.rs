@@ -2,6 +2,7 @@
 //! the outcome from it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
@@ -13,11 +14,18 @@ use turno_runtime::task;
 use crate::edge::Messages;
 use crate::link::Link;
 use crate::link::pending::Event;
+use crate::unread::{LOST, Room};
 
 /// Bytes in one part.
 const PART: usize = 256 * 1024;
 /// Parts on their way down; flow control is HTTP/2's.
 const PARTS_IN_FLIGHT: usize = 4;
+/// Up to this size a message is not counted: the call's own stream costs as much. Larger ones are, also small answers: a
+/// stream may have several here, and be over.
+const UNCOUNTED: usize = 1024;
+/// How often a stream asks for room, and how long it waits in between.
+const ROOM_TRIES: u32 = 100;
+const ROOM_PAUSE: Duration = Duration::from_millis(10);
 
 pub(crate) type CarryStream = tokio_stream::wrappers::ReceiverStream<Result<CarryDown, Status>>;
 
@@ -37,7 +45,7 @@ pub(crate) fn serve(link: Arc<Link>, call: u64, up: Streaming<CarryUp>, max_mess
             }
         };
         if let Some(outcome) = outcome {
-            link.outcome(outcome);
+            link.carried(outcome);
         }
         // The stream down stays open until the outcome is in: its end tells the node so.
         drop(down);
@@ -85,8 +93,8 @@ async fn forward(mut messages: Messages, down: &Down) -> Result<(), Status> {
 
 /// Takes messages until the outcome. A node that breaks off is noticed by its link.
 async fn receive(link: &Link, call: u64, mut up: Streaming<CarryUp>, max_message: usize) -> Option<Outcome> {
-    let mut message = BytesMut::new();
-    let mut whole = Bytes::new();
+    let (mut message, mut whole) = (BytesMut::new(), Bytes::new());
+    let (may_be_left, mut room) = (link.may_be_left(call), link.unread.room());
     loop {
         let frame = up.message().await.ok().flatten()?;
         if frame.begun
@@ -96,12 +104,16 @@ async fn receive(link: &Link, call: u64, mut up: Streaming<CarryUp>, max_message
             let _gone = events.send(Event::Begun).await;
         }
         if let Some(Part { data, last }) = frame.part {
-            if message.len() + data.len() > max_message {
+            let length = message.len() + data.len();
+            if length > max_message {
                 return Some(too_large(call, max_message));
+            }
+            if may_be_left && length > UNCOUNTED && !has_room(link, call, &mut room, length).await {
+                return Some(status::to_outcome(call, link.unread.full(LOST)));
             }
             message.extend_from_slice(&data);
             if last {
-                whole = message.split().freeze();
+                whole = room.around(message.split().freeze());
                 if let Some(Some(events)) = link.stream_of(call) {
                     // A client that has gone away cancels the call, and the outcome follows.
                     let _gone = events.send(Event::Message(std::mem::take(&mut whole))).await;
@@ -112,6 +124,24 @@ async fn receive(link: &Link, call: u64, mut up: Streaming<CarryUp>, max_message
             return Some(Outcome { call, body: whole, ..outcome });
         }
     }
+}
+
+/// Room for what has come of a message. A stream waits for it, which holds up its own method and nobody else: until its
+/// client has taken the messages before, and then a second.
+async fn has_room(link: &Link, call: u64, room: &mut Room, length: usize) -> bool {
+    if room.reach(length) {
+        return true;
+    }
+    let Some(events) = link.stream_of(call).flatten() else { return false };
+    // A client that has gone away cancels the call, and the outcome follows.
+    drop(events.reserve_many(events.max_capacity()).await);
+    for _ in 0..ROOM_TRIES {
+        if room.reach(length) {
+            return true;
+        }
+        tokio::time::sleep(ROOM_PAUSE).await;
+    }
+    false
 }
 
 fn too_large(call: u64, max_message: usize) -> Outcome {

@@ -29,7 +29,8 @@ pub struct GatewayConfig {
     pub token: Token,
     /// The largest message, request or response.
     pub max_message: Size,
-    /// All requests' bodies together; those of tickets in hand may have as much again.
+    /// All requests' bodies together. As much again may be taken by answers that their clients have not read, and by
+    /// requests of tickets in hand.
     pub max_bodies: Size,
     /// Calls at once.
     pub max_calls: usize,
@@ -177,7 +178,7 @@ pub struct GatewayFlags {
     #[arg(long, env = "TURNO_MAX_MESSAGE", value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_message: Option<Size>,
-    /// All requests' bodies together; those of tickets in hand may have as much again [default: 1GiB]
+    /// All requests' bodies together; unread answers, and tickets in hand, may have as much again each [default: 1GiB]
     #[arg(long, env = "TURNO_MAX_BODIES", value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_bodies: Option<Size>,

@@ -40,6 +40,8 @@ use crate::reflection::Reflection;
 use crate::router::Router;
 use crate::tickets::{OperationsService, Tickets, TicketsService};
 use crate::token::Token;
+use crate::unread::Unread;
+use body::Counted;
 
 pub(crate) use body::Body;
 pub(crate) use messages::Messages;
@@ -50,6 +52,7 @@ pub(crate) struct Edge {
     pub(crate) router: Arc<Router>,
     pub(crate) tickets: Tickets,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) unread: Arc<Unread>,
     pub(crate) max_message: usize,
     pub(crate) longest_call: Duration,
     /// Until then nodes may still be on their way, and a method that is not known yet is waited for.
@@ -112,6 +115,7 @@ impl Edge {
         let request = request.map(tonic::body::Body::new);
         let own = &self.own;
         let service = request.uri().path().rsplit_once('/').map_or("", |(service, _)| service).to_owned();
+        let submits = request.uri().path().starts_with("/turno.v1.Tickets/Submit");
         let has_method_of_nodes = matches!(&*service, "/turno.v1.Tickets" | "/google.longrunning.Operations");
         if has_method_of_nodes && origin.is_node && !self.admits(request.headers()) {
             return Status::unauthenticated("wrong or missing join token").into_http();
@@ -121,11 +125,12 @@ impl Edge {
             // Ends its streams by itself, once what came by them is answered.
             "/turno.v1.Calls" => {
                 let linked = clients::serve(self.clone(), request, origin).await;
-                return linked.map(|body| Body::own(body, None));
+                return linked.map(|body| Body::own(body, None, Counted::Always(self.unread.clone())));
             }
             // A map ends by itself too: what is out comes back first.
             "/turno.v1.Map" => {
-                return map::serve(self.clone(), request, origin).await.map(|body| Body::own(body, None));
+                let mapped = map::serve(self.clone(), request, origin).await;
+                return mapped.map(|body| Body::own(body, None, Counted::Always(self.unread.clone())));
             }
             "/turno.v1.Tickets" => own.tickets.clone().call(request).await,
             "/google.longrunning.Operations" => own.operations.clone().call(request).await,
@@ -138,7 +143,14 @@ impl Edge {
         };
         // Streams of the gateway's own would hold a gateway that is asked to end: they end with it.
         let closing = (!origin.is_node).then(|| own.closing.clone());
-        response.unwrap_or_else(|never| match never {}).map(|body| Body::own(body, closing))
+        let counted = match &*service {
+            // What goes down to a node is no answer.
+            "/turno.mesh.v1.Mesh" => Counted::No,
+            // Who heard that there is no room would submit again.
+            _ if submits => Counted::Always(self.unread.clone()),
+            _ => Counted::IfRoom(self.unread.clone()),
+        };
+        response.unwrap_or_else(|never| match never {}).map(|body| Body::own(body, closing, counted))
     }
 
     pub(crate) fn admits(&self, headers: &HeaderMap) -> bool {

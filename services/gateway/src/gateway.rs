@@ -35,6 +35,7 @@ use crate::scheduler::Limits;
 use crate::tenants::Tenants;
 use crate::tickets::{OperationsService, Surroundings, Tickets, TicketsService};
 use crate::trouble::Trouble;
+use crate::unread::Unread;
 
 /// A gateway whose ports are bound.
 pub struct Gateway {
@@ -75,6 +76,7 @@ impl Gateway {
         let nodes = Arc::new(Nodes::new(methods.clone(), queue.clone(), descriptors.clone(), health.clone()));
         let router = Arc::new(router(&config, nodes.clone(), queue.clone()));
         let admission = Admission::new(config.max_calls, bytes(config.max_bodies));
+        let unread = Unread::new(bytes(config.max_bodies));
         let settled = Instant::now() + config.patience.0;
         let tickets = Tickets::new(Surroundings {
             store,
@@ -95,6 +97,7 @@ impl Gateway {
             token: config.token.clone(),
             carry_above: bytes(config.carry_above),
             max_message: bytes(config.max_message),
+            unread: unread.clone(),
         };
         let admin = AdminService { nodes: nodes.clone(), methods: methods.clone() };
         let own = Own {
@@ -113,6 +116,7 @@ impl Gateway {
             router,
             tickets: tickets.clone(),
             admission,
+            unread,
             max_message: bytes(config.max_message),
             longest_call: config.longest_call.into(),
             settled,
@@ -217,6 +221,7 @@ fn bytes(size: units::Size) -> usize {
 async fn gauges(edge: Arc<Edge>, queue: JobQueue) {
     loop {
         metrics::gauge!("turno_calls_in_flight").set(edge.admission.calls() as f64);
+        metrics::gauge!("turno_unread_bytes").set(edge.unread.bytes() as f64);
         metrics::gauge!("turno_tickets_in_hand").set(edge.tickets.in_hand() as f64);
         metrics::gauge!("turno_jobs_waiting").set(queue.waiting() as f64);
         edge.router.trouble.tick();

@@ -39,6 +39,7 @@ mod tenants;
 mod tickets;
 mod token;
 mod trouble;
+mod unread;
 pub mod window;
 
 pub use config::{GatewayConfig, GatewayFlags};

@@ -6,6 +6,8 @@ pub(crate) mod heard;
 mod load;
 mod now;
 pub(crate) mod pending;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -25,6 +27,7 @@ use crate::edge::Messages;
 use crate::methods::Method;
 use crate::queue::Place;
 use crate::scheduler::{MethodId, Spent, WorkerId};
+use crate::unread::Unread;
 use crate::window::Window;
 use frames::Down;
 use load::Load;
@@ -38,6 +41,8 @@ pub(crate) struct Link {
     pub(crate) since: Instant,
     down: mpsc::Sender<Down>,
     carry_above: usize,
+    /// For what it answers.
+    pub(crate) unread: Arc<Unread>,
     /// Where this node has each method, by the gateway's id; filled once, when the node joins.
     index: Mutex<HashMap<MethodId, u32>>,
     /// By that place.
@@ -68,6 +73,7 @@ impl Link {
         peer: SocketAddr,
         down: mpsc::Sender<Down>,
         carry_above: usize,
+        unread: Arc<Unread>,
     ) -> Self {
         let slots = hello.slots;
         Self {
@@ -77,6 +83,7 @@ impl Link {
             since: Instant::now(),
             down,
             carry_above,
+            unread,
             index: Mutex::default(),
             methods: Mutex::default(),
             pending: Mutex::default(),
@@ -225,10 +232,24 @@ impl Link {
         kept
     }
 
-    /// An outcome has come, over the link or at the end of a carry.
-    pub(crate) fn outcome(&self, outcome: Outcome) {
+    /// An outcome has come over the link. What is large in it needs room, unless who asked takes it in any case.
+    pub(crate) fn outcome(&self, mut outcome: Outcome) {
         // A call that was given up by both sides at once is answered and already forgotten.
         let Some(pending) = self.forget(outcome.call) else { return };
+        if pending.may_be_left() {
+            self.unread.take(&mut outcome);
+        }
+        self.answer(pending, outcome);
+    }
+
+    /// The same at the end of a carry, which has seen to the room.
+    pub(crate) fn carried(&self, outcome: Outcome) {
+        if let Some(pending) = self.forget(outcome.call) {
+            self.answer(pending, outcome);
+        }
+    }
+
+    fn answer(&self, pending: Pending, outcome: Outcome) {
         self.served.fetch_add(1, Ordering::Relaxed);
         let away = pending.sent_at.elapsed();
         if let Some(place) = pending.place {
@@ -281,6 +302,11 @@ impl Link {
     /// The stream of requests, for the node that reads it. The lock is held meanwhile: what is forgotten is not fetched.
     pub(crate) fn take_messages(&self, call: u64) -> Option<Messages> {
         self.pending.lock().get_mut(&call)?.messages.take()?.fetch()
+    }
+
+    /// Whether the answer to `call` may be left unread.
+    pub(crate) fn may_be_left(&self, call: u64) -> bool {
+        self.pending.lock().get(&call).is_none_or(Pending::may_be_left)
     }
 
     /// Whether the node still owes an outcome for `call`, and where the messages of its stream go.

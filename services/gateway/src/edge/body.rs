@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ use crate::edge::response::{error_trailers, framed, ok_trailers};
 use crate::link::Sent;
 use crate::link::pending::{Event, Lost};
 use crate::methods::Running;
+use crate::unread::{SMALL, Unread, holding};
 
 /// A response's body.
 #[derive(Default)]
@@ -37,6 +39,16 @@ pub(crate) enum Body {
 pub(crate) struct Own {
     body: tonic::body::Body,
     closing: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    counted: Counted,
+}
+
+/// Whether what one of the gateway's own services answers is counted while it is unread.
+pub(crate) enum Counted {
+    No,
+    /// In any case: it has bounds of its own.
+    Always(Arc<Unread>),
+    /// And cut off where there is no room: it can be asked for again.
+    IfRoom(Arc<Unread>),
 }
 
 /// Frames of a call's answer.
@@ -96,8 +108,9 @@ impl Body {
     }
 
     /// What one of the gateway's own services answers; a stream of theirs ends when `closing` is cancelled.
-    pub(crate) fn own(body: tonic::body::Body, closing: Option<CancellationToken>) -> Self {
-        Self::Own(Own { body, closing: closing.map(|closing| Box::pin(closing.cancelled_owned())) })
+    pub(crate) fn own(body: tonic::body::Body, closing: Option<CancellationToken>, counted: Counted) -> Self {
+        let closing = closing.map(|closing| Box::pin(closing.cancelled_owned()));
+        Self::Own(Own { body, closing, counted })
     }
 
     /// Plain text, for those who do not speak gRPC.
@@ -160,13 +173,33 @@ impl Frames {
 
 impl Own {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            return Poll::Ready(frame);
+        if let Poll::Ready(next) = Pin::new(&mut self.body).poll_frame(cx) {
+            let Some(Ok(frame)) = next else { return Poll::Ready(next) };
+            let frame = self.counted.count(frame).unwrap_or_else(|full| self.cut_off(&full));
+            return Poll::Ready(Some(Ok(frame)));
         }
         let Some(closing) = &mut self.closing else { return Poll::Pending };
         ready!(closing.as_mut().poll(cx));
+        Poll::Ready(Some(Ok(self.cut_off(&Status::unavailable("the gateway is ending")))))
+    }
+
+    fn cut_off(&mut self, why: &Status) -> Frame<Bytes> {
         (self.body, self.closing) = (tonic::body::Body::empty(), None);
-        Poll::Ready(Some(Ok(Frame::trailers(error_trailers(&Status::unavailable("the gateway is ending"))))))
+        Frame::trailers(error_trailers(why))
+    }
+}
+
+impl Counted {
+    fn count(&self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Status> {
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        let room = match self {
+            Self::Always(unread) if bytes > SMALL => unread.add(bytes),
+            Self::IfRoom(unread) if bytes > SMALL => {
+                unread.hold(bytes).ok_or_else(|| unread.full("there is no room for this answer"))?
+            }
+            _ => return Ok(frame),
+        };
+        Ok(frame.map_data(|data| holding(data, room)))
     }
 }
 
@@ -201,5 +234,39 @@ impl http_body::Body for Body {
             Self::Frames(frames) => frames.ready.is_empty() && frames.rest.is_none(),
             Self::Own(own) => own.body.is_end_stream(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Body, Counted, Unread};
+    use bytes::Bytes;
+    use http_body::Frame;
+    use http_body_util::{BodyExt as _, Full};
+
+    fn own(counted: Counted) -> Body {
+        let body = tonic::body::Body::new(Full::new(Bytes::from(vec![7; 60_000])));
+        Body::own(body, None, counted)
+    }
+
+    async fn next(body: &mut Body) -> Frame<Bytes> {
+        body.frame().await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_can_be_asked_for_again_is_cut_off_where_there_is_no_room() {
+        let unread = Unread::new(100_000);
+        let first = next(&mut own(Counted::IfRoom(unread.clone()))).await;
+        assert_eq!((first.data_ref().unwrap().len(), unread.bytes()), (60_000, 60_000));
+        let mut cut_off = own(Counted::IfRoom(unread.clone()));
+        let trailers = next(&mut cut_off).await.into_trailers().unwrap();
+        assert_eq!(trailers["grpc-status"], "8");
+        assert!(cut_off.frame().await.is_none());
+        let other = next(&mut own(Counted::Always(unread.clone()))).await;
+        assert_eq!(unread.bytes(), 120_000);
+        let down = next(&mut own(Counted::No)).await;
+        assert_eq!((down.data_ref().unwrap().len(), unread.bytes()), (60_000, 120_000));
+        drop((first, other));
+        assert_eq!(unread.bytes(), 0);
     }
 }

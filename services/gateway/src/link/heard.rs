@@ -34,7 +34,7 @@ impl Link {
     ) -> Result<Answer, Lost> {
         let (invocation, progress) =
             (Invocation { tell_progress: true, ..invocation }, hearing.progress.clone());
-        let reply = |answer| Reply::Heard(answer, progress);
+        let reply = |answer| Reply::Heard(answer, Some(progress));
         self.until_stopped(invocation, place, &hearing.stop, reply).await
     }
 
@@ -45,7 +45,7 @@ impl Link {
         place: Option<Place>,
         stop: &CancellationToken,
     ) -> Result<Answer, Lost> {
-        self.until_stopped(invocation, place, stop, Reply::Once).await
+        self.until_stopped(invocation, place, stop, |answer| Reply::Heard(answer, None)).await
     }
 
     async fn until_stopped(
@@ -71,7 +71,7 @@ impl Link {
 
     /// A node says how far a call is.
     pub(crate) fn progress(&self, progress: Progress) {
-        if let Some(Reply::Heard(_, heard)) =
+        if let Some(Reply::Heard(_, Some(heard))) =
             self.pending.lock().get(&progress.call).and_then(|pending| pending.reply.as_ref())
         {
             heard.send_replace(progress);

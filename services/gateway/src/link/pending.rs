@@ -42,6 +42,11 @@ pub(crate) struct GivenUp {
 }
 
 impl Pending {
+    /// Whether a client may leave its answer unread.
+    pub(crate) fn may_be_left(&self) -> bool {
+        !matches!(self.reply, Some(Reply::Heard(..)))
+    }
+
     /// Nobody waits for it any more. A stream takes as long as it likes, and what was given up before is known.
     pub(crate) fn give_up(&mut self) -> GivenUp {
         let is_one_answer = self.reply.as_ref().is_some_and(|reply| !matches!(reply, Reply::Stream(_)));
@@ -110,8 +115,8 @@ impl Calls {
 /// Where its answer goes.
 pub(crate) enum Reply {
     Once(oneshot::Sender<Result<Answer, Lost>>),
-    /// The same, for who also hears how far it is.
-    Heard(oneshot::Sender<Result<Answer, Lost>>, watch::Sender<Progress>),
+    /// The same, for who waits until it has stopped, may hear how far it is, and takes what comes: a ticket, a map.
+    Heard(oneshot::Sender<Result<Answer, Lost>>, Option<watch::Sender<Progress>>),
     /// A client that is linked takes it at once.
     Client(clients::Answer),
     Stream(mpsc::Sender<Event>),

@@ -1,0 +1,219 @@
+//! Answers that their clients have not read: so many bytes of them at once, beside those of requests (`admission`).
+//!
+//! Room goes with the bytes themselves, wherever they wait, down to the connection's own queue, and is given back when
+//! the last of them is written or dropped. Where there is none, an error takes the answer's place: waiting would hold
+//! its node's link, and everybody's answers behind it. Small ones cost nothing: a call has one, and calls are counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use tonic::Status;
+use turno_proto::mesh::v1::Outcome;
+use turno_proto::status;
+
+use crate::admission;
+
+/// All that waits.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    bytes: AtomicUsize,
+    max_bytes: usize,
+}
+
+/// What is held of it; given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Room {
+    unread: Arc<Unread>,
+    bytes: usize,
+}
+
+/// Up to this size an answer is not counted.
+pub(crate) const SMALL: usize = 16 * 1024;
+/// What becomes of an answer that has no room.
+pub(crate) const LOST: &str = "the method has run, but there was no room for its answer";
+/// Where more than this part waits, what comes is copied: else it would keep the link's frame that it came in, which may
+/// be twenty times as large.
+const CROWDED: usize = 16;
+
+impl Unread {
+    pub(crate) fn new(max_bytes: usize) -> Arc<Self> {
+        Arc::new(Self { bytes: AtomicUsize::new(0), max_bytes })
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Room that grows.
+    pub(crate) fn room(self: &Arc<Self>) -> Room {
+        Room { unread: self.clone(), bytes: 0 }
+    }
+
+    /// Room for so much, if there is.
+    pub(crate) fn hold(self: &Arc<Self>, bytes: usize) -> Option<Room> {
+        let mut room = self.room();
+        room.reach(bytes).then_some(room)
+    }
+
+    /// Room for what goes out in any case.
+    pub(crate) fn add(self: &Arc<Self>, bytes: usize) -> Room {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Room { unread: self.clone(), bytes }
+    }
+
+    /// Counts what came by a link, or says that there is no room for it.
+    pub(crate) fn take(self: &Arc<Self>, outcome: &mut Outcome) {
+        if outcome.body.len() <= SMALL {
+            return;
+        }
+        let Some(room) = self.hold(outcome.body.len()) else {
+            // What it has cost stays true.
+            let lost = status::to_outcome(outcome.call, self.full(LOST));
+            *outcome = Outcome { cost: outcome.cost, ..lost };
+            return;
+        };
+        let body = std::mem::take(&mut outcome.body);
+        let is_crowded = self.bytes() > self.max_bytes / CROWDED;
+        let body = if is_crowded { Bytes::copy_from_slice(&body) } else { body };
+        outcome.body = holding(body, room);
+    }
+
+    /// Why there is no room.
+    pub(crate) fn full(&self, what: &str) -> Status {
+        let max = self.max_bytes;
+        admission::full(format!(
+            "{what}: answers that their clients have not read would be more than {max} bytes (max_bodies)"
+        ))
+    }
+}
+
+impl Room {
+    /// So much from now on, if there is room. One that is larger than all the room there is may have it for itself.
+    pub(crate) fn reach(&mut self, bytes: usize) -> bool {
+        let (held, max) = (self.bytes, self.unread.max_bytes);
+        let more = bytes.saturating_sub(held);
+        let grow = |before: usize| {
+            let after = before.saturating_add(more);
+            (after <= max || before == held).then_some(after)
+        };
+        let has_room = self.unread.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow).is_ok();
+        if has_room {
+            self.bytes += more;
+        }
+        has_room
+    }
+
+    /// The bytes hold from now on what this has held.
+    pub(crate) fn around(&mut self, bytes: Bytes) -> Bytes {
+        match std::mem::take(&mut self.bytes) {
+            0 => bytes,
+            held => holding(bytes, Self { unread: self.unread.clone(), bytes: held }),
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.unread.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The same bytes; `what` is dropped when the last of them is.
+pub(crate) fn holding<T: Send + 'static>(bytes: Bytes, what: T) -> Bytes {
+    Bytes::from_owner(Holding { bytes, _what: what })
+}
+
+struct Holding<T> {
+    bytes: Bytes,
+    _what: T,
+}
+
+impl<T> AsRef<[u8]> for Holding<T> {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LOST, Outcome, SMALL, Unread};
+    use bytes::Bytes;
+    use tonic::Code;
+    use tonic_types::StatusExt as _;
+    use turno_proto::mesh::v1::Cost;
+    use turno_proto::status;
+
+    fn outcome(bytes: usize) -> Outcome {
+        let cost = Some(Cost { run_us: 7, ..Cost::default() });
+        Outcome { call: 3, body: vec![7; bytes].into(), cost, ..Outcome::default() }
+    }
+
+    #[test]
+    fn an_answer_is_counted_until_its_last_byte_is_gone() {
+        let unread = Unread::new(100_000);
+        let mut answer = outcome(60_000);
+        unread.take(&mut answer);
+        assert_eq!(unread.bytes(), 60_000);
+        let (start, rest) = (answer.body.slice(..10), answer.body.slice(10..));
+        drop(answer);
+        drop(rest);
+        assert_eq!((unread.bytes(), start.as_ref()), (60_000, &[7; 10][..]));
+        drop(start);
+        assert_eq!(unread.bytes(), 0);
+    }
+
+    #[test]
+    fn what_has_no_room_says_so_and_keeps_its_cost() {
+        let unread = Unread::new(100_000);
+        let mut kept = outcome(60_000);
+        unread.take(&mut kept);
+        let mut lost = outcome(60_000);
+        unread.take(&mut lost);
+        assert_eq!((lost.call, lost.cost, lost.body.len()), (3, kept.cost, 0));
+        let error = status::from_outcome(lost);
+        assert_eq!(error.code(), Code::ResourceExhausted);
+        assert!(error.message().starts_with(LOST) && error.message().contains("max_bodies"), "{error}");
+        assert!(error.get_details_retry_info().is_some());
+        assert_eq!(unread.bytes(), 60_000, "what was refused holds nothing");
+    }
+
+    #[test]
+    fn small_answers_pass_where_there_is_no_room() {
+        let unread = Unread::new(100_000);
+        let _full = unread.add(200_000);
+        let mut small = outcome(SMALL);
+        unread.take(&mut small);
+        assert_eq!((small.body.len(), unread.bytes()), (SMALL, 200_000));
+    }
+
+    #[test]
+    fn where_much_waits_an_answer_does_not_keep_its_frame() {
+        let frame = Bytes::from(vec![7; 60_000]);
+        let place_of = |unread: &std::sync::Arc<Unread>| {
+            let mut answer = Outcome { body: frame.slice(20_000..40_000), ..Outcome::default() };
+            unread.take(&mut answer);
+            assert_eq!(answer.body, frame.slice(20_000..40_000));
+            answer.body.as_ptr()
+        };
+        assert_eq!(place_of(&Unread::new(1 << 30)), frame[20_000..].as_ptr());
+        assert_ne!(place_of(&Unread::new(1 << 16)), frame[20_000..].as_ptr());
+    }
+
+    #[test]
+    fn what_is_larger_than_all_the_room_has_it_for_itself() {
+        let unread = Unread::new(50_000);
+        let mut room = unread.room();
+        assert!(room.reach(40_000) && room.reach(90_000));
+        assert!(unread.hold(1).is_none());
+        let body = room.around(Bytes::from(vec![7; 90_000]));
+        assert!(room.around(Bytes::new()).is_empty());
+        drop(room);
+        assert_eq!(unread.bytes(), 90_000);
+        drop(body);
+        assert!(unread.hold(50_000).is_some());
+    }
+}

@@ -1,0 +1,101 @@
+//! Answers that nobody reads: they take so much of the gateway's memory and no more, and nothing small waits for them.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test's own tasks, and its own failures"
+)]
+
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status, Streaming};
+use tonic_types::StatusExt as _;
+use turno::Client;
+use turno::node::config::Role;
+use turno_gateway::GatewayConfig;
+use turno_runtime::units::Size;
+use turno_tests::kitchen::{self, kitchen::Echo};
+use turno_tests::stubs::kitchen_client::KitchenClient;
+use turno_tests::stubs::{Courses, Dish};
+use turno_tests::{TestMesh, TestNode, eventually};
+
+/// Of an answer. Three of them leave less than 30 kB of the room that there is.
+const LARGE: usize = 340_000;
+
+fn dish(bytes: usize) -> Dish {
+    Dish { content: vec![7; bytes].into() }
+}
+
+/// The same for the SDK.
+fn plate(bytes: usize) -> kitchen::Dish {
+    kitchen::Dish { content: vec![7; bytes].into() }
+}
+
+/// A mesh with room for 1 MiB of answers, and a connection of somebody who takes 64 KiB of each before he reads.
+async fn start() -> (TestMesh, TestNode, Channel) {
+    let max_bodies = Size::mib(1);
+    let mesh = TestMesh::gateway(GatewayConfig { max_bodies, ..GatewayConfig::default() }).await;
+    let node = mesh.kitchen(Role::Io, 1).await;
+    let address = format!("http://{}", mesh.running().clients());
+    let slow = Endpoint::from_shared(address).unwrap().initial_stream_window_size(64 * 1024_u32);
+    let slow = slow.initial_connection_window_size(16_u32 << 20).connect().await.unwrap();
+    (mesh, node, slow)
+}
+
+/// Calls a method of one answer, which is not read.
+async fn unread(slow: &Channel) -> Result<Streaming<Dish>, Status> {
+    let mut raw = tonic::client::Grpc::new(slow.clone());
+    raw.ready().await.unwrap();
+    let path = PathAndQuery::from_static("/kitchen.v1.Kitchen/Echo");
+    let codec = tonic_prost::ProstCodec::<Dish, Dish>::default();
+    Ok(raw.server_streaming(Request::new(dish(LARGE)), path, codec).await?.into_inner())
+}
+
+fn assert_has_no_room(error: &Status) {
+    assert_eq!(error.code(), Code::ResourceExhausted, "{error}");
+    let says = |what: &str| error.message().contains(what);
+    assert!(says("the method has run") && says("max_bodies"), "{error}");
+    assert!(error.get_details_retry_info().is_some(), "{error}");
+}
+
+#[tokio::test]
+async fn who_does_not_read_takes_the_room_of_large_answers_and_of_no_small_one() {
+    let (mesh, _node, slow) = start().await;
+    let mut kept = Vec::new();
+    for _ in 0..3 {
+        kept.push(unread(&slow).await.unwrap());
+    }
+    assert_has_no_room(&unread(&slow).await.unwrap_err());
+    // Another's, on its own stream from its node, and on the node's link.
+    assert_has_no_room(&mesh.client().echo(dish(LARGE)).await.unwrap_err());
+    let linked = Client::connect(mesh.running().clients().to_string()).unwrap();
+    let linked = async |bytes| linked.call::<Echo>(plate(bytes)).await;
+    assert_has_no_room(&linked(60_000).await.unwrap_err());
+    mesh.client().echo(dish(10_000)).await.unwrap();
+    linked(10_000).await.unwrap();
+    // What was kept is whole; read, it makes room, and so it does given up.
+    assert_eq!(kept.pop().unwrap().message().await.unwrap().unwrap().content.len(), LARGE);
+    eventually("one more has room", async || mesh.client().echo(dish(LARGE)).await.is_ok()).await;
+    drop(kept);
+    eventually("all have", async || {
+        let calls = [(); 3].map(|()| unread(&slow));
+        futures_util::future::join_all(calls).await.iter().all(Result::is_ok)
+    })
+    .await;
+    eventually("on the link too", async || linked(60_000).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_read_waits_for_room_and_goes_on() {
+    let (mesh, _node, slow) = start().await;
+    let courses = Courses { count: 10, bytes: LARGE as u32, ..Courses::default() };
+    let mut slow = KitchenClient::new(slow).serve(courses).await.unwrap().into_inner();
+    let echo = async || mesh.client().echo(dish(LARGE)).await;
+    eventually("it has taken the room", async || echo().await.is_err()).await;
+    assert_has_no_room(&echo().await.unwrap_err());
+    for _ in 0..10 {
+        assert_eq!(slow.message().await.unwrap().unwrap().content.len(), LARGE);
+    }
+    assert!(slow.message().await.unwrap().is_none());
+    eventually("there is room again", async || echo().await.is_ok()).await;
+}
