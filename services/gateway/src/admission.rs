@@ -107,7 +107,9 @@ impl Drop for Permit {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.admission.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        if self.bytes > 0 {
+            self.admission.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
     }
 }
 

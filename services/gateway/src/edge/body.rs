@@ -55,7 +55,7 @@ pub(crate) enum Counted {
 pub(crate) struct Frames {
     ready: VecDeque<Frame<Bytes>>,
     rest: Option<Box<Rest>>,
-    /// The call is in the house until its answer is out.
+    /// Of a stream: it is in the house until it is out.
     permit: Option<Permit>,
 }
 
@@ -119,10 +119,15 @@ impl Body {
         Self::Frames(Frames { ready, rest: None, permit: None })
     }
 
-    /// The call's permit is given back when the body is out, or dropped.
-    pub(crate) fn keep(&mut self, permit: Permit) {
-        if let Self::Frames(frames) = self {
+    /// The call is in the house until its answer is written, or dropped: hyper takes all of it, and this with it, once
+    /// the client has read a byte. Its request is here no more.
+    pub(crate) fn keep(&mut self, mut permit: Permit) {
+        let Self::Frames(frames) = self else { return };
+        if frames.rest.is_some() {
             frames.permit = Some(permit);
+        } else if let Some(last) = frames.ready.iter_mut().rev().find_map(Frame::data_mut) {
+            permit.room.give_back(usize::MAX);
+            *last = holding(std::mem::take(last), permit);
         }
     }
 }
@@ -240,9 +245,30 @@ impl http_body::Body for Body {
 #[cfg(test)]
 mod tests {
     use super::{Body, Counted, Unread};
+    use crate::admission::Admission;
     use bytes::Bytes;
+    use http::HeaderMap;
     use http_body::Frame;
     use http_body_util::{BodyExt as _, Full};
+
+    #[tokio::test]
+    async fn a_call_is_in_the_house_until_its_answer_is_written() {
+        for size in [0, 100, 100_000] {
+            let admission = Admission::new(10, 1000);
+            let mut permit = admission.admit().unwrap();
+            permit.room.hold(700).unwrap();
+            let mut body = Body::once(vec![7; size].into(), HeaderMap::new());
+            body.keep(permit);
+            let mut taken = Vec::new();
+            while let Some(frame) = body.frame().await {
+                taken.push(frame.unwrap());
+            }
+            drop(body);
+            assert_eq!((admission.calls(), admission.bytes()), (1, 0), "{size} bytes that nobody has read");
+            drop(taken);
+            assert_eq!(admission.calls(), 0, "{size} bytes");
+        }
+    }
 
     fn own(counted: Counted) -> Body {
         let body = tonic::body::Body::new(Full::new(Bytes::from(vec![7; 60_000])));
