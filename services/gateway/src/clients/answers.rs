@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
 use futures_util::Stream;
 use tonic::Status;
 use turno_proto::mesh::v1::Outcome;
@@ -12,8 +13,10 @@ use turno_proto::v1::OutcomesFrame;
 
 use crate::admission::Permit;
 use crate::clients::client::Client;
+use crate::unread;
 
 /// What waits for the writer. As much as the calls that were let in: each keeps its permit until its answer is out.
+/// Large answers hold room beside it (`unread`).
 pub(crate) struct Answers {
     ready: VecDeque<(Outcome, Option<Permit>)>,
     bytes: usize,
@@ -44,7 +47,11 @@ impl Answers {
         }
     }
 
-    pub(crate) fn push(&mut self, outcome: Outcome, permit: Option<Permit>) {
+    pub(crate) fn push(&mut self, mut outcome: Outcome, permit: Option<Permit>) {
+        if self.ready.len() >= MOST_OUTCOMES && outcome.body.len() <= unread::SMALL {
+            // Behind a whole frame that waits: it does not keep all that came in the same frame of its node.
+            outcome.body = Bytes::copy_from_slice(&outcome.body);
+        }
         self.bytes += outcome.body.len();
         self.ready.push_back((outcome, permit));
     }
