@@ -1,4 +1,4 @@
-//! Where the time of a call went, from its arrival at the gateway to its outcome: parts that sum to the whole. Pure.
+//! Where the time of a call went, from its arrival at the gateway to its end: parts that sum to the whole. Pure.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,6 +15,9 @@ pub(crate) struct Account {
     pub(crate) queue: u64,
     /// In attempts that came to nothing.
     pub(crate) again: u64,
+    /// At a node, or on the way there, where no node says what became of it: one that was lost, or a call that was given
+    /// up before its outcome came.
+    pub(crate) away: u64,
     /// Between gateway and node.
     pub(crate) wire: u64,
     /// At the node, before it began: for a slot, or for a thread of the async runtime.
@@ -30,33 +33,33 @@ pub(crate) struct Account {
 pub(crate) struct Measured {
     /// Routing, in all attempts.
     pub(crate) queue: Duration,
-    /// Attempts that came to nothing.
+    /// Attempts that came to nothing, and were followed by another.
     pub(crate) again: Duration,
-    /// From sending the invocation that was answered to its outcome.
+    /// From sending the last invocation to its outcome, or to the end of the call if none had come.
     pub(crate) away: Duration,
 }
 
 impl Account {
-    /// Sorts the whole into its parts. Clocks of two machines are never compared; where roundings make a part longer
-    /// than what it is a part of, the part gives way.
+    /// Sorts the whole into its parts; what was away cannot be sorted without the node's word. Clocks of two machines are
+    /// never compared; where roundings make a part longer than what it is a part of, the part gives way.
     pub(crate) fn new(whole: Duration, measured: &Measured, cost: Option<&Cost>) -> Self {
         let mut left = Left(micros(whole));
         let away = left.take(micros(measured.away));
         let queue = left.take(micros(measured.queue));
         let again = left.take(micros(measured.again));
-        let edge = left.0;
-        let cost = cost.copied().unwrap_or_default();
+        let here = Self { edge: left.0, queue, again, ..Self::default() };
+        let Some(cost) = cost else { return Self { away, ..here } };
         let mut left = Left(away);
         let mut run = Left(left.take(cost.run_us));
         let window = left.take(cost.queue_us);
         let cpu = run.take(cost.cpu_us);
-        Self { edge, queue, again, wire: left.0, window, wait: run.0, cpu }
+        Self { wire: left.0, window, wait: run.0, cpu, ..here }
     }
 
     /// The parts by name, in the order in which a call meets them.
     pub(crate) fn parts(&self) -> [(&'static str, u64); PARTS] {
-        let Self { edge, queue, again, wire, window, wait, cpu } = *self;
-        let values = [edge, queue, again, wire, window, wait, cpu];
+        let Self { edge, queue, again, away, wire, window, wait, cpu } = *self;
+        let values = [edge, queue, again, away, wire, window, wait, cpu];
         std::array::from_fn(|part| (NAMES[part], values[part]))
     }
 
@@ -67,9 +70,9 @@ impl Account {
 }
 
 /// How many parts there are.
-pub(crate) const PARTS: usize = 7;
+pub(crate) const PARTS: usize = 8;
 /// Their names, in the order of [`Account::parts`].
-pub(crate) const NAMES: [&str; PARTS] = ["edge", "queue", "again", "wire", "window", "wait", "cpu"];
+pub(crate) const NAMES: [&str; PARTS] = ["edge", "queue", "again", "away", "wire", "window", "wait", "cpu"];
 
 /// `total=1520us edge=12us queue=300us …`: the trailer `turno-explain`, and the log.
 impl fmt::Display for Account {
@@ -106,8 +109,16 @@ mod tests {
         let measured = Measured { queue: us(300), again: us(0), away: us(1200) };
         let cost = Cost { queue_us: 50, run_us: 1000, cpu_us: 990, items: 0 };
         let account = Account::new(us(1520), &measured, Some(&cost));
-        let text = "total=1520us edge=20us queue=300us again=0us wire=150us window=50us wait=10us cpu=990us";
+        let text = "total=1520us edge=20us queue=300us again=0us away=0us wire=150us window=50us wait=10us cpu=990us";
         assert_eq!(account.to_string(), text);
+    }
+
+    #[test]
+    fn what_no_node_has_sorted_is_not_said_to_be_the_wires() {
+        let measured = Measured { queue: us(300), again: us(7), away: us(1200) };
+        let account = Account::new(us(1520), &measured, None);
+        let expected = Account { edge: 13, queue: 300, again: 7, away: 1200, ..Account::default() };
+        assert_eq!((account, account.total()), (expected, 1520));
     }
 
     proptest! {

@@ -16,8 +16,8 @@ use turno_proto::mesh::v1::{Caller, Entry, Invocation, Outcome};
 use turno_proto::status;
 use turno_runtime::units::micros;
 
-use crate::account::Measured;
 use crate::attempts::Attempts;
+use crate::course::Course;
 use crate::link::Link;
 use crate::link::pending::{Answer, Lost};
 use crate::methods::Method;
@@ -41,35 +41,33 @@ pub(crate) struct Call {
 }
 
 /// The answer to a unary call.
-pub(crate) struct Answered {
-    pub(crate) outcome: Outcome,
-    pub(crate) measured: Measured,
+struct Answered {
+    outcome: Outcome,
+    away: Duration,
     /// The node that gave it.
-    pub(crate) link: Arc<Link>,
+    link: Arc<Link>,
 }
 
 /// Carries a call whose answer is one message.
-pub(crate) async fn unary(router: &Router, call: &Call) -> Result<Answered, Status> {
+pub(crate) async fn unary(router: &Router, call: &Call, course: &Course) -> Result<Outcome, Status> {
     let _running = call.method.enter()?;
     router.trouble.admit(call)?;
     let hedge_after = call.method.served().policy.hedge_after;
     let answered = match hedge_after {
-        None => attempt(router, call, Attempt::Only, Begun::new(router)).await,
-        Some(after) => Box::pin(hedged(router, call, after)).await,
+        None => attempt(router, call, Attempt::Only, Attempts::new(&router.trouble), course).await?,
+        Some(after) => Box::pin(hedged(router, call, after, course)).await?,
     };
-    if let Ok(answered) = &answered {
-        router.trouble.answered(call, answered);
-    }
-    answered
+    router.trouble.answered(call, &answered.link, answered.away);
+    Ok(answered.outcome)
 }
 
 /// A second attempt begins at another node when the first has been at its own for so long, if there is one and the budget
 /// has room for it, which pays when it goes out: whichever answers first counts, and the other is cancelled ("hedged
 /// requests", Dean and Barroso, The Tail at Scale, 2013). A job that waits for its slot is not at a node: nothing would be
 /// won by waiting twice.
-async fn hedged(router: &Router, call: &Call, after: Duration) -> Result<Answered, Status> {
-    let node = SetOnce::new();
-    let mut first = std::pin::pin!(attempt(router, call, Attempt::First(&node), Begun::new(router)));
+async fn hedged(router: &Router, call: &Call, after: Duration, course: &Course) -> Result<Answered, Status> {
+    let (node, attempts) = (SetOnce::new(), Attempts::new(&router.trouble));
+    let mut first = std::pin::pin!(attempt(router, call, Attempt::First(&node), attempts, course));
     let late = std::pin::pin!(async {
         let node = *node.wait().await;
         tokio::time::sleep(after).await;
@@ -82,43 +80,35 @@ async fn hedged(router: &Router, call: &Call, after: Duration) -> Result<Answere
     if !call.method.served().has_other_than(node) || !router.trouble.could_repeat() {
         return first.await;
     }
-    let second = std::pin::pin!(attempt(router, call, Attempt::Second { not_at: node }, Begun::new(router)));
-    match select(first, second).await {
-        Either::Left((Ok(answered), _)) | Either::Right((Ok(answered), _)) => Ok(answered),
-        Either::Left((Err(error), second)) => second.await.or(Err(error)),
-        Either::Right((Err(_), first)) => first.await,
-    }
+    let (twin, attempts) = (course.twin(), Attempts::new(&router.trouble));
+    let again = Attempt::Second { not_at: node };
+    let second = std::pin::pin!(attempt(router, call, again, attempts, &twin));
+    let answered = match select(first, second).await {
+        Either::Left((Ok(answered), _)) => return Ok(answered),
+        Either::Left((Err(error), second)) => second.await.map_err(|_| error)?,
+        Either::Right((Ok(answered), _)) => answered,
+        Either::Right((Err(_), first)) => return first.await,
+    };
+    course.become_twin(&twin);
+    Ok(answered)
 }
 
-/// Goes on with a call whose first attempt, made without waiting `ago`, did not end it.
+/// Goes on with a call whose first attempt, made without waiting, did not end it.
 pub(crate) async fn unary_again(
     router: &Router,
     call: &Call,
     first: Result<Answer, Lost>,
     link: &Link,
-    ago: Duration,
-) -> Result<Answered, Status> {
-    let Begun { mut attempts, mut measured } = Begun::new(router);
+    course: &Course,
+) -> Result<Outcome, Status> {
+    let mut attempts = Attempts::new(&router.trouble);
     match first {
         Ok(answer) => attempts.not_started(answer.outcome)?,
         Err(lost) => attempts.lost(lost, call, link)?,
     }
-    measured.again += ago;
-    let answered = attempt(router, call, Attempt::Only, Begun { attempts, measured }).await?;
-    router.trouble.answered(call, &answered);
-    Ok(answered)
-}
-
-/// What a call has been through when its attempts begin.
-struct Begun<'a> {
-    attempts: Attempts<'a>,
-    measured: Measured,
-}
-
-impl<'a> Begun<'a> {
-    fn new(router: &'a Router) -> Self {
-        Self { attempts: Attempts::new(&router.trouble), measured: Measured::default() }
-    }
+    let answered = attempt(router, call, Attempt::Only, attempts, course).await?;
+    router.trouble.answered(call, &answered.link, answered.away);
+    Ok(answered.outcome)
 }
 
 /// Which attempt this is. The two of a hedged call are at different nodes.
@@ -131,18 +121,18 @@ enum Attempt<'a> {
     },
 }
 
-/// Tries until there is an answer.
+/// Tries until there is an answer, and notes how far the call is.
 async fn attempt(
     router: &Router,
     call: &Call,
     attempt: Attempt<'_>,
-    begun: Begun<'_>,
+    mut attempts: Attempts<'_>,
+    course: &Course,
 ) -> Result<Answered, Status> {
-    let Begun { mut attempts, mut measured } = begun;
     let not_at = if let Attempt::Second { not_at } = attempt { Some(not_at) } else { None };
     let mut unpaid = not_at.is_some();
     loop {
-        let asked = Instant::now();
+        course.seek(Instant::now());
         let target = router.route(call, not_at).await?;
         if std::mem::take(&mut unpaid) && !router.trouble.may_repeat() {
             return Err(too_many(&call.method));
@@ -152,17 +142,16 @@ async fn attempt(
             // It may have been at another before, which was lost.
             let _first = node.set(link.id);
         }
-        let sent = Instant::now();
-        measured.queue += sent - asked;
+        course.send(&link, Instant::now());
         match link.unary(invocation(call, target.index), target.place).await {
             Ok(answer) if goes_elsewhere(&answer.outcome) => attempts.not_started(answer.outcome)?,
             Ok(Answer { outcome, away }) => {
-                return Ok(Answered { outcome, measured: Measured { away, ..measured }, link });
+                course.back(away, outcome.cost);
+                return Ok(Answered { outcome, away, link });
             }
             Err(lost) => attempts.lost(lost, call, &link)?,
         }
         Box::pin(attempts.pause()).await;
-        measured.again += sent.elapsed();
     }
 }
 

@@ -20,16 +20,16 @@ use tonic_health::server::HealthService;
 use tower::Service as _;
 use turno_proto::google::longrunning::operations_server::OperationsServer;
 use turno_proto::mesh::v1::mesh_server::MeshServer;
-use turno_proto::mesh::v1::{Caller, Entry, Kind, Outcome};
+use turno_proto::mesh::v1::{Caller, Kind, Outcome};
 use turno_proto::v1::admin_server::AdminServer;
 use turno_proto::v1::tickets_server::TicketsServer;
-use turno_proto::{entries, headers, status, timeout};
+use turno_proto::{entries, headers, timeout};
 use turno_runtime::task;
 
-use crate::account::Account;
 use crate::admin::AdminService;
 use crate::admission::{Admission, Permit};
-use crate::calls::{self, Answered, Call};
+use crate::bill::{self, Bill};
+use crate::calls::{self, Call, Stream};
 use crate::clients;
 use crate::link::pending::Unfetched;
 use crate::listen::Origin;
@@ -92,10 +92,10 @@ impl Edge {
                 return Status::unauthenticated("wrong or missing join token").into_http();
             }
             if !task::is_watched() {
-                return self.serve(&method, request, origin).await;
+                return self.serve(method, request, origin).await;
             }
             let name = method.clone();
-            let served = Box::pin(async move { self.serve(&method, request, origin).await });
+            let served = Box::pin(async move { self.serve(method, request, origin).await });
             return task::watched(name.name(), served).await;
         }
         request.extensions_mut().insert(origin);
@@ -159,91 +159,90 @@ impl Edge {
 
     async fn serve(
         &self,
-        method: &Arc<Method>,
+        method: Arc<Method>,
         request: Box<Request<Incoming>>,
         origin: Origin,
     ) -> Response<Body> {
-        let started = Instant::now();
-        let response = match self.try_serve(method, request, origin, started).await {
+        let bill = Bill::open(method, origin.peer, is_explained(request.headers()));
+        let (begun, permit) = match self.begin(request, origin, &bill).await {
+            Ok(begun) => begun,
+            Err(error) => return bill.failed(error).into_http(),
+        };
+        let begun = match begun {
+            Begun::Once(outcome) => response::once(bill.answered(outcome)),
+            Begun::Stream(stream, deadline) => Ok(Response::new(Body::stream(*stream, deadline, bill))),
+        };
+        let mut response = match begun {
             Ok(response) => response,
-            Err(error) => {
-                count_error(method, error.code());
-                tracing::debug!(method = method.name(), peer = %origin.peer, code = status::code_name(error.code()), error = error.message(), took = ?started.elapsed(), "call");
-                return error.into_http();
-            }
-        };
-        tracing::debug!(method = method.name(), peer = %origin.peer, code = "OK", took = ?started.elapsed(), "call");
-        method.succeeded.increment(1);
-        response
-    }
-
-    async fn try_serve(
-        &self,
-        method: &Arc<Method>,
-        mut request: Box<Request<Incoming>>,
-        origin: Origin,
-        started: Instant,
-    ) -> Result<Response<Body>, Status> {
-        let mut permit = self.admission.admit()?;
-        let asked = asked(request.headers())?.into_iter().chain(method.served().policy.timeout).min();
-        let deadline = started + asked.unwrap_or(self.longest_call).min(self.longest_call);
-        let late = tokio::time::sleep_until(deadline.into());
-        let serving = async {
-            if method.served().kind == Kind::Unspecified {
-                // Its first node is just joining.
-                Box::pin(method.wait_for_a_node()).await;
-            }
-            let caller = caller(request.headers(), origin);
-            let metadata = metadata(request.headers(), origin);
-            let in_trailers = is_explained(request.headers());
-            let (body, messages) = if method.served().takes_stream {
-                (Bytes::new(), Some(messages(*request, self.max_message, &permit)))
-            } else {
-                (request::read(&mut request, self.max_message, &mut permit.room).await?, None)
-            };
-            let deadline_of_caller = asked.map(|_| deadline);
-            let call = Call {
-                method: method.clone(),
-                deadline: deadline_of_caller,
-                metadata,
-                caller,
-                body,
-                items: 0,
-            };
-            if method.served().kind == Kind::Stream {
-                let stream = Box::pin(calls::stream(&self.router, call, messages)).await?;
-                return Ok(Response::new(Body::stream(stream, deadline, method.name())));
-            }
-            let answered = calls::unary(&self.router, &call).await?;
-            response::once(explained(method, answered, started, in_trailers))
-        };
-        let mut response = tokio::select! {
-            biased;
-            served = serving => served?,
-            () = late => return Err(too_late(method.name(), started)),
+            Err(error) => return error.into_http(),
         };
         response.body_mut().keep(permit);
         response.headers_mut().insert(http::header::CONTENT_TYPE, response::GRPC);
-        Ok(response)
+        response
+    }
+
+    /// Lets a call in, and has it carried until its answer begins.
+    async fn begin(
+        &self,
+        mut request: Box<Request<Incoming>>,
+        origin: Origin,
+        bill: &Bill,
+    ) -> Result<(Begun, Permit), Status> {
+        let Bill { method, started, course, .. } = bill;
+        let mut permit = self.admission.admit()?;
+        let asked = asked(request.headers())?.into_iter().chain(method.served().policy.timeout).min();
+        let deadline = *started + asked.unwrap_or(self.longest_call).min(self.longest_call);
+        // Pinned where they are, and gone behind this block: what is handed to `select!` is moved there.
+        let begun = {
+            let serving = std::pin::pin!(async {
+                if method.served().kind == Kind::Unspecified {
+                    // Its first node is just joining.
+                    course.seek(Instant::now());
+                    Box::pin(method.wait_for_a_node()).await;
+                }
+                let caller = caller(request.headers(), origin);
+                let metadata = metadata(request.headers(), origin);
+                let (body, messages) = if method.served().takes_stream {
+                    (Bytes::new(), Some(messages(*request, self.max_message, &permit)))
+                } else {
+                    (request::read(&mut request, self.max_message, &mut permit.room).await?, None)
+                };
+                let deadline_of_caller = asked.map(|_| deadline);
+                let call = Call {
+                    method: method.clone(),
+                    deadline: deadline_of_caller,
+                    metadata,
+                    caller,
+                    body,
+                    items: 0,
+                };
+                if method.served().kind == Kind::Stream {
+                    let stream = Box::pin(calls::stream(&self.router, call, messages, course)).await?;
+                    return Ok(Begun::Stream(Box::new(stream), deadline));
+                }
+                calls::unary(&self.router, &call, course).await.map(Begun::Once)
+            });
+            let late = std::pin::pin!(tokio::time::sleep_until(deadline.into()));
+            tokio::select! {
+                biased;
+                begun = serving => begun,
+                () = late => Err(too_late(method.name(), *started)),
+            }
+        };
+        Ok((begun?, permit))
     }
 }
 
-/// Settles the account of a call; who asks for it finds it in the trailers.
-pub(crate) fn explained(method: &Method, answered: Answered, started: Instant, in_trailers: bool) -> Outcome {
-    let Answered { mut outcome, measured, link } = answered;
-    let account = Account::new(started.elapsed(), &measured, outcome.cost.as_ref());
-    method.spent(&account);
-    tracing::debug!(method = method.name(), node = link.hello.name, %account, "spent");
-    if in_trailers {
-        let explained = format!("{account} node={}/{}", link.hello.name, link.hello.node_id);
-        outcome.trailers.push(Entry { key: headers::EXPLAIN.to_owned(), value: explained.into() });
-    }
-    outcome
+/// How the answer to a call begins.
+enum Begun {
+    /// With all of it.
+    Once(Outcome),
+    /// As a stream, which has this deadline.
+    Stream(Box<Stream>, Instant),
 }
 
-/// `turno-explain: 1`
 fn is_explained(map: &HeaderMap) -> bool {
-    map.get(headers::EXPLAIN).is_some_and(|value| value == "1" || value == "true")
+    map.get(headers::EXPLAIN).is_some_and(|value| bill::is_asked_for(headers::EXPLAIN, value.as_bytes()))
 }
 
 /// A stream of requests, of which nothing is read before a node asks for it.
@@ -308,11 +307,6 @@ pub(crate) fn unknown(path: &str) -> Status {
 
 pub(crate) fn too_late(name: &str, started: Instant) -> Status {
     Status::deadline_exceeded(format!("{name} was not done within {:?}", started.elapsed()))
-}
-
-pub(crate) fn count_error(method: &Method, code: tonic::Code) {
-    let (method, code) = (method.name().to_owned(), status::code_name(code));
-    metrics::counter!("turno_calls_total", "method" => method, "code" => code).increment(1);
 }
 
 #[cfg(test)]

@@ -3,17 +3,19 @@
 //! A call's way through the files: `listen` accepts a connection, `edge` reads a request, `admission` lets it
 //! in, `calls` carries it through attempts, `router` picks an I/O node or `queue` waits for a worker's slot,
 //! `link` and `carry` bring it to the node and its outcome back. `methods` and `nodes` are what is known;
-//! `scheduler` and `window` decide, and touch neither clock nor network. `tickets` keeps what was submitted, and has it
-//! run.
+//! `scheduler` and `window` decide, and touch neither clock nor network. `course` notes how far a call is, and `bill` what it
+//! leaves behind. `tickets` keeps what was submitted, and has it run.
 
 mod account;
 mod admin;
 mod admission;
 mod attempts;
+mod bill;
 mod calls;
 mod carry;
 mod clients;
 mod config;
+mod course;
 mod descriptors;
 mod edge;
 mod error;

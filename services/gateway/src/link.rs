@@ -210,13 +210,13 @@ impl Link {
         invocation.call = call;
         let body = (invocation.body.len() > self.carry_above).then(|| std::mem::take(&mut invocation.body));
         invocation.carried = body.is_some();
-        let method = pending::observed(&invocation);
-        let pending = Pending { reply: Some(reply), method, place, body, messages, sent_at: Instant::now() };
+        let (method, since) = (pending::observed(&invocation), Instant::now());
+        let pending = Pending { reply: Some(reply), method, place, body, messages, sent_at: since };
         if !self.keep(call, pending) {
             return Err(unsent);
         }
         room.send(Down::Invoke(invocation));
-        Ok(Sent { link: self.clone(), call, done: false })
+        Ok(Sent { link: self.clone(), call, since, done: false })
     }
 
     /// Puts a call on record that is about to be sent. False when the link is closed.
@@ -260,7 +260,7 @@ impl Link {
                 drop(reply.send(Ok(Answer { outcome, away })))
             }
             Some(Reply::Client(answer)) => answer.give(Ok(Answer { outcome, away })),
-            Some(Reply::Stream(events)) => end_stream(events, Event::End(Ok(outcome))),
+            Some(Reply::Stream(events)) => end_stream(events, Event::End(Ok(Answer { outcome, away }))),
             None => {}
         }
     }
@@ -377,6 +377,7 @@ fn end_stream(events: mpsc::Sender<Event>, end: Event) {
 pub(crate) struct Sent {
     link: Arc<Link>,
     call: u64,
+    pub(crate) since: Instant,
     pub(crate) done: bool,
 }
 

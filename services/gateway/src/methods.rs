@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use turno_proto::mesh::v1::Kind;
+use turno_proto::status;
 use turno_runtime::units::micros;
 
 use crate::account::{Account, NAMES, PARTS};
@@ -38,7 +39,7 @@ pub(crate) struct Method {
     changed: Notify,
     /// Calls that ended well.
     pub(crate) succeeded: metrics::Counter,
-    /// Where their time went, by the parts of an [`Account`].
+    /// Where the time of all went, by the parts of an [`Account`].
     spent: [metrics::Counter; PARTS],
     /// Calls of an `async fn` with a limit that are under way.
     running: AtomicUsize,
@@ -192,9 +193,18 @@ impl Method {
         }
     }
 
-    /// Counts where the time of a call went.
+    /// Counts a call that has ended.
+    pub(crate) fn ended(&self, code: Code) {
+        if code == Code::Ok {
+            return self.succeeded.increment(1);
+        }
+        let (method, code) = (self.name().to_owned(), status::code_name(code));
+        metrics::counter!("turno_calls_total", "method" => method, "code" => code).increment(1);
+    }
+
+    /// Counts where its time went. Most calls have not been everywhere.
     pub(crate) fn spent(&self, account: &Account) {
-        for (counter, (_, us)) in self.spent.iter().zip(account.parts()) {
+        for (counter, (_, us)) in self.spent.iter().zip(account.parts()).filter(|(_, (_, us))| *us > 0) {
             counter.increment(us);
         }
     }

@@ -9,7 +9,7 @@ use tonic::Status;
 use turno_runtime::budget::{Budget, SHARE};
 use turno_runtime::units::micros;
 
-use crate::calls::{Answered, Call};
+use crate::calls::Call;
 use crate::link::Link;
 use crate::quarantine::Quarantine;
 use crate::scheduler::WorkerId;
@@ -95,10 +95,10 @@ impl Trouble {
         Err(in_quarantine(method))
     }
 
-    /// The call was answered: its input is innocent.
-    pub(crate) fn answered(&self, call: &Call, answered: &Answered) {
+    /// The call was answered, after so long away at a node: its input is innocent.
+    pub(crate) fn answered(&self, call: &Call, link: &Link, away: Duration) {
         self.acquit(call);
-        call.method.observe(answered.link.id, answered.measured.away);
+        call.method.observe(link.id, away);
     }
 
     /// Its node has lived through it.

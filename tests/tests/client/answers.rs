@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use tokio_stream::StreamExt as _;
-use turno::Code;
 use turno::node::config::Role;
+use turno::{Code, Request, Status};
 use turno_gateway::GatewayConfig;
 use turno_runtime::units::{Size, Span};
-use turno_tests::TestMesh;
 use turno_tests::kitchen::{Courses, Dish, Number, Wait, kitchen};
+use turno_tests::{TestMesh, eventually};
 
-use crate::{client, dish, timed};
+use crate::{client, dish, timed, wait};
 
 #[tokio::test]
 async fn every_kind_of_method_answers() {
@@ -70,6 +70,40 @@ async fn large_bodies_go_both_ways() {
     let client = self::client(&mesh);
     let middle = content.slice(..60_000);
     assert!(client.call::<kitchen::Echo>(dish(middle.clone())).await.unwrap().content == middle);
+}
+
+/// A part of an error's account, whose parts sum to the whole.
+fn spent(error: &Status, name: &str) -> u64 {
+    let text = error.metadata().get("turno-explain").expect("an account").to_str().unwrap();
+    let us = |part: &str| part.strip_suffix("us").and_then(|us| us.parse::<u64>().ok());
+    let parts: Vec<_> = text
+        .split(' ')
+        .filter_map(|part| part.split_once('='))
+        .filter_map(|(name, value)| Some((name, us(value)?)))
+        .collect();
+    let sum: u64 = parts[1..].iter().map(|(_, us)| us).sum();
+    assert_eq!(parts[0], ("total", sum), "{text}");
+    parts.iter().find(|(part, _)| *part == name).expect("a part of that name").1
+}
+
+#[tokio::test]
+async fn a_call_that_is_late_hears_whether_it_was_in_the_queue_or_at_a_node() {
+    let longest_call = Span(Duration::from_millis(400));
+    let mesh = TestMesh::gateway(GatewayConfig { longest_call, ..GatewayConfig::default() }).await;
+    let _worker = mesh.kitchen(Role::Worker, 1).await;
+    let explained = |ms| {
+        let mut request = Request::new(wait(ms));
+        request.metadata_mut().insert("turno-explain", "1".parse().unwrap());
+        request
+    };
+    let (holding, taken) = (client(&mesh), explained(3_000));
+    let holding = tokio::spawn(async move { holding.call::<kitchen::Bake>(taken).await });
+    eventually("the slot is taken", async || mesh.in_flight().await == 1).await;
+    let waiting = client(&mesh).call::<kitchen::Bake>(explained(0)).await.unwrap_err();
+    let held = holding.await.unwrap().unwrap_err();
+    assert_eq!((waiting.code(), held.code()), (Code::DeadlineExceeded, Code::DeadlineExceeded));
+    assert!(spent(&waiting, "queue") >= 350_000, "{waiting:?}");
+    assert!(spent(&held, "away") >= 350_000, "{held:?}");
 }
 
 #[tokio::test]

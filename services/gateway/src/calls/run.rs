@@ -4,11 +4,10 @@
 use std::time::Duration;
 
 use tonic::Status;
-use turno_proto::mesh::v1::Invocation;
+use turno_proto::mesh::v1::{Invocation, Outcome};
 use turno_runtime::units;
 
-use super::{Answered, Call, goes_elsewhere, invocation};
-use crate::account::Measured;
+use super::{Call, goes_elsewhere, invocation};
 use crate::attempts::Attempts;
 use crate::link::heard::Hearing;
 use crate::link::pending::{Answer, Lost};
@@ -17,7 +16,7 @@ use crate::router::{Router, Target};
 /// What a run has come to.
 pub(crate) enum Ran {
     /// The method has answered, be it an error.
-    Answered(Box<Answered>),
+    Answered(Box<Outcome>),
     /// It was stopped before any node had it.
     Stopped,
     /// No node has had it, and one may later.
@@ -56,10 +55,8 @@ pub(crate) async fn run(router: &Router, call: &Call, timeout: Option<Duration>,
             None => return Ran::Lost(too_long(call, timeout)),
             Some(Ok(answer)) if goes_elsewhere(&answer.outcome) => attempts.not_started(answer.outcome),
             Some(Ok(Answer { outcome, away })) => {
-                let measured = Measured { away, ..Measured::default() };
-                let answered = Answered { outcome, measured, link };
-                router.trouble.answered(call, &answered);
-                return Ran::Answered(Box::new(answered));
+                router.trouble.answered(call, &link, away);
+                return Ran::Answered(Box::new(outcome));
             }
             Some(Err(lost @ Lost { may_have_run: false })) => attempts.lost(lost, call, &link),
             Some(Err(_)) => return lost(router, call, &link),

@@ -1,6 +1,7 @@
 //! Calls whose answer, or request, is a stream. Once a node has begun with one, it is no other node's.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tonic::{Code, Status};
@@ -8,7 +9,8 @@ use turno_proto::status;
 
 use super::{Call, Trial, goes_elsewhere, invocation};
 use crate::attempts::Attempts;
-use crate::link::pending::{Event, Lost, Unfetched};
+use crate::course::Course;
+use crate::link::pending::{Answer, Event, Lost, Unfetched};
 use crate::link::{Link, Sent};
 use crate::methods::Running;
 use crate::router::Router;
@@ -32,6 +34,7 @@ pub(crate) async fn stream(
     router: &Arc<Router>,
     call: Call,
     messages: Option<Unfetched>,
+    course: &Course,
 ) -> Result<Stream, Status> {
     // A stream of requests is there once: what a node has fetched of it no other node can have.
     let may_go_elsewhere = || messages.as_ref().is_none_or(Unfetched::is_here);
@@ -39,17 +42,22 @@ pub(crate) async fn stream(
     router.trouble.admit(&call)?;
     let mut attempts = Attempts::new(&router.trouble);
     loop {
+        course.seek(Instant::now());
         let target = router.route(&call, None).await?;
         let link = target.link;
+        course.send(&link, Instant::now());
         let lost = match link.stream(invocation(&call, target.index), messages.clone()).await {
             Ok((mut events, sent)) => match events.recv().await {
-                Some(Event::End(Ok(outcome))) if goes_elsewhere(&outcome) && may_go_elsewhere() => {
-                    attempts.not_started(outcome)?;
+                Some(Event::End(Ok(answer))) if goes_elsewhere(&answer.outcome) && may_go_elsewhere() => {
+                    attempts.not_started(answer.outcome)?;
                     Box::pin(attempts.pause()).await;
                     continue;
                 }
-                Some(Event::End(Ok(outcome))) if status::code_of(outcome.code) != Code::Ok => {
+                Some(Event::End(Ok(Answer { outcome, away })))
+                    if status::code_of(outcome.code) != Code::Ok =>
+                {
                     router.trouble.acquit(&call);
+                    course.back(away, outcome.cost);
                     return Err(status::from_outcome(outcome));
                 }
                 Some(Event::End(Err(lost))) => lost,

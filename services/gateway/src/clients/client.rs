@@ -7,15 +7,16 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Status};
-use turno_proto::mesh::v1::{Entry, Outcome};
-use turno_proto::{headers, status};
+use turno_proto::mesh::v1::Outcome;
+use turno_proto::status;
 
-use crate::account::Measured;
 use crate::admission::Permit;
-use crate::calls::{self, Answered, Call};
+use crate::bill::{self, Ended};
+use crate::calls::{self, Call};
 use crate::clients::answers::Answers;
 use crate::clients::incoming::MAX_BODY;
 use crate::clients::table::{Table, Turn};
+use crate::course::{Course, Spent};
 use crate::edge::{self, Edge};
 use crate::link::Sent;
 use crate::link::pending::{self, Lost};
@@ -51,22 +52,44 @@ impl State {
 
 /// What is held for a call.
 pub(super) struct InFlight {
+    pub(super) head: Head,
+    pub(super) permit: Permit,
+    pub(super) at: At,
+}
+
+/// What has to be known of a call when it ends.
+pub(super) struct Head {
     pub(super) path: Arc<str>,
     /// None when the call came before the method was known.
     pub(super) method: Option<Arc<Method>>,
     pub(super) started: Instant,
-    pub(super) permit: Permit,
-    pub(super) at: At,
+    /// The client asks for its account.
+    pub(super) in_trailers: bool,
 }
 
 /// Where a call is. Dropping it cancels the call.
 pub(super) enum At {
     /// At its node, handed to the link at once; with what another attempt would need.
     Node(Sent, Call),
-    /// On its way through the attempts, in a task of its own.
-    Task(#[expect(dead_code, reason = "held for its drop")] AbortOnDropHandle<()>),
-    /// Between the two.
+    /// On its way through the attempts, in a task of its own, which notes how far it is.
+    Task { _running: AbortOnDropHandle<()>, course: Arc<Course> },
+    /// With one of the gateway's own services.
+    Own(#[expect(dead_code, reason = "held for its drop")] AbortOnDropHandle<()>),
+    /// Between the first and the second.
     Turning,
+}
+
+impl At {
+    /// What is known of the time of a call that ends now.
+    fn spent(&self, now: Instant) -> Spent {
+        match self {
+            Self::Node(sent, _) => {
+                Spent::at_once(now.saturating_duration_since(sent.since), None, sent.link().clone())
+            }
+            Self::Task { course, .. } => course.end(now),
+            Self::Own(_) | Self::Turning => Spent::default(),
+        }
+    }
 }
 
 /// Takes the answer of a node's link to a call's first attempt.
@@ -74,12 +97,6 @@ pub(crate) struct Answer {
     pub(super) client: Arc<Client>,
     pub(super) number: u64,
     pub(super) turn: Turn,
-}
-
-/// The outcome, with its account settled.
-pub(super) fn settled(call: &Call, answered: Answered, started: Instant) -> Outcome {
-    let asks = |entry: &Entry| entry.key == headers::EXPLAIN && matches!(&entry.value[..], b"1" | b"true");
-    edge::explained(&call.method, answered, started, call.metadata.iter().any(asks))
 }
 
 impl Answer {
@@ -126,9 +143,10 @@ impl Client {
     }
 
     /// A call was not let in.
-    pub(super) fn refuse(&self, number: u64, path: &str, method: Option<&Arc<Method>>, status: Status) {
-        let outcome = status::to_outcome(number, status);
-        self.record(path, method, Instant::now(), &outcome);
+    pub(super) fn refuse(&self, number: u64, head: &Head, status: Status) {
+        let mut outcome = status::to_outcome(number, status);
+        let account = self.record(head, status_of(&outcome), Spent::default(), Instant::now());
+        outcome.trailers.extend(account.map(bill::trailer));
         self.change(|state| state.answers.push(outcome, None));
     }
 
@@ -136,7 +154,10 @@ impl Client {
     pub(super) fn finish(&self, number: u64, turn: Turn, answered: Result<Outcome, Status>) {
         let finished = self.change(|state| {
             let call = state.calls.finish(number, turn)?;
-            Some(self.end(state, number, call, answered))
+            let outcome = answered.unwrap_or_else(|status| status::to_outcome(number, status));
+            let now = Instant::now();
+            let spent = call.at.spent(now);
+            Some(self.end(state, number, call, outcome, spent, now))
         });
         drop(finished);
     }
@@ -145,18 +166,16 @@ impl Client {
     fn finish_first(&self, number: u64, turn: Turn, answer: pending::Answer) {
         let finished = self.change(|state| {
             let mut in_flight = state.calls.finish(number, turn)?;
-            let outcome = match &mut in_flight.at {
+            let pending::Answer { outcome, away } = answer;
+            let spent = match &mut in_flight.at {
                 At::Node(sent, call) => {
                     sent.done = true;
-                    let measured = Measured { away: answer.away, ..Measured::default() };
-                    let link = sent.link().clone();
-                    let answered = Answered { outcome: answer.outcome, measured, link };
-                    self.edge.router.trouble.answered(call, &answered);
-                    settled(call, answered, in_flight.started)
+                    self.edge.router.trouble.answered(call, sent.link(), away);
+                    Spent::at_once(away, outcome.cost, sent.link().clone())
                 }
-                At::Task(_) | At::Turning => answer.outcome,
+                At::Task { .. } | At::Own(_) | At::Turning => Spent::default(),
             };
-            Some(self.end(state, number, in_flight, Ok(outcome)))
+            Some(self.end(state, number, in_flight, outcome, spent, Instant::now()))
         });
         drop(finished);
     }
@@ -167,8 +186,9 @@ impl Client {
         let late = self.change(|state| {
             let mut late = Vec::new();
             while let Some((number, call)) = state.calls.take_late(now) {
-                let status = edge::too_late(call.path.trim_start_matches('/'), call.started);
-                late.push(self.end(state, number, call, Err(status)));
+                let status = edge::too_late(call.head.path.trim_start_matches('/'), call.head.started);
+                let (outcome, spent) = (status::to_outcome(number, status), call.at.spent(now));
+                late.push(self.end(state, number, call, outcome, spent, now));
             }
             late
         });
@@ -176,34 +196,37 @@ impl Client {
     }
 
     /// Answers what is to be dropped outside the lock, which may cancel the call.
-    fn end(&self, state: &mut State, number: u64, call: InFlight, answered: Result<Outcome, Status>) -> At {
-        let outcome = answered.unwrap_or_else(|status| status::to_outcome(number, status));
-        let outcome = Outcome { call: number, cost: None, not_started: false, ..outcome };
-        self.record(&call.path, call.method.as_ref(), call.started, &outcome);
+    fn end(
+        &self,
+        state: &mut State,
+        number: u64,
+        call: InFlight,
+        outcome: Outcome,
+        spent: Spent,
+        now: Instant,
+    ) -> At {
+        let mut outcome = Outcome { call: number, cost: None, not_started: false, ..outcome };
+        let account = self.record(&call.head, status_of(&outcome), spent, now);
+        outcome.trailers.extend(account.map(bill::trailer));
         state.answers.push(outcome, Some(call.permit));
         call.at
     }
 
-    /// As for a plain call: counted, and one line in the log.
-    fn record(&self, path: &str, method: Option<&Arc<Method>>, started: Instant, outcome: &Outcome) {
-        let found = if method.is_none() { self.edge.methods.get(path) } else { None };
-        let Some(method) = method.or(found.as_ref()) else { return };
-        let code = status::code_of(outcome.code);
-        let took = started.elapsed();
-        if code == Code::Ok {
-            method.succeeded.increment(1);
-            tracing::debug!(method = method.name(), peer = self.peer, code = "OK", ?took, "call");
-        } else {
-            edge::count_error(method, code);
-            tracing::debug!(
-                method = method.name(),
-                peer = self.peer,
-                code = status::code_name(code),
-                error = outcome.message,
-                ?took,
-                "call"
-            );
-        }
+    /// Nobody waits for a call any more: it ends here, and where it is.
+    pub(super) fn give_up(&self, call: InFlight) {
+        let now = Instant::now();
+        let spent = call.at.spent(now);
+        // Nobody would hear of it.
+        let head = Head { in_trailers: false, ..call.head };
+        self.record(&head, (Code::Cancelled, bill::GONE), spent, now);
+    }
+
+    /// As for a plain call. Answers its account, if the client has asked for it; what is no node's has none.
+    fn record(&self, head: &Head, (code, error): (Code, &str), spent: Spent, now: Instant) -> Option<String> {
+        let found = if head.method.is_none() { self.edge.methods.get(&head.path) } else { None };
+        let method = head.method.as_ref().or(found.as_ref())?;
+        let whole = now.saturating_duration_since(head.started);
+        Ended { method, peer: self.origin.peer, code, error, whole, spent }.record(head.in_trailers)
     }
 
     /// The client has ended its side: what it asked for is still answered.
@@ -233,7 +256,7 @@ impl Client {
             last(&mut state.answers);
             state.calls.take_all()
         });
-        drop(cancelled);
+        cancelled.into_iter().for_each(|call| self.give_up(call));
     }
 
     /// Wakes those who wait for what was changed, outside the lock.
@@ -263,4 +286,8 @@ impl Client {
         }
         taken
     }
+}
+
+fn status_of(outcome: &Outcome) -> (Code, &str) {
+    (status::code_of(outcome.code), outcome.message.as_str())
 }

@@ -13,9 +13,11 @@ use turno_runtime::parts::Parts;
 use turno_runtime::task;
 
 use crate::admission::Permit;
+use crate::bill;
 use crate::calls::{self, Call};
-use crate::clients::client::{Answer, At, Client, InFlight, settled};
+use crate::clients::client::{Answer, At, Client, Head, InFlight};
 use crate::clients::table::Turn;
+use crate::course::Course;
 use crate::edge;
 use crate::link::Sent;
 use crate::link::pending::{self, Lost};
@@ -59,7 +61,9 @@ impl Client {
         }
         for number in frame.cancels {
             let cancelled = self.state.lock().calls.cancel(number);
-            drop(cancelled);
+            if let Some(call) = cancelled {
+                self.give_up(call);
+            }
         }
         Ok(())
     }
@@ -71,10 +75,14 @@ impl Client {
         started: Instant,
     ) -> Result<(), Status> {
         let (number, body) = (invocation.call, std::mem::take(&mut invocation.body));
+        let in_trailers =
+            invocation.metadata.iter().any(|entry| bill::is_asked_for(&entry.key, &entry.value));
+        let (path, method) = (known.path.clone(), known.method.clone());
+        let head = Head { path, method, started, in_trailers };
         let permit = match self.admit(&body) {
             Ok(permit) => permit,
             Err(status) => {
-                self.refuse(number, &known.path, known.method.as_ref(), status);
+                self.refuse(number, &head, status);
                 return Ok(());
             }
         };
@@ -97,8 +105,7 @@ impl Client {
             let make = move |method| Call { method, deadline: asked_for, metadata, caller, body, items: 0 };
             self.send(known, number, turn, make)
         };
-        let (path, method) = (known.path.clone(), known.method.clone());
-        state.calls.insert(number, turn, deadline, InFlight { path, method, started, permit, at });
+        state.calls.insert(number, turn, deadline, InFlight { head, permit, at });
         Ok(())
     }
 
@@ -130,10 +137,10 @@ impl Client {
         body: Bytes,
     ) -> At {
         let client = self.clone();
-        self.spawn(&path.clone(), async move {
+        At::Own(self.spawn(&path.clone(), async move {
             let answered = client.edge.tickets.linked(&path, envelope, body).await;
             client.finish(number, turn, answered);
-        })
+        }))
     }
 
     fn admit(&self, body: &Bytes) -> Result<Permit, Status> {
@@ -183,53 +190,55 @@ impl Client {
         turn: Turn,
         make: impl FnOnce(Arc<Method>) -> Call + Send + 'static,
     ) -> At {
-        let (client, started) = (self.clone(), Instant::now());
-        self.spawn(&path.clone(), async move {
-            let answered = client.answer(&path, started, make).await;
+        let course = Arc::new(Course::default());
+        let (client, noted) = (self.clone(), course.clone());
+        let running = self.spawn(&path.clone(), async move {
+            let answered = client.answer(&path, make, &noted).await;
             client.finish(number, turn, answered);
-        })
+        });
+        At::Task { _running: running, course }
     }
 
     async fn answer(
         &self,
         path: &str,
-        started: Instant,
         make: impl FnOnce(Arc<Method>) -> Call,
+        course: &Course,
     ) -> Result<Outcome, Status> {
         let edge = &self.edge;
         let method = edge.method(path).await.ok_or_else(|| edge::unknown(path))?;
         if method.served().kind == Kind::Unspecified {
             // Its first node is just joining.
+            course.seek(Instant::now());
             method.wait_for_a_node().await;
         }
         if method.served().kind == Kind::Stream {
             let what = format!("{} answers a stream: call it by plain gRPC", method.name());
             return Err(Status::unimplemented(what));
         }
-        let call = make(method);
-        let answered = calls::unary(&edge.router, &call).await?;
-        Ok(settled(&call, answered, started))
+        calls::unary(&edge.router, &make(method), course).await
     }
 
     /// The first attempt did not end the call: what follows goes the way of every call.
     pub(super) fn go_on(self: &Arc<Self>, number: u64, turn: Turn, first: Result<pending::Answer, Lost>) {
         let mut state = self.state.lock();
-        let Some(InFlight { path, at, started, .. }) = state.calls.get_mut(number, turn) else { return };
-        let started = *started;
+        let Some(InFlight { head, at, .. }) = state.calls.get_mut(number, turn) else { return };
         let At::Node(mut sent, call) = std::mem::replace(at, At::Turning) else { return };
         sent.done = true;
-        let client = self.clone();
-        *at = self.spawn(path, async move {
-            let (router, ago) = (&client.edge.router, started.elapsed());
-            let answered = calls::unary_again(router, &call, first, sent.link(), ago).await;
-            client.finish(number, turn, answered.map(|answered| settled(&call, answered, started)));
+        let course = Arc::new(Course::sent(sent.link().clone(), sent.since));
+        let (client, noted) = (self.clone(), course.clone());
+        let running = self.spawn(&head.path, async move {
+            let router = &client.edge.router;
+            let answered = calls::unary_again(router, &call, first, sent.link(), &noted).await;
+            client.finish(number, turn, answered);
         });
+        *at = At::Task { _running: running, course };
     }
 
     /// Under the method's name. A link may be lost where no runtime is entered.
-    fn spawn(&self, path: &str, future: impl Future<Output = ()> + Send + 'static) -> At {
+    fn spawn(&self, path: &str, future: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
         let _entered = self.runtime.enter();
-        At::Task(AbortOnDropHandle::new(task::spawn(path.trim_start_matches('/'), future)))
+        AbortOnDropHandle::new(task::spawn(path.trim_start_matches('/'), future))
     }
 }
 

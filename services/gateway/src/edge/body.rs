@@ -16,10 +16,11 @@ use turno_proto::mesh::v1::Outcome;
 use turno_proto::status;
 
 use crate::admission::Permit;
+use crate::bill::Bill;
 use crate::calls::{Stream, Trial};
 use crate::edge::response::{error_trailers, framed, ok_trailers};
 use crate::link::Sent;
-use crate::link::pending::{Event, Lost};
+use crate::link::pending::{Answer, Event, Lost};
 use crate::methods::Running;
 use crate::unread::{SMALL, Unread, holding};
 
@@ -61,7 +62,8 @@ pub(crate) struct Frames {
 
 /// What is still to come of a stream.
 struct Rest {
-    method: String,
+    /// Settled when it has ended; one that is dropped before is of a client that has gone away.
+    bill: Bill,
     events: mpsc::Receiver<Event>,
     late: Pin<Box<tokio::time::Sleep>>,
     /// Ends the method at its deadline even while the client reads nothing, and hyper does not ask for more.
@@ -89,18 +91,11 @@ impl Body {
     }
 
     /// A stream that has begun.
-    pub(crate) fn stream(stream: Stream, deadline: Instant, method: &str) -> Self {
+    pub(crate) fn stream(stream: Stream, deadline: Instant, bill: Bill) -> Self {
         let Stream { first, events, sent, running, trial } = stream;
         let late = Box::pin(tokio::time::sleep_until(deadline.into()));
-        let rest = Rest {
-            method: method.to_owned(),
-            events,
-            late,
-            _ending: sent.cancel_at(deadline),
-            sent,
-            _running: running,
-            trial,
-        };
+        let rest =
+            Rest { bill, events, late, _ending: sent.cancel_at(deadline), sent, _running: running, trial };
         let mut frames =
             Frames { ready: VecDeque::with_capacity(3), rest: Some(Box::new(rest)), permit: None };
         frames.event(first);
@@ -145,16 +140,21 @@ impl Frames {
             // The headers are out by now, which is all that it asks for.
             (Event::Begun, _) => {}
             (Event::Message(message), _) => self.message(message),
-            (Event::End(end), Ok(())) => self.end(trailers(end)),
-            (Event::End(_), Err(poisonous)) => self.end(error_trailers(&poisonous)),
+            (Event::End(end), heard) => self.end(heard.and_then(|()| end.map_err(lost))),
         }
     }
 
-    fn end(&mut self, trailers: HeaderMap) {
-        if let Some(rest) = &mut self.rest {
-            rest.sent.done = true;
-        }
-        self.rest = None;
+    fn end(&mut self, end: Result<Answer, Status>) {
+        let Some(rest) = self.rest.take() else { return };
+        let Rest { bill, mut sent, .. } = *rest;
+        sent.done = true;
+        let trailers = match end {
+            Ok(Answer { outcome, away }) => {
+                bill.course.back(away, outcome.cost);
+                trailers(bill.answered(outcome))
+            }
+            Err(error) => error_trailers(&bill.failed(error)),
+        };
         self.ready.push_back(Frame::trailers(trailers));
     }
 
@@ -168,10 +168,12 @@ impl Frames {
             self.event(event);
             return Poll::Ready(());
         }
-        let status = Status::deadline_exceeded(format!("the deadline passed while {} streamed", rest.method));
-        // Not done: dropping the rest cancels the method.
-        self.rest = None;
-        self.ready.push_back(Frame::trailers(error_trailers(&status)));
+        let Some(rest) = self.rest.take() else { return Poll::Ready(()) };
+        // Not done: dropping the others of it cancels the method.
+        let Rest { bill, .. } = *rest;
+        let name = bill.method.name();
+        let late = Status::deadline_exceeded(format!("the deadline passed while {name} streamed"));
+        self.ready.push_back(Frame::trailers(error_trailers(&bill.failed(late))));
         Poll::Ready(())
     }
 }
@@ -208,12 +210,15 @@ impl Counted {
     }
 }
 
-fn trailers(end: Result<Outcome, Lost>) -> HeaderMap {
-    match end {
-        Ok(outcome) if status::code_of(outcome.code) == Code::Ok => ok_trailers(outcome.trailers),
-        Ok(outcome) => error_trailers(&status::from_outcome(outcome)),
-        Err(_) => error_trailers(&Status::unavailable("the node was lost while its stream was on the way")),
+fn trailers(outcome: Outcome) -> HeaderMap {
+    match status::code_of(outcome.code) {
+        Code::Ok => ok_trailers(outcome.trailers),
+        _ => error_trailers(&status::from_outcome(outcome)),
     }
+}
+
+fn lost(_: Lost) -> Status {
+    Status::unavailable("the node was lost while its stream was on the way")
 }
 
 impl http_body::Body for Body {

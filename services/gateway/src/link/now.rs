@@ -28,13 +28,13 @@ impl Link {
         let call = self.next_call.fetch_add(1, Ordering::Relaxed);
         invocation.call = call;
         let reply = Some(Reply::Client(answer));
-        let method = pending::observed(&invocation);
-        let pending = Pending { reply, method, place, body: None, messages: None, sent_at: Instant::now() };
+        let (method, since) = (pending::observed(&invocation), Instant::now());
+        let pending = Pending { reply, method, place, body: None, messages: None, sent_at: since };
         if !self.keep(call, pending) {
             return None;
         }
         room.send(Down::Invoke(invocation));
-        Some(Sent { link: self.clone(), call, done: false })
+        Some(Sent { link: self.clone(), call, since, done: false })
     }
 }
 

@@ -134,7 +134,7 @@ pub(crate) enum Event {
     /// A method that takes a stream will answer one, and wants to be asked.
     Begun,
     Message(Bytes),
-    End(Result<Outcome, Lost>),
+    End(Result<Answer, Lost>),
 }
 
 /// The node was lost with the call.

@@ -22,7 +22,6 @@ use super::outbox::{Earlier, Outbox};
 use super::sizes::{Ahead, Sizes, Told};
 use super::terms::Terms;
 use crate::admission::Room;
-use crate::edge;
 use crate::link::Link;
 use crate::link::pending::Answer;
 use crate::scheduler::WorkerId;
@@ -233,7 +232,7 @@ impl Running {
             match trouble.refusal(name, &item) {
                 None => self.book.wait(index, item),
                 Some(refused) => {
-                    edge::count_error(&self.errands.method, refused.code());
+                    self.errands.method.ended(refused.code());
                     self.outbox.put(index, status::to_item(&refused));
                 }
             }
@@ -376,7 +375,7 @@ impl Running {
     fn count(&self, outcome: &ItemOutcome, succeeded: &mut u64) {
         match status::code_of(outcome.code) {
             Code::Ok => *succeeded += 1,
-            code => edge::count_error(&self.errands.method, code),
+            code => self.errands.method.ended(code),
         }
     }
 

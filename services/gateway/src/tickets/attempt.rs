@@ -117,13 +117,12 @@ impl Tickets {
 
     fn came_to(&self, ran: Ran, method: &Method) -> Ended {
         match ran {
-            Ran::Answered(answered) => {
-                let outcome = answered.outcome;
+            Ran::Answered(outcome) => {
                 if status::code_of(outcome.code) == Code::Ok {
                     let answer = self.0.around.descriptors.answer_of(method.name());
                     return Ended::Done(wrapped(outcome.body, answer.as_deref()));
                 }
-                let error = status::from_outcome(outcome);
+                let error = status::from_outcome(*outcome);
                 Ended::Error(failure_of(&error), come_again(&error))
             }
             Ran::Stopped => Ended::Stopped,

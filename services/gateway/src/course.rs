@@ -1,0 +1,186 @@
+//! How far a call is, and what lies behind it: noted on its way, so that one that is cut off anywhere still knows where its
+//! time went. Who notes says when: `calls`, on the way. It is read once, when the call has ended, by whoever ends it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use turno_proto::mesh::v1::Cost;
+
+use crate::account::Measured;
+use crate::link::Link;
+
+/// The course of one call. Who may have to end it before its answer comes has it too.
+#[derive(Default)]
+pub(crate) struct Course(Mutex<Way>);
+
+#[derive(Clone, Default)]
+struct Way {
+    queue: Duration,
+    again: Duration,
+    at: At,
+}
+
+/// Where a call is.
+#[derive(Clone, Default)]
+enum At {
+    /// At the gateway, and waiting for nobody.
+    #[default]
+    Edge,
+    /// Waiting since then for a node, or for a place at one.
+    Queue(Instant),
+    /// Sent to a node then.
+    Node(Instant, Arc<Link>),
+    /// Answered by a node, after so long away, and with what the node says of that time.
+    Back(Duration, Option<Cost>, Arc<Link>),
+}
+
+/// What is known of a call's time when it has ended.
+#[derive(Default)]
+pub(crate) struct Spent {
+    pub(crate) measured: Measured,
+    pub(crate) cost: Option<Cost>,
+    /// The node where it was at the end, or that has answered it.
+    pub(crate) link: Option<Arc<Link>>,
+}
+
+impl Course {
+    /// Of a call that went to a node then, without waiting.
+    pub(crate) fn sent(link: Arc<Link>, then: Instant) -> Self {
+        Self(Mutex::new(Way { at: At::Node(then, link), ..Way::default() }))
+    }
+
+    /// It waits for a node from now on. If it was at one, that came to nothing.
+    pub(crate) fn seek(&self, now: Instant) {
+        self.0.lock().go_on(now, At::Queue(now));
+    }
+
+    /// It goes to a node.
+    pub(crate) fn send(&self, link: &Arc<Link>, now: Instant) {
+        let at = At::Node(now, link.clone());
+        self.0.lock().go_on(now, at);
+    }
+
+    /// The node has answered it.
+    pub(crate) fn back(&self, away: Duration, cost: Option<Cost>) {
+        let mut way = self.0.lock();
+        if let At::Node(_, link) = std::mem::take(&mut way.at) {
+            way.at = At::Back(away, cost, link);
+        }
+    }
+
+    /// Of another attempt beside this one. Where that one answers, the time until now has come to nothing.
+    pub(crate) fn twin(&self) -> Self {
+        Self(Mutex::new(self.0.lock().clone()))
+    }
+
+    /// The other attempt has answered.
+    pub(crate) fn become_twin(&self, twin: &Self) {
+        let way = twin.take();
+        *self.0.lock() = way;
+    }
+
+    /// The call has ended, be it in the middle of its way.
+    pub(crate) fn end(&self, now: Instant) -> Spent {
+        self.take().spent(now)
+    }
+
+    fn take(&self) -> Way {
+        std::mem::take(&mut *self.0.lock())
+    }
+}
+
+impl Way {
+    fn go_on(&mut self, now: Instant, to: At) {
+        match &self.at {
+            At::Queue(since) => self.queue += now.saturating_duration_since(*since),
+            At::Node(since, _) => self.again += now.saturating_duration_since(*since),
+            At::Edge | At::Back(..) => {}
+        }
+        self.at = to;
+    }
+
+    fn spent(self, now: Instant) -> Spent {
+        let Self { queue, again, at } = self;
+        let measured = Measured { queue, again, away: Duration::ZERO };
+        match at {
+            At::Edge => Spent { measured, ..Spent::default() },
+            At::Queue(since) => {
+                let queue = queue + now.saturating_duration_since(since);
+                Spent { measured: Measured { queue, ..measured }, ..Spent::default() }
+            }
+            At::Node(since, link) => Spent::away(measured, now.saturating_duration_since(since), None, link),
+            At::Back(away, cost, link) => Spent::away(measured, away, cost, link),
+        }
+    }
+}
+
+impl Spent {
+    /// Of a call that went to a node without waiting, and was away for so long.
+    pub(crate) fn at_once(away: Duration, cost: Option<Cost>, link: Arc<Link>) -> Self {
+        Self::away(Measured::default(), away, cost, link)
+    }
+
+    fn away(before: Measured, away: Duration, cost: Option<Cost>, link: Arc<Link>) -> Self {
+        Self { measured: Measured { away, ..before }, cost, link: Some(link) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Course, Spent};
+    use crate::link::Link;
+    use crate::scheduler::WorkerId;
+    use crate::unread::Unread;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+    use tokio::sync::mpsc;
+    use turno_proto::mesh::v1::{Cost, Hello};
+
+    fn link(id: u64) -> Arc<Link> {
+        let peer = "127.0.0.1:1".parse().unwrap();
+        Arc::new(Link::new(WorkerId(id), Hello::default(), peer, mpsc::channel(1).0, 1024, Unread::new(1024)))
+    }
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// Milliseconds in the queue, in vain, and away; the node; whether it says what it has cost.
+    fn told(spent: &Spent) -> (u128, u128, u128, Option<u64>, bool) {
+        let measured = &spent.measured;
+        let [queue, again, away] = [measured.queue, measured.again, measured.away].map(|it| it.as_millis());
+        (queue, again, away, spent.link.as_ref().map(|link| link.id.0), spent.cost.is_some())
+    }
+
+    #[test]
+    fn a_call_that_is_cut_off_knows_how_far_it_was() {
+        let start = Instant::now();
+        assert_eq!(told(&Course::default().end(start)), (0, 0, 0, None, false));
+        let course = Course::default();
+        course.seek(start);
+        assert_eq!(told(&course.twin().end(start + ms(5))), (5, 0, 0, None, false));
+        course.send(&link(1), start + ms(5));
+        assert_eq!(told(&course.twin().end(start + ms(9))), (5, 0, 4, Some(1), false));
+        // Its node is lost, and it waits for another.
+        course.seek(start + ms(10));
+        assert_eq!(told(&course.twin().end(start + ms(12))), (7, 5, 0, None, false));
+        course.send(&link(2), start + ms(13));
+        assert_eq!(told(&course.twin().end(start + ms(20))), (8, 5, 7, Some(2), false));
+        course.back(ms(6), Some(Cost::default()));
+        assert_eq!(told(&course.end(start + ms(99))), (8, 5, 6, Some(2), true));
+    }
+
+    #[test]
+    fn a_second_attempt_that_answers_has_the_time_of_the_first_behind_it() {
+        let start = Instant::now();
+        let course = Course::sent(link(1), start);
+        let twin = course.twin();
+        twin.seek(start + ms(50));
+        twin.send(&link(2), start + ms(51));
+        assert_eq!(told(&course.twin().end(start + ms(60))), (0, 0, 60, Some(1), false));
+        twin.back(ms(9), Some(Cost::default()));
+        course.become_twin(&twin);
+        assert_eq!(told(&course.end(start + ms(61))), (1, 50, 9, Some(2), true));
+    }
+}
