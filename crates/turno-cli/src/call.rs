@@ -62,7 +62,7 @@ pub(crate) struct CallArgs {
     /// Send metadata along; of a key that ends in -bin the value is base64
     #[arg(long, short, value_name = "KEY=VALUE", value_parser = key_and_value)]
     pub(crate) metadata: Vec<(String, String)>,
-    /// Say on standard error where the time of a unary call went
+    /// Say on standard error where the time of the call went, also of one that failed
     #[arg(long)]
     pub(crate) explain: bool,
 }
@@ -99,9 +99,7 @@ async fn run_on(args: &CallArgs, address: &str, screen: Screen<'_>) -> anyhow::R
     let exchange = exchange(channel, path, request, method.output(), Show::new(style, screen.out));
     match within(args.timeout, exchange).await {
         Ok(trailers) => {
-            if let Some(account) = trailers.get(headers::EXPLAIN) {
-                writeln!(screen.err, "{}", account.to_str()?)?;
-            }
+            explain(&trailers, screen.err)?;
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => failed(failure::of_connection(error, address), method.parent_pool(), args, screen.err),
@@ -186,12 +184,21 @@ fn failed(
 ) -> anyhow::Result<ExitCode> {
     if let Some(status) = error.downcast_ref::<Status>() {
         failure::report(status, known, args.json, screen)?;
+        explain(status.metadata(), screen)?;
         return Ok(ExitCode::FAILURE);
     }
     match error.downcast_ref::<io::Error>() {
         Some(io) if io.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         _ => Err(error),
     }
+}
+
+/// Where the time went, if the gateway says so.
+fn explain(trailers: &MetadataMap, screen: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+    if let Some(account) = trailers.get(headers::EXPLAIN) {
+        writeln!(screen, "{}", account.to_str()?)?;
+    }
+    Ok(())
 }
 
 pub(crate) fn key_and_value(text: &str) -> Result<(String, String), String> {

@@ -60,7 +60,12 @@ impl UnaryService<Bytes> for Print {
         Box::pin(async move {
             if let Some(reason) = request.metadata().get("x-refuse") {
                 let details = ErrorDetails::with_bad_request_violation("title", reason.to_str().unwrap());
-                return Err(Status::with_error_details(tonic::Code::InvalidArgument, "refused", details));
+                let mut refused =
+                    Status::with_error_details(tonic::Code::InvalidArgument, "refused", details);
+                if request.metadata().contains_key("turno-explain") {
+                    refused.metadata_mut().insert("turno-explain", "total=7us edge=7us".parse().unwrap());
+                }
+                return Err(refused);
             }
             if request.metadata().contains_key("x-sleep") {
                 std::future::pending::<()>().await;
@@ -195,6 +200,8 @@ async fn an_error_is_shown_with_its_details() {
     assert_eq!(seen.failed(), "NOT_FOUND: service not registered\n");
     let seen = call(&["album.v1.Studio/Print", "--metadata", "X-Refuse=too dull"]).await;
     assert_eq!(seen.failed(), "INVALID_ARGUMENT: refused\n  title: too dull\n");
+    let seen = call(&["album.v1.Studio/Print", "--metadata", "X-Refuse=too dull", "--explain"]).await;
+    assert_eq!(seen.failed(), "INVALID_ARGUMENT: refused\n  title: too dull\ntotal=7us edge=7us\n");
 }
 
 #[tokio::test]
