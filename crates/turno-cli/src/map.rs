@@ -1,8 +1,9 @@
 //! `turno map`: one method over the lines of a file, JSON in and JSON out. `inputs` reads requests, `results` writes answers
-//! and knows which are there already, `progress` tells a person how far it is. Of a map that is a ticket, `ticket` submits it
-//! and `reading` brings the answers.
+//! and knows which are there already, `origin` keeps whose these are, `progress` tells a person how far it is. Of a map that is
+//! a ticket, `ticket` submits it and `reading` brings the answers.
 
 mod inputs;
+mod origin;
 mod progress;
 mod reading;
 mod results;
@@ -25,6 +26,7 @@ use crate::reflect;
 use crate::submit::Wishes;
 use crate::tickets;
 use inputs::Inputs;
+use origin::Requests;
 use progress::Progress;
 use reading::Reading;
 use results::{Before, Results};
@@ -46,12 +48,8 @@ pub(crate) struct MapArgs {
     /// A file of requests, one JSON object a line, or - for stdin; "@FILE" in a bytes field stands for that file's content
     #[arg(value_name = "INPUTS", default_value = "-")]
     inputs: String,
-    /// Write answers to FILE
-    #[arg(long, short, value_name = "FILE")]
-    out: Option<PathBuf>,
-    /// Go on with the FILE of --out: requests whose index is in it are not sent again
-    #[arg(long, requires = "out")]
-    resume: bool,
+    #[command(flatten)]
+    target: Target,
     /// Answers in the order of the requests
     #[arg(long)]
     ordered: bool,
@@ -74,6 +72,28 @@ pub(crate) struct MapArgs {
     metadata: Vec<(String, String)>,
 }
 
+/// Where answers go.
+#[derive(Args, Clone, Debug)]
+#[group(skip)]
+pub(crate) struct Target {
+    /// Write answers to FILE, and to FILE.turno which map they are of
+    #[arg(long, short, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Go on with the FILE of --out: what has its answer there is left out
+    #[arg(long, requires = "out")]
+    resume: bool,
+    /// Go on with it though FILE.turno is not there, or says that its answers are of another map
+    #[arg(long, requires = "resume")]
+    unchecked: bool,
+}
+
+impl Target {
+    /// The file, if it has to be of the map that goes on with it.
+    fn checked(&self) -> Option<&Path> {
+        self.out.as_deref().filter(|_| self.resume && !self.unchecked)
+    }
+}
+
 /// Maps, and fails if an item did, or the map.
 pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode> {
     if !args.ticket && args.wishes != Wishes::default() {
@@ -83,12 +103,17 @@ pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode
     }
     let channel = call::dial(address).await?;
     let method = method(&args, channel.clone()).await?;
-    let mut results = Results::open(args.out.as_deref(), before(args.resume, args.ticket), &method)?;
+    let (target, name) = (&args.target, full_name(&method));
+    let (out, checked) = (target.out.as_deref(), target.checked());
+    let earlier = checked.map(|out| origin::of_map(out, &name)).transpose()?.flatten();
+    let mut results = Results::open(out, before(target.resume, args.ticket), &method)?;
     if args.ticket {
         return as_ticket(&args, channel, &method, results).await;
     }
-    let inputs = Inputs::open(&args.inputs, method.input(), results.known())?;
-    let mut progress = Progress::new(inputs.total(), results.count(), args.out.is_some());
+    let known = results.known();
+    let requests = Requests::open(out, &name, earlier, known.0.last().copied())?;
+    let inputs = Inputs::open(&args.inputs, method.input(), known, requests)?;
+    let mut progress = Progress::new(inputs.total(), results.count(), out.is_some());
     let (mut answers, failed_input) = begin(&args, channel, &method, inputs).await?;
     let ended = follow(&mut answers, &mut results, &mut progress).await;
     results.flush()?;
@@ -117,12 +142,14 @@ async fn as_ticket(
     method: &MethodDescriptor,
     results: Results,
 ) -> anyhow::Result<ExitCode> {
-    let inputs = Inputs::open(&args.inputs, method.input(), results.known())?;
+    let requests = Requests::open(None, &full_name(method), None, None)?;
+    let inputs = Inputs::open(&args.inputs, method.input(), results.known(), requests)?;
     let (header, wishes) = (header(args, method), args.wishes.clone());
     let name = ticket::submit(channel.clone(), header, inputs, wishes, &args.metadata).await?;
     crate::listing::print(name.clone())?;
-    match args.out.as_deref() {
+    match args.target.out.as_deref() {
         Some(out) => {
+            origin::tell_ticket(out, &name)?;
             let reading = Reading::new(channel, &name, results, None);
             reading.run(method.parent_pool(), &tickets::again(&name, Some(out))).await
         }
@@ -130,16 +157,22 @@ async fn as_ticket(
     }
 }
 
-/// What has come of a map that is a ticket: all of it, or so many results, with those that `out` has from before.
+/// What has come of a map that is a ticket: all of it, or so many results, with those that a file has from before.
 pub(crate) async fn results_of(
     channel: Channel,
     name: &str,
     method: &MethodDescriptor,
-    out: Option<&Path>,
-    resume: bool,
+    target: &Target,
     most: Option<u64>,
 ) -> anyhow::Result<ExitCode> {
-    let results = Results::open(out, before(resume, false), method)?.of_ticket();
+    if let Some(out) = target.checked() {
+        origin::of_ticket(out, name)?;
+    }
+    let out = target.out.as_deref();
+    let results = Results::open(out, before(target.resume, false), method)?.of_ticket();
+    if let Some(out) = out {
+        origin::tell_ticket(out, name)?;
+    }
     let reading = Reading::new(channel, name, results, most);
     reading.run(method.parent_pool(), &tickets::again(name, out)).await
 }
@@ -155,7 +188,7 @@ fn before(resume: bool, is_new_ticket: bool) -> Before {
 }
 
 fn hint(args: &MapArgs) -> &'static str {
-    if args.out.is_some() { "; --resume goes on with what is missing" } else { "" }
+    if args.target.out.is_some() { "; --resume goes on with what is missing" } else { "" }
 }
 
 async fn method(args: &MapArgs, channel: Channel) -> anyhow::Result<MethodDescriptor> {
@@ -167,11 +200,15 @@ async fn method(args: &MapArgs, channel: Channel) -> anyhow::Result<MethodDescri
     Ok(method)
 }
 
+fn full_name(method: &MethodDescriptor) -> String {
+    format!("{}/{}", method.parent_service().full_name(), method.name())
+}
+
 fn header(args: &MapArgs, method: &MethodDescriptor) -> MapHeader {
     let order = if args.ordered { MapOrder::AsSent } else { MapOrder::AsTheyCome };
     let on_failure = if args.stop_on_error { OnFailure::Stop } else { OnFailure::Collect };
     MapHeader {
-        method: format!("{}/{}", method.parent_service().full_name(), method.name()),
+        method: full_name(method),
         order: order.into(),
         on_failure: on_failure.into(),
         failures: 0.0,

@@ -123,6 +123,11 @@ impl Seen {
         self.out
     }
 
+    /// With something said beside what was asked for.
+    fn ended_well(self) {
+        assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
+    }
+
     fn failed(self) -> String {
         assert_eq!(self.code, Some(1), "{}{}", self.out, self.err);
         self.err
@@ -293,22 +298,30 @@ async fn a_map_goes_on_by_itself() {
     let mut indexes: Vec<u64> = indexes.map(Option::unwrap).collect();
     indexes.sort_unstable();
     assert_eq!(indexes, (0..50).collect::<Vec<_>>());
-    // A file that ends in the middle of a line is gone on with.
+    // A file that ends in the middle of a line is gone on with, if it is known to be this ticket's.
     let file = shell.file("pages.jsonl");
-    std::fs::write(&file, &results[..results.len() / 2]).unwrap();
     let out = format!("--out={}", file.display());
+    let half = &results[..results.len() / 2];
+    std::fs::write(&file, half).unwrap();
     let refused = shell.turno(&["tickets", "results", name, &out]).await.failed();
     assert!(refused.contains("--resume goes on with it"), "{refused}");
     let refused = shell.turno(&["map", "--ticket", &out, FETCH]).await.failed();
     assert!(refused.contains("`turno tickets results --resume` goes on"), "{refused}");
-    shell.turno(&["tickets", "results", name, &out, "--resume"]).await.fine();
+    let resume = ["tickets", "results", name, &out, "--resume"];
+    let refused = shell.turno(&resume).await.failed();
+    assert!(refused.contains("pages.jsonl.turno is not there"), "{refused}");
+    assert_eq!(read(&file), half.as_bytes());
+    shell.turno(&[&resume[..], &["--unchecked"]].concat()).await.fine();
+    assert_eq!(read(&file), results.as_bytes());
+    std::fs::write(&file, half).unwrap();
+    shell.turno(&resume).await.fine();
     assert_eq!(read(&file), results.as_bytes());
     let shown = shell.turno(&["tickets", "show", "--json", name]).await.json();
     assert_eq!(shown["response"]["succeeded"], "50", "{shown}");
     assert_eq!(shown["request"]["items"], "50", "{shown}");
     assert_eq!(shown["labels"]["shop"], "bakery", "{shown}");
-    let later = shell.turno_with(&["map", "--ticket", "--not-before=1h", FETCH], &lines).await.fine();
-    let later = shell.turno(&["tickets", "show", "--json", later.trim()]).await.json();
+    let other = shell.turno_with(&["map", "--ticket", "--not-before=1h", FETCH], &lines).await.fine();
+    let later = shell.turno(&["tickets", "show", "--json", other.trim()]).await.json();
     assert_eq!(later["state"], "waiting", "{later}");
     let wishes = shell.turno_with(&["map", "--label=shop=bakery", FETCH], &lines).await.failed();
     assert!(wishes.contains("add --ticket"), "{wishes}");
@@ -317,4 +330,97 @@ async fn a_map_goes_on_by_itself() {
     assert!(broken.failed().contains("line 51"), "it says which line");
     let listed = shell.turno(&["tickets", "list", "--quiet"]).await.fine();
     assert_eq!(listed.lines().count(), 2);
+    // Nor is the file gone on with by another ticket, or by a map that is none.
+    let refused = shell.turno(&["tickets", "results", other.trim(), &out, "--resume"]).await.failed();
+    assert!(refused.contains(&format!("has answers of the ticket {name}, not of the ticket ")), "{refused}");
+    let refused = shell.turno_with(&["map", &out, "--resume", FETCH], &lines).await.failed();
+    let again =
+        format!("`turno tickets results {} --follow {} --resume`", end_of(name), out.replace('=', " "));
+    assert!(
+        refused.contains("not of a map of turno.io.v1.Http/Fetch") && refused.contains(&again),
+        "{refused}"
+    );
+    assert_eq!(read(&file), results.as_bytes());
+}
+
+/// Requests with these URLs.
+fn pages(urls: &[&str]) -> String {
+    urls.iter().map(|url| format!("{{\"url\": \"{url}\"}}\n")).collect()
+}
+
+/// The URLs that were answered, by their indexes; a line has nothing else but its response.
+fn answered(file: &Path) -> Vec<String> {
+    let text = String::from_utf8(read(file)).unwrap();
+    let mut lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    lines.sort_by_key(|line| line["index"].as_u64());
+    assert!(lines.iter().enumerate().all(|(index, line)| line["index"] == index), "{text}");
+    assert!(lines.iter().all(|line| line.as_object().unwrap().len() == 2), "{text}");
+    lines.iter().map(|line| line["response"]["url"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_map_goes_on_with_answers_of_its_own_alone() {
+    let shell = Shell::open().await;
+    let (inputs, file) = (shell.file("pages.jsonl"), shell.file("answers.jsonl"));
+    let out = format!("--out={}", file.display());
+    let map = ["map", FETCH, inputs.to_str().unwrap(), &out];
+    let resume = ["map", FETCH, inputs.to_str().unwrap(), &out, "--resume"];
+    let piped = ["map", FETCH, &out, "--resume"];
+    std::fs::write(&inputs, pages(&["a", "b", "c"])).unwrap();
+    shell.turno(&map).await.ended_well();
+    assert_eq!(answered(&file), ["a", "b", "c"]);
+    let refused = shell.turno(&map).await.failed();
+    assert!(refused.contains("--resume goes on with it"), "{refused}");
+    // As if it had been killed in the middle of the second line: by a file, by a pipe, and once more with nothing missing.
+    let whole = String::from_utf8(read(&file)).unwrap();
+    let cut = &whole[..whole.len() / 2];
+    std::fs::write(&file, cut).unwrap();
+    shell.turno(&resume).await.ended_well();
+    assert_eq!(answered(&file), ["a", "b", "c"]);
+    std::fs::write(&file, cut).unwrap();
+    shell.turno_with(&piped, &pages(&["a", "b", "c"])).await.ended_well();
+    assert_eq!(answered(&file), ["a", "b", "c"]);
+    shell.turno(&resume).await.ended_well();
+    assert_eq!(answered(&file), ["a", "b", "c"]);
+    // Others, in one way or another: none is sent.
+    std::fs::write(&file, cut).unwrap();
+    for (urls, why) in [
+        (vec!["a", "b", "d"], "has answers to other requests: the first 3 of them differ from these, as "),
+        (vec!["b", "a", "c"], "the first 3 of them differ"),
+        (vec!["a", "b"], "there were 3 at least, and these are 2"),
+    ] {
+        let refused = shell.turno_with(&piped, &pages(&urls)).await.failed();
+        assert!(refused.contains(why), "{urls:?}: {refused}");
+        std::fs::write(&inputs, pages(&urls)).unwrap();
+        let refused = shell.turno(&resume).await.failed();
+        assert!(refused.contains(why) && refused.contains("answers.jsonl.turno says"), "{urls:?}: {refused}");
+    }
+    assert_eq!(read(&file), whole.split_inclusive('\n').next().unwrap().as_bytes());
+    let check = ["map", "grpc.health.v1.Health/Check", &out, "--resume"];
+    let refused = shell.turno(&check).await.failed();
+    let what = "has answers of a map of turno.io.v1.Http/Fetch, not of a map of grpc.health.v1.Health/Check";
+    assert!(refused.contains(what), "{refused}");
+    // There may be more than there were.
+    std::fs::write(&inputs, pages(&["a", "b", "c", "d", "e"])).unwrap();
+    shell.turno(&resume).await.ended_well();
+    assert_eq!(answered(&file), ["a", "b", "c", "d", "e"]);
+    // A file that was moved alone is known by nothing.
+    let moved = shell.file("moved.jsonl");
+    std::fs::rename(&file, &moved).unwrap();
+    std::fs::write(&inputs, pages(&["a", "b", "c", "d", "e", "f"])).unwrap();
+    let out = format!("--out={}", moved.display());
+    let resume = ["map", FETCH, inputs.to_str().unwrap(), &out, "--resume"];
+    let refused = shell.turno(&resume).await.failed();
+    assert!(refused.contains("moved.jsonl.turno is not there"), "{refused}");
+    shell.turno(&[&resume[..], &["--unchecked"]].concat()).await.ended_well();
+    assert_eq!(answered(&moved), ["a", "b", "c", "d", "e", "f"]);
+    shell.turno(&resume).await.ended_well();
+    // Under a name that is free again, another map begins anew.
+    shell
+        .turno_with(&["map", FETCH, &format!("--out={}", file.display())], &pages(&["z"]))
+        .await
+        .ended_well();
+    assert_eq!(answered(&file), ["z"]);
+    let printed = shell.turno_with(&["map", FETCH], &pages(&["z"])).await;
+    assert_eq!((printed.code, printed.out.as_bytes()), (Some(0), &read(&file)[..]));
 }

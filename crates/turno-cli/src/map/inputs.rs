@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use turno_proto::v1::{MapHeader, MapRequest};
 
+use super::origin::Requests;
 use super::results::Sent;
 use crate::call::json;
 
@@ -26,6 +27,7 @@ pub(super) struct Inputs {
     /// Those that have an answer already.
     known: Arc<BTreeSet<u64>>,
     sent: Sent,
+    requests: Requests,
 }
 
 enum Source {
@@ -58,15 +60,23 @@ impl Inputs {
         path: &str,
         descriptor: MessageDescriptor,
         (known, sent): (Arc<BTreeSet<u64>>, Sent),
+        mut requests: Requests,
     ) -> anyhow::Result<Self> {
         if path == "-" {
             let lines = Source::Stdin(BufReader::with_capacity(BUFFER, stdin()));
-            return Ok(Self { lines, descriptor, total: None, known, sent });
+            return Ok(Self { lines, descriptor, total: None, known, sent, requests });
         }
         let open = || File::open(path).with_context(|| format!("cannot read {path}"));
-        let total = Some(count(BufReader::with_capacity(BUFFER, open()?))?);
-        let lines = Source::File(BufReader::with_capacity(BUFFER, open()?));
-        Ok(Self { lines, descriptor, total, known, sent })
+        let file = open()?;
+        // A pipe has a name too, as in `turno map … <(gunzip -c pictures.jsonl.gz)`, and can be read once.
+        let total = match file.metadata() {
+            Ok(metadata) if metadata.is_file() => {
+                Some(count(BufReader::with_capacity(BUFFER, open()?), &mut requests)?)
+            }
+            _ => None,
+        };
+        let lines = Source::File(BufReader::with_capacity(BUFFER, file));
+        Ok(Self { lines, descriptor, total, known, sent, requests })
     }
 
     /// How many there are, if that can be known before.
@@ -76,38 +86,45 @@ impl Inputs {
 
     /// The messages of the map.
     pub(super) fn send(self, header: MapHeader) -> anyhow::Result<(ReceiverStream<MapRequest>, Failed)> {
-        let (tx, requests) = mpsc::channel(MESSAGES_WAITING);
+        let (tx, messages) = mpsc::channel(MESSAGES_WAITING);
         // It cannot fail: the channel is new and empty.
         let _sent = tx.try_send(MapRequest { header: Some(header), items: Vec::new() });
         let failed = Failed::default();
         let says = failed.clone();
+        let Self { lines, descriptor, known, sent, mut requests, .. } = self;
         let reading = move || {
-            let read = match self.lines {
-                Source::File(lines) => read(lines, &self.descriptor, &self.known, &self.sent, &tx),
-                Source::Stdin(lines) => read(lines, &self.descriptor, &self.known, &self.sent, &tx),
+            let read = match lines {
+                Source::File(lines) => read(lines, &descriptor, &known, &sent, &mut requests, &tx),
+                Source::Stdin(lines) => read(lines, &descriptor, &known, &sent, &mut requests, &tx),
             };
             *says.0.lock() = read.err();
         };
         let thread = std::thread::Builder::new().name("inputs".to_owned()).spawn(reading);
         thread.context("cannot start a thread that reads the input")?;
-        Ok((ReceiverStream::new(requests), failed))
+        Ok((ReceiverStream::new(messages), failed))
     }
 }
 
-fn count(mut lines: impl BufRead) -> anyhow::Result<u64> {
-    let (mut line, mut count) = (Vec::new(), 0);
+/// How many there are; fails if those that were read before were others.
+fn count(mut lines: impl BufRead, requests: &mut Requests) -> anyhow::Result<u64> {
+    let mut line = Vec::new();
     while next(&mut lines, &mut line)? {
-        count += u64::from(!is_blank(&line));
+        if !is_blank(&line) {
+            requests.add(&line)?;
+        }
     }
-    Ok(count)
+    requests.end()?;
+    Ok(requests.again())
 }
 
-/// Sends what is there, line by line; never waits for a line while others could go.
+/// Sends what is there, line by line; never waits for a line while others could go. A pipe has to bring what it brought before
+/// first: until it has, those without an answer are held, which are no more than a gateway takes at once.
 fn read<B: io::Read>(
     mut lines: BufReader<B>,
     descriptor: &MessageDescriptor,
     known: &BTreeSet<u64>,
     sent: &Sent,
+    requests: &mut Requests,
     to: &mpsc::Sender<MapRequest>,
 ) -> anyhow::Result<()> {
     let (mut line, mut gathered) = (Vec::new(), Gathered::default());
@@ -122,42 +139,58 @@ fn read<B: io::Read>(
                 Ok(item) => gathered.add(item),
                 Err(error) => {
                     // Those before it were right.
-                    gathered.send(to);
+                    gathered.send(requests, to)?;
                     return Err(error.context(format!("line {number} of the input")));
                 }
             }
             sent.push(index);
         }
+        requests.add(&line)?;
         index += 1;
-        if (gathered.is_full() || !lines.buffer().contains(&b'\n')) && !gathered.send(to) {
+        if (gathered.is_full() || !lines.buffer().contains(&b'\n')) && !gathered.send(requests, to)? {
             return Ok(());
         }
     }
-    gathered.send(to);
-    Ok(())
+    requests.end()?;
+    gathered.send(requests, to)?;
+    requests.tell()
 }
 
-/// Items that are there at the same time.
+/// Items that are there at the same time, by the messages that they go in.
 #[derive(Default)]
 struct Gathered {
-    items: Vec<Bytes>,
+    messages: Vec<Vec<Bytes>>,
+    /// Of the last message.
     bytes: usize,
 }
 
 impl Gathered {
     fn add(&mut self, item: Vec<u8>) {
-        self.bytes += item.len();
-        self.items.push(item.into());
+        let (is_full, item) = (self.is_full(), Bytes::from(item));
+        match self.messages.last_mut() {
+            Some(last) if !is_full => {
+                self.bytes += item.len();
+                last.push(item);
+            }
+            _ => {
+                self.bytes = item.len();
+                self.messages.push(vec![item]);
+            }
+        }
     }
 
     fn is_full(&self) -> bool {
-        self.items.len() >= MOST_ITEMS || self.bytes >= MOST_BYTES
+        self.messages.last().is_some_and(|last| last.len() >= MOST_ITEMS || self.bytes >= MOST_BYTES)
     }
 
     /// False once the map has ended; it says why itself.
-    fn send(&mut self, to: &mpsc::Sender<MapRequest>) -> bool {
-        let items = std::mem::take(self).items;
-        items.is_empty() || to.blocking_send(MapRequest { header: None, items }).is_ok()
+    fn send(&mut self, requests: &mut Requests, to: &mpsc::Sender<MapRequest>) -> anyhow::Result<bool> {
+        if self.messages.is_empty() || !requests.are_known() {
+            return Ok(true);
+        }
+        requests.tell()?;
+        let messages = std::mem::take(self).messages;
+        Ok(messages.into_iter().all(|items| to.blocking_send(MapRequest { header: None, items }).is_ok()))
     }
 }
 
@@ -177,7 +210,8 @@ fn encoded(descriptor: &MessageDescriptor, line: &[u8]) -> anyhow::Result<Vec<u8
 
 #[cfg(test)]
 mod tests {
-    use super::{Inputs, MOST_ITEMS, Sent, read};
+    use super::super::origin::tests::{again, answered, untold};
+    use super::{Inputs, MOST_ITEMS, Requests, Sent, read};
     use crate::call::json::tests::album;
     use std::collections::BTreeSet;
     use std::io::{BufReader, Read};
@@ -186,6 +220,15 @@ mod tests {
 
     /// Reads `text` as from a pipe that brings so many bytes at a time; how many items each message has, and what is wrong.
     fn messages(text: &str, at_a_time: usize, known: &[u64]) -> (Vec<usize>, Option<String>) {
+        messages_of(text, at_a_time, known, &mut untold())
+    }
+
+    fn messages_of(
+        text: &str,
+        at_a_time: usize,
+        known: &[u64],
+        requests: &mut Requests,
+    ) -> (Vec<usize>, Option<String>) {
         struct Pipe<'a>(&'a [u8], usize);
         impl Read for Pipe<'_> {
             fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
@@ -199,7 +242,7 @@ mod tests {
         let (tx, mut rx) = mpsc::channel(MOST_ITEMS);
         let (known, lines) =
             (BTreeSet::from_iter(known.iter().copied()), BufReader::new(Pipe(text.as_bytes(), at_a_time)));
-        let failed = read(lines, &album(), &known, &Sent::default(), &tx).err();
+        let failed = read(lines, &album(), &known, &Sent::default(), requests, &tx).err();
         drop(tx);
         let mut counts = Vec::new();
         while let Ok(MapRequest { items, .. }) = rx.try_recv() {
@@ -233,8 +276,56 @@ mod tests {
     }
 
     #[test]
+    fn what_was_read_before_has_to_come_again_before_any_of_it_goes() {
+        let lines =
+            ["{\"title\":\"a\"}\n", "{\"title\":\"b\"}\n", "{\"title\":\"c\"}\n", "{\"title\":\"d\"}\n"];
+        let before = lines[..3].concat();
+        let read = |text: &str| {
+            let (_folder, mut requests) = answered(&before);
+            messages_of(text, lines[0].len(), &[0], &mut requests)
+        };
+        assert_eq!(read(&lines.concat()), (vec![2, 1], None));
+        for (others, why) in [
+            (lines[..2].concat(), "there were 3 at least, and these are 2"),
+            ([lines[0], lines[1], lines[3], lines[2]].concat(), "the first 3 of them differ"),
+            (["{\"title\":7}\n", lines[1], lines[2]].concat(), "the first 3 of them differ"),
+        ] {
+            let (sent, failed) = read(&others);
+            assert!(sent.is_empty() && failed.as_deref().unwrap().contains(why), "{sent:?} {failed:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_held_goes_in_messages_as_large_as_any() {
+        let lines = "{}\n".repeat(MOST_ITEMS + 1);
+        let (_folder, mut requests) = answered(&lines);
+        assert_eq!(messages_of(&lines, 3, &[], &mut requests), (vec![MOST_ITEMS, 1], None));
+    }
+
+    #[test]
+    fn a_line_that_was_no_request_may_be_mended() {
+        let (folder, mut requests) = answered("");
+        let file = folder.path().join("out.jsonl");
+        assert!(messages_of("{}\n{\"title\":7}\n", 3, &[], &mut requests).1.is_some());
+        let mut requests = again(&file, 0).unwrap();
+        assert_eq!(messages_of("{}\n{\"title\":\"7\"}\n", 3, &[0], &mut requests), (vec![1], None));
+    }
+
+    #[test]
     fn a_file_that_is_not_there_is_named() {
-        let failed = Inputs::open("/no/such/file", album(), (Default::default(), Sent::default()));
+        let failed = Inputs::open("/no/such/file", album(), (Default::default(), Sent::default()), untold());
         assert!(failed.err().unwrap().to_string().contains("/no/such/file"));
+    }
+
+    #[test]
+    fn a_file_is_held_against_what_was_read_before_when_it_is_opened() {
+        let (folder, requests) = answered("{}\n{}\n");
+        let file = folder.path().join("in.jsonl");
+        std::fs::write(&file, "{}\n\n{ }\n").unwrap();
+        let open = |requests| {
+            Inputs::open(file.to_str().unwrap(), album(), (Default::default(), Sent::default()), requests)
+        };
+        assert!(open(requests).err().unwrap().to_string().contains("the first 2 of them differ"));
+        assert_eq!(open(untold()).unwrap().total(), Some(2));
     }
 }

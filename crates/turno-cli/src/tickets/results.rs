@@ -1,25 +1,21 @@
 //! `turno tickets results`: what has come of a map, as `turno map` writes it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::desk::Desk;
 use super::name;
-use crate::map;
+use crate::map::{self, Target};
 
 /// Whose results.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ResultsArgs {
     /// The ticket of a map; the end of its id is enough
     name: String,
-    /// Write answers to FILE
-    #[arg(long, short, value_name = "FILE")]
-    out: Option<PathBuf>,
-    /// Go on with the FILE of --out, behind the answers that are in it
-    #[arg(long, requires = "out")]
-    resume: bool,
+    #[command(flatten)]
+    target: Target,
     /// Go on until the map has ended; else what there is
     #[arg(long)]
     follow: bool,
@@ -31,8 +27,7 @@ pub(crate) async fn run(desk: &mut Desk, args: ResultsArgs) -> anyhow::Result<Ex
     let method = desk.method(&ticket.metadata.method).await?;
     let done = ticket.metadata.progress.as_ref().map_or(0, |progress| progress.done);
     let most = (!args.follow).then_some(done);
-    let (channel, out) = (desk.channel.clone(), args.out.as_deref());
-    map::results_of(channel, &name, &method, out, args.resume, most).await
+    map::results_of(desk.channel.clone(), &name, &method, &args.target, most).await
 }
 
 /// The command that goes on where results of a ticket have broken off.
