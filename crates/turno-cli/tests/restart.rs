@@ -1,0 +1,167 @@
+//! `turno` while the gateway that it talks to is killed with -9 and started again where it was, all of them processes. Beside
+//! the program itself, whose path no other package's tests are told.
+
+#![allow(clippy::unwrap_used, reason = "a test's own failures")]
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Endpoint;
+use turno::node::config::{NodeConfig, Role};
+use turno_proto::v1::ListNodesRequest;
+use turno_proto::v1::admin_client::AdminClient;
+use turno_tests::kitchen::{Cook, Kitchen};
+use turno_tests::{Process, eventually, free_port};
+
+const TURNO: &str = env!("CARGO_BIN_EXE_turno");
+const SIMMER: &str = "kitchen.v1.Kitchen/Simmer";
+
+/// A gateway that has successors, and a kitchen that outlives them.
+struct Mesh {
+    clients: SocketAddr,
+    nodes: SocketAddr,
+    files: TempDir,
+    gateway: Option<Process>,
+    cook: Cook,
+    _kitchen: turno::node::Running,
+}
+
+impl Mesh {
+    async fn start() -> Self {
+        let (clients, nodes, files) = (free_port(), free_port(), tempfile::tempdir().unwrap());
+        let cook = Cook::default();
+        let kitchen = Kitchen::of(&cook);
+        let config = NodeConfig { gateway: nodes.to_string(), role: Role::Io, ..NodeConfig::default() };
+        let node = turno::node("kitchen").service(move || kitchen);
+        let _kitchen = node.start(&config, CancellationToken::new()).unwrap();
+        let mut mesh = Self { clients, nodes, files, gateway: None, cook, _kitchen };
+        mesh.start_gateway().await;
+        mesh
+    }
+
+    /// Until the kitchen is linked: what `turno` knows of a method, it has from there.
+    async fn start_gateway(&mut self) {
+        let (clients, nodes) = (self.clients.to_string(), self.nodes.to_string());
+        let data = self.file("data").display().to_string();
+        let words = ["gateway", "--listen", &clients, "--nodes", &nodes, "--data", &data, "--log", "error"];
+        self.gateway = Some(Process::start(TURNO, &words));
+        let channel = Endpoint::from_shared(format!("http://{clients}")).unwrap().connect_lazy();
+        eventually("the kitchen is linked", async || {
+            let listed = AdminClient::new(channel.clone()).list_nodes(ListNodesRequest {}).await;
+            listed.is_ok_and(|listed| !listed.into_inner().nodes.is_empty())
+        })
+        .await;
+    }
+
+    fn kill_gateway(&mut self) {
+        self.gateway.take().unwrap().kill();
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.files.path().join(name)
+    }
+
+    fn turno(&self, words: &[&str]) -> Child {
+        let mut command = Command::new(TURNO);
+        command.args(words).env("TURNO_ADDRESS", self.clients.to_string());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.spawn().unwrap()
+    }
+}
+
+/// What a command came to.
+struct Seen {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Seen {
+    async fn of(command: Child) -> Self {
+        let ended = tokio::time::timeout(Duration::from_secs(60), command.wait_with_output()).await;
+        let Output { status, stdout, stderr } = ended.expect("the command ends").unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: status.code(), out: text(stdout), err: text(stderr) }
+    }
+
+    fn fine(self) -> String {
+        assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{}", self.out);
+        self.out
+    }
+}
+
+fn encoded(content: &str) -> String {
+    STANDARD.encode(content)
+}
+
+/// A request of Simmer, whose dish has the same content.
+fn wait(ms: u64, content: &str) -> String {
+    json!({ "ms": ms, "content": encoded(content) }).to_string()
+}
+
+/// So many of them, each with its number.
+fn waits(count: u64, ms: u64) -> String {
+    (0..count).map(|number| wait(ms, &number.to_string()) + "\n").collect()
+}
+
+/// Whole ones, of a file that may not be there yet.
+fn lines(file: &Path) -> usize {
+    std::fs::read(file).map_or(0, |text| text.iter().filter(|byte| **byte == b'\n').count())
+}
+
+/// Each request has its one answer, and nothing else is there.
+fn must_be_whole(file: &Path, count: u64) {
+    let text = std::fs::read_to_string(file).unwrap();
+    let mut answers: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    answers.sort_by_key(|answer| answer["index"].as_u64());
+    let answer =
+        |index: u64| json!({ "index": index, "response": { "content": encoded(&index.to_string()) } });
+    let expected: Vec<Value> = (0..count).map(answer).collect();
+    let wrong = answers.iter().zip(&expected).find(|(answer, expected)| answer != expected);
+    assert!(wrong.is_none() && text.ends_with('\n'), "{wrong:?}");
+    assert_eq!(answers.len(), expected.len());
+}
+
+const ITEMS: u64 = 2_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_a_ticket_outlives_a_gateway_that_is_killed() {
+    let mut mesh = Mesh::start().await;
+    let (inputs, file) = (mesh.file("waits.jsonl"), mesh.file("dishes.jsonl"));
+    std::fs::write(&inputs, waits(ITEMS, 80)).unwrap();
+    let map = ["map", "--ticket", "--in-flight=40", SIMMER, inputs.to_str().unwrap()];
+    let name = Seen::of(mesh.turno(&map)).await.fine().trim().to_owned();
+    let out = format!("--out={}", file.display());
+    let results = ["tickets", "results", "--follow", &name, &out];
+    let mut reading = mesh.turno(&results);
+    let watching = mesh.turno(&["tickets", "watch", &name]);
+    let waiting = mesh.turno(&["submit", "--wait", "--json", SIMMER, &wait(3_000, "pie")]);
+    eventually("the pie simmers", async || mesh.cook.waited_for().contains_key(&b"pie"[..])).await;
+    let mut before = 0;
+    for _ in 0..2 {
+        eventually("results come", async || lines(&file) > before).await;
+        mesh.kill_gateway();
+        mesh.start_gateway().await;
+        before = lines(&file);
+    }
+    // And then who reads is killed, in the middle of the rest.
+    eventually("results come", async || lines(&file) > before).await;
+    assert!(reading.try_wait().unwrap().is_none(), "it reads on");
+    reading.kill().await.unwrap();
+    let resumed = mesh.turno(&[&results[..], &["--resume"]].concat());
+    assert_eq!(Seen::of(resumed).await.fine(), "");
+    must_be_whole(&file, ITEMS);
+    let watched = Seen::of(watching).await.fine();
+    assert!(watched.contains(&format!("\n{name}  done after ")), "{watched}");
+    assert!(!watched.contains("done after 1 attempt,"), "{watched}");
+    let pie: Value = serde_json::from_str(&Seen::of(waiting).await.fine()).unwrap();
+    assert_eq!(pie, json!({ "content": encoded("pie") }));
+}
