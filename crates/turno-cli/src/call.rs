@@ -42,7 +42,7 @@ const GRACE: Duration = Duration::from_millis(500);
   turno call gallery.v1.Gallery/Thumbnail '{\"url\": \"https://a.example/cat.jpg\", \"width\": 256}' --out cat.jpg
   turno call turno.cpu.v1.Images/Info '{\"data\": \"@cat.jpg\"}'
   turno call grpc.health.v1.Health/Watch --timeout 10s --json
-  printf '{\"number\": 1} {\"number\": 2}' | turno call clock.v1.Diary/Sum -     (a stream of requests)")]
+  printf '{\"number\": 1} {\"number\": 2}' | turno call clock.v1.Diary/Sum -     # a stream of requests")]
 pub(crate) struct CallArgs {
     /// The method: package.Service/Method
     pub(crate) method: String,

@@ -102,7 +102,7 @@ struct Listing {
 
 #[derive(Debug, Args)]
 struct GatewayAddress {
-    /// Where the gateway's clients call
+    /// The gateway, at the port that clients call; HOST:PORT is enough
     #[arg(
         long,
         global = true,

@@ -9,11 +9,13 @@ mod reading;
 mod results;
 mod ticket;
 
+use std::error::Error as _;
+use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Args;
 use prost_reflect::MethodDescriptor;
 use tonic::transport::Channel;
@@ -39,7 +41,7 @@ use results::{Before, Results};
 
 Examples:
   turno map turno.cpu.v1.Images/Info pictures.jsonl --out infos.jsonl
-  turno map turno.cpu.v1.Images/Info pictures.jsonl --out infos.jsonl --resume    (goes on where that was ended)
+  turno map turno.cpu.v1.Images/Info pictures.jsonl --out infos.jsonl --resume    # goes on where that ended
   turno map turno.cpu.v1.Images/Info pictures.jsonl --ticket --key nightly --label shop=bakery --not-before 8h
   ls *.jpg | jq -R '{data: (\"@\" + .)}' -c | turno map turno.cpu.v1.Images/Info --ordered")]
 pub(crate) struct MapArgs {
@@ -108,13 +110,16 @@ pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode
     let earlier = checked.map(|out| origin::of_map(out, &name)).transpose()?.flatten();
     let mut results = Results::open(out, before(target.resume, args.ticket), &method)?;
     if args.ticket {
-        return as_ticket(&args, channel, &method, results).await;
+        return as_ticket(&args, channel, &method, results, address).await;
     }
     let known = results.known();
     let requests = Requests::open(out, &name, earlier, known.0.last().copied())?;
     let inputs = Inputs::open(&args.inputs, method.input(), known, requests)?;
     let mut progress = Progress::new(inputs.total(), results.count(), out.is_some());
-    let (mut answers, failed_input) = begin(&args, channel, &method, inputs).await?;
+    let (mut answers, failed_input) = match begin(&args, channel, &method, inputs).await {
+        Ok(begun) => begun,
+        Err(error) => return failed(error, &method, address, None),
+    };
     let ended = follow(&mut answers, &mut results, &mut progress).await;
     results.flush()?;
     progress.finish(results.failed());
@@ -122,18 +127,32 @@ pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode
     if let Some(error) = failed_input.take() {
         return Err(error);
     }
+    let hint = out.map(|_| "--resume goes on with what is missing");
     match ended {
         Ok(Some(_)) if results.failed() == 0 => Ok(ExitCode::SUCCESS),
         Ok(Some(_)) => Ok(ExitCode::FAILURE),
-        Ok(None) => bail!("the map broke off before its end{}", hint(&args)),
-        Err(error) => match error.downcast_ref::<Status>() {
-            Some(status) => {
-                call::failure::report(status, method.parent_pool(), false, &mut std::io::stderr())?;
-                Ok(ExitCode::FAILURE)
-            }
-            None => Err(error),
-        },
+        Ok(None) => {
+            let broken = Status::unavailable("the map broke off before its end");
+            failed(broken.into(), &method, address, hint)
+        }
+        Err(error) => failed(error, &method, address, hint),
     }
+}
+
+/// What a gateway says, or the way to it, is told as `turno call` does, and what to do; other errors go up.
+fn failed(
+    error: anyhow::Error,
+    method: &MethodDescriptor,
+    address: &str,
+    hint: Option<&str>,
+) -> anyhow::Result<ExitCode> {
+    let error = call::failure::of_connection(error, address);
+    let Some(status) = error.downcast_ref::<Status>() else { return Err(error) };
+    call::failure::report(status, method.parent_pool(), false, &mut stderr())?;
+    if let Some(hint) = hint {
+        writeln!(stderr(), "  {hint}")?;
+    }
+    Ok(ExitCode::FAILURE)
 }
 
 async fn as_ticket(
@@ -141,11 +160,18 @@ async fn as_ticket(
     channel: Channel,
     method: &MethodDescriptor,
     results: Results,
+    address: &str,
 ) -> anyhow::Result<ExitCode> {
     let requests = Requests::open(None, &full_name(method), None, None)?;
     let inputs = Inputs::open(&args.inputs, method.input(), results.known(), requests)?;
     let (header, wishes) = (header(args, method), args.wishes.clone());
-    let name = ticket::submit(channel.clone(), header, inputs, wishes, &args.metadata).await?;
+    let name = match ticket::submit(channel.clone(), header, inputs, wishes, &args.metadata).await {
+        Ok(name) => name,
+        Err(error) => {
+            let broke = error.downcast_ref::<Status>().is_some_and(|status| status.source().is_some());
+            return failed(error, method, address, broke.then(|| args.wishes.again()));
+        }
+    };
     crate::listing::print(name.clone())?;
     match args.target.out.as_deref() {
         Some(out) => {
@@ -153,7 +179,12 @@ async fn as_ticket(
             let reading = Reading::new(channel, &name, results, None);
             reading.run(method.parent_pool(), &tickets::again(&name, Some(out))).await
         }
-        None => Ok(ExitCode::SUCCESS),
+        None => {
+            if stdout().is_terminal() {
+                writeln!(stderr(), "\n{}", tickets::next_of_map(&name))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -185,10 +216,6 @@ fn before(resume: bool, is_new_ticket: bool) -> Before {
             "a new ticket needs another file; `turno tickets results --resume` goes on with an earlier one's",
         ),
     }
-}
-
-fn hint(args: &MapArgs) -> &'static str {
-    if args.target.out.is_some() { "; --resume goes on with what is missing" } else { "" }
 }
 
 async fn method(args: &MapArgs, channel: Channel) -> anyhow::Result<MethodDescriptor> {
@@ -229,7 +256,7 @@ async fn begin(
     }
     let mut client =
         MapClient::new(channel).max_decoding_message_size(usize::MAX).max_encoding_message_size(usize::MAX);
-    Ok((client.map(request).await.context("the map was refused")?.into_inner(), failed))
+    Ok((client.map(request).await?.into_inner(), failed))
 }
 
 /// Until the map's end; answers its summary, if it came.

@@ -42,7 +42,7 @@ pub(crate) struct SubmitArgs {
     #[command(flatten)]
     pub(crate) wishes: Wishes,
     /// The longest that one attempt may take
-    #[arg(long, short, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, short, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Option<Duration>,
     /// Wait until it has ended, and show what `turno call` would
     #[arg(long)]
@@ -164,15 +164,7 @@ fn refused(
     }
     failure::report(status, method.parent_pool(), args.json, screen.err)?;
     if !args.json && std::error::Error::source(status).is_some() {
-        let hint = match args.wishes.key {
-            Some(_) => {
-                "it may be submitted already: the same command again, with the same key, makes no second ticket"
-            }
-            None => {
-                "it may be submitted already: see `turno tickets list`; with --key a submit can be repeated safely"
-            }
-        };
-        writeln!(screen.err, "  {hint}")?;
+        writeln!(screen.err, "  {}", args.wishes.again())?;
     }
     Ok(ExitCode::FAILURE)
 }

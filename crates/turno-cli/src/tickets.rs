@@ -24,6 +24,7 @@ use clap::Subcommand;
 
 use self::desk::Desk;
 
+pub(crate) use self::card::next_of_map;
 pub(crate) use self::object::ticket as object_of;
 pub(crate) use self::results::again;
 
@@ -35,6 +36,7 @@ pub(crate) use self::results::again;
 Examples:
   turno tickets list --state dead --since 1h
   turno tickets show 9f3ac2b1 --request
+  turno tickets results 9f3ac2b1 --follow --out infos.jsonl
   turno tickets edit 9f3ac2b1 '{\"url\": \"https://a.example/dog.jpg\"}' && turno tickets redrive 9f3ac2b1
   turno tickets cancel $(turno tickets list --quiet --label shop=bakery --state waiting)"
 )]
@@ -45,11 +47,11 @@ pub(crate) enum TicketsCommand {
     Show(show::ShowArgs),
     /// Follow a ticket to its end (exit code 0 if it is done, 1 if not)
     Watch(watch::WatchArgs),
-    /// Write what has come of a map, a line of JSON an item
+    /// Write what has come of a map that is a ticket, a line of JSON an item
     Results(results::ResultsArgs),
     /// Cancel tickets: what waits at once, a method that runs is told
     Cancel(verbs::CancelArgs),
-    /// Submit what dead tickets asked for anew
+    /// Submit what dead tickets asked for anew; not of maps, which are mapped again
     Redrive(verbs::RedriveArgs),
     /// Replace the request of a dead ticket, or its retries, before it is redriven
     Edit(verbs::EditArgs),

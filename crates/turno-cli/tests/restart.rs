@@ -133,6 +133,29 @@ fn must_be_whole(file: &Path, count: u64) {
 const ITEMS: u64 = 2_000;
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_map_whose_gateway_is_killed_says_how_it_goes_on() {
+    let mut mesh = Mesh::start().await;
+    let (inputs, file) = (mesh.file("waits.jsonl"), mesh.file("dishes.jsonl"));
+    std::fs::write(&inputs, waits(ITEMS, 80)).unwrap();
+    let out = format!("--out={}", file.display());
+    let map = ["map", "--in-flight=80", SIMMER, inputs.to_str().unwrap(), &out];
+    let mapping = mesh.turno(&map);
+    eventually("answers come", async || lines(&file) > 100).await;
+    mesh.kill_gateway();
+    let Seen { code, err, .. } = Seen::of(mapping).await;
+    assert_eq!(code, Some(1), "{err}");
+    assert!(
+        err.contains("UNAVAILABLE: ") && err.contains("\n  --resume goes on with what is missing\n"),
+        "{err}"
+    );
+    assert!((lines(&file) as u64) < ITEMS, "it was done too soon");
+    mesh.start_gateway().await;
+    let resumed = Seen::of(mesh.turno(&[&map[..], &["--resume"]].concat())).await;
+    assert_eq!(resumed.code, Some(0), "{}", resumed.err);
+    must_be_whole(&file, ITEMS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_follows_a_ticket_outlives_a_gateway_that_is_killed() {
     let mut mesh = Mesh::start().await;
     let (inputs, file) = (mesh.file("waits.jsonl"), mesh.file("dishes.jsonl"));

@@ -273,6 +273,7 @@ async fn what_cannot_be_submitted_is_said_with_what_to_do() {
         (vec!["submit", "grpc.health.v1.Health/Watch"], "it can be called, not submitted"),
         (vec!["submit", FETCH, "--many=/no/file"], "cannot read requests from /no/file"),
         (vec!["submit", FETCH, "--label=Shop=x"], "INVALID_ARGUMENT: "),
+        (vec!["map", FETCH, "--ticket", "--label=Shop=x"], "INVALID_ARGUMENT: "),
         (vec!["tickets", "show", "abc"], "write at least the last 4 characters"),
         (vec!["tickets", "watch", "operations/0198c3ab-7d12-7c3e-9f4a-1b2c9f3ac2b1"], "turno tickets list"),
     ] {
@@ -292,6 +293,8 @@ async fn a_map_goes_on_by_itself() {
     let name = shell.turno_with(&words, &lines).await.fine();
     let again = shell.turno_with(&words, &lines).await.fine();
     assert_eq!(name, again, "the same key is the same map");
+    let others = shell.turno_with(&words, "{\"url\": \"another\"}\n").await.failed();
+    assert!(others.starts_with("ALREADY_EXISTS: "), "{others}");
     let name = name.trim();
     let results = shell.turno(&["tickets", "results", "--follow", name]).await.fine();
     let indexes = results.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["index"].as_u64());

@@ -15,7 +15,7 @@ use super::dial::innermost;
 
 /// Of a connection that breaks tonic says `UNKNOWN`, `INTERNAL` or `CANCELLED`, as if a server had said so. What a server
 /// says has no cause on this side, and stays as it is.
-pub(super) fn of_connection(error: anyhow::Error, address: &str) -> anyhow::Error {
+pub(crate) fn of_connection(error: anyhow::Error, address: &str) -> anyhow::Error {
     let Some(status) = error.downcast_ref::<Status>() else { return error };
     match status.source() {
         Some(cause) if [Code::Unknown, Code::Internal, Code::Cancelled].contains(&status.code()) => {

@@ -34,7 +34,7 @@ pub(super) async fn submit(
     let submitted: Operation = tokio::select! {
         biased;
         Ok(()) = is_broken => return Err(failed.take().context("the input broke off")?),
-        submitted = client.submit_map(request) => submitted.context("the map was refused")?.into_inner(),
+        submitted = client.submit_map(request) => submitted?.into_inner(),
     };
     Ok(submitted.name)
 }

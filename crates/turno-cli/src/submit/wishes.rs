@@ -11,24 +11,38 @@ use crate::tickets::time;
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[group(skip)]
 pub(crate) struct Wishes {
-    /// The same key is the same ticket, if what is asked for is the same: safe to repeat
+    /// The same key is the same ticket, so that it is safe to repeat; asked for something else, it is refused
     #[arg(long)]
     pub(super) key: Option<String>,
     /// How long the key is remembered [default: for ever]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "key")]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "key")]
     key_kept_for: Option<Duration>,
     /// No attempt begins before: 10m (from now), or 2026-11-01T08:00:00Z
     #[arg(long, value_name = "TIME", value_parser = time::future)]
     not_before: Option<SystemTime>,
-    /// A word to find it by; may be repeated
+    /// A label to find it by; may be repeated
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = time::pair)]
     labels: Vec<(String, String)>,
     /// Attempts after the first [default: what the .proto says, or 2]
     #[arg(long, value_name = "N")]
     retries: Option<u32>,
     /// How long it is kept once it has ended [default: 7 days]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     keep_result_for: Option<Duration>,
+}
+
+impl Wishes {
+    /// What to do when nobody has heard whether it was submitted.
+    pub(crate) fn again(&self) -> &'static str {
+        match self.key {
+            Some(_) => {
+                "it may be submitted already: the same command again, with the same key, makes no second ticket"
+            }
+            None => {
+                "it may be submitted already: see `turno tickets list`; with --key a submit can be repeated safely"
+            }
+        }
+    }
 }
 
 impl From<Wishes> for SubmitRequest {

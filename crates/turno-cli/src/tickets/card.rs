@@ -125,7 +125,7 @@ fn indented(text: &str) -> String {
 /// What can be done with a ticket, as commands.
 fn next(ticket: &Ticket) -> Option<String> {
     let (short, redriven) = (ticket.short(), &ticket.metadata.redriven_as);
-    let lines = match ticket.metadata.state() {
+    let mut lines = match ticket.metadata.state() {
         TicketState::Waiting | TicketState::Running => vec![
             format!("turno tickets watch {short}      follow it to its end"),
             format!("turno tickets cancel {short}     stop it"),
@@ -133,19 +133,36 @@ fn next(ticket: &Ticket) -> Option<String> {
         TicketState::Dead if !redriven.is_empty() => {
             vec![format!("turno tickets show {}       what became of it", name::short(redriven))]
         }
-        TicketState::Dead => vec![
+        _ if ticket.can_be_redriven() => vec![
             format!("turno tickets redrive {short}          submit the same anew"),
             format!("turno tickets edit {short} '{{…}}'       mend its request before that"),
         ],
-        _ => return None,
+        _ => Vec::new(),
     };
-    Some(lines.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n"))
+    if ticket.metadata.map_items.is_some() {
+        lines.push(results(short));
+    }
+    (!lines.is_empty()).then(|| commands(&lines))
+}
+
+/// The same of a map that has just been submitted.
+pub(crate) fn next_of_map(name: &str) -> String {
+    let short = name::short(name);
+    commands(&[format!("turno tickets watch {short}      follow it to its end"), results(short)])
+}
+
+fn results(short: &str) -> String {
+    format!("turno tickets results {short}    what has come of it")
+}
+
+fn commands(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::ticket::tests::{at, dead, running};
-    use super::{Card, TicketAttempt};
+    use super::{Card, TicketAttempt, next, next_of_map};
 
     const NOW: i64 = 1_000_192_000;
 
@@ -194,6 +211,20 @@ Next
   turno tickets redrive 00000007          submit the same anew
   turno tickets edit 00000007 '{\u{2026}}'       mend its request before that";
         assert_eq!(text, expected, "\n{text}");
+    }
+
+    #[test]
+    fn of_a_map_its_results_are_next() {
+        let (mut map, mut lost) = (running(), dead());
+        (map.metadata.map_items, lost.metadata.map_items) = (Some(9), Some(9));
+        let expected = "  \
+  turno tickets watch 9f3ac2b1      follow it to its end
+  turno tickets cancel 9f3ac2b1     stop it
+  turno tickets results 9f3ac2b1    what has come of it";
+        assert_eq!(next(&map).unwrap(), expected);
+        assert_eq!(next(&lost).unwrap(), "  turno tickets results 00000007    what has come of it");
+        let lines: Vec<&str> = expected.lines().collect();
+        assert_eq!(next_of_map(&map.name), format!("{}\n{}", lines[0], lines[2]));
     }
 
     #[test]

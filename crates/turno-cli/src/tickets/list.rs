@@ -54,7 +54,7 @@ fn text(listed: &Listed, filter: &str, width: Option<usize>) -> String {
         return "no tickets are kept; submit a call with `turno submit`".to_owned();
     }
     if listed.tickets.is_empty() {
-        return format!("no ticket is one of {filter}");
+        return format!("no ticket has {filter}");
     }
     let table = table::text(&listed.tickets, now_ms(), width);
     // Only for people: programs count.
@@ -74,7 +74,7 @@ mod tests {
     fn nothing_there_says_why() {
         let none = Listed { tickets: Vec::new(), more: false };
         assert!(text(&none, "", None).contains("`turno submit`"));
-        assert_eq!(text(&none, "state = \"dead\"", None), "no ticket is one of state = \"dead\"");
+        assert_eq!(text(&none, "state = \"dead\"", None), "no ticket has state = \"dead\"");
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl Patience {
     pub(crate) fn check(&self, why: &Status, again: &str) -> anyhow::Result<()> {
         if self.heard.elapsed() > MOST {
             let why = why.message();
-            bail!("no gateway has answered for {MOST:?} ({why}); the ticket goes on: {again}");
+            bail!("no gateway has answered for {MOST:?} ({why}); the ticket goes on, and `{again}` with it");
         }
         Ok(())
     }
@@ -55,8 +55,8 @@ mod tests {
         patience.check(&gone, "").unwrap();
         patience.heard = ago(MOST + Duration::from_secs(1));
         let error = patience.check(&gone, "turno tickets watch 9f3ac2b1").unwrap_err().to_string();
-        let expected = "no gateway has answered for 60s (connection refused); the ticket goes on: turno tickets watch 9f3ac2b1";
-        assert_eq!(error, expected);
+        let why = "no gateway has answered for 60s (connection refused)";
+        assert_eq!(error, format!("{why}; the ticket goes on, and `turno tickets watch 9f3ac2b1` with it"));
         patience.heard();
         patience.check(&gone, "").unwrap();
     }

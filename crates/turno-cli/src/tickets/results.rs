@@ -16,7 +16,7 @@ pub(crate) struct ResultsArgs {
     name: String,
     #[command(flatten)]
     target: Target,
-    /// Go on until the map has ended; else what there is
+    /// Go on until the map has ended, and tell how; without it, what there is now
     #[arg(long)]
     follow: bool,
 }

@@ -38,6 +38,13 @@ impl Ticket {
         !matches!(self.metadata.state(), TicketState::Waiting | TicketState::Running)
     }
 
+    /// It is dead, nothing was made of it, and it is no map: these are mapped again.
+    pub(crate) fn can_be_redriven(&self) -> bool {
+        let metadata = &self.metadata;
+        let is_dead = metadata.state() == TicketState::Dead;
+        is_dead && metadata.redriven_as.is_empty() && metadata.map_items.is_none()
+    }
+
     /// "running"
     pub(crate) fn state(&self) -> &'static str {
         match self.metadata.state() {
@@ -76,12 +83,14 @@ impl Ticket {
     /// Of one that has not ended.
     fn outlook(&self, now_ms: i64) -> String {
         let metadata = &self.metadata;
-        if let Some(progress) = metadata.progress.as_ref().and_then(progress) {
-            return progress;
-        }
         let pause = metadata.not_before.as_ref().map_or(0, |time| millis(time) - now_ms);
-        if pause > 0 {
-            return format!("begins in {}", span(pause));
+        let progress = metadata.progress.as_ref().and_then(progress);
+        // A map's items are counted before anything has run.
+        let has_begun = metadata.state() != TicketState::Waiting;
+        match progress {
+            Some(progress) if has_begun || pause <= 0 => return progress,
+            _ if pause > 0 => return format!("begins in {}", span(pause)),
+            _ => {}
         }
         metadata
             .last_failure

@@ -11,6 +11,7 @@ use turno_proto::v1::EditRequest;
 use super::desk::Desk;
 use super::filter::{Filter, State};
 use super::live::Live;
+use super::ticket::Ticket;
 use crate::call::json;
 use crate::listing::print;
 
@@ -31,7 +32,7 @@ pub(crate) struct RedriveArgs {
     /// The dead tickets; the ends of their ids are enough
     #[arg(required_unless_present = "all_dead", value_name = "NAME")]
     names: Vec<String>,
-    /// All that are dead and were not redriven yet
+    /// All that are dead and were not redriven yet; maps are not redriven
     #[arg(long, conflicts_with = "names")]
     all_dead: bool,
     /// Of all that are dead, those of this method; package.Service/ stands for all of a service
@@ -87,7 +88,7 @@ pub(crate) async fn cancel(desk: &Desk, args: CancelArgs) -> anyhow::Result<Exit
 pub(crate) async fn redrive(desk: &Desk, args: RedriveArgs) -> anyhow::Result<ExitCode> {
     let names = if args.all_dead { all_dead(desk, args.method).await? } else { args.names };
     if names.is_empty() {
-        print("no ticket is dead that was not redriven already".to_owned())?;
+        print("no ticket is dead that can be redriven".to_owned())?;
     }
     each(&names, async |text| {
         let name = desk.name(text).await?;
@@ -101,7 +102,7 @@ pub(crate) async fn redrive(desk: &Desk, args: RedriveArgs) -> anyhow::Result<Ex
 async fn all_dead(desk: &Desk, method: Option<String>) -> anyhow::Result<Vec<String>> {
     let filter = Filter { state: Some(State::Dead), method, ..Filter::default() };
     let listed = desk.list(&filter.text(), MOST_DEAD).await?;
-    let dead = listed.tickets.into_iter().filter(|ticket| ticket.metadata.redriven_as.is_empty());
+    let dead = listed.tickets.into_iter().filter(Ticket::can_be_redriven);
     Ok(dead.map(|ticket| ticket.name).rev().collect())
 }
 

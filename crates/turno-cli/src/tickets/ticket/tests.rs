@@ -63,7 +63,10 @@ fn its_note_says_the_one_thing_to_know() {
     assert_eq!(note(TicketState::Dead, redriven), "redriven as 00009f3a");
     let later = TicketMetadata { not_before: Some(at(SUBMITTED + 90_000)), ..plain() };
     assert_eq!(note(TicketState::Waiting, later.clone()), "begins in 1m 30s");
-    assert_eq!(ticket("9f3ac2b1", TicketState::Waiting, later).note(SUBMITTED + 90_000), "");
+    assert_eq!(ticket("9f3ac2b1", TicketState::Waiting, later.clone()).note(SUBMITTED + 90_000), "");
+    let progress = Some(TicketProgress { done: 0, total: 9, note: String::new() });
+    let map = ticket("9f3ac2b1", TicketState::Waiting, TicketMetadata { progress, ..later });
+    assert_eq!([map.note(SUBMITTED), map.note(SUBMITTED + 90_000)], ["begins in 1m 30s", "0 of 9"]);
     let again = TicketMetadata { last_failure: failed, attempts: 1, failures: 1, ..plain() };
     assert!(note(TicketState::Running, again.clone()).starts_with("again after UNAVAILABLE: "));
     assert_eq!(note(TicketState::Done, again), "");
@@ -77,6 +80,15 @@ fn a_ticket_that_is_being_cancelled_says_so() {
     assert_eq!((ticket.state(), ticket.has_ended()), ("cancelling", false));
     ticket.metadata.set_state(TicketState::Done);
     assert_eq!((ticket.state(), ticket.has_ended()), ("done", true));
+}
+
+#[test]
+fn a_dead_ticket_is_redriven_once_and_a_map_never() {
+    assert!(dead().can_be_redriven() && !running().can_be_redriven());
+    let (mut redriven, mut map) = (dead(), dead());
+    redriven.metadata.redriven_as = "operations/0198-00009f3a".into();
+    map.metadata.map_items = Some(9);
+    assert!(!redriven.can_be_redriven() && !map.can_be_redriven());
 }
 
 #[test]
