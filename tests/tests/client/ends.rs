@@ -57,6 +57,21 @@ async fn dropping_a_call_cancels_it() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_dropped_does_not_hold_a_gateway_that_ends() {
+    let mesh = TestMesh::start(0, 1).await;
+    let client = client(&mesh);
+    let call = client.clone();
+    let call = tokio::spawn(async move { drop(call.call::<kitchen::Simmer>(wait(60_000)).await) });
+    eventually("it runs", async || mesh.nodes().await[0].in_flight == 1).await;
+    let gateway = mesh.running().clients().to_string();
+    let ending = tokio::spawn(mesh.end());
+    eventually("the client is told", async || !format!("{client:?}").contains(&gateway)).await;
+    call.abort();
+    // The time to drain is 30 s.
+    tokio::time::timeout(Duration::from_secs(10), ending).await.expect("the gateway ends").unwrap();
+}
+
+#[tokio::test]
 async fn a_job_without_a_place_waits_for_the_one_that_another_leaves() {
     let mesh = TestMesh::start(1, 1).await;
     let client = client(&mesh);

@@ -1,5 +1,6 @@
 //! One link to one gateway: sends what gathers, hands answers to those who wait, and ends in order when the gateway
-//! says that it is leaving.
+//! says that it is leaving: no call is sent any more, those that were may still be cancelled, and when the last of them has
+//! ended, so does the stream up.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -54,9 +55,12 @@ pub(crate) async fn serve(links: &Links, address: &str) -> Result<(), Error> {
     tracing::info!(gateway = address, "linked");
     let broken =
         |status: Status| Error::Lost { gateway: address.to_owned(), reason: status.message().to_owned() };
+    let mut leaving = false;
     while let Some(frame) = down.message().await.map_err(broken)? {
-        if link.take(frame).await {
+        leaving |= link.take(frame).await;
+        if leaving {
             links.remove(&link);
+            // At each frame: its answers may be the last.
             link.leave();
         }
     }
@@ -159,7 +163,7 @@ impl Link {
         frame.leaving
     }
 
-    /// No call is taken any more, and the stream up ends. What has not left goes elsewhere.
+    /// No call is taken any more, and the stream up ends once none is left. What has not left goes elsewhere.
     fn leave(&self) {
         self.room.close();
         let (unsent, writer) = {
@@ -172,7 +176,11 @@ impl Link {
 
     fn close(&self) {
         self.leave();
-        let sent = self.pending.lock().take_sent();
+        let (sent, writer) = {
+            let mut pending = self.pending.lock();
+            (pending.take_sent(), pending.writer())
+        };
+        writer.into_iter().for_each(Waker::wake);
         lose(sent, Lost { may_have_run: true });
     }
 
@@ -191,7 +199,7 @@ impl Link {
                 return Poll::Ready(Some(frame));
             }
         }
-        if pending.is_closed() {
+        if pending.is_over() {
             return Poll::Ready(None);
         }
         pending.wait(cx.waker());

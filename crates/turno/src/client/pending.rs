@@ -27,7 +27,7 @@ pub(crate) struct Pending {
     new_names: Vec<String>,
     gathered: VecDeque<Invocation>,
     cancels: Vec<u64>,
-    /// No call is taken any more.
+    /// No call is taken any more. Those that were sent may still be cancelled.
     closed: bool,
     writer: Option<Waker>,
 }
@@ -95,7 +95,7 @@ impl Pending {
 
     /// Nobody waits for it any more.
     pub(crate) fn cancel(&mut self, call: u64) {
-        if self.waiting.remove(&call).is_some_and(|waiting| waiting.sent) && !self.closed {
+        if self.waiting.remove(&call).is_some_and(|waiting| waiting.sent) {
             self.cancels.push(call);
         }
     }
@@ -112,8 +112,9 @@ impl Pending {
         self.waiting.drain().map(|(_, waiting)| waiting.reply).collect()
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed
+    /// Nothing is left to be sent, once what has gathered is: no call is taken, and those that were sent have ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.closed && self.waiting.is_empty()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -193,8 +194,21 @@ mod tests {
         add(&mut pending, "/a");
         add(&mut pending, "/a");
         assert_eq!(pending.leave().len(), 2);
-        assert!(pending.next_frame().is_none() && pending.is_closed());
+        assert!(pending.next_frame().is_none() && !pending.is_over());
         assert_eq!(pending.take_sent().len(), 1);
+        assert!(pending.is_over());
         assert!(pending.add("/a", Invocation::default(), reply()).is_none());
+    }
+
+    #[test]
+    fn what_a_gateway_that_is_leaving_has_can_be_cancelled() {
+        let mut pending = Pending::default();
+        let (cancelled, answered) = (add(&mut pending, "/a"), add(&mut pending, "/a"));
+        pending.next_frame().unwrap();
+        assert!(pending.leave().is_empty());
+        pending.cancel(cancelled);
+        assert_eq!(pending.next_frame().unwrap().0.cancels, [cancelled]);
+        assert!(pending.next_frame().is_none() && !pending.is_over());
+        assert!(pending.take(answered).is_some() && pending.is_over());
     }
 }
