@@ -9,12 +9,14 @@ mod requests;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
+use std::time::Instant;
 
 use futures_util::{StreamExt, stream};
 use tonic::{IntoStreamingRequest, Request, Status};
 use turno_proto::v1::{MapHeader, MapOrder, OnFailure as Wire};
 
 use crate::calls::Mesh;
+use crate::client::call::{asked, within};
 use crate::rpc::Unary;
 
 pub use answers::{Answers, Summary};
@@ -103,10 +105,16 @@ impl<R: Unary> Map<R> {
     /// Begins.
     ///
     /// # Errors
-    /// No gateway, `UNIMPLEMENTED` for a method that nobody serves, `INVALID_ARGUMENT` for options that make no sense.
+    /// No gateway, `UNIMPLEMENTED` for a method that nobody serves, `INVALID_ARGUMENT` for options that make no sense,
+    /// `DEADLINE_EXCEEDED` when the deadline passes before it has begun.
     async fn begin(self) -> crate::Result<Answers<R>> {
-        let Self { mesh, requests, header } = self;
-        let mesh = mesh.await?;
+        let Self { mesh, mut requests, header } = self;
+        let deadline = asked(requests.metadata())?;
+        let mesh = within(deadline, mesh).await?;
+        if let Some(deadline) = deadline {
+            // The gateway is told what is left.
+            requests.set_timeout(deadline.saturating_duration_since(Instant::now()));
+        }
         let answers = mesh.map(requests.map(|requests| Requests::<R>::new(header, requests))).await?;
         Ok(Answers::new(answers))
     }

@@ -110,6 +110,17 @@ async fn without_a_gateway_a_call_waits_and_then_hears_so() {
 }
 
 #[tokio::test]
+async fn a_map_waits_for_a_gateway_no_longer_than_its_deadline() {
+    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let client = Client::to([nobody.to_string()]).patience(Duration::from_secs(20)).connect().unwrap();
+    let dishes = futures_util::stream::iter([dish("x")]);
+    let began = std::time::Instant::now();
+    let error = client.map::<kitchen::Echo>(timed(dishes, Duration::from_millis(50))).await.unwrap_err();
+    assert_eq!(error.code(), Code::DeadlineExceeded);
+    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn what_may_have_run_when_the_link_breaks_is_repeated_only_if_it_may_be() {
     let every_second = |call: u64| if call.is_multiple_of(2) { Fate::Breaks } else { Fate::Answered };
     let broken = breaking::serve(every_second).await;
