@@ -152,8 +152,8 @@ impl Client {
     }
 
     /// A gateway to be asked for tickets, by plain gRPC.
-    pub(crate) async fn mesh_within(&self, patience: Duration) -> crate::Result<Mesh> {
-        Ok(Mesh::new(self.0.links.live_within(patience).await?.plain(), Token::default()))
+    pub(crate) async fn mesh_within(&self, left: Duration) -> crate::Result<Mesh> {
+        Ok(Mesh::new(self.0.links.live_within(left).await?.plain(), Token::default()))
     }
 
     /// How long a call waits for a gateway.

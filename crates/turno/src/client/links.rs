@@ -50,10 +50,14 @@ impl Links {
 
     /// The same, waiting for one as long as the client's patience lasts.
     pub(crate) async fn live(&self) -> crate::Result<Arc<Link>> {
-        self.live_within(self.patience).await
+        let gave_up = |nobody: Status| {
+            Status::unavailable(format!("{}; gave up after {:?}", nobody.message(), self.patience))
+        };
+        self.live_within(self.patience).await.map_err(gave_up)
     }
 
-    pub(crate) async fn live_within(&self, patience: Duration) -> crate::Result<Arc<Link>> {
+    /// The same, for what is left of the patience of who asks.
+    pub(crate) async fn live_within(&self, left: Duration) -> crate::Result<Arc<Link>> {
         let waiting = async {
             loop {
                 let come = self.come.notified();
@@ -63,15 +67,12 @@ impl Links {
                 come.await;
             }
         };
-        tokio::time::timeout(patience, waiting).await.map_err(|_| self.nobody(patience))
+        tokio::time::timeout(left, waiting).await.map_err(|_| self.nobody())
     }
 
-    fn nobody(&self, patience: Duration) -> Status {
+    fn nobody(&self) -> Status {
         let why = self.trouble.lock().clone().unwrap_or_else(|| "no link came up".to_owned());
-        Status::unavailable(format!(
-            "no gateway of {} takes calls ({why}); gave up after {patience:?}",
-            self.gateways
-        ))
+        Status::unavailable(format!("no gateway of {} takes calls ({why})", self.gateways))
     }
 
     pub(crate) fn add(&self, link: &Arc<Link>) {

@@ -14,6 +14,8 @@ use crate::ticket::snapshot::{Snapshot, metadata};
 
 /// A gateway that is started anew is back by then.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A question that has no answer by then is asked again, and maybe of another gateway. What answers one may be 64 MiB large.
+const LONGEST_ANSWER: Duration = Duration::from_secs(30);
 const COLLECTION: &str = "operations/";
 
 /// A ticket, whatever it is one of.
@@ -22,6 +24,8 @@ pub(super) struct Claim {
     pub(super) name: String,
     pub(super) desk: Desk,
     pub(super) patience: Duration,
+    /// How long a gateway may say nothing to a question.
+    pub(super) longest_answer: Duration,
     pub(super) sort: Sort,
 }
 
@@ -71,7 +75,7 @@ impl Claim {
     /// `name` may lack its first part.
     pub(super) fn new(sort: Sort, desk: Desk, name: String) -> Self {
         let name = if name.contains('/') { name } else { format!("{COLLECTION}{name}") };
-        Self { name, desk, patience: PATIENCE, sort }
+        Self { name, desk, patience: PATIENCE, longest_answer: LONGEST_ANSWER, sort }
     }
 
     pub(super) fn id(&self) -> &str {
@@ -91,7 +95,8 @@ impl Claim {
     where
         Q::Request: Clone,
     {
-        self.desk.ask::<Q>(question, self.patience, no_room).await.map_err(|status| self.lost(status))
+        let answered = self.desk.ask::<Q>(question, self.patience, self.longest_answer, no_room).await;
+        answered.map_err(|status| self.lost(status))
     }
 
     /// Patience is at its end.

@@ -5,6 +5,7 @@ use std::error::Error as _;
 use std::time::{Duration, Instant};
 
 use tokio::sync::SemaphorePermit;
+use tokio::time::error::Elapsed;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Status};
 use turno_proto::headers;
@@ -70,10 +71,10 @@ impl Desk {
         }
     }
 
-    /// A gateway, as soon as one is there.
-    pub(super) async fn mesh_within(&self, patience: Duration) -> crate::Result<Mesh> {
+    /// A gateway, as soon as one is there, for what is left of patience.
+    pub(super) async fn mesh_within(&self, left: Duration) -> crate::Result<Mesh> {
         match &self.way {
-            Way::Client(client) => client.mesh_within(patience).await,
+            Way::Client(client) => client.mesh_within(left).await,
             Way::Method(ctx) => Ok(ctx.mesh().clone()),
         }
     }
@@ -87,12 +88,13 @@ impl Desk {
         request
     }
 
-    /// Asks until a gateway answers. What it answers when it is gone comes back only if none is there for so long; so does
-    /// what `refused` makes to be told so.
+    /// Asks until a gateway answers, each for `longest` at most. What it answers when it is gone comes back only if none is
+    /// there for so long as `patience` says; so does what `refused` makes to be told so.
     pub(super) async fn ask<R: Unary>(
         &self,
         message: R::Request,
         patience: Duration,
+        longest: Duration,
         refused: fn(Status) -> Status,
     ) -> crate::Result<R::Response>
     where
@@ -100,8 +102,11 @@ impl Desk {
     {
         let mut trouble = Trouble::new(patience);
         loop {
-            let mesh = self.mesh_within(patience).await?;
-            match mesh.unary::<R>(self.request(message.clone())).await.map_err(refused) {
+            let mesh = self.mesh_within(trouble.left()).await?;
+            let asked = Instant::now();
+            let answered =
+                tokio::time::timeout(longest, mesh.unary::<R>(self.request(message.clone()))).await;
+            match trouble.heard(asked, answered).map_err(refused) {
                 Err(status) if is_gone(&status) => trouble.pause(status).await?,
                 answered => return answered,
             }
@@ -138,6 +143,29 @@ impl Trouble {
         }
     }
 
+    /// What is left of patience, for a gateway to come.
+    pub(super) fn left(&self) -> Duration {
+        self.left_at(Instant::now())
+    }
+
+    fn left_at(&self, now: Instant) -> Duration {
+        let without = self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        self.patience.saturating_sub(without)
+    }
+
+    /// What came of a question that had its time. A gateway that has said nothing by then has fallen silent, and was none
+    /// from when it was asked.
+    pub(super) fn heard<T>(
+        &mut self,
+        asked: Instant,
+        answered: Result<crate::Result<T>, Elapsed>,
+    ) -> crate::Result<T> {
+        answered.unwrap_or_else(|_| {
+            self.since = self.since.or(Some(asked));
+            Err(Status::unavailable("the gateway has fallen silent"))
+        })
+    }
+
     /// Waits before a gateway is asked again, a little longer each time.
     ///
     /// # Errors
@@ -150,8 +178,8 @@ impl Trouble {
 
     /// The next pause; `None` when patience is at its end.
     fn next(&mut self, now: Instant) -> Option<Duration> {
-        let since = *self.since.get_or_insert(now);
-        let left = self.patience.saturating_sub(now.saturating_duration_since(since));
+        self.since = self.since.or(Some(now));
+        let left = self.left_at(now);
         let pause = self.waits.next().unwrap_or(LONGEST_WAIT);
         (!left.is_zero()).then(|| pause.min(left))
     }
@@ -202,6 +230,26 @@ mod tests {
         let (ended, asked) = exhaust(&mut trouble, began);
         assert_eq!(ended - began, PATIENCE);
         assert!(asked > 4, "asked {asked} times");
+    }
+
+    #[test]
+    fn what_waits_for_a_gateway_has_what_is_left_of_patience() {
+        let (mut trouble, began) = (Trouble::new(PATIENCE), Instant::now());
+        assert_eq!(trouble.left_at(began + PATIENCE), PATIENCE, "every gateway has answered so far");
+        trouble.next(began).unwrap();
+        assert_eq!(trouble.left_at(began + PATIENCE / 3), PATIENCE - PATIENCE / 3);
+        assert_eq!(trouble.left_at(began + 2 * PATIENCE), Duration::ZERO);
+        trouble.over();
+        assert_eq!(trouble.left_at(began + 2 * PATIENCE), PATIENCE);
+    }
+
+    #[tokio::test]
+    async fn silence_counts_from_the_question_on() {
+        let (mut trouble, asked) = (Trouble::new(PATIENCE), Instant::now());
+        let silent = tokio::time::timeout(Duration::ZERO, std::future::pending::<Result<(), Status>>()).await;
+        assert!(is_gone(&trouble.heard(asked, silent).unwrap_err()));
+        assert_eq!(trouble.left_at(asked + PATIENCE / 3), PATIENCE - PATIENCE / 3);
+        assert_eq!(trouble.next(asked + PATIENCE), None);
     }
 
     #[test]

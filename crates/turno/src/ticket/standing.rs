@@ -46,9 +46,12 @@ impl<Q: ServerStreaming> Standing<Q> {
         let source = match &mut self.source {
             Some(source) => source,
             empty => {
-                let mesh = self.claim.desk.mesh_within(self.claim.patience).await;
+                let mesh = self.claim.desk.mesh_within(self.trouble.left()).await;
                 let mesh = mesh.map_err(|status| self.claim.lost(status))?;
-                match mesh.server_streaming::<Q>(self.claim.desk.request(question())).await {
+                let (asked, question) = (Instant::now(), self.claim.desk.request(question()));
+                let begun = mesh.server_streaming::<Q>(question);
+                let begun = tokio::time::timeout(self.claim.longest_answer, begun).await;
+                match self.trouble.heard(asked, begun) {
                     Ok(source) => empty.insert(source),
                     Err(status) => return Ok(Err(no_room(status))),
                 }

@@ -44,6 +44,8 @@ pub struct Submit<R: Unary> {
     order: SubmitRequest,
 }
 
+/// How long a submit takes that is large is the network's business. Its deadline is its caller's.
+const LONGEST_ANSWER: Duration = Duration::MAX;
 /// How long a gateway knows a key that was made here: longer than anybody sends a submit again.
 const OWN_KEY_KEPT_FOR: Duration = Duration::from_secs(3600);
 
@@ -111,7 +113,8 @@ impl<R: Unary> Submit<R> {
             ..self.order
         };
         // A submit that there is no room for is handed back: its caller knows whether to wait.
-        let handed_in = desk.ask::<rpcs::HandIn>(order, desk.patience(), std::convert::identity);
+        let handed_in =
+            desk.ask::<rpcs::HandIn>(order, desk.patience(), LONGEST_ANSWER, std::convert::identity);
         let operation = within(deadline, handed_in).await?;
         Ok(Ticket::new(desk, operation.name))
     }

@@ -3,7 +3,7 @@
 mod double;
 mod maps;
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -211,6 +211,43 @@ async fn patience_without_a_gateway_ends_with_the_tickets_name() {
         assert!(error.message().ends_with("can be picked up again by its name"), "{error}");
     }
     assert!(watch.next().await.is_none());
+}
+
+#[tokio::test]
+async fn patience_is_not_had_twice() {
+    let (double, up, client) = opened().await;
+    let ticket = submitted(&client).await.patience(Duration::from_secs(2));
+    // First it is refused for want of room, then nobody is there.
+    double.is_full("GetOperation", u32::MAX);
+    let began = Instant::now();
+    let asking = task::spawn("asks", async move { ticket.state().await });
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    drop(up);
+    assert_eq!(asking.await.unwrap().unwrap_err().code(), Code::Unavailable);
+    assert!(began.elapsed() < Duration::from_secs(3), "it took {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_gateway_that_says_nothing_is_asked_again_and_then_given_up() {
+    let (double, _up, client) = opened().await;
+    let mut ticket = submitted(&client).await;
+    ticket.claim.longest_answer = Duration::from_millis(300);
+    double.is_silent("GetOperation", 2);
+    assert_eq!(ticket.state().await.unwrap(), State::Waiting);
+    assert!(double.metadata("GetOperation").len() > 2);
+    for rpc in ["GetOperation", "CancelOperation", "Watch"] {
+        double.is_silent(rpc, u32::MAX);
+    }
+    let ticket = ticket.patience(Duration::from_millis(200));
+    let mut watch = ticket.watch();
+    for error in [
+        ticket.state().await.unwrap_err(),
+        ticket.cancel().await.unwrap_err(),
+        watch.next().await.unwrap().unwrap_err(),
+    ] {
+        assert_eq!(error.code(), Code::Unavailable);
+        assert!(error.message().contains("the gateway has fallen silent"), "{error}");
+    }
 }
 
 #[tokio::test]

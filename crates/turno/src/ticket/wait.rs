@@ -31,7 +31,7 @@ impl Claim {
         let mut trouble = Trouble::new(self.patience);
         loop {
             let _place = self.desk.place().await;
-            let mesh = self.desk.mesh_within(self.patience).await.map_err(|status| self.lost(status))?;
+            let mesh = self.desk.mesh_within(trouble.left()).await.map_err(|status| self.lost(status))?;
             let status = match self.wait_once(&mesh, &mut trouble).await {
                 Ok(operation) if operation.done => return Ok(operation),
                 // A gateway that is about to end lets no question stand.
@@ -50,8 +50,10 @@ impl Claim {
         let timeout = ONE_WAIT.try_into().ok();
         let request = self.desk.request(WaitOperationRequest { name: self.name.clone(), timeout });
         let answered = tokio::time::timeout(ONE_WAIT + SILENCE, mesh.unary::<rpcs::Wait>(request)).await;
-        trouble.over_if_it_stood(asked.elapsed());
-        answered.unwrap_or_else(|_| Err(Status::unavailable("the gateway has fallen silent")))
+        if answered.is_ok() {
+            trouble.over_if_it_stood(asked.elapsed());
+        }
+        trouble.heard(asked, answered)
     }
 }
 

@@ -52,6 +52,8 @@ struct Kept {
     lost_answers: Mutex<u32>,
     /// So many questions of an rpc are refused, for want of room.
     full: Mutex<BTreeMap<&'static str, u32>>,
+    /// So many are never answered.
+    silent: Mutex<BTreeMap<&'static str, u32>>,
     maps: Maps,
 }
 
@@ -109,6 +111,11 @@ impl Double {
         self.0.full.lock().insert(rpc, for_questions);
     }
 
+    /// The next questions of this rpc are not answered, ever.
+    pub(super) fn is_silent(&self, rpc: &'static str, for_questions: u32) {
+        self.0.silent.lock().insert(rpc, for_questions);
+    }
+
     /// Every submit that came.
     pub(super) fn orders(&self) -> Vec<SubmitRequest> {
         self.0.orders.lock().clone()
@@ -160,6 +167,13 @@ impl Double {
         self.0.metadata.lock().push((rpc, metadata));
         let is_full = self.0.full.lock().get_mut(rpc).is_some_and(count_down);
         if is_full { Err(Status::resource_exhausted("64 calls are in flight")) } else { Ok(message) }
+    }
+
+    async fn may_be_silent(&self, rpc: &'static str) {
+        let is_silent = self.0.silent.lock().get_mut(rpc).is_some_and(count_down);
+        if is_silent {
+            std::future::pending::<()>().await;
+        }
     }
 
     fn lose_an_answer(&self) -> Result<(), Status> {
@@ -265,6 +279,7 @@ impl Tickets for Double {
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let request = self.hear("Watch", request)?;
+        self.may_be_silent("Watch").await;
         let follower = self.follow(&request.name)?;
         let changes = stream::unfold(Some(follower), async |follower| {
             let mut follower = follower?;
@@ -302,7 +317,9 @@ impl Operations for Double {
         &self,
         request: Request<GetOperationRequest>,
     ) -> Result<Response<Operation>, Status> {
-        let follower = self.follow(&self.hear("GetOperation", request)?.name)?;
+        let name = self.hear("GetOperation", request)?.name;
+        self.may_be_silent("GetOperation").await;
+        let follower = self.follow(&name)?;
         let operation = follower.borrow().clone();
         Ok(Response::new(operation))
     }
@@ -316,6 +333,7 @@ impl Operations for Double {
         request: Request<CancelOperationRequest>,
     ) -> Result<Response<()>, Status> {
         let name = self.hear("CancelOperation", request)?.name;
+        self.may_be_silent("CancelOperation").await;
         self.follow(&name)?;
         let error = rpc::Status { code: 1, message: "cancelled".into(), details: Vec::new() };
         self.end(&name, TicketState::Cancelled, Ended::Error(error));
