@@ -2,10 +2,11 @@
 //! each gateway. What a call is, does and answers is the same as by plain gRPC.
 //!
 //! `call` takes a call through its attempts, `repeats` says whether there is one more, `plain` takes one that is too large
-//! for a link; `links` knows the links that are up, `dialer` keeps them up, `link` speaks to one gateway, `pending` and
+//! for a link; `links` knows the links that are up, `choice` picks one of them, `dialer` keeps them up, `link` speaks to one gateway, `pending` and
 //! `frames` make frames of what gathers. The gateway's half is in its own `clients.rs`.
 
 pub(crate) mod call;
+mod choice;
 mod dialer;
 mod frames;
 mod link;
@@ -203,8 +204,8 @@ impl Builder {
         }
         let links = Arc::new(Links::new(gateways.join(", "), self.patience));
         let dial = |gateway| task::spawn("client.dialer", dialer::run(links.clone(), gateway));
-        let budget = task::spawn("client.budget", repeats::keep_time(links.clone()));
-        let tasks = gateways.into_iter().map(dial).chain([budget]).map(AbortOnDropHandle::new).collect();
+        let clock = task::spawn("client.clock", links::keep_time(links.clone()));
+        let tasks = gateways.into_iter().map(dial).chain([clock]).map(AbortOnDropHandle::new).collect();
         let places = Semaphore::new(self.in_flight.clamp(1, Semaphore::MAX_PERMITS));
         let waits = Semaphore::new(WAITS);
         Ok(Client(Arc::new(Inner { links, places, waits, _tasks: tasks })))

@@ -63,6 +63,52 @@ async fn a_client_keeps_to_its_limit() {
     }
 }
 
+/// Linked to both.
+async fn client_of(meshes: &[TestMesh; 2]) -> Client {
+    let gateways = meshes.each_ref().map(|mesh| mesh.running().clients().to_string());
+    let client = Client::to(gateways.clone()).connect().unwrap();
+    eventually("both are linked", async || {
+        let linked = format!("{client:?}");
+        gateways.iter().all(|gateway| linked.contains(gateway))
+    })
+    .await;
+    client
+}
+
+#[tokio::test]
+async fn calls_that_follow_one_another_spread_over_the_gateways() {
+    let meshes = [TestMesh::start(0, 1).await, TestMesh::start(0, 1).await];
+    let client = client_of(&meshes).await;
+    for bytes in [1, 100_000] {
+        for _ in 0..20 {
+            client.call::<kitchen::Echo>(dish(vec![7; bytes])).await.unwrap();
+        }
+    }
+    for mesh in &meshes {
+        let served = mesh.nodes().await[0].calls_served;
+        assert!((15..=25).contains(&served), "{served} of 40");
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_has_no_room_is_not_given_the_calls_of_the_others() {
+    let full = TestMesh::gateway(GatewayConfig { max_calls: 1, ..GatewayConfig::default() }).await;
+    let _node = full.kitchen(Role::Io, 1).await;
+    let meshes = [full, TestMesh::start(0, 1).await];
+    let inside = client(&meshes[0]);
+    let _inside = tokio::spawn(async move { inside.call::<kitchen::Simmer>(wait(60_000)).await });
+    eventually("it runs", async || meshes[0].in_flight().await == 1).await;
+    let client = client_of(&meshes).await;
+    let began = std::time::Instant::now();
+    let mut refused = 0;
+    for bytes in [1, 100_000].into_iter().cycle().take(200) {
+        let answer = client.call::<kitchen::Echo>(dish(vec![7; bytes])).await;
+        refused += u64::from(answer.is_err_and(|error| error.code() == Code::ResourceExhausted));
+    }
+    // One a second: then it is asked again.
+    assert!(refused <= began.elapsed().as_secs() + 2, "{refused} were refused in {:?}", began.elapsed());
+}
+
 #[tokio::test]
 async fn a_full_house_is_told_at_once() {
     let mesh = TestMesh::gateway(GatewayConfig { max_calls: 1, ..GatewayConfig::default() }).await;

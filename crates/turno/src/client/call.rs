@@ -63,7 +63,10 @@ impl Call {
         loop {
             let lost = match link.call(self).await {
                 Ok(outcome) if status::code_of(outcome.code) == Code::Ok => return Ok(outcome.body),
-                Ok(outcome) => return Err(status::from_outcome(outcome)),
+                Ok(outcome) => {
+                    link.refusals.note(status::code_of(outcome.code));
+                    return Err(status::from_outcome(outcome));
+                }
                 Err(lost) => lost,
             };
             runs.lost(lost, link.gateway())?;

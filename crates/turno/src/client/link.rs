@@ -18,6 +18,7 @@ use turno_proto::v1::{CallsFrame, OutcomesFrame};
 use turno_runtime::parts::Parts;
 
 use crate::client::call::Call;
+use crate::client::choice::Refusals;
 use crate::client::frames::Frames;
 use crate::client::links::Links;
 use crate::client::pending::{Lost, Pending, Reply};
@@ -32,6 +33,7 @@ pub(crate) struct Link {
     /// Places for calls that have not left.
     room: Semaphore,
     pending: Mutex<Pending>,
+    pub(crate) refusals: Refusals,
     max_body: AtomicUsize,
     plain: OnceLock<Channel>,
 }
@@ -99,6 +101,7 @@ impl Link {
             endpoint,
             room: Semaphore::new(CALLS_WAITING),
             pending: Mutex::default(),
+            refusals: Refusals::default(),
             max_body: AtomicUsize::new(0),
             plain: OnceLock::new(),
         }
@@ -114,9 +117,9 @@ impl Link {
         self.max_body.load(Ordering::Relaxed)
     }
 
-    /// Calls that wait for their answers.
-    pub(crate) fn outstanding(&self) -> usize {
-        self.pending.lock().len()
+    /// Calls that wait for their answers, and those that were refused a short time ago.
+    pub(crate) fn load(&self) -> usize {
+        self.pending.lock().len() + self.refusals.weight()
     }
 
     /// Plain gRPC to the same gateway, on a connection that is opened when it is first used.

@@ -1,12 +1,15 @@
 //! The links that are up.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tonic::Status;
 
+use crate::client::choice;
 use crate::client::link::Link;
 use crate::client::repeats::Repeats;
 use crate::error::Error;
@@ -18,8 +21,20 @@ pub(crate) struct Links {
     patience: Duration,
     pub(crate) repeats: Repeats,
     live: Mutex<Vec<Arc<Link>>>,
+    /// Whose turn it is, where several have as few calls.
+    turn: AtomicUsize,
     come: Notify,
     trouble: Mutex<Option<String>>,
+}
+
+const A_SECOND: Duration = Duration::from_secs(1);
+
+/// Lets what is known of earlier calls grow old, until it is aborted.
+pub(crate) async fn keep_time(links: Arc<Links>) {
+    loop {
+        links.tick();
+        tokio::time::sleep(A_SECOND).await;
+    }
 }
 
 impl Links {
@@ -29,6 +44,8 @@ impl Links {
             patience,
             repeats: Repeats::new(),
             live: Mutex::default(),
+            // Many programs that call once shall not all call the same gateway.
+            turn: AtomicUsize::new(RandomState::new().hash_one(()) as usize),
             come: Notify::new(),
             trouble: Mutex::default(),
         }
@@ -39,13 +56,21 @@ impl Links {
         self.patience
     }
 
-    /// The link with the fewest calls on it.
+    /// The link with the least on it.
     pub(crate) fn pick(&self) -> Option<Arc<Link>> {
         let live = self.live.lock();
         match live.as_slice() {
             [only] => Some(only.clone()),
-            several => several.iter().min_by_key(|link| link.outstanding()).cloned(),
+            several => {
+                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+                choice::lightest(several, turn, |link| link.load()).cloned()
+            }
         }
+    }
+
+    fn tick(&self) {
+        self.repeats.tick();
+        self.live.lock().iter().for_each(|link| link.refusals.forget_most());
     }
 
     /// The same, waiting for one as long as the client's patience lasts.

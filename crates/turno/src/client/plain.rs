@@ -11,7 +11,7 @@ use tonic::client::Grpc;
 use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_prost::ProstDecoder;
 
 use crate::calls;
@@ -73,8 +73,16 @@ where
             }
             let client = calls::ready(link.plain()).await?;
             match attempt(client, request, PathAndQuery::from_static(R::PATH)).await {
-                Err(status) if never_sent(&status) && patience > 0 => patience -= 1,
-                answer => return answer.map_err(calls::late),
+                Err(status) if never_sent(&status) && patience > 0 => {
+                    link.refusals.note(Code::Unavailable);
+                    patience -= 1;
+                }
+                answer => {
+                    return answer.map_err(|status| {
+                        link.refusals.note(status.code());
+                        calls::late(status)
+                    });
+                }
             }
             tokio::time::sleep(PAUSE).await;
             link = links.live().await?;

@@ -3,30 +3,18 @@
 //! back all at once. What may have run is repeated only if its `idempotency_level` allows, and if the budget has room: when
 //! links break again and again, calls must not become several times as many just then.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tonic::Status;
 use turno_runtime::budget::{Budget, SHARE};
 use turno_runtime::units::micros;
 
-use crate::client::links::Links;
 use crate::client::pending::Lost;
 
 /// What one client has for repetitions, whatever gateway it makes them at.
 pub(crate) struct Repeats {
     since: Instant,
     budget: Budget,
-}
-
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// Lets the budget know which calls are recent, until it is aborted.
-pub(crate) async fn keep_time(links: Arc<Links>) {
-    loop {
-        links.repeats.tick();
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
 }
 
 impl Repeats {
@@ -44,7 +32,8 @@ impl Repeats {
         self.budget.withdraw(self.now_us())
     }
 
-    fn tick(&self) {
+    /// Once a second: lets the budget know which calls are recent.
+    pub(crate) fn tick(&self) {
         self.budget.tick(self.now_us());
     }
 
