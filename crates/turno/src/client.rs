@@ -119,7 +119,7 @@ impl Client {
         };
         if request.get_ref().encoded_len() + size_of(request.metadata()) > link.max_body() {
             // A connection of its own, where it does not stand in the way of small calls.
-            return Box::pin(plain::unary::<R>(&self.0.links, link, request, deadline)).await;
+            return Box::pin(plain::unary::<R>(&self.0.links, &self.0.places, link, request, deadline)).await;
         }
         let call = Call::new::<R>(request, deadline);
         let body = call.carry(&self.0.links, &self.0.places, link).await?;
@@ -149,7 +149,7 @@ impl Client {
         let request = request.into_request();
         let deadline = call::asked(request.metadata())?;
         let link = call::within(deadline, self.0.links.live()).await?;
-        plain::server_streaming::<R>(&self.0.links, link, request, deadline).await
+        Box::pin(plain::server_streaming::<R>(&self.0.links, &self.0.places, link, request, deadline)).await
     }
 
     /// A gateway to be asked for tickets, by plain gRPC.
@@ -185,7 +185,8 @@ impl Builder {
         Self { patience, ..self }
     }
 
-    /// Calls in flight at once; one more waits for its turn. 65,536 unless told otherwise.
+    /// Calls in flight at once, large ones among them, and streams until they begin to answer; one more waits for its turn.
+    /// 65,536 unless told otherwise.
     #[must_use]
     pub fn in_flight(self, in_flight: usize) -> Self {
         Self { in_flight, ..self }

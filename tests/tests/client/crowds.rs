@@ -5,7 +5,7 @@ use std::time::Duration;
 use turno::node::config::Role;
 use turno::{Client, Code};
 use turno_gateway::GatewayConfig;
-use turno_tests::kitchen::{Dish, Number, Wait, kitchen};
+use turno_tests::kitchen::{Courses, Dish, Number, Wait, kitchen};
 use turno_tests::{TestMesh, eventually};
 
 use crate::{client, dish, timed, wait};
@@ -61,6 +61,30 @@ async fn a_client_keeps_to_its_limit() {
     for call in calls {
         call.await.unwrap().unwrap();
     }
+}
+
+#[tokio::test]
+async fn large_calls_and_streams_keep_to_the_limit_too() {
+    let mesh = TestMesh::start(0, 1).await;
+    let client = Client::to([mesh.running().clients().to_string()]).in_flight(1).connect().unwrap();
+    let courses = Courses { count: 600, bytes: 1, pause_ms: 100, ..Courses::default() };
+    for bytes in [1, 100_000] {
+        let (holds, waits) = (client.clone(), Wait { ms: 60_000, content: vec![7; bytes].into() });
+        let holds = tokio::spawn(async move { holds.call::<kitchen::Simmer>(waits).await });
+        eventually("it runs", async || mesh.nodes().await[0].in_flight == 1).await;
+        let soon = Duration::from_millis(300);
+        for bytes in [1, 100_000] {
+            let late = client.call::<kitchen::Echo>(timed(dish(vec![7; bytes]), soon)).await;
+            assert_eq!(late.unwrap_err().code(), Code::DeadlineExceeded);
+        }
+        let late = client.stream::<kitchen::Serve>(timed(courses, soon)).await;
+        assert_eq!(late.unwrap_err().code(), Code::DeadlineExceeded);
+        holds.abort();
+        eventually("it has ended", async || mesh.nodes().await[0].in_flight == 0).await;
+    }
+    // A stream that has begun holds up nobody.
+    let _stream = client.stream::<kitchen::Serve>(courses).await.unwrap();
+    client.call::<kitchen::Echo>(dish("x")).await.unwrap();
 }
 
 /// Linked to both.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes};
 use prost::Message;
+use tokio::sync::Semaphore;
 use tonic::client::Grpc;
 use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
@@ -18,6 +19,7 @@ use crate::calls;
 use crate::client::call::within;
 use crate::client::link::Link;
 use crate::client::links::Links;
+use crate::client::places;
 use crate::rpc::{Rpc, ServerStreaming, Unary};
 use crate::unsent::never_sent;
 
@@ -27,31 +29,36 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Waits for the one answer.
 pub(crate) async fn unary<R: Unary>(
     links: &Links,
+    places: &Semaphore,
     first: Arc<Link>,
     request: Request<R::Request>,
     deadline: Option<Instant>,
 ) -> crate::Result<R::Response> {
-    let answer = attempts::<R, _, _>(links, first, request, deadline, async |mut client, request, path| {
-        client.unary(request, path, Encoded::<R::Response>(PhantomData)).await
-    });
+    let answer =
+        attempts::<R, _, _>(links, places, first, request, deadline, async |mut client, request, path| {
+            client.unary(request, path, Encoded::<R::Response>(PhantomData)).await
+        });
     answer.await.map(Response::into_inner)
 }
 
-/// Waits for the beginning of the answer.
+/// Waits for the beginning of the answer. From then on it has no place any more: its request has left.
 pub(crate) async fn server_streaming<R: ServerStreaming>(
     links: &Links,
+    places: &Semaphore,
     first: Arc<Link>,
     request: Request<R::Request>,
     deadline: Option<Instant>,
 ) -> crate::Result<Streaming<R::Response>> {
-    let answer = attempts::<R, _, _>(links, first, request, deadline, async |mut client, request, path| {
-        client.server_streaming(request, path, Encoded::<R::Response>(PhantomData)).await
-    });
+    let answer =
+        attempts::<R, _, _>(links, places, first, request, deadline, async |mut client, request, path| {
+            client.server_streaming(request, path, Encoded::<R::Response>(PhantomData)).await
+        });
     answer.await.map(Response::into_inner)
 }
 
 async fn attempts<R: Rpc, T, A>(
     links: &Links,
+    places: &Semaphore,
     first: Arc<Link>,
     request: Request<R::Request>,
     deadline: Option<Instant>,
@@ -61,10 +68,11 @@ where
     A: AsyncFn(Grpc<Channel>, Request<Bytes>, PathAndQuery) -> crate::Result<T>,
 {
     let (metadata, _, message) = request.into_parts();
-    let body = Bytes::from(message.encode_to_vec());
-    drop(message);
-    links.repeats.called();
     let carried = async {
+        let _place = places::take(places).await.expect("the semaphore is never closed");
+        let body = Bytes::from(message.encode_to_vec());
+        drop(message);
+        links.repeats.called();
         let (mut link, mut patience) = (first, links.patience().as_millis() / PAUSE.as_millis());
         loop {
             let mut request = Request::from_parts(metadata.clone(), Default::default(), body.clone());
