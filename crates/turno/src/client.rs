@@ -2,8 +2,9 @@
 //! each gateway. What a call is, does and answers is the same as by plain gRPC.
 //!
 //! `call` takes a call through its attempts, `repeats` says whether there is one more, `plain` takes one that is too large
-//! for a link; `links` knows the links that are up, `choice` picks one of them, `dialer` keeps them up, `link` speaks to one gateway, `pending` and
-//! `frames` make frames of what gathers. The gateway's half is in its own `clients.rs`.
+//! for a link; `links` knows the links that are up, `choice` picks one of them, `dialer` keeps them up, `link` speaks to one
+//! gateway, `pending` and `frames` make frames of what gathers; `trouble` is patience, and the pauses until it is at its
+//! end. The gateway's half is in its own `clients.rs`.
 
 pub(crate) mod call;
 mod choice;
@@ -15,6 +16,7 @@ mod pending;
 mod places;
 mod plain;
 mod repeats;
+pub(crate) mod trouble;
 
 use std::fmt;
 use std::sync::Arc;

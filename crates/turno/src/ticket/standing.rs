@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use tonic::{Status, Streaming};
 
+use crate::client::trouble::Trouble;
 use crate::rpc::ServerStreaming;
 use crate::ticket::claim::Claim;
-use crate::ticket::desk::{Trouble, is_gone, no_room};
+use crate::ticket::desk::{is_gone, no_room};
 
 /// Of one ticket.
 pub(super) struct Standing<Q: ServerStreaming> {

@@ -9,8 +9,9 @@ use turno_proto::google::longrunning::{Operation, WaitOperationRequest};
 use turno_proto::status;
 
 use crate::calls::Mesh;
+use crate::client::trouble::Trouble;
 use crate::ticket::claim::{Claim, Sort};
-use crate::ticket::desk::{Trouble, is_gone, no_room};
+use crate::ticket::desk::{is_gone, no_room};
 use crate::ticket::rpcs;
 use crate::ticket::snapshot::is_a;
 

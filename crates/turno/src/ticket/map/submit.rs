@@ -11,9 +11,10 @@ use turno_proto::v1::{MapHeader, MapOrder, MapRequest, SubmitMapHeader, SubmitMa
 
 use super::source::{Lent, Progress, Source};
 use crate::client::call::within;
+use crate::client::trouble::Trouble;
 use crate::map::{BoxStream, OnFailure, Requests};
 use crate::rpc::Unary;
-use crate::ticket::desk::{Desk, Trouble, Way, is_gone};
+use crate::ticket::desk::{Desk, Way, is_gone};
 use crate::ticket::submit::{own_key, span};
 use crate::ticket::{Answer, MapTicket, rpcs};
 use crate::unsent::{never_sent, nothing_left};
