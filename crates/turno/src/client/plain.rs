@@ -1,9 +1,10 @@
 //! Calls by plain gRPC beside the links: large ones, and those that answer a stream. One that never left, since its
-//! gateway was ending just then, goes again by another, unseen, and at nobody's expense; what may have run does not.
+//! gateway was ending just then, goes again by another, unseen, and at nobody's expense, as long as patience lasts; what may
+//! have run does not.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{BufMut as _, Bytes};
 use prost::Message;
@@ -20,11 +21,10 @@ use crate::client::call::within;
 use crate::client::link::Link;
 use crate::client::links::Links;
 use crate::client::places;
+use crate::client::trouble::Trouble;
+use crate::node::link::root;
 use crate::rpc::{Rpc, ServerStreaming, Unary};
-use crate::unsent::never_sent;
-
-/// Before a call that never left is made again: a link whose gateway is ending is soon known to be gone.
-const PAUSE: Duration = Duration::from_millis(20);
+use crate::unsent::{never_sent, nothing_left};
 
 /// Waits for the one answer.
 pub(crate) async fn unary<R: Unary>(
@@ -73,30 +73,35 @@ where
         let body = Bytes::from(message.encode_to_vec());
         drop(message);
         links.repeats.called();
-        let (mut link, mut patience) = (first, links.patience().as_millis() / PAUSE.as_millis());
+        let (mut link, mut trouble) = (first, Trouble::new(links.patience()));
         loop {
             let mut request = Request::from_parts(metadata.clone(), Default::default(), body.clone());
             if let Some(deadline) = deadline {
                 request.set_timeout(deadline.saturating_duration_since(Instant::now()));
             }
             let client = calls::ready(link.plain()).await?;
-            match attempt(client, request, PathAndQuery::from_static(R::PATH)).await {
-                Err(status) if never_sent(&status) && patience > 0 => {
-                    link.refusals.note(Code::Unavailable);
-                    patience -= 1;
-                }
-                answer => {
-                    return answer.map_err(|status| {
-                        link.refusals.note(status.code());
-                        calls::late(status)
-                    });
-                }
+            let status = match attempt(client, request, PathAndQuery::from_static(R::PATH)).await {
+                Err(status) => calls::late(status),
+                answered => return answered,
+            };
+            if !never_sent(&status) {
+                link.refusals.note(status.code());
+                return Err(status);
             }
-            tokio::time::sleep(PAUSE).await;
-            link = links.live().await?;
+            link.refusals.note(Code::Unavailable);
+            trouble.pause(unsent(R::NAME, link.gateway(), &status)).await?;
+            link = links.live_within(trouble.left()).await?;
         }
     };
     within(deadline, carried).await
+}
+
+/// Patience is at its end.
+fn unsent(method: &str, gateway: &str, status: &Status) -> Status {
+    let why = root(status);
+    nothing_left(Status::unavailable(format!(
+        "{method} was not sent: gateway {gateway} does not take it: {why}"
+    )))
 }
 
 /// Takes bytes that are encoded already, and answers messages.
@@ -128,3 +133,6 @@ impl Encoder for AsItIs {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

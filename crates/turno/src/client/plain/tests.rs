@@ -1,0 +1,114 @@
+//! Large calls, at a gateway that does to them what a test wants.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use h2::server::SendResponse;
+use h2::{RecvStream, SendStream};
+use prost::Message;
+use tokio::net::{TcpListener, TcpStream};
+use tonic::Code;
+use turno_proto::v1::OutcomesFrame;
+use turno_runtime::task;
+
+use crate::cpu::v1::{InfoRequest, InfoResponse, images};
+use crate::{Client, never_sent};
+
+/// What becomes of a large call.
+enum Fate {
+    /// It is answered.
+    Answered,
+    /// It is not even looked at.
+    Refused,
+}
+
+/// A gateway, and how many large calls have come to it. The first is number 0.
+async fn serve(fate: fn(u64) -> Fate) -> (String, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, calls) = (listener.local_addr().unwrap(), Arc::new(AtomicU64::new(0)));
+    drop(task::spawn("double", accept(listener, calls.clone(), fate)));
+    (address.to_string(), calls)
+}
+
+async fn accept(listener: TcpListener, calls: Arc<AtomicU64>, fate: fn(u64) -> Fate) {
+    while let Ok((socket, _)) = listener.accept().await {
+        drop(task::spawn("double", converse(socket, calls.clone(), fate)));
+    }
+}
+
+/// As large as a request: nothing has to be said of what was read.
+const WINDOW: u32 = 1 << 20;
+
+async fn converse(socket: TcpStream, calls: Arc<AtomicU64>, fate: fn(u64) -> Fate) {
+    let mut server = h2::server::Builder::new();
+    server.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
+    let Ok(mut connection) = server.handshake::<_, Bytes>(socket).await else { return };
+    let mut links = Vec::new();
+    while let Some(Ok((request, mut respond))) = connection.accept().await {
+        if request.uri().path() == "/turno.v1.Calls/Link" {
+            let welcome = OutcomesFrame { max_body: 1000, ..OutcomesFrame::default() };
+            let mut down = begin(&mut respond);
+            down.send_data(framed(&welcome), false).unwrap();
+            links.push((request, down));
+            continue;
+        }
+        match fate(calls.fetch_add(1, Ordering::SeqCst)) {
+            Fate::Answered => drop(task::spawn("double", answer(request, respond))),
+            Fate::Refused => respond.send_reset(h2::Reason::REFUSED_STREAM),
+        }
+    }
+}
+
+async fn answer(request: http::Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    let mut body = request.into_body();
+    while let Some(Ok(_)) = body.data().await {}
+    let mut down = begin(&mut respond);
+    let info = InfoResponse { width: 7, ..InfoResponse::default() };
+    down.send_data(framed(&info), false).unwrap();
+    let mut trailers = http::HeaderMap::new();
+    trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+    down.send_trailers(trailers).unwrap();
+}
+
+fn begin(respond: &mut SendResponse<Bytes>) -> SendStream<Bytes> {
+    let headers = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+    respond.send_response(headers, false).unwrap()
+}
+
+/// As gRPC has a message on the wire.
+fn framed(message: &impl Message) -> Bytes {
+    let mut frame = BytesMut::new();
+    frame.put_u8(0);
+    frame.put_u32(message.encoded_len().try_into().unwrap());
+    message.encode(&mut frame).unwrap();
+    frame.freeze()
+}
+
+fn large() -> InfoRequest {
+    InfoRequest { data: vec![7; 100_000].into() }
+}
+
+#[tokio::test]
+async fn what_a_gateway_does_not_look_at_goes_again_unseen() {
+    let (gateway, calls) = serve(|call| if call < 2 { Fate::Refused } else { Fate::Answered }).await;
+    let client = Client::connect(gateway).unwrap();
+    assert_eq!(client.call::<images::Info>(large()).await.unwrap().width, 7);
+    assert_eq!(calls.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_gateway_that_takes_nothing_is_asked_a_few_times_and_then_given_up() {
+    let (gateway, calls) = serve(|_| Fate::Refused).await;
+    let client = Client::to([gateway.clone()]).patience(Duration::from_secs(2)).connect().unwrap();
+    let began = Instant::now();
+    let error = client.call::<images::Info>(large()).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable);
+    assert!(never_sent(&error), "{error}");
+    let said = format!("turno.cpu.v1.Images/Info was not sent: gateway {gateway} does not take it: ");
+    assert!(error.message().starts_with(&said), "{error}");
+    let sent = calls.load(Ordering::SeqCst);
+    assert!((3..=10).contains(&sent), "it was sent {sent} times");
+    assert!(began.elapsed() < Duration::from_secs(4), "it took {:?}", began.elapsed());
+}
