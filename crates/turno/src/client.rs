@@ -57,9 +57,9 @@ use crate::rpc::{ServerStreaming, Unary};
 /// # Ok(()) }
 /// ```
 ///
-/// What may have run when its link breaks is repeated only if the method's `idempotency_level` allows it, and as long as
-/// repetitions are no more than a fifth of the calls of the last ten seconds, and 100 besides; else the caller hears
-/// `UNAVAILABLE`. What had not left goes by another gateway, unseen.
+/// What may have run when its link breaks, or the connection of a large call, is repeated only if the method's
+/// `idempotency_level` allows it, and as long as repetitions are no more than a fifth of the calls of the last ten seconds,
+/// and 100 besides; else the caller hears `UNAVAILABLE`. What had not left goes by another gateway, unseen.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -140,7 +140,8 @@ impl Client {
         Map::new(mesh, requests)
     }
 
-    /// Calls a method that answers a stream, by plain gRPC on a connection of its own.
+    /// Calls a method that answers a stream, by plain gRPC on a connection of its own. Once its answer has begun it is not
+    /// called again, and what breaks is an error of the stream.
     ///
     /// # Errors
     /// As [`Client::call`].

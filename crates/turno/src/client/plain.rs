@@ -1,7 +1,8 @@
 //! Calls by plain gRPC beside the links: large ones, and those that answer a stream. One that never left, since its
-//! gateway was ending just then, goes again by another, unseen, and at nobody's expense, as long as patience lasts; what may
-//! have run does not.
+//! gateway was ending just then, goes again by another, unseen, and at nobody's expense, as long as patience lasts; of what
+//! may have run when its connection breaks, `repeats` says whether it goes again, as for the calls of a link.
 
+use std::error::Error as _;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,7 +21,9 @@ use crate::calls;
 use crate::client::call::within;
 use crate::client::link::Link;
 use crate::client::links::Links;
+use crate::client::pending::Lost;
 use crate::client::places;
+use crate::client::repeats::Runs;
 use crate::client::trouble::Trouble;
 use crate::node::link::root;
 use crate::rpc::{Rpc, ServerStreaming, Unary};
@@ -74,6 +77,7 @@ where
         drop(message);
         links.repeats.called();
         let (mut link, mut trouble) = (first, Trouble::new(links.patience()));
+        let mut runs = Runs::of(&links.repeats, R::NAME, R::REPEATABLE);
         loop {
             let mut request = Request::from_parts(metadata.clone(), Default::default(), body.clone());
             if let Some(deadline) = deadline {
@@ -84,21 +88,34 @@ where
                 Err(status) => calls::late(status),
                 answered => return answered,
             };
-            if !never_sent(&status) {
+            let Some(lost) = lost(&status) else {
                 link.refusals.note(status.code());
                 return Err(status);
-            }
+            };
+            let why = root(&status);
+            tracing::debug!(gateway = link.gateway(), method = R::NAME, error = why, "a plain call was lost");
             link.refusals.note(Code::Unavailable);
-            trouble.pause(unsent(R::NAME, link.gateway(), &status)).await?;
+            runs.lost(lost, link.gateway())?;
+            if lost.may_have_run {
+                // There was a gateway.
+                trouble.over();
+            } else {
+                trouble.pause(unsent(R::NAME, link.gateway(), &why)).await?;
+            }
             link = links.live_within(trouble.left()).await?;
         }
     };
     within(deadline, carried).await
 }
 
+/// Whether it is no answer, but the end of what the call was on. Only what this end of a connection has made up has a
+/// source; that the deadline has passed is an answer too, once `late` has made it one.
+fn lost(status: &Status) -> Option<Lost> {
+    status.source().map(|_| Lost { may_have_run: !never_sent(status) })
+}
+
 /// Patience is at its end.
-fn unsent(method: &str, gateway: &str, status: &Status) -> Status {
-    let why = root(status);
+fn unsent(method: &str, gateway: &str, why: &str) -> Status {
     nothing_left(Status::unavailable(format!(
         "{method} was not sent: gateway {gateway} does not take it: {why}"
     )))

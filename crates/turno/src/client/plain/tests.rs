@@ -9,11 +9,14 @@ use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use prost::Message;
 use tokio::net::{TcpListener, TcpStream};
-use tonic::Code;
+use tonic::{Code, Status};
 use turno_proto::v1::OutcomesFrame;
 use turno_runtime::task;
 
+use super::lost;
+use crate::client::pending::Lost;
 use crate::cpu::v1::{InfoRequest, InfoResponse, images};
+use crate::io::v1 as io;
 use crate::{Client, never_sent};
 
 /// What becomes of a large call.
@@ -22,6 +25,8 @@ enum Fate {
     Answered,
     /// It is not even looked at.
     Refused,
+    /// It is taken, and its connection breaks.
+    Broken,
 }
 
 /// A gateway, and how many large calls have come to it. The first is number 0.
@@ -57,6 +62,7 @@ async fn converse(socket: TcpStream, calls: Arc<AtomicU64>, fate: fn(u64) -> Fat
         match fate(calls.fetch_add(1, Ordering::SeqCst)) {
             Fate::Answered => drop(task::spawn("double", answer(request, respond))),
             Fate::Refused => respond.send_reset(h2::Reason::REFUSED_STREAM),
+            Fate::Broken => return,
         }
     }
 }
@@ -111,4 +117,39 @@ async fn a_gateway_that_takes_nothing_is_asked_a_few_times_and_then_given_up() {
     let sent = calls.load(Ordering::SeqCst);
     assert!((3..=10).contains(&sent), "it was sent {sent} times");
     assert!(began.elapsed() < Duration::from_secs(4), "it took {:?}", began.elapsed());
+}
+
+#[test]
+fn an_answer_is_told_from_a_connection_that_breaks() {
+    let source = |error: Box<dyn std::error::Error + Send + Sync>| lost(&Status::from_error(error));
+    assert_eq!(lost(&Status::unavailable("the node was lost")), None);
+    assert_eq!(lost(&Status::unknown("what a method says")), None);
+    let timer = Status::cancelled("Timeout expired");
+    assert_eq!(lost(&crate::calls::late(timer)), None);
+    assert_eq!(source(Box::new(std::io::Error::other("broken pipe"))), Some(Lost { may_have_run: true }));
+    let refused = tonic::ConnectError("refused".into());
+    assert_eq!(source(Box::new(refused)), Some(Lost { may_have_run: false }));
+}
+
+#[tokio::test]
+async fn what_may_be_repeated_outlives_its_connection() {
+    let (gateway, calls) = serve(|call| if call == 0 { Fate::Broken } else { Fate::Answered }).await;
+    let client = Client::connect(gateway).unwrap();
+    assert_eq!(client.call::<images::Info>(large()).await.unwrap().width, 7);
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn what_may_not_be_repeated_or_was_so_often_enough_is_unavailable() {
+    let (gateway, calls) = serve(|_| Fate::Broken).await;
+    let client = Client::connect(gateway).unwrap();
+    let fetch = io::FetchRequest { body: vec![7; 100_000].into(), ..io::FetchRequest::default() };
+    let error = client.call::<io::http::Fetch>(fetch).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable);
+    assert!(error.message().contains("it may have run; it was not tried again"), "{error}");
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    let error = client.call::<images::Info>(large()).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable);
+    assert!(error.message().contains("may have run 3 times"), "{error}");
+    assert!(calls.load(Ordering::SeqCst) <= 4);
 }
