@@ -59,8 +59,8 @@ pub trait Store: Send + Sync + 'static {
     async fn heads(&self, ticket: TicketId, log: Log, from: u32, most: u32) -> Result<Vec<Bytes>, Error>;
 
     /// Gives `gateway` tickets whose time has come and that nobody holds, as many as it has `room` for: first those whose
-    /// gateway's lease has run out, of whatever queue, then those that wait and those whose next attempt is due, the longest
-    /// due first, or by turns if some queues are full. One is given even if its request has more bytes than there is room
+    /// gateway's lease has run out, then those that wait and those whose next attempt is due, the longest due first, or by
+    /// turns if some queues are full. One is given even if its request has more bytes than there is room
     /// for. Each is held until its attempt is finished, retried or released, or the lease of `gateway` runs out. The attempt
     /// is on record when this answers. Without a lease it gives nothing. What is claimed by a future that was dropped is
     /// released.
@@ -218,6 +218,14 @@ pub struct Claimed {
     pub failures: u32,
     /// Somebody wants it cancelled: it is to be finished as [`Outcome::Cancelled`].
     pub cancel_requested: bool,
+}
+
+impl Claimed {
+    /// Which queue it stood in.
+    #[must_use]
+    pub fn queue(&self) -> Queue {
+        Queue { tenant: self.tenant.clone(), method: self.method.clone() }
+    }
 }
 
 /// What became of a cancel.

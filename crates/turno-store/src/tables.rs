@@ -79,11 +79,12 @@ pub(crate) trait Tables: Send + 'static {
     /// How far the attempt of `ticket` is, where that is not on disk.
     fn noted(&self, ticket: TicketId) -> Option<Progress>;
 
-    /// Rows that a dead gateway held, to be held by `gateway` from now on.
+    /// Rows of no `full` queue that a dead gateway held, to be held by `gateway` from now on.
     fn lapsed(
         &mut self,
         gateway: GatewayId,
         most: usize,
+        full: &[Queue],
         batch: &mut Batch<'_>,
     ) -> impl Future<Output = Result<Vec<Result<Due, Broken>>, Error>> + Send;
 

@@ -118,7 +118,7 @@ impl<T: Tables> Book<T> {
             return Ok(Answer::Claimed(Vec::new()));
         }
         self.tables.flush(batch).await?;
-        let mut found = self.tables.lapsed(gateway, room.tickets, batch).await?;
+        let mut found = self.tables.lapsed(gateway, room.tickets, &room.full, batch).await?;
         if room.tickets > found.len() {
             found.extend(self.due(gateway, room.tickets - found.len(), &room.full, batch).await?);
         }

@@ -1,5 +1,6 @@
 //! Whose turn it is, where some queues are full: the others take turns, so that a long one does not make them wait.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::Book;
@@ -14,7 +15,7 @@ use crate::ticket::GatewayId;
 const MOST_QUEUES: usize = 256;
 
 /// Until then.
-const FURTHER: Duration = Duration::from_millis(20);
+const FURTHER: Duration = Duration::from_millis(100);
 
 /// The queue that had its turn last.
 #[derive(Default)]
@@ -26,18 +27,19 @@ impl Turns {
     /// What a claim gave out last had its turn.
     pub(super) fn after(&mut self, granted: Option<&Granted>) {
         if let Some(Granted { claimed, .. }) = granted {
-            self.last = Some(Queue { tenant: claimed.tenant.clone(), method: claimed.method.clone() });
+            self.last = Some(claimed.queue());
         }
     }
 
-    /// Those of `found` whose turn it is: that have something due by `now` and are not full.
-    fn next(&mut self, found: Vec<(Queue, i64)>, full: &[Queue], now: i64) -> Vec<Queue> {
+    /// Those of `found` whose turn it is, at most so many: that have something due by `now` and are not full.
+    fn next(&mut self, found: Vec<(Queue, i64)>, full: &[Queue], now: i64, most: usize) -> Vec<Queue> {
         let last_seen = found.last().map(|(queue, _)| queue.clone());
+        let full: HashSet<_> = full.iter().collect();
         let due = found.into_iter().filter(|(_, due_at)| *due_at <= now).map(|(queue, _)| queue);
-        let next: Vec<_> = due.filter(|queue| !full.contains(queue)).collect();
-        if next.is_empty() {
-            self.last = last_seen;
-        }
+        let mut next: Vec<_> = due.filter(|queue| !full.contains(queue)).collect();
+        next.truncate(most);
+        // Be it that nothing comes of it, where others have locked what is due: else nobody behind it has a turn.
+        self.last = next.last().cloned().or(last_seen);
         next
     }
 }
@@ -55,8 +57,7 @@ impl<T: Tables> Book<T> {
             return self.tables.due(gateway, most, batch).await;
         }
         let found = self.queues(batch).await?;
-        let mut queues = self.turns.next(found, full, batch.now);
-        queues.truncate(most);
+        let queues = self.turns.next(found, full, batch.now, most);
         if queues.is_empty() {
             return Ok(Vec::new());
         }
@@ -78,6 +79,7 @@ impl<T: Tables> Book<T> {
         let found = self.queues(batch).await?;
         // Not all have been looked at: the next claim goes on.
         let longest = (found.len() == MOST_QUEUES).then_some(FURTHER);
+        let full: HashSet<_> = full.iter().collect();
         let others = found.into_iter().filter(|(queue, _)| !full.contains(queue));
         let until = others.map(|(_, due_at)| due_at.saturating_sub(batch.now).max(0).unsigned_abs());
         Ok(until.map(Duration::from_millis).chain(longest).min())
@@ -109,15 +111,15 @@ mod tests {
     fn what_is_full_or_not_due_has_no_turn() {
         let mut turns = Turns::default();
         let found = vec![(queue("a"), 5), (queue("b"), 10), (queue("c"), 11), (queue("d"), 0)];
-        assert_eq!(turns.next(found, &[queue("d")], 10), [queue("a"), queue("b")]);
-        assert_eq!(turns.last, None, "that is known when they have been given out");
+        assert_eq!(turns.next(found, &[queue("d")], 10, 64), [queue("a"), queue("b")]);
+        assert_eq!(turns.last, Some(queue("b")));
     }
 
     #[test]
     fn a_claim_that_finds_none_makes_the_next_one_look_further() {
         let mut turns = Turns::default();
         let found = vec![(queue("a"), 5), (queue("b"), 99)];
-        assert_eq!(turns.next(found, &[queue("a")], 10), []);
+        assert_eq!(turns.next(found, &[queue("a")], 10, 64), []);
         assert_eq!(turns.last, Some(queue("b")));
     }
 }

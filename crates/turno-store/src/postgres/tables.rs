@@ -165,14 +165,18 @@ impl Tables for Rack {
         &mut self,
         gateway: GatewayId,
         most: usize,
+        full: &[Queue],
         batch: &mut Batch<'_>,
     ) -> Result<Vec<Result<Due, Broken>>, Error> {
+        let (tenants, methods) = columns(full);
         let alive: Vec<Uuid> = self.alive.iter().map(|gateway| gateway.0).collect();
         let sql = format!(
             "SELECT {GRANT} FROM turno.ticket WHERE ended_at IS NULL AND due_at IS NULL AND gateway <> ALL($1::uuid[]) \
+             AND NOT EXISTS (SELECT FROM unnest($3::text[], $4::text[]) AS queue (tenant, method) \
+             WHERE queue.tenant = ticket.tenant AND queue.method = ticket.method) \
              ORDER BY began_at LIMIT $2 FOR UPDATE SKIP LOCKED"
         );
-        let values = Values::default().put(alive).put(most as i64);
+        let values = Values::default().put(alive).put(most as i64).put(tenants).put(methods);
         let found = self.session.rows(AssertSqlSafe(sql), values.0).await?;
         Ok(found.iter().map(|row| rows::due(row, gateway, batch.now)).collect())
     }
@@ -204,8 +208,7 @@ impl Tables for Rack {
              SELECT {GRANT} FROM turno.ticket WHERE ticket.tenant = queue.tenant AND ticket.method = queue.method \
              AND due_at <= $3 ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED) AS due"
         );
-        let tenants: Vec<_> = queues.iter().map(|queue| queue.tenant.clone()).collect();
-        let methods: Vec<_> = queues.iter().map(|queue| queue.method.clone()).collect();
+        let (tenants, methods) = columns(queues);
         let values = Values::default().put(tenants).put(methods).put(batch.now).put(each as i64);
         let found = self.session.rows(AssertSqlSafe(sql), values.0).await?;
         Ok(found.iter().map(|row| rows::due(row, gateway, batch.now)).collect())
@@ -453,4 +456,9 @@ impl Tables for Rack {
         let sql = "DELETE FROM turno.piece WHERE body = $1";
         self.session.write(sql, Values::default().put(body).0).await.map(|_| ())
     }
+}
+
+/// Queues as columns.
+fn columns(queues: &[Queue]) -> (Vec<String>, Vec<String>) {
+    queues.iter().map(|queue| (queue.tenant.clone(), queue.method.clone())).unzip()
 }

@@ -194,14 +194,23 @@ impl Tables for Shelves {
         &mut self,
         gateway: GatewayId,
         most: usize,
+        full: &[Queue],
         batch: &mut Batch<'_>,
     ) -> Result<Vec<Result<Due, Broken>>, Error> {
         let sql = format!("SELECT {GRANT} FROM ticket WHERE seq = ?");
+        let looked_at = if full.is_empty() { most } else { usize::MAX };
         let mut found = Vec::new();
-        for held in self.memory.lapsed(&batch.overlay, batch.instant, most) {
-            found.extend(self.session.rows(&sql, params![held.seq])?);
+        for held in self.memory.lapsed(&batch.overlay, batch.instant, looked_at) {
+            let due = self.session.rows(&sql, params![held.seq])?;
+            let due = due.iter().map(|row| rows::due(row, gateway, batch.now));
+            found.extend(
+                due.filter(|due| !due.as_ref().is_ok_and(|due| full.contains(&due.granted.claimed.queue()))),
+            );
+            if found.len() >= most {
+                break;
+            }
         }
-        Ok(found.iter().map(|row| rows::due(row, gateway, batch.now)).collect())
+        Ok(found)
     }
 
     async fn due(

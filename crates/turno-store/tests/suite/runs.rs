@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use turno_store::{
-    Cancelled, Error, Failure, GatewayId, NewTicket, Outcome, Progress, Query, Queue, Room, State, TicketId,
-    Timestamp,
+    Cancelled, Error, Failure, GatewayId, NewTicket, Outcome, Progress, Query, Queue, Room, State, Ticket,
+    TicketId, Timestamp,
 };
 
 use super::{Place, begin, burnt, gateway, new, open, state, submit};
@@ -145,6 +145,9 @@ pub(crate) async fn what_a_dead_gateway_held_is_taken_over(place: &dyn Place) {
     assert_eq!(store.claim(here, Room::of(10)).await.unwrap(), []);
     store.resign(gone).await.unwrap();
     assert_eq!(store.next_due(Vec::new()).await.unwrap(), Some(Duration::ZERO));
+    let Ticket { tenant, method, .. } = store.get(lost.ticket).await.unwrap();
+    let full = Room { full: vec![Queue { tenant, method }], ..Room::of(10) };
+    assert_eq!(store.claim(here, full).await.unwrap(), [], "its queue is full");
     let taken = store.claim(here, Room::of(10)).await.unwrap().pop().unwrap();
     assert_eq!((taken.attempt.ticket, taken.attempt.number, taken.failures), (lost.ticket, 2, 0));
     let late = store.finish(lost, Outcome::Done("stale".into())).await;

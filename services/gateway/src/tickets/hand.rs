@@ -66,7 +66,7 @@ impl Hand {
 
     /// A place with room for a request of so many bytes, if there is one now that its queue may have.
     pub(crate) fn at_once(&self, queue: Queue, bytes: usize) -> Option<Place> {
-        if self.is_full(&queue) {
+        if !self.table.shares.lock().has_room(&queue) {
             return None;
         }
         let place = self.places.clone().try_acquire_owned().ok()?;
@@ -95,12 +95,13 @@ impl Hand {
         place.seat = Some(self.seat(queue, bytes));
     }
 
-    /// It has what it may have.
-    pub(crate) fn is_full(&self, queue: &Queue) -> bool {
-        self.table.shares.lock().is_full(queue)
+    /// A ticket of the queue waits in the store. Answers whether it will be claimed without anybody being told: its queue
+    /// is full, and has a claim when it is not.
+    pub(crate) fn wait(&self, queue: &Queue) -> bool {
+        self.table.shares.lock().wait(queue)
     }
 
-    /// Until a queue has room again that was full when there were last places.
+    /// Until a queue has room again that something waits of.
     pub(crate) async fn eased(&self) {
         self.table.eased.notified().await;
     }
@@ -186,8 +187,20 @@ mod tests {
         assert!(hand.eased().now_or_never().is_none());
         drop((long.pop(), long.pop()));
         hand.eased().await;
-        assert!(!hand.is_full(&queue("long")));
-        drop((other, long));
+        assert!(hand.at_once(queue("long"), 0).is_none(), "what waits comes first");
+        let (places, room) = hand.places(64).await;
+        assert_eq!((places.len(), room.full), (3, vec![]));
+        drop((other, long, places));
         assert!(hand.eased().now_or_never().is_none(), "nobody waits");
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_no_claim_has_passed_over_is_eased_too() {
+        let hand = Hand::new(2, KIB);
+        let first = hand.at_once(queue("a"), 0).unwrap();
+        assert!(hand.at_once(queue("a"), 0).is_none());
+        assert!(hand.wait(&queue("a")) && !hand.wait(&queue("b")));
+        drop(first);
+        hand.eased().await;
     }
 }

@@ -70,8 +70,7 @@ impl Tickets {
 
     fn begin_all(&self, claimed: Vec<Claimed>, places: Vec<Place>) {
         for (claimed, mut place) in claimed.into_iter().zip(places) {
-            let queue = Queue { tenant: claimed.tenant.clone(), method: claimed.method.clone() };
-            self.0.hand.give(&mut place, queue, claimed.request.len());
+            self.0.hand.give(&mut place, claimed.queue(), claimed.request.len());
             let (tickets, name) = (self.clone(), claimed.method.clone());
             let running = self.0.board.begin(claimed.attempt, self.0.closing.clone());
             let attempt = async move { tickets.attempt(claimed, running, place).await };

@@ -19,7 +19,8 @@ pub(super) struct Shares {
     all: Share,
     taken: Share,
     of: HashMap<Queue, Share>,
-    /// Were full when somebody asked, and still are.
+    /// Have something that waits, and were full when it was passed over. Whoever of them comes now waits behind it, until
+    /// the next claim.
     passed_over: Vec<Queue>,
 }
 
@@ -40,7 +41,7 @@ impl Shares {
         }
     }
 
-    /// Answers whether a queue that was passed over has room again.
+    /// Answers whether a queue that was passed over has room again: it is time for the next claim.
     pub(super) fn give_back(&mut self, queue: &Queue, memory: usize) -> bool {
         let share = self.of.get_mut(queue).expect("what is given back was taken");
         for share in [&mut *share, &mut self.taken] {
@@ -50,17 +51,30 @@ impl Shares {
         if share.places == 0 {
             self.of.remove(queue);
         }
-        let were = std::mem::take(&mut self.passed_over);
-        let count = were.len();
-        self.passed_over = were.into_iter().filter(|queue| self.is_full(queue)).collect();
-        self.passed_over.len() < count
+        self.passed_over.iter().any(|queue| !self.is_full(queue))
     }
 
-    pub(super) fn is_full(&self, queue: &Queue) -> bool {
+    /// Whether a queue may have something at once.
+    pub(super) fn has_room(&self, queue: &Queue) -> bool {
+        !self.is_full(queue) && !self.passed_over.contains(queue)
+    }
+
+    /// Something of a queue waits. Answers whether the next claim takes care of it without being told: what is full now
+    /// has its claim when it has room.
+    pub(super) fn wait(&mut self, queue: &Queue) -> bool {
+        let is_passed_over = self.passed_over.contains(queue);
+        if !is_passed_over && self.is_full(queue) {
+            self.passed_over.push(queue.clone());
+            return true;
+        }
+        is_passed_over
+    }
+
+    fn is_full(&self, queue: &Queue) -> bool {
         self.of.get(queue).is_some_and(|share| self.is_over(*share))
     }
 
-    /// The queues that are full, now that somebody passes them over.
+    /// The queues that are full: a claim passes them over.
     pub(super) fn pass_over(&mut self) -> Vec<Queue> {
         let full = self.of.iter().filter(|(_, share)| self.is_over(**share));
         let full: Vec<_> = full.map(|(queue, _)| queue.clone()).collect();
@@ -77,7 +91,7 @@ impl Shares {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
 
     use proptest::prelude::*;
 
@@ -124,30 +138,58 @@ mod tests {
         assert!(!shares.is_full(&queue(0)));
         shares.take(&queue(0), 30);
         assert!(shares.is_full(&queue(0)) && !shares.is_full(&queue(1)));
-        // It is told once, when it has room again.
         assert_eq!(shares.pass_over(), [queue(0)]);
         assert!(shares.give_back(&queue(0), 30));
+        assert_eq!(shares.pass_over(), []);
         assert!(!shares.give_back(&queue(0), 30));
     }
 
+    #[test]
+    fn what_waits_while_its_queue_is_full_has_its_claim() {
+        let mut shares = Shares::new(2, 0);
+        assert!(!shares.wait(&queue(0)), "it could begin: somebody has to be told");
+        shares.take(&queue(0), 0);
+        assert!(shares.wait(&queue(0)), "though no claim has passed it over yet");
+        assert!(shares.give_back(&queue(0), 0));
+        assert!(!shares.has_room(&queue(0)), "who comes now waits behind it");
+        assert_eq!(shares.pass_over(), []);
+        assert!(shares.has_room(&queue(0)));
+    }
+
     proptest! {
-        /// Whatever comes and goes: what is known is what there is, and who was passed over hears of it.
+        /// Whatever comes and goes: what is known is what there is, and what waits hears of room.
         #[test]
-        fn nothing_is_lost(steps in prop::collection::vec((any::<bool>(), 0_usize..4, 0_usize..9), 0..200)) {
+        fn nothing_is_lost(steps in prop::collection::vec((0_usize..4, 0_usize..4, 0_usize..9), 0..200)) {
             let mut shares = Shares::new(20, 60);
-            let mut taken = HashMap::<usize, Vec<usize>>::new();
-            for (takes, number, memory) in steps {
+            let (mut taken, mut waiting) = (HashMap::<usize, Vec<usize>>::new(), HashSet::new());
+            for (step, number, memory) in steps {
                 let mine = taken.entry(number).or_default();
-                if takes {
-                    if !shares.is_full(&queue(number)) {
+                match step {
+                    0 if shares.taken.places < 20 && shares.has_room(&queue(number)) => {
                         shares.take(&queue(number), memory);
                         mine.push(memory);
                     }
-                } else if let Some(memory) = mine.pop() {
-                    let full = shares.pass_over();
-                    let told = shares.give_back(&queue(number), memory);
-                    let has_room = full.iter().any(|queue| !shares.is_full(queue));
-                    prop_assert_eq!(told, has_room);
+                    1 => {
+                        if let Some(memory) = mine.pop() {
+                            let is_time = shares.give_back(&queue(number), memory);
+                            let could_begin = waiting.iter().any(|number| !shares.is_full(&queue(*number)));
+                            prop_assert!(is_time || !could_begin);
+                            if is_time {
+                                waiting.clear();
+                                shares.pass_over();
+                            }
+                        }
+                    }
+                    2 => {
+                        if shares.wait(&queue(number)) {
+                            waiting.insert(number);
+                        } else {
+                            waiting.clear();
+                            waiting.extend((0..4).filter(|number| shares.is_full(&queue(*number))));
+                            shares.pass_over();
+                        }
+                    }
+                    _ => {}
                 }
                 let places: usize = taken.values().map(Vec::len).sum();
                 prop_assert!(places <= 20);

@@ -76,7 +76,7 @@ impl Tickets {
                     if let Some((_, running)) = hand {
                         tickets.0.board.end(running.attempt);
                     }
-                    if !tickets.0.hand.is_full(&queue_of(&kept)) {
+                    if !tickets.0.hand.wait(&queue_of(&kept)) {
                         tickets.0.due.notify_one();
                     }
                 }
