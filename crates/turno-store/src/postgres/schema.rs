@@ -1,16 +1,55 @@
 //! The tables, and how older ones become these: a list of steps that only ever grows. They lie in a schema of their own, so
 //! that the database may be anybody's.
 
-use sqlx::{Connection, PgConnection, Row};
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::errors::told;
 use crate::error::Error;
 
-/// Step n leads from version n to n + 1.
-const STEPS: [&str; 4] = [FIRST, MAPS, QUEUES, ATTEMPT_SEALS];
+/// What leads from one version to the next. Other gateways work with the tables meanwhile.
+enum Step {
+    /// Takes no time, once nobody else has a lock on them: it changes one table that there was before, at most.
+    Tables(&'static str),
+    /// An index over all that there is: that takes its time.
+    Index { name: &'static str, over: &'static str },
+}
 
-/// Who has this lock changes tables; gateways that start at the same time wait for each other.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('turno.schema', 0))";
+/// Step n leads from version n to n + 1.
+const STEPS: [Step; 4] = [Step::Tables(FIRST), Step::Tables(MAPS), QUEUES, Step::Tables(ATTEMPT_SEALS)];
+
+/// Who has this lock changes tables. Who does not get it asks again: if it waited in the server, the building of an index would
+/// wait for its statement, and its statement for the index.
+const TRY_LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('turno.schema', 0))";
+const UNLOCK: &str = "SELECT pg_advisory_unlock(hashtextextended('turno.schema', 0))";
+
+/// How long a gateway waits for another one that changes tables.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Before the lock is asked for again.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long a lock on a table is waited for, try after try. Whoever comes behind such a wait waits too: it is shorter than what
+/// gateways leave for a lock. At last it is long enough for an autovacuum, which gives way after a second.
+const WAITS: [&str; 8] = ["400ms", "400ms", "400ms", "400ms", "400ms", "400ms", "2s", "2s"];
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// An index is built while others write, and waits for each transaction that is older. That holds up nobody, and a build that
+/// is given up begins from nothing.
+const INDEX_WAITS: [&str; 2] = ["10min", "10min"];
+
+/// Who is in the way: with a lock on one of the tables if anybody has, and for the longest time. Of other roles' processes the
+/// time is not told.
+const IN_THE_WAY: &str = "
+SELECT concat('process ', a.pid, ' (', a.application_name, ')', ' with a lock on turno.' || c.relname)
+FROM pg_stat_activity a
+LEFT JOIN (pg_locks l JOIN pg_class c ON c.oid = l.relation AND c.relkind = 'r' AND c.relnamespace = to_regnamespace('turno'))
+    ON l.pid = a.pid AND l.database = a.datid AND l.granted
+WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (a.xact_start IS NOT NULL OR l.pid IS NOT NULL)
+ORDER BY l.relation IS NULL, a.xact_start NULLS FIRST LIMIT 1";
 
 /// One row a ticket, as in the embedded store. Bodies are not compressed: that costs more than the disk does.
 const FIRST: &str = "
@@ -120,8 +159,10 @@ ALTER TABLE turno.part ALTER COLUMN head SET STORAGE EXTERNAL, ALTER COLUMN data
 ";
 
 /// What waits, by whose and for what: so that a long queue can be passed over. What runs at once never stands here.
-const QUEUES: &str =
-    "CREATE INDEX ticket_queue ON turno.ticket (tenant, method, due_at) WHERE due_at IS NOT NULL";
+const QUEUES: Step = Step::Index {
+    name: "ticket_queue",
+    over: "turno.ticket (tenant, method, due_at) WHERE due_at IS NOT NULL",
+};
 
 /// Over what an attempt has failed with. Those that failed before have none.
 const ATTEMPT_SEALS: &str = "ALTER TABLE turno.attempt ADD COLUMN seal bytea";
@@ -129,32 +170,135 @@ const ATTEMPT_SEALS: &str = "ALTER TABLE turno.attempt ADD COLUMN seal bytea";
 /// Counts are kept in so many rows, so that gateways do not wait for each other's transactions.
 pub(super) const SLOTS: i64 = 16;
 
-/// Brings the database to the newest version, in one transaction.
+/// Brings the database to the newest version; one gateway at a time does.
 pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), Error> {
+    if version(connection).await? == STEPS.len() {
+        return Ok(());
+    }
+    let locked = tokio::time::timeout(PATIENCE, lock(connection)).await;
+    locked.map_err(|_| {
+        Error::Unusable(
+            "another gateway has been changing its tables for ten minutes (it builds an index, or waits for somebody's \
+             transaction to end): start this one again when that one has begun to serve"
+                .into(),
+        )
+    })??;
+    sqlx::raw_sql("SET statement_timeout = 0").execute(&mut *connection).await.map_err(told)?;
+    // Another may have done it meanwhile.
+    match version(connection).await? {
+        0 => make(connection, &STEPS).await?,
+        version => {
+            for (step, number) in STEPS.iter().zip(1_i64..).skip(version) {
+                tracing::info!(version = number, "the tables of tickets are changed");
+                patiently(connection, step, number).await?;
+            }
+        }
+    }
+    // If anything has failed, the connection ends, and the lock with it.
+    sqlx::raw_sql(UNLOCK).execute(&mut *connection).await.map(|_| ()).map_err(told)
+}
+
+/// 0 where there are no tables.
+async fn version(connection: &mut PgConnection) -> Result<usize, Error> {
+    let sql = "SELECT to_regclass('turno.version') IS NULL";
+    if sqlx::query_scalar::<_, bool>(sql).fetch_one(&mut *connection).await.map_err(told)? {
+        return Ok(0);
+    }
+    let sql = "SELECT coalesce(max(number), 0) FROM turno.version";
+    let version = sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut *connection).await.map_err(told)?;
+    let known = STEPS.len();
+    usize::try_from(version).ok().filter(|version| *version <= known).ok_or_else(|| {
+        Error::Unusable(format!(
+            "the database was written by a newer Turno (its schema is version {version}, this program knows up to \
+             {known}): start that one, or use another database"
+        ))
+    })
+}
+
+async fn lock(connection: &mut PgConnection) -> Result<(), Error> {
+    while !sqlx::query_scalar::<_, bool>(TRY_LOCK).fetch_one(&mut *connection).await.map_err(told)? {
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+    Ok(())
+}
+
+/// Takes all of `steps` where there are no tables yet, in one transaction: nobody works with them, and they are empty.
+async fn make(connection: &mut PgConnection, steps: &[Step]) -> Result<(), Error> {
     let mut transaction = connection.begin().await.map_err(told)?;
     for sql in [
-        LOCK,
         "CREATE SCHEMA IF NOT EXISTS turno",
         "CREATE TABLE IF NOT EXISTS turno.version (number bigint NOT NULL)",
     ] {
         sqlx::raw_sql(sql).execute(&mut *transaction).await.map_err(told)?;
     }
-    let found = sqlx::query("SELECT coalesce(max(number), 0) FROM turno.version")
-        .fetch_one(&mut *transaction)
-        .await
-        .map_err(told)?;
-    let version: i64 = found.try_get(0).map_err(told)?;
-    let known = STEPS.len() as i64;
-    if version > known {
-        return Err(Error::Unusable(format!(
-            "the database was written by a newer Turno (its schema is version {version}, this program knows up to \
-             {known}): start that one, or use another database"
-        )));
-    }
-    for (step, number) in STEPS.iter().zip(1_i64..).skip(usize::try_from(version).unwrap_or(0)) {
-        sqlx::raw_sql(*step).execute(&mut *transaction).await.map_err(told)?;
-        let sql = "INSERT INTO turno.version (number) VALUES ($1)";
-        sqlx::query(sql).bind(number).execute(&mut *transaction).await.map_err(told)?;
+    for (step, number) in steps.iter().zip(1_i64..) {
+        let sql = match step {
+            Step::Tables(sql) => (*sql).to_owned(),
+            Step::Index { name, over } => format!("CREATE INDEX {name} ON {over}"),
+        };
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *transaction).await.map_err(told)?;
+        mark(&mut transaction, number).await?;
     }
     transaction.commit().await.map_err(told)
 }
+
+/// Takes a step, to version `number`, as often as it makes sense while somebody is in the way.
+async fn patiently(connection: &mut PgConnection, step: &Step, number: i64) -> Result<(), Error> {
+    let waits: &[&str] = match step {
+        Step::Tables(_) => &WAITS,
+        Step::Index { .. } => &INDEX_WAITS,
+    };
+    for wait in waits {
+        match take(connection, step, number, wait).await {
+            // Nothing is changed, or an index is half built.
+            Err(Error::Late(_) | Error::Contended) => tokio::time::sleep(PAUSE).await,
+            taken => return taken,
+        }
+    }
+    let who = sqlx::query_scalar::<_, String>(IN_THE_WAY).fetch_optional(&mut *connection).await;
+    let who = who.map_err(told)?.unwrap_or_else(|| "somebody who has gone meanwhile".to_owned());
+    Err(Error::Unusable(format!(
+        "its tables cannot be changed to those of version {number}, for somebody's transaction is in the way: {who}. \
+         Gateways that run already go on; start this one again when that has ended"
+    )))
+}
+
+/// A step, and that it is taken: in one transaction if it is not the building of an index.
+async fn take(connection: &mut PgConnection, step: &Step, number: i64, wait: &str) -> Result<(), Error> {
+    let sql = "SELECT set_config('lock_timeout', $1, false)";
+    sqlx::query(sql).bind(wait).execute(&mut *connection).await.map_err(told)?;
+    if let Step::Index { name, over } = step {
+        build(connection, name, over).await?;
+    }
+    let mut transaction = connection.begin().await.map_err(told)?;
+    if let Step::Tables(sql) = step {
+        sqlx::raw_sql(*sql).execute(&mut *transaction).await.map_err(told)?;
+    }
+    mark(&mut transaction, number).await?;
+    transaction.commit().await.map_err(told)
+}
+
+/// Builds an index while others write. What was left half built, by a process that ended, is of no use.
+async fn build(connection: &mut PgConnection, name: &str, over: &str) -> Result<(), Error> {
+    let sql = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)";
+    let found = sqlx::query_scalar::<_, bool>(sql).bind(format!("turno.{name}"));
+    match found.fetch_optional(&mut *connection).await.map_err(told)? {
+        Some(true) => return Ok(()),
+        Some(false) => {
+            let sql = AssertSqlSafe(format!("DROP INDEX CONCURRENTLY turno.{name}"));
+            sqlx::raw_sql(sql).execute(&mut *connection).await.map_err(told)?;
+        }
+        None => {}
+    }
+    let sql = AssertSqlSafe(format!("CREATE INDEX CONCURRENTLY {name} ON {over}"));
+    sqlx::raw_sql(sql).execute(&mut *connection).await.map(|_| ()).map_err(told)
+}
+
+/// Remembers that the step to version `number` is taken.
+async fn mark(transaction: &mut PgConnection, number: i64) -> Result<(), Error> {
+    let sql = "INSERT INTO turno.version (number) VALUES ($1)";
+    sqlx::query(sql).bind(number).execute(&mut *transaction).await.map(|_| ()).map_err(told)
+}
+
+#[cfg(test)]
+mod tests;
