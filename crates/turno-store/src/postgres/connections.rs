@@ -23,6 +23,9 @@ const LIMITS: [(&str, &str); 1] = [("statement_timeout", "8s")];
 /// A server that says nothing for so long is as good as gone: longer than it may be busy with a statement.
 const SILENCE: Duration = Duration::from_secs(10);
 
+// What ARCHITECTURE.md states of a statement.
+const _: () = assert!(PATIENCE.as_secs() + SILENCE.as_secs() <= 15);
+
 /// A few connections, made when they are needed.
 #[derive(Clone)]
 pub(super) struct Connections {
