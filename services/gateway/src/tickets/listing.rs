@@ -32,7 +32,8 @@ impl Tickets {
         query: &Query,
         view: View,
     ) -> Result<(Vec<Operation>, Option<TicketId>), Status> {
-        let Page { mut tickets, mut has_more } = self.store().list(query).await.map_err(refusal::status)?;
+        let Page { mut tickets, mut has_more } =
+            self.store().list(query).await.map_err(refusal::of_listing)?;
         if view == View::Full {
             let fitting = fitting(tickets.iter().map(|ticket| ticket.response_bytes));
             has_more |= fitting < tickets.len();

@@ -32,8 +32,38 @@ pub(crate) fn status(error: Error) -> Status {
     }
 }
 
+/// Of a page that is looked for. What was too much for the time that a reader has is so the next time too: who asks for the same
+/// again must not be told to.
+pub(crate) fn of_listing(error: Error) -> Status {
+    let Error::Late(why) = error else { return status(error) };
+    tracing::warn!(error = why, "a listing takes longer than a reader may");
+    Status::failed_precondition(
+        "the store could not find these tickets in the time that a reader has: narrow the filter, or ask for a smaller page. \
+         Tickets are found at once by any state but done; by method, tenant, labels and submitted_at they are looked \
+         through one after another, the newest first",
+    )
+}
+
 /// A full house, and when to come again.
 pub(crate) fn exhausted(what: impl Into<String>, come_again: Duration) -> Status {
     let soon = ErrorDetails::with_retry_info(Some(come_again));
     Status::with_error_details(Code::ResourceExhausted, what, soon)
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+    use turno_store::Error;
+
+    use super::{of_listing, status};
+
+    #[test]
+    fn a_listing_that_takes_too_long_is_not_asked_for_again() {
+        let late = || Error::Late("canceling statement due to statement timeout".into());
+        let told = of_listing(late());
+        assert_eq!(told.code(), Code::FailedPrecondition);
+        assert!(told.message().contains("narrow the filter"), "{told}");
+        assert_eq!(status(late()).code(), Code::Unavailable);
+        assert_eq!(of_listing(Error::Unavailable("it is gone".into())).code(), Code::Unavailable);
+    }
 }
