@@ -6,6 +6,8 @@
     reason = "a test's own tasks, and its own failures"
 )]
 
+use std::time::Duration;
+
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
@@ -21,6 +23,10 @@ use turno_tests::{TestMesh, TestNode, eventually};
 
 /// Of an answer. Three of them leave less than 30 kB of the room that there is.
 const LARGE: usize = 340_000;
+/// Three of these leave nothing that a message of a stream would find.
+const LARGEST: usize = 349_000;
+/// Longer than a stream waits for room when its client has read all.
+const PAUSE: Duration = Duration::from_millis(1500);
 
 fn dish(bytes: usize) -> Dish {
     Dish { content: vec![7; bytes].into() }
@@ -33,8 +39,11 @@ fn plate(bytes: usize) -> kitchen::Dish {
 
 /// A mesh with room for 1 MiB of answers, and a connection of somebody who takes 64 KiB of each before he reads.
 async fn start() -> (TestMesh, TestNode, Channel) {
-    let max_bodies = Size::mib(1);
-    let mesh = TestMesh::gateway(GatewayConfig { max_bodies, ..GatewayConfig::default() }).await;
+    start_with(GatewayConfig::default()).await
+}
+
+async fn start_with(config: GatewayConfig) -> (TestMesh, TestNode, Channel) {
+    let mesh = TestMesh::gateway(GatewayConfig { max_bodies: Size::mib(1), ..config }).await;
     let node = mesh.kitchen(Role::Io, 1).await;
     let address = format!("http://{}", mesh.running().clients());
     let slow = Endpoint::from_shared(address).unwrap().initial_stream_window_size(64 * 1024_u32);
@@ -44,18 +53,23 @@ async fn start() -> (TestMesh, TestNode, Channel) {
 
 /// Calls a method of one answer, which is not read.
 async fn unread(slow: &Channel) -> Result<Streaming<Dish>, Status> {
+    unread_of(slow, LARGE).await
+}
+
+async fn unread_of(slow: &Channel, bytes: usize) -> Result<Streaming<Dish>, Status> {
     let mut raw = tonic::client::Grpc::new(slow.clone());
     raw.ready().await.unwrap();
     let path = PathAndQuery::from_static("/kitchen.v1.Kitchen/Echo");
     let codec = tonic_prost::ProstCodec::<Dish, Dish>::default();
-    Ok(raw.server_streaming(Request::new(dish(LARGE)), path, codec).await?.into_inner())
+    Ok(raw.server_streaming(Request::new(dish(bytes)), path, codec).await?.into_inner())
 }
 
 fn assert_has_no_room(error: &Status) {
     assert_eq!(error.code(), Code::ResourceExhausted, "{error}");
     let says = |what: &str| error.message().contains(what);
     assert!(says("the method has run") && says("max_bodies"), "{error}");
-    assert!(error.get_details_retry_info().is_some(), "{error}");
+    assert_eq!(error.get_details_error_info().unwrap().reason, "ANSWER_DROPPED", "{error}");
+    assert!(error.get_details_retry_info().is_none(), "a client that came again would run it again: {error}");
 }
 
 #[tokio::test]
@@ -98,4 +112,55 @@ async fn a_stream_that_is_not_read_waits_for_room_and_goes_on() {
     }
     assert!(slow.message().await.unwrap().is_none());
     eventually("there is room again", async || echo().await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_where_others_have_left_no_room() {
+    let (mesh, _node, slow) = start().await;
+    let mut kept = Vec::new();
+    for _ in 0..3 {
+        kept.push(unread_of(&slow, LARGEST).await.unwrap());
+    }
+    let courses = Courses { count: 200, bytes: 4096, ..Courses::default() };
+    let mut read = mesh.client().serve(courses).await.unwrap().into_inner();
+    // Its own window has place for a part of them.
+    let mut paused = KitchenClient::new(slow.clone()).serve(courses).await.unwrap().into_inner();
+    for _ in 0..200 {
+        assert_eq!(read.message().await.unwrap().unwrap().content.len(), 4096);
+    }
+    assert!(read.message().await.unwrap().is_none());
+    tokio::time::sleep(PAUSE).await;
+    for _ in 0..200 {
+        assert_eq!(paused.message().await.unwrap().unwrap().content.len(), 4096);
+    }
+    assert!(paused.message().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_stream_waits_for_a_client_that_pauses() {
+    let (_mesh, _node, slow) = start().await;
+    let _kept = [unread(&slow).await.unwrap(), unread(&slow).await.unwrap()];
+    let courses = Courses { count: 5, bytes: LARGE as u32, ..Courses::default() };
+    let mut paused = KitchenClient::new(slow).serve(courses).await.unwrap().into_inner();
+    tokio::time::sleep(PAUSE).await;
+    for _ in 0..5 {
+        assert_eq!(paused.message().await.unwrap().unwrap().content.len(), LARGE);
+    }
+    assert!(paused.message().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_stream_is_in_the_house_until_it_is_read() {
+    let (mesh, _node, slow) = start_with(GatewayConfig { max_calls: 1, ..GatewayConfig::default() }).await;
+    let courses = Courses { count: 1, bytes: LARGE as u32, ..Courses::default() };
+    let mut unread = KitchenClient::new(slow).serve(courses).await.unwrap().into_inner();
+    eventually("the method is over", async || mesh.nodes().await.iter().all(|node| node.in_flight == 0))
+        .await;
+    // For the gateway to hear of it, and to hand over what there is.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let refused = mesh.client().echo(dish(1)).await.unwrap_err();
+    assert!(refused.message().contains("max_calls"), "{refused}");
+    assert_eq!(unread.message().await.unwrap().unwrap().content.len(), LARGE);
+    assert!(unread.message().await.unwrap().is_none());
+    eventually("there is a place again", async || mesh.client().echo(dish(1)).await.is_ok()).await;
 }

@@ -2,9 +2,10 @@
 //! the outcome from it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
 use turno_proto::mesh::v1::{CarryDown, CarryUp, Outcome, Part};
@@ -14,7 +15,7 @@ use turno_runtime::task;
 use crate::edge::Messages;
 use crate::link::Link;
 use crate::link::pending::Event;
-use crate::unread::{LOST, Room};
+use crate::unread::{Ahead, Room, SMALL};
 
 /// Bytes in one part.
 const PART: usize = 256 * 1024;
@@ -23,9 +24,11 @@ const PARTS_IN_FLIGHT: usize = 4;
 /// Up to this size a message is not counted: the call's own stream costs as much. Larger ones are, also small answers: a
 /// stream may have several here, and be over.
 const UNCOUNTED: usize = 1024;
-/// How often a stream asks for room, and how long it waits in between.
-const ROOM_TRIES: u32 = 100;
+/// How long a stream waits for room while its client has read all that there is.
+const ROOM_PATIENCE: Duration = Duration::from_secs(1);
+/// How often it asks meanwhile, and while its client reads.
 const ROOM_PAUSE: Duration = Duration::from_millis(10);
+const READING_PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) type CarryStream = tokio_stream::wrappers::ReceiverStream<Result<CarryDown, Status>>;
 
@@ -92,60 +95,180 @@ async fn forward(mut messages: Messages, down: &Down) -> Result<(), Status> {
 }
 
 /// Takes messages until the outcome. A node that breaks off is noticed by its link.
-async fn receive(link: &Link, call: u64, mut up: Streaming<CarryUp>, max_message: usize) -> Option<Outcome> {
+async fn receive(
+    link: &Link,
+    call: u64,
+    mut up: impl Stream<Item = Result<CarryUp, Status>> + Unpin,
+    max_message: usize,
+) -> Option<Outcome> {
     let (mut message, mut whole) = (BytesMut::new(), Bytes::new());
     let (may_be_left, mut room) = (link.may_be_left(call), link.unread.room());
+    let (ahead, mut dropped) = (Arc::new(Ahead::default()), None);
     loop {
-        let frame = up.message().await.ok().flatten()?;
+        let frame = up.next().await?.ok()?;
         if frame.begun
             && let Some(Some(events)) = link.stream_of(call)
         {
             // As below.
             let _gone = events.send(Event::Begun).await;
         }
-        if let Some(Part { data, last }) = frame.part {
+        if let Some(Part { data, last }) = frame.part
+            && dropped.is_none()
+        {
             let length = message.len() + data.len();
             if length > max_message {
                 return Some(too_large(call, max_message));
             }
-            if may_be_left && length > UNCOUNTED && !has_room(link, call, &mut room, length).await {
-                return Some(status::to_outcome(call, link.unread.full(LOST)));
-            }
-            message.extend_from_slice(&data);
-            if last {
-                whole = room.around(message.split().freeze());
-                if let Some(Some(events)) = link.stream_of(call) {
-                    // A client that has gone away cancels the call, and the outcome follows.
-                    let _gone = events.send(Event::Message(std::mem::take(&mut whole))).await;
+            if may_be_left && length > UNCOUNTED && !has_room(link, call, &mut room, &ahead, length).await {
+                if link.stream_of(call).flatten().is_some() {
+                    return Some(status::to_outcome(call, link.unread.dropped()));
+                }
+                // The rest of one answer is short, and behind it comes what it has cost.
+                dropped = Some(link.unread.dropped());
+                (message, room) = (BytesMut::new(), link.unread.room());
+            } else {
+                message.extend_from_slice(&data);
+                if last {
+                    let data = message.split().freeze();
+                    if let Some(Some(events)) = link.stream_of(call) {
+                        // A client that has gone away cancels the call, and the outcome follows.
+                        let _gone = events.send(Event::Message(data, room.pass(&ahead))).await;
+                    } else {
+                        whole = room.around(data);
+                    }
                 }
             }
         }
         if let Some(outcome) = frame.outcome {
-            return Some(Outcome { call, body: whole, ..outcome });
+            return Some(match dropped {
+                Some(dropped) => Outcome { cost: outcome.cost, ..status::to_outcome(call, dropped) },
+                None => Outcome { call, body: whole, ..outcome },
+            });
         }
     }
 }
 
-/// Room for what has come of a message. A stream waits for it, which holds up its own method and nobody else: until its
-/// client has taken the messages before, and then a second.
-async fn has_room(link: &Link, call: u64, room: &mut Room, length: usize) -> bool {
-    if room.reach(length) {
-        return true;
-    }
-    let Some(events) = link.stream_of(call).flatten() else { return false };
-    // A client that has gone away cancels the call, and the outcome follows.
-    drop(events.reserve_many(events.max_capacity()).await);
-    for _ in 0..ROOM_TRIES {
-        if room.reach(length) {
-            return true;
+/// Room for what has come of a message. A stream waits for it, which holds up its own method and nobody else: as long as
+/// its client has something to read, and then a second. A small one needs none where there is nothing else to read: the
+/// call's permit goes with it.
+async fn has_room(link: &Link, call: u64, room: &mut Room, ahead: &Ahead, length: usize) -> bool {
+    let mut read_since: Option<Instant> = None;
+    while !room.reach(length) {
+        if link.stream_of(call).flatten().is_none() {
+            return false;
         }
-        tokio::time::sleep(ROOM_PAUSE).await;
+        if !ahead.is_read() {
+            read_since = None;
+        } else if length <= SMALL {
+            room.grow(length);
+            return true;
+        } else if read_since.get_or_insert_with(Instant::now).elapsed() >= ROOM_PATIENCE {
+            return false;
+        }
+        let pause = if read_since.is_some() { ROOM_PAUSE } else { READING_PAUSE };
+        // Others make room too, which is not heard here.
+        let _either = tokio::time::timeout(pause, ahead.fewer()).await;
     }
-    false
+    true
 }
 
 fn too_large(call: u64, max_message: usize) -> Outcome {
     let what =
         format!("the answer is larger than the {max_message} bytes that the gateway takes (max_message)");
     status::to_outcome(call, Status::new(Code::ResourceExhausted, what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Event, Link, ROOM_PATIENCE, Room, receive};
+    use crate::link::frames::Down;
+    use crate::scheduler::WorkerId;
+    use crate::unread::Unread;
+    use futures_util::future::join;
+    use futures_util::{FutureExt as _, stream};
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+    use tokio::sync::mpsc;
+    use tonic::{Code, Status};
+    use turno_proto::mesh::v1::{CarryUp, Cost, Hello, Invocation, Outcome, Part};
+    use turno_proto::status;
+
+    const MAX_MESSAGE: usize = 1 << 20;
+
+    /// A link to a node whose answers find no room as long as the others are kept.
+    fn link() -> (Arc<Link>, Room, mpsc::Receiver<Down>) {
+        let unread = Unread::new(100_000);
+        let taken = unread.add(100_000);
+        let (down, invocations) = mpsc::channel(8);
+        let peer = "127.0.0.1:1".parse().unwrap();
+        let link = Link::new(WorkerId(1), Hello::default(), peer, down, 1024, unread);
+        (Arc::new(link), taken, invocations)
+    }
+
+    fn message(bytes: usize) -> Result<CarryUp, Status> {
+        let part = Part { data: vec![7; bytes].into(), last: true };
+        Ok(CarryUp { part: Some(part), ..CarryUp::default() })
+    }
+
+    fn end(cost: Option<Cost>) -> Result<CarryUp, Status> {
+        let outcome = Outcome { cost, ..Outcome::default() };
+        Ok(CarryUp { outcome: Some(outcome), ..CarryUp::default() })
+    }
+
+    async fn next(events: &mut mpsc::Receiver<Event>) -> (usize, Room) {
+        match events.recv().await {
+            Some(Event::Message(message, room)) => (message.len(), room),
+            _ => panic!("it ended, or never began"),
+        }
+    }
+
+    #[tokio::test]
+    async fn one_answer_that_has_no_room_keeps_its_cost() {
+        let (link, _taken, _invocations) = link();
+        let mut asking = std::pin::pin!(link.unary(Invocation::default(), None));
+        assert!(asking.as_mut().now_or_never().is_none(), "nobody has answered it yet");
+        let cost = Some(Cost { run_us: 7, ..Cost::default() });
+        let up = stream::iter([message(60_000), message(60_000), end(cost)]);
+        let outcome = receive(&link, 1, up, MAX_MESSAGE).await.unwrap();
+        assert_eq!((outcome.call, outcome.cost, outcome.body.len()), (1, cost, 0));
+        assert_eq!(status::code_of(outcome.code), Code::ResourceExhausted);
+    }
+
+    #[tokio::test]
+    async fn small_messages_go_on_one_by_one_where_there_is_no_room() {
+        let (link, _taken, _invocations) = link();
+        let (mut events, _sent) = link.stream(Invocation::default(), None).await.unwrap();
+        let up = stream::iter([message(4096), message(4096), message(10), end(None)]);
+        let reading = async {
+            let (length, unread) = next(&mut events).await;
+            assert_eq!(length, 4096);
+            tokio::time::sleep(ROOM_PATIENCE + Duration::from_millis(300)).await;
+            assert!(events.try_recv().is_err(), "the first one is not read");
+            drop(unread);
+            assert_eq!(next(&mut events).await.0, 4096);
+            assert_eq!(next(&mut events).await.0, 10);
+        };
+        let (outcome, ()) = join(receive(&link, 1, up, MAX_MESSAGE), reading).await;
+        assert_eq!(status::code_of(outcome.unwrap().code), Code::Ok);
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_cut_off_a_second_after_its_client_has_read_all() {
+        let (link, _taken, _invocations) = link();
+        let (mut events, _sent) = link.stream(Invocation::default(), None).await.unwrap();
+        let up = stream::iter([message(10), message(60_000), end(None)]);
+        let reading = async {
+            let (_, unread) = next(&mut events).await;
+            tokio::time::sleep(ROOM_PATIENCE + Duration::from_millis(300)).await;
+            drop(unread);
+            Instant::now()
+        };
+        let ending = async {
+            let outcome = receive(&link, 1, up, MAX_MESSAGE).await;
+            (outcome, Instant::now())
+        };
+        let ((outcome, ended), read) = join(ending, reading).await;
+        assert_eq!(status::code_of(outcome.unwrap().code), Code::ResourceExhausted);
+        assert!(ended.saturating_duration_since(read) >= ROOM_PATIENCE);
+    }
 }

@@ -115,7 +115,7 @@ impl Edge {
         let request = request.map(tonic::body::Body::new);
         let own = &self.own;
         let service = request.uri().path().rsplit_once('/').map_or("", |(service, _)| service).to_owned();
-        let submits = request.uri().path().starts_with("/turno.v1.Tickets/Submit");
+        let counted = Counted::of(request.uri().path(), &self.unread);
         let has_method_of_nodes = matches!(&*service, "/turno.v1.Tickets" | "/google.longrunning.Operations");
         if has_method_of_nodes && origin.is_node && !self.admits(request.headers()) {
             return Status::unauthenticated("wrong or missing join token").into_http();
@@ -143,13 +143,6 @@ impl Edge {
         };
         // Streams of the gateway's own would hold a gateway that is asked to end: they end with it.
         let closing = (!origin.is_node).then(|| own.closing.clone());
-        let counted = match &*service {
-            // What goes down to a node is no answer.
-            "/turno.mesh.v1.Mesh" => Counted::No,
-            // Who heard that there is no room would submit again.
-            _ if submits => Counted::Always(self.unread.clone()),
-            _ => Counted::IfRoom(self.unread.clone()),
-        };
         response.unwrap_or_else(|never| match never {}).map(|body| Body::own(body, closing, counted))
     }
 

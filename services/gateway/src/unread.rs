@@ -4,11 +4,14 @@
 //! the last of them is written or dropped. Where there is none, an error takes the answer's place: waiting would hold
 //! its node's link, and everybody's answers behind it. Small ones cost nothing: a call has one, and calls are counted.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use tonic::Status;
+use tokio::sync::Notify;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 use turno_proto::mesh::v1::Outcome;
 use turno_proto::status;
 
@@ -26,12 +29,22 @@ pub(crate) struct Unread {
 pub(crate) struct Room {
     unread: Arc<Unread>,
     bytes: usize,
+    /// Of a message of a stream.
+    ahead: Option<Arc<Ahead>>,
+}
+
+/// The messages of one stream that its client has not read.
+#[derive(Debug, Default)]
+pub(crate) struct Ahead {
+    messages: AtomicUsize,
+    fewer: Notify,
 }
 
 /// Up to this size an answer is not counted.
 pub(crate) const SMALL: usize = 16 * 1024;
-/// What becomes of an answer that has no room.
-pub(crate) const LOST: &str = "the method has run, but there was no room for its answer";
+/// What tells an answer that was dropped from a call that was not let in: `google.rpc.ErrorInfo`.
+const DROPPED: &str = "ANSWER_DROPPED";
+const DOMAIN: &str = "turno";
 /// Where more than this part waits, what comes is copied: else it would keep the link's frame that it came in, which may
 /// be twenty times as large.
 const CROWDED: usize = 16;
@@ -48,7 +61,7 @@ impl Unread {
 
     /// Room that grows.
     pub(crate) fn room(self: &Arc<Self>) -> Room {
-        Room { unread: self.clone(), bytes: 0 }
+        Room { unread: self.clone(), bytes: 0, ahead: None }
     }
 
     /// Room for so much, if there is.
@@ -59,8 +72,9 @@ impl Unread {
 
     /// Room for what goes out in any case.
     pub(crate) fn add(self: &Arc<Self>, bytes: usize) -> Room {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Room { unread: self.clone(), bytes }
+        let mut room = self.room();
+        room.grow(bytes);
+        room
     }
 
     /// Counts what came by a link, or says that there is no room for it.
@@ -70,7 +84,7 @@ impl Unread {
         }
         let Some(room) = self.hold(outcome.body.len()) else {
             // What it has cost stays true.
-            let lost = status::to_outcome(outcome.call, self.full(LOST));
+            let lost = status::to_outcome(outcome.call, self.dropped());
             *outcome = Outcome { cost: outcome.cost, ..lost };
             return;
         };
@@ -80,12 +94,23 @@ impl Unread {
         outcome.body = holding(body, room);
     }
 
-    /// Why there is no room.
-    pub(crate) fn full(&self, what: &str) -> Status {
+    /// What is told instead of an answer that can be asked for again.
+    pub(crate) fn full(&self) -> Status {
+        admission::full(self.why("there is no room for this answer"))
+    }
+
+    /// What is told instead of a method's answer. It does not ask to come again: the method would run again.
+    pub(crate) fn dropped(&self) -> Status {
+        let details = ErrorDetails::with_error_info(DROPPED, DOMAIN, HashMap::<String, String>::new());
+        let what = self.why("the method has run, but there was no room for its answer");
+        Status::with_error_details(Code::ResourceExhausted, what, details)
+    }
+
+    fn why(&self, what: &str) -> String {
         let max = self.max_bytes;
-        admission::full(format!(
+        format!(
             "{what}: answers that their clients have not read would be more than {max} bytes (max_bodies)"
-        ))
+        )
     }
 }
 
@@ -94,6 +119,9 @@ impl Room {
     pub(crate) fn reach(&mut self, bytes: usize) -> bool {
         let (held, max) = (self.bytes, self.unread.max_bytes);
         let more = bytes.saturating_sub(held);
+        if more == 0 {
+            return true;
+        }
         let grow = |before: usize| {
             let after = before.saturating_add(more);
             (after <= max || before == held).then_some(after)
@@ -105,11 +133,25 @@ impl Room {
         has_room
     }
 
+    /// So much from now on, in any case.
+    pub(crate) fn grow(&mut self, bytes: usize) {
+        let more = bytes.saturating_sub(self.bytes);
+        self.unread.bytes.fetch_add(more, Ordering::Relaxed);
+        self.bytes += more;
+    }
+
+    /// What this has held, for a message that is on its way now.
+    pub(crate) fn pass(&mut self, ahead: &Arc<Ahead>) -> Self {
+        ahead.messages.fetch_add(1, Ordering::Relaxed);
+        let bytes = std::mem::take(&mut self.bytes);
+        Self { unread: self.unread.clone(), bytes, ahead: Some(ahead.clone()) }
+    }
+
     /// The bytes hold from now on what this has held.
     pub(crate) fn around(&mut self, bytes: Bytes) -> Bytes {
         match std::mem::take(&mut self.bytes) {
             0 => bytes,
-            held => holding(bytes, Self { unread: self.unread.clone(), bytes: held }),
+            held => holding(bytes, Self { unread: self.unread.clone(), bytes: held, ahead: None }),
         }
     }
 }
@@ -119,6 +161,22 @@ impl Drop for Room {
         if self.bytes > 0 {
             self.unread.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         }
+        if let Some(ahead) = &self.ahead {
+            ahead.messages.fetch_sub(1, Ordering::Relaxed);
+            ahead.fewer.notify_one();
+        }
+    }
+}
+
+impl Ahead {
+    /// Whether its client has read all that there was.
+    pub(crate) fn is_read(&self) -> bool {
+        self.messages.load(Ordering::Relaxed) == 0
+    }
+
+    /// Returns when the client has read a message, perhaps one of before.
+    pub(crate) async fn fewer(&self) {
+        self.fewer.notified().await;
     }
 }
 
@@ -140,8 +198,9 @@ impl<T> AsRef<[u8]> for Holding<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LOST, Outcome, SMALL, Unread};
+    use super::{Ahead, DROPPED, Outcome, SMALL, Unread};
     use bytes::Bytes;
+    use std::sync::Arc;
     use tonic::Code;
     use tonic_types::StatusExt as _;
     use turno_proto::mesh::v1::Cost;
@@ -176,8 +235,11 @@ mod tests {
         assert_eq!((lost.call, lost.cost, lost.body.len()), (3, kept.cost, 0));
         let error = status::from_outcome(lost);
         assert_eq!(error.code(), Code::ResourceExhausted);
-        assert!(error.message().starts_with(LOST) && error.message().contains("max_bodies"), "{error}");
-        assert!(error.get_details_retry_info().is_some());
+        let says = |what: &str| error.message().contains(what);
+        assert!(says("the method has run") && says("max_bodies"), "{error}");
+        assert_eq!(error.get_details_error_info().unwrap().reason, DROPPED);
+        assert!(error.get_details_retry_info().is_none(), "who came again would run it again");
+        assert!(unread.full().get_details_retry_info().is_some(), "nothing has run for what is only read");
         assert_eq!(unread.bytes(), 60_000, "what was refused holds nothing");
     }
 
@@ -193,7 +255,7 @@ mod tests {
     #[test]
     fn where_much_waits_an_answer_does_not_keep_its_frame() {
         let frame = Bytes::from(vec![7; 60_000]);
-        let place_of = |unread: &std::sync::Arc<Unread>| {
+        let place_of = |unread: &Arc<Unread>| {
             let mut answer = Outcome { body: frame.slice(20_000..40_000), ..Outcome::default() };
             unread.take(&mut answer);
             assert_eq!(answer.body, frame.slice(20_000..40_000));
@@ -215,5 +277,19 @@ mod tests {
         assert_eq!(unread.bytes(), 90_000);
         drop(body);
         assert!(unread.hold(50_000).is_some());
+    }
+
+    #[test]
+    fn what_a_stream_has_ahead_is_known_until_the_last_of_it_is_gone() {
+        let (unread, ahead) = (Unread::new(50_000), Arc::new(Ahead::default()));
+        let mut room = unread.room();
+        assert!(room.reach(40_000) && ahead.is_read());
+        let (large, tiny) = (room.pass(&ahead), room.pass(&ahead));
+        drop(large);
+        assert!(!ahead.is_read() && unread.bytes() == 0);
+        drop(tiny);
+        assert!(ahead.is_read());
+        room.grow(60_000);
+        assert!(room.reach(60_000), "what it has it need not wait for");
     }
 }

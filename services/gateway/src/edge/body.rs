@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -15,14 +15,14 @@ use tonic::{Code, Status};
 use turno_proto::mesh::v1::Outcome;
 use turno_proto::status;
 
-use crate::admission::Permit;
+use crate::admission::{self, Permit};
 use crate::bill::Bill;
 use crate::calls::{Stream, Trial};
 use crate::edge::response::{error_trailers, framed, ok_trailers};
 use crate::link::Sent;
 use crate::link::pending::{Answer, Event, Lost};
 use crate::methods::Running;
-use crate::unread::{SMALL, Unread, holding};
+use crate::unread::{Room, SMALL, Unread, holding};
 
 /// A response's body.
 #[derive(Default)]
@@ -41,23 +41,36 @@ pub(crate) struct Own {
     body: tonic::body::Body,
     closing: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     counted: Counted,
+    /// Waits for room.
+    held: Option<Box<Held>>,
 }
+
+/// A frame that has no room, and when it tries again.
+struct Held {
+    frame: Frame<Bytes>,
+    pause: Pin<Box<tokio::time::Sleep>>,
+}
+
+/// Between two tries.
+const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
 /// Whether what one of the gateway's own services answers is counted while it is unread.
 pub(crate) enum Counted {
     No,
     /// In any case: it has bounds of its own.
     Always(Arc<Unread>),
-    /// And cut off where there is no room: it can be asked for again.
+    /// And refused where there is no room: it can be asked for again.
     IfRoom(Arc<Unread>),
+    /// And waits for room: who hears a stream would take what cuts it off for the end of what it tells of.
+    WhenRoom(Arc<Unread>),
 }
 
 /// Frames of a call's answer.
 pub(crate) struct Frames {
     ready: VecDeque<Frame<Bytes>>,
     rest: Option<Box<Rest>>,
-    /// Of a stream: it is in the house until it is out.
-    permit: Option<Permit>,
+    /// Of a stream: it is in the house until the last byte of it is out.
+    permit: Option<Arc<Permit>>,
 }
 
 /// What is still to come of a stream.
@@ -71,6 +84,8 @@ struct Rest {
     sent: Sent,
     _running: Option<Running>,
     trial: Option<Trial>,
+    /// Of the request.
+    _request: Option<admission::Room>,
 }
 
 impl Rest {
@@ -94,8 +109,16 @@ impl Body {
     pub(crate) fn stream(stream: Stream, deadline: Instant, bill: Bill) -> Self {
         let Stream { first, events, sent, running, trial } = stream;
         let late = Box::pin(tokio::time::sleep_until(deadline.into()));
-        let rest =
-            Rest { bill, events, late, _ending: sent.cancel_at(deadline), sent, _running: running, trial };
+        let rest = Rest {
+            bill,
+            events,
+            late,
+            _ending: sent.cancel_at(deadline),
+            sent,
+            _running: running,
+            trial,
+            _request: None,
+        };
         let mut frames =
             Frames { ready: VecDeque::with_capacity(3), rest: Some(Box::new(rest)), permit: None };
         frames.event(first);
@@ -105,7 +128,7 @@ impl Body {
     /// What one of the gateway's own services answers; a stream of theirs ends when `closing` is cancelled.
     pub(crate) fn own(body: tonic::body::Body, closing: Option<CancellationToken>, counted: Counted) -> Self {
         let closing = closing.map(|closing| Box::pin(closing.cancelled_owned()));
-        Self::Own(Own { body, closing, counted })
+        Self::Own(Own { body, closing, counted, held: None })
     }
 
     /// Plain text, for those who do not speak gRPC.
@@ -118,9 +141,16 @@ impl Body {
     /// the client has read a byte. Its request is here no more.
     pub(crate) fn keep(&mut self, mut permit: Permit) {
         let Self::Frames(frames) = self else { return };
-        if frames.rest.is_some() {
+        let last = frames.ready.iter_mut().rev().find_map(Frame::data_mut);
+        if let Some(rest) = &mut frames.rest {
+            let none = permit.more_room();
+            rest._request = Some(std::mem::replace(&mut permit.room, none));
+            let permit = Arc::new(permit);
+            if let Some(first) = last {
+                *first = holding(std::mem::take(first), permit.clone());
+            }
             frames.permit = Some(permit);
-        } else if let Some(last) = frames.ready.iter_mut().rev().find_map(Frame::data_mut) {
+        } else if let Some(last) = last {
             permit.room.give_back(usize::MAX);
             *last = holding(std::mem::take(last), permit);
         }
@@ -134,12 +164,22 @@ impl Frames {
         self.ready.extend(rest.map(Frame::data));
     }
 
+    /// What was just made ready is of a stream: it holds room, and the call's place.
+    fn hold(&mut self, room: Room) {
+        if let Some(last) = self.ready.back_mut().and_then(Frame::data_mut) {
+            *last = holding(std::mem::take(last), (room, self.permit.clone()));
+        }
+    }
+
     fn event(&mut self, event: Event) {
         let heard = self.rest.as_mut().map_or(Ok(()), |rest| rest.hear(&event));
         match (event, heard) {
             // The headers are out by now, which is all that it asks for.
             (Event::Begun, _) => {}
-            (Event::Message(message), _) => self.message(message),
+            (Event::Message(message, room), _) => {
+                self.message(message);
+                self.hold(room);
+            }
             (Event::End(end), heard) => self.end(heard.and_then(|()| end.map_err(lost))),
         }
     }
@@ -180,33 +220,69 @@ impl Frames {
 
 impl Own {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if let Poll::Ready(next) = Pin::new(&mut self.body).poll_frame(cx) {
+        if let Poll::Ready(next) = self.poll_next(cx) {
             let Some(Ok(frame)) = next else { return Poll::Ready(next) };
-            let frame = self.counted.count(frame).unwrap_or_else(|full| self.cut_off(&full));
-            return Poll::Ready(Some(Ok(frame)));
+            let frame = match self.counted.count(frame) {
+                Ok(counted) => return Poll::Ready(Some(Ok(counted))),
+                Err(frame) => frame,
+            };
+            if let Counted::IfRoom(unread) = &self.counted {
+                let full = unread.full();
+                return Poll::Ready(Some(Ok(self.cut_off(&full))));
+            }
+            self.hold(frame, cx);
         }
         let Some(closing) = &mut self.closing else { return Poll::Pending };
         ready!(closing.as_mut().poll(cx));
         Poll::Ready(Some(Ok(self.cut_off(&Status::unavailable("the gateway is ending")))))
     }
 
+    /// The frame that has waited, or the next.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Some(held) = &mut self.held else { return Pin::new(&mut self.body).poll_frame(cx) };
+        ready!(held.pause.as_mut().poll(cx));
+        Poll::Ready(self.held.take().map(|held| Ok(held.frame)))
+    }
+
+    fn hold(&mut self, frame: Frame<Bytes>, cx: &mut Context<'_>) {
+        let mut pause = Box::pin(tokio::time::sleep(ROOM_PAUSE));
+        if pause.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        self.held = Some(Box::new(Held { frame, pause }));
+    }
+
     fn cut_off(&mut self, why: &Status) -> Frame<Bytes> {
-        (self.body, self.closing) = (tonic::body::Body::empty(), None);
+        (self.body, self.closing, self.held) = (tonic::body::Body::empty(), None, None);
         Frame::trailers(error_trailers(why))
     }
 }
 
 impl Counted {
-    fn count(&self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Status> {
+    /// How what is answered at `path` is counted.
+    pub(crate) fn of(path: &str, unread: &Arc<Unread>) -> Self {
+        match path.strip_prefix("/turno.").unwrap_or_default() {
+            // What goes down to a node is no answer.
+            inner if inner.starts_with("mesh.v1.Mesh/") => Self::No,
+            // Who heard that there is no room would submit again.
+            inner if inner.starts_with("v1.Tickets/Submit") => Self::Always(unread.clone()),
+            "v1.Tickets/ReadMap" | "v1.Tickets/Watch" => Self::WhenRoom(unread.clone()),
+            _ => Self::IfRoom(unread.clone()),
+        }
+    }
+
+    /// The frame, counted; the same as it was if there is no room for it.
+    fn count(&self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Frame<Bytes>> {
         let bytes = frame.data_ref().map_or(0, Bytes::len);
         let room = match self {
-            Self::Always(unread) if bytes > SMALL => unread.add(bytes),
-            Self::IfRoom(unread) if bytes > SMALL => {
-                unread.hold(bytes).ok_or_else(|| unread.full("there is no room for this answer"))?
-            }
+            Self::Always(unread) if bytes > SMALL => Some(unread.add(bytes)),
+            Self::IfRoom(unread) | Self::WhenRoom(unread) if bytes > SMALL => unread.hold(bytes),
             _ => return Ok(frame),
         };
-        Ok(frame.map_data(|data| holding(data, room)))
+        match room {
+            Some(room) => Ok(frame.map_data(|data| holding(data, room))),
+            None => Err(frame),
+        }
     }
 }
 
@@ -242,7 +318,7 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => true,
             Self::Frames(frames) => frames.ready.is_empty() && frames.rest.is_none(),
-            Self::Own(own) => own.body.is_end_stream(),
+            Self::Own(own) => own.held.is_none() && own.body.is_end_stream(),
         }
     }
 }
@@ -252,9 +328,12 @@ mod tests {
     use super::{Body, Counted, Unread};
     use crate::admission::Admission;
     use bytes::Bytes;
+    use futures_util::FutureExt as _;
     use http::HeaderMap;
-    use http_body::Frame;
+    use http_body::{Body as _, Frame};
     use http_body_util::{BodyExt as _, Full};
+    use std::time::Duration;
+    use tokio_util::sync::CancellationToken;
 
     #[tokio::test]
     async fn a_call_is_in_the_house_until_its_answer_is_written() {
@@ -299,5 +378,33 @@ mod tests {
         assert_eq!((down.data_ref().unwrap().len(), unread.bytes()), (60_000, 120_000));
         drop((first, other));
         assert_eq!(unread.bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_told_in_a_stream_waits_for_room() {
+        let unread = Unread::new(100_000);
+        let others = unread.hold(60_000).unwrap();
+        let is_waiting = |path| matches!(Counted::of(path, &unread), Counted::WhenRoom(_));
+        assert!(is_waiting("/turno.v1.Tickets/ReadMap") && is_waiting("/turno.v1.Tickets/Watch"));
+        assert!(!is_waiting("/turno.v1.Tickets/Submit") && !is_waiting("/turno.v1.Tickets/Show"));
+        let mut told = own(Counted::of("/turno.v1.Tickets/ReadMap", &unread));
+        let early = tokio::time::timeout(Duration::from_millis(100), told.frame()).await;
+        assert!(early.is_err() && !told.is_end_stream());
+        drop(others);
+        assert_eq!(next(&mut told).await.data_ref().unwrap().len(), 60_000);
+        assert!(told.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_room_ends_with_the_gateway() {
+        let unread = Unread::new(100_000);
+        let (_others, closing) = (unread.hold(60_000).unwrap(), CancellationToken::new());
+        let body = tonic::body::Body::new(Full::new(Bytes::from(vec![7; 60_000])));
+        let mut told = Body::own(body, Some(closing.clone()), Counted::WhenRoom(unread.clone()));
+        assert!(told.frame().now_or_never().is_none());
+        closing.cancel();
+        let trailers = next(&mut told).await.into_trailers().unwrap();
+        assert_eq!(trailers["grpc-status"], "14");
+        assert!(told.frame().await.is_none());
     }
 }

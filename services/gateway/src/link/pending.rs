@@ -12,6 +12,7 @@ use turno_proto::mesh::v1::{Invocation, Outcome, Progress};
 use crate::clients;
 use crate::edge::Messages;
 use crate::queue::Place;
+use crate::unread::Room;
 
 /// What the gateway keeps of it.
 pub(crate) struct Pending {
@@ -133,7 +134,8 @@ pub(crate) struct Answer {
 pub(crate) enum Event {
     /// A method that takes a stream will answer one, and wants to be asked.
     Begun,
-    Message(Bytes),
+    /// And what holds room for it while it is unread.
+    Message(Bytes, Room),
     End(Result<Answer, Lost>),
 }
 
