@@ -121,7 +121,11 @@ impl Client {
         };
         if request.get_ref().encoded_len() + size_of(request.metadata()) > link.max_body() {
             // A connection of its own, where it does not stand in the way of small calls.
-            return Box::pin(plain::unary::<R>(&self.0.links, &self.0.places, link, request, deadline)).await;
+            let carried = async {
+                let _place = places::take(&self.0.places).await.expect("the semaphore is never closed");
+                plain::unary::<R>(&self.0.links, link, request, deadline).await
+            };
+            return Box::pin(call::within(deadline, carried)).await;
         }
         let call = Call::new::<R>(request, deadline);
         let body = call.carry(&self.0.links, &self.0.places, link).await?;
@@ -152,7 +156,7 @@ impl Client {
         let request = request.into_request();
         let deadline = call::asked(request.metadata())?;
         let link = call::within(deadline, self.0.links.live()).await?;
-        Box::pin(plain::server_streaming::<R>(&self.0.links, &self.0.places, link, request, deadline)).await
+        Box::pin(plain::server_streaming::<R>(&self.0.links, link, request, deadline)).await
     }
 
     /// A gateway to be asked for tickets, by plain gRPC.
@@ -188,8 +192,11 @@ impl Builder {
         Self { patience, ..self }
     }
 
-    /// Calls in flight at once, large ones among them, and streams until they begin to answer; one more waits for its turn.
-    /// 65,536 unless told otherwise.
+    /// Calls in flight at once, large ones among them; one more waits for its turn. 65,536 unless told otherwise. Streams do
+    /// not count, however long they are quiet.
+    ///
+    /// Methods that call others through the same client need room for all of them at once: where each place is taken by one
+    /// that waits for such a call, none goes on before a deadline passes.
     #[must_use]
     pub fn in_flight(self, in_flight: usize) -> Self {
         Self { in_flight, ..self }

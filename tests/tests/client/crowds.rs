@@ -64,10 +64,9 @@ async fn a_client_keeps_to_its_limit() {
 }
 
 #[tokio::test]
-async fn large_calls_and_streams_keep_to_the_limit_too() {
+async fn large_calls_keep_to_the_limit_too() {
     let mesh = TestMesh::start(0, 1).await;
     let client = Client::to([mesh.running().clients().to_string()]).in_flight(1).connect().unwrap();
-    let courses = Courses { count: 600, bytes: 1, pause_ms: 100, ..Courses::default() };
     for bytes in [1, 100_000] {
         let (holds, waits) = (client.clone(), Wait { ms: 60_000, content: vec![7; bytes].into() });
         let holds = tokio::spawn(async move { holds.call::<kitchen::Simmer>(waits).await });
@@ -77,14 +76,36 @@ async fn large_calls_and_streams_keep_to_the_limit_too() {
             let late = client.call::<kitchen::Echo>(timed(dish(vec![7; bytes]), soon)).await;
             assert_eq!(late.unwrap_err().code(), Code::DeadlineExceeded);
         }
-        let late = client.stream::<kitchen::Serve>(timed(courses, soon)).await;
-        assert_eq!(late.unwrap_err().code(), Code::DeadlineExceeded);
         holds.abort();
         eventually("it has ended", async || mesh.nodes().await[0].in_flight == 0).await;
     }
-    // A stream that has begun holds up nobody.
-    let _stream = client.stream::<kitchen::Serve>(courses).await.unwrap();
-    client.call::<kitchen::Echo>(dish("x")).await.unwrap();
+}
+
+#[tokio::test]
+async fn streams_have_no_place_however_quiet_they_are() {
+    const QUIET: u64 = 8;
+    let mesh = TestMesh::start(0, 1).await;
+    let client = Client::to([mesh.running().clients().to_string()]).in_flight(1).connect().unwrap();
+    let courses = |pause_ms| Courses { count: 600, bytes: 1, pause_ms, ..Courses::default() };
+    let quiet: Vec<_> = (0..QUIET)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { drop(client.stream::<kitchen::Serve>(courses(60_000)).await) })
+        })
+        .collect();
+    eventually("all of them run", async || mesh.nodes().await[0].in_flight == QUIET).await;
+    for bytes in [1, 100_000] {
+        let soon = timed(dish(vec![7; bytes]), Duration::from_secs(10));
+        client.call::<kitchen::Echo>(soon).await.unwrap();
+    }
+    // Nor do they wait for one.
+    let holds = client.clone();
+    let holds = tokio::spawn(async move { drop(holds.call::<kitchen::Simmer>(wait(60_000)).await) });
+    eventually("it runs", async || mesh.nodes().await[0].in_flight == QUIET + 1).await;
+    let soon = timed(courses(10), Duration::from_secs(10));
+    drop(client.stream::<kitchen::Serve>(soon).await.unwrap());
+    holds.abort();
+    quiet.iter().for_each(|stream| stream.abort());
 }
 
 /// Linked to both.

@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use bytes::{BufMut as _, Bytes};
 use prost::Message;
-use tokio::sync::Semaphore;
 use tonic::client::Grpc;
 use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
@@ -22,7 +21,6 @@ use crate::client::call::within;
 use crate::client::link::Link;
 use crate::client::links::Links;
 use crate::client::pending::Lost;
-use crate::client::places;
 use crate::client::repeats::Runs;
 use crate::client::trouble::Trouble;
 use crate::node::link::root;
@@ -32,36 +30,31 @@ use crate::unsent::{never_sent, nothing_left};
 /// Waits for the one answer.
 pub(crate) async fn unary<R: Unary>(
     links: &Links,
-    places: &Semaphore,
     first: Arc<Link>,
     request: Request<R::Request>,
     deadline: Option<Instant>,
 ) -> crate::Result<R::Response> {
-    let answer =
-        attempts::<R, _, _>(links, places, first, request, deadline, async |mut client, request, path| {
-            client.unary(request, path, Encoded::<R::Response>(PhantomData)).await
-        });
+    let answer = attempts::<R, _, _>(links, first, request, deadline, async |mut client, request, path| {
+        client.unary(request, path, Encoded::<R::Response>(PhantomData)).await
+    });
     answer.await.map(Response::into_inner)
 }
 
-/// Waits for the beginning of the answer. From then on it has no place any more: its request has left.
+/// Waits for the beginning of the answer, for as long as it takes.
 pub(crate) async fn server_streaming<R: ServerStreaming>(
     links: &Links,
-    places: &Semaphore,
     first: Arc<Link>,
     request: Request<R::Request>,
     deadline: Option<Instant>,
 ) -> crate::Result<Streaming<R::Response>> {
-    let answer =
-        attempts::<R, _, _>(links, places, first, request, deadline, async |mut client, request, path| {
-            client.server_streaming(request, path, Encoded::<R::Response>(PhantomData)).await
-        });
+    let answer = attempts::<R, _, _>(links, first, request, deadline, async |mut client, request, path| {
+        client.server_streaming(request, path, Encoded::<R::Response>(PhantomData)).await
+    });
     answer.await.map(Response::into_inner)
 }
 
 async fn attempts<R: Rpc, T, A>(
     links: &Links,
-    places: &Semaphore,
     first: Arc<Link>,
     request: Request<R::Request>,
     deadline: Option<Instant>,
@@ -72,7 +65,6 @@ where
 {
     let (metadata, _, message) = request.into_parts();
     let carried = async {
-        let _place = places::take(places).await.expect("the semaphore is never closed");
         let body = Bytes::from(message.encode_to_vec());
         drop(message);
         links.repeats.called();
