@@ -1,10 +1,10 @@
 //! A client for programs that call a mesh a thousand times a second: calls travel in batches, over one standing link to
 //! each gateway. What a call is, does and answers is the same as by plain gRPC.
 //!
-//! `call` takes a call through its attempts, `repeats` says whether there is one more, `plain` takes one that is too large
-//! for a link; `links` knows the links that are up, `choice` picks one of them, `dialer` keeps them up, `link` speaks to one
-//! gateway, `pending` and `frames` make frames of what gathers; `trouble` is patience, and the pauses until it is at its
-//! end. The gateway's half is in its own `clients.rs`.
+//! `search` finds a gateway for a call, and has its patience; `call` takes it through its attempts, `repeats` says whether
+//! there is one more, `plain` takes one that is too large for a link; `links` knows the links that are up, `choice` picks
+//! one of them, `dialer` keeps them up, `link` speaks to one gateway, `pending` and `frames` make frames of what gathers;
+//! `trouble` is the patience of questions about tickets. The gateway's half is in its own `clients.rs`.
 
 pub(crate) mod call;
 mod choice;
@@ -16,22 +16,24 @@ mod pending;
 mod places;
 mod plain;
 mod repeats;
+mod search;
 pub(crate) mod trouble;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prost::Message as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::metadata::MetadataMap;
-use tonic::{IntoRequest, IntoStreamingRequest, Status, Streaming};
+use tonic::{IntoRequest, IntoStreamingRequest, Request, Status, Streaming};
 use turno_runtime::task;
 
 use crate::calls::Mesh;
 use crate::client::call::Call;
 use crate::client::links::Links;
+use crate::client::search::Search;
 use crate::error::Error;
 use crate::map::Map;
 use crate::node::token::Token;
@@ -115,20 +117,26 @@ impl Client {
     pub async fn call<R: Unary>(&self, request: impl IntoRequest<R::Request>) -> crate::Result<R::Response> {
         let request = request.into_request();
         let deadline = call::asked(request.metadata())?;
-        let link = match self.0.links.pick() {
-            Some(link) => link,
-            None => Box::pin(call::within(deadline, self.0.links.live())).await?,
-        };
+        let answer = self.answer::<R>(request, deadline);
+        match deadline {
+            None => answer.await,
+            Some(_) => call::within(deadline, answer).await,
+        }
+    }
+
+    async fn answer<R: Unary>(
+        &self,
+        request: Request<R::Request>,
+        deadline: Option<Instant>,
+    ) -> crate::Result<R::Response> {
+        let (repeats, mut search) = (&self.0.links.repeats, Search::new(&self.0.links));
+        let _place = search.place(&self.0.places).await;
+        let link = search.link().await?;
         if request.get_ref().encoded_len() + size_of(request.metadata()) > link.max_body() {
             // A connection of its own, where it does not stand in the way of small calls.
-            let carried = async {
-                let _place = places::take(&self.0.places).await.expect("the semaphore is never closed");
-                plain::unary::<R>(&self.0.links, link, request, deadline).await
-            };
-            return Box::pin(call::within(deadline, carried)).await;
+            return Box::pin(plain::unary::<R>(repeats, search, link, request, deadline)).await;
         }
-        let call = Call::new::<R>(request, deadline);
-        let body = call.carry(&self.0.links, &self.0.places, link).await?;
+        let body = Call::new::<R>(request, deadline).carry(repeats, search, link).await?;
         R::Response::decode(body)
             .map_err(|error| Status::internal(format!("the answer of {} cannot be read: {error}", R::NAME)))
     }
@@ -140,7 +148,10 @@ impl Client {
     pub fn map<R: Unary>(&self, requests: impl IntoStreamingRequest<Message = R::Request>) -> Map<R> {
         // It dials for as long as the map waits for it.
         let client = self.clone();
-        let mesh = async move { Ok(Mesh::new(client.0.links.live().await?.plain(), Token::default())) };
+        let mesh = async move {
+            let link = Search::new(&client.0.links).link().await?;
+            Ok(Mesh::new(link.plain(), Token::default()))
+        };
         Map::new(mesh, requests)
     }
 
@@ -155,8 +166,12 @@ impl Client {
     ) -> crate::Result<Streaming<R::Response>> {
         let request = request.into_request();
         let deadline = call::asked(request.metadata())?;
-        let link = call::within(deadline, self.0.links.live()).await?;
-        Box::pin(plain::server_streaming::<R>(&self.0.links, link, request, deadline)).await
+        let (repeats, mut search) = (&self.0.links.repeats, Search::new(&self.0.links));
+        let begun = async {
+            let link = search.link().await?;
+            plain::server_streaming::<R>(repeats, search, link, request, deadline).await
+        };
+        Box::pin(call::within(deadline, begun)).await
     }
 
     /// A gateway to be asked for tickets, by plain gRPC.
@@ -186,7 +201,7 @@ impl fmt::Debug for Client {
 }
 
 impl Builder {
-    /// How long a call waits for a gateway when none is there; 5 s unless told otherwise.
+    /// How long a call waits for a gateway when none is there, in all and also before its turn; 5 s unless told otherwise.
     #[must_use]
     pub fn patience(self, patience: Duration) -> Self {
         Self { patience, ..self }

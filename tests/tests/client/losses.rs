@@ -110,6 +110,31 @@ async fn without_a_gateway_a_call_waits_and_then_hears_so() {
 }
 
 #[tokio::test]
+async fn patience_is_as_long_for_those_that_wait_for_their_turn() {
+    const WAITING: usize = 20;
+    let mesh = TestMesh::start(0, 1).await;
+    let gateway = mesh.running().clients().to_string();
+    let patience = Duration::from_millis(500);
+    let client = Client::to([gateway.clone()]).patience(patience).in_flight(1).connect().unwrap();
+    let holds = client.clone();
+    let holds = tokio::spawn(async move { holds.call::<kitchen::Simmer>(wait(3000)).await });
+    eventually("it runs", async || mesh.in_flight().await == 1).await;
+    let waiting = (0..WAITING).map(|number| {
+        let content = vec![7; if number.is_multiple_of(2) { 1 } else { 100_000 }];
+        client.call::<kitchen::Echo>(dish(content))
+    });
+    let began = std::time::Instant::now();
+    let (answers, ()) = tokio::join!(futures_util::future::join_all(waiting), mesh.end());
+    holds.await.unwrap().unwrap();
+    for answer in answers {
+        let error = answer.unwrap_err();
+        assert_eq!(error.code(), Code::Unavailable);
+        assert!(error.message().contains(&gateway), "{error}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn a_map_waits_for_a_gateway_no_longer_than_its_deadline() {
     let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let client = Client::to([nobody.to_string()]).patience(Duration::from_secs(20)).connect().unwrap();

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prost::Message as _;
-use tokio::sync::Semaphore;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Status};
 use turno_proto::mesh::v1::{Entry, Invocation};
@@ -15,9 +14,8 @@ use turno_proto::{entries, headers, status, timeout};
 use turno_runtime::units::micros;
 
 use crate::client::link::Link;
-use crate::client::links::Links;
-use crate::client::places;
-use crate::client::repeats::Runs;
+use crate::client::repeats::{Repeats, Runs};
+use crate::client::search::Search;
 use crate::rpc::Rpc;
 
 /// A call, encoded.
@@ -43,23 +41,12 @@ impl Call {
     /// Answers the body of the response. Dropping the future cancels the call.
     pub(crate) async fn carry(
         &self,
-        links: &Links,
-        places: &Semaphore,
+        repeats: &Repeats,
+        mut search: Search<'_>,
         first: Arc<Link>,
     ) -> crate::Result<Bytes> {
-        let carried = async {
-            let _place = places::take(places).await.expect("the semaphore is never closed");
-            self.attempts(links, first).await
-        };
-        match self.deadline {
-            None => carried.await,
-            Some(_) => within(self.deadline, carried).await,
-        }
-    }
-
-    async fn attempts(&self, links: &Links, first: Arc<Link>) -> crate::Result<Bytes> {
-        links.repeats.called();
-        let (mut link, mut runs) = (first, Runs::of(&links.repeats, self.name, self.repeatable));
+        repeats.called();
+        let (mut link, mut runs) = (first, Runs::of(repeats, self.name, self.repeatable));
         loop {
             let lost = match link.call(self).await {
                 Ok(outcome) if status::code_of(outcome.code) == Code::Ok => return Ok(outcome.body),
@@ -70,7 +57,7 @@ impl Call {
                 Err(lost) => lost,
             };
             runs.lost(lost, link.gateway())?;
-            link = Box::pin(links.live()).await?;
+            link = search.link().await?;
         }
     }
 

@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -21,6 +21,8 @@ pub(crate) struct Links {
     patience: Duration,
     pub(crate) repeats: Repeats,
     live: Mutex<Vec<Arc<Link>>>,
+    /// When there was a link for the last time.
+    without_since: Mutex<Instant>,
     /// Whose turn it is, where several have as few calls.
     turn: AtomicUsize,
     come: Notify,
@@ -44,6 +46,7 @@ impl Links {
             patience,
             repeats: Repeats::new(),
             live: Mutex::default(),
+            without_since: Mutex::new(Instant::now()),
             // Many programs that call once shall not all call the same gateway.
             turn: AtomicUsize::new(RandomState::new().hash_one(()) as usize),
             come: Notify::new(),
@@ -73,15 +76,7 @@ impl Links {
         self.live.lock().iter().for_each(|link| link.refusals.forget_most());
     }
 
-    /// The same, waiting for one as long as the client's patience lasts.
-    pub(crate) async fn live(&self) -> crate::Result<Arc<Link>> {
-        let gave_up = |nobody: Status| {
-            Status::unavailable(format!("{}; gave up after {:?}", nobody.message(), self.patience))
-        };
-        self.live_within(self.patience).await.map_err(gave_up)
-    }
-
-    /// The same, for what is left of the patience of who asks.
+    /// The same, waiting for one for what is left of the patience of who asks.
     pub(crate) async fn live_within(&self, left: Duration) -> crate::Result<Arc<Link>> {
         let waiting = async {
             loop {
@@ -107,7 +102,17 @@ impl Links {
     }
 
     pub(crate) fn remove(&self, link: &Arc<Link>) {
-        self.live.lock().retain(|other| !Arc::ptr_eq(other, link));
+        let mut live = self.live.lock();
+        let had = !live.is_empty();
+        live.retain(|other| !Arc::ptr_eq(other, link));
+        if had && live.is_empty() {
+            *self.without_since.lock() = Instant::now();
+        }
+    }
+
+    /// Since when there is no link, for who has found none.
+    pub(crate) fn without_since(&self) -> Instant {
+        *self.without_since.lock()
     }
 
     /// Why a gateway cannot be reached, for those who wait for one.

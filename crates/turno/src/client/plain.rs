@@ -1,6 +1,6 @@
 //! Calls by plain gRPC beside the links: large ones, and those that answer a stream. One that never left, since its
-//! gateway was ending just then, goes again by another, unseen, and at nobody's expense, as long as patience lasts; of what
-//! may have run when its connection breaks, `repeats` says whether it goes again, as for the calls of a link.
+//! gateway was ending just then, goes again by another, unseen, and at nobody's expense, as long as patience (`search`)
+//! lasts; of what may have run when its connection breaks, `repeats` says whether it goes again, as for the calls of a link.
 
 use std::error::Error as _;
 use std::marker::PhantomData;
@@ -17,44 +17,47 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_prost::ProstDecoder;
 
 use crate::calls;
-use crate::client::call::within;
 use crate::client::link::Link;
-use crate::client::links::Links;
 use crate::client::pending::Lost;
-use crate::client::repeats::Runs;
-use crate::client::trouble::Trouble;
+use crate::client::repeats::{Repeats, Runs};
+use crate::client::search::Search;
 use crate::node::link::root;
 use crate::rpc::{Rpc, ServerStreaming, Unary};
 use crate::unsent::{never_sent, nothing_left};
 
 /// Waits for the one answer.
 pub(crate) async fn unary<R: Unary>(
-    links: &Links,
+    repeats: &Repeats,
+    search: Search<'_>,
     first: Arc<Link>,
     request: Request<R::Request>,
     deadline: Option<Instant>,
 ) -> crate::Result<R::Response> {
-    let answer = attempts::<R, _, _>(links, first, request, deadline, async |mut client, request, path| {
-        client.unary(request, path, Encoded::<R::Response>(PhantomData)).await
-    });
+    let answer =
+        attempts::<R, _, _>(repeats, search, first, request, deadline, async |mut client, request, path| {
+            client.unary(request, path, Encoded::<R::Response>(PhantomData)).await
+        });
     answer.await.map(Response::into_inner)
 }
 
 /// Waits for the beginning of the answer, for as long as it takes.
 pub(crate) async fn server_streaming<R: ServerStreaming>(
-    links: &Links,
+    repeats: &Repeats,
+    search: Search<'_>,
     first: Arc<Link>,
     request: Request<R::Request>,
     deadline: Option<Instant>,
 ) -> crate::Result<Streaming<R::Response>> {
-    let answer = attempts::<R, _, _>(links, first, request, deadline, async |mut client, request, path| {
-        client.server_streaming(request, path, Encoded::<R::Response>(PhantomData)).await
-    });
+    let answer =
+        attempts::<R, _, _>(repeats, search, first, request, deadline, async |mut client, request, path| {
+            client.server_streaming(request, path, Encoded::<R::Response>(PhantomData)).await
+        });
     answer.await.map(Response::into_inner)
 }
 
 async fn attempts<R: Rpc, T, A>(
-    links: &Links,
+    repeats: &Repeats,
+    mut search: Search<'_>,
     first: Arc<Link>,
     request: Request<R::Request>,
     deadline: Option<Instant>,
@@ -64,40 +67,34 @@ where
     A: AsyncFn(Grpc<Channel>, Request<Bytes>, PathAndQuery) -> crate::Result<T>,
 {
     let (metadata, _, message) = request.into_parts();
-    let carried = async {
-        let body = Bytes::from(message.encode_to_vec());
-        drop(message);
-        links.repeats.called();
-        let (mut link, mut trouble) = (first, Trouble::new(links.patience()));
-        let mut runs = Runs::of(&links.repeats, R::NAME, R::REPEATABLE);
-        loop {
-            let mut request = Request::from_parts(metadata.clone(), Default::default(), body.clone());
-            if let Some(deadline) = deadline {
-                request.set_timeout(deadline.saturating_duration_since(Instant::now()));
-            }
-            let client = calls::ready(link.plain()).await?;
-            let status = match attempt(client, request, PathAndQuery::from_static(R::PATH)).await {
-                Err(status) => calls::late(status),
-                answered => return answered,
-            };
-            let Some(lost) = lost(&status) else {
-                link.refusals.note(status.code());
-                return Err(status);
-            };
-            let why = root(&status);
-            tracing::debug!(gateway = link.gateway(), method = R::NAME, error = why, "a plain call was lost");
-            link.refusals.note(Code::Unavailable);
-            runs.lost(lost, link.gateway())?;
-            if lost.may_have_run {
-                // There was a gateway.
-                trouble.over();
-            } else {
-                trouble.pause(unsent(R::NAME, link.gateway(), &why)).await?;
-            }
-            link = links.live_within(trouble.left()).await?;
+    let body = Bytes::from(message.encode_to_vec());
+    drop(message);
+    repeats.called();
+    let (mut link, mut runs) = (first, Runs::of(repeats, R::NAME, R::REPEATABLE));
+    loop {
+        let sent = Instant::now();
+        let mut request = Request::from_parts(metadata.clone(), Default::default(), body.clone());
+        if let Some(deadline) = deadline {
+            request.set_timeout(deadline.saturating_duration_since(sent));
         }
-    };
-    within(deadline, carried).await
+        let client = calls::ready(link.plain()).await?;
+        let status = match attempt(client, request, PathAndQuery::from_static(R::PATH)).await {
+            Err(status) => calls::late(status),
+            answered => return answered,
+        };
+        let Some(lost) = lost(&status) else {
+            link.refusals.note(status.code());
+            return Err(status);
+        };
+        let why = root(&status);
+        tracing::debug!(gateway = link.gateway(), method = R::NAME, error = why, "a plain call was lost");
+        link.refusals.note(Code::Unavailable);
+        runs.lost(lost, link.gateway())?;
+        if !lost.may_have_run {
+            search.pause(sent, unsent(R::NAME, link.gateway(), &why)).await?;
+        }
+        link = search.link().await?;
+    }
 }
 
 /// Whether it is no answer, but the end of what the call was on. Only what this end of a connection has made up has a

@@ -1,0 +1,124 @@
+//! One call's way to a gateway, and its patience: the client's, once for all that the call does before it is given up. Time
+//! in which a gateway has it does not count; that without one does, also while the call waits for its turn.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tonic::Status;
+
+use crate::client::link::Link;
+use crate::client::links::Links;
+use crate::node::dialer::{LONGEST_WAIT, waits};
+
+/// Of one call.
+pub(crate) struct Search<'a> {
+    links: &'a Links,
+    /// What is left of patience.
+    left: Duration,
+    /// Since when it looks for a gateway, if that is not now: the clock is not read for calls that find one at once.
+    since: Option<Instant>,
+    /// Made for those that need it.
+    pauses: Option<Pauses>,
+}
+
+type Pauses = Box<dyn Iterator<Item = Duration> + Send>;
+
+impl<'a> Search<'a> {
+    pub(crate) fn new(links: &'a Links) -> Self {
+        Self { links, left: links.patience(), since: None, pauses: None }
+    }
+
+    /// Its turn among the calls of the client. To be taken before a gateway is looked for, which may be gone by then.
+    pub(crate) async fn place<'p>(&mut self, places: &'p Semaphore) -> SemaphorePermit<'p> {
+        if let Ok(place) = places.try_acquire() {
+            return place;
+        }
+        self.since = Some(Instant::now());
+        places.acquire().await.expect("the semaphore is never closed")
+    }
+
+    /// The gateway with the least on it, as soon as there is one.
+    ///
+    /// # Errors
+    /// Patience is at its end.
+    pub(crate) async fn link(&mut self) -> crate::Result<Arc<Link>> {
+        let since = self.since.take();
+        match self.links.pick() {
+            Some(link) => Ok(link),
+            None => Box::pin(self.wait(since.unwrap_or_else(Instant::now))).await,
+        }
+    }
+
+    async fn wait(&mut self, since: Instant) -> crate::Result<Arc<Link>> {
+        // While others had their turns, there may have been one.
+        let since = since.max(self.links.without_since());
+        let found = self.links.live_within(self.left.saturating_sub(since.elapsed())).await;
+        self.left = self.left.saturating_sub(since.elapsed());
+        found.map_err(|nobody| {
+            Status::unavailable(format!("{}; gave up after {:?}", nobody.message(), self.links.patience()))
+        })
+    }
+
+    /// A gateway did not take what it was sent at that time: waits a little, longer each time.
+    ///
+    /// # Errors
+    /// What is said of it, when patience is at its end.
+    pub(crate) async fn pause(&mut self, sent: Instant, status: Status) -> crate::Result<()> {
+        self.left = self.left.saturating_sub(sent.elapsed());
+        if self.left.is_zero() {
+            return Err(status);
+        }
+        let pauses = self.pauses.get_or_insert_with(|| Box::new(waits()));
+        let pause = pauses.next().unwrap_or(LONGEST_WAIT).min(self.left);
+        self.left -= pause;
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, Instant, Links, Search, Status};
+    use tokio::sync::Semaphore;
+    use tonic::Code;
+
+    const PATIENCE: Duration = Duration::from_millis(300);
+    /// More than all of it.
+    const LATER: Duration = Duration::from_millis(400);
+
+    fn links() -> Links {
+        Links::new("10.0.0.1:7070".to_owned(), PATIENCE)
+    }
+
+    #[tokio::test]
+    async fn who_has_waited_for_a_turn_is_not_patient_for_longer() {
+        let (links, places, began) = (links(), Semaphore::new(0), Instant::now());
+        let turn = async {
+            tokio::time::sleep(LATER).await;
+            places.add_permits(1);
+        };
+        let mut search = Search::new(&links);
+        let (_place, ()) = tokio::join!(search.place(&places), turn);
+        let waited = began.elapsed();
+        assert_eq!(search.link().await.err().map(|error| error.code()), Some(Code::Unavailable));
+        assert!(began.elapsed() - waited < PATIENCE / 2, "it waited once more");
+        // A call of its own has its own.
+        let began = Instant::now();
+        assert!(Search::new(&links).link().await.is_err());
+        assert!(began.elapsed() >= PATIENCE);
+    }
+
+    #[tokio::test]
+    async fn patience_is_one_for_all_rounds() {
+        let (links, began) = (links(), Instant::now());
+        let mut search = Search::new(&links);
+        let mut rounds = 0;
+        while search.pause(Instant::now(), Status::unavailable("refused")).await.is_ok() {
+            rounds += 1;
+        }
+        assert!((2..10).contains(&rounds), "{rounds} rounds");
+        assert!(search.link().await.is_err());
+        assert!((PATIENCE..2 * PATIENCE).contains(&began.elapsed()), "it took {:?}", began.elapsed());
+    }
+}
