@@ -36,6 +36,7 @@ pub(crate) struct Link {
     pub(crate) refusals: Refusals,
     max_body: AtomicUsize,
     plain: OnceLock<Channel>,
+    plain_calls: AtomicUsize,
 }
 
 /// Calls that gather while the writer is busy; then callers wait.
@@ -104,6 +105,7 @@ impl Link {
             refusals: Refusals::default(),
             max_body: AtomicUsize::new(0),
             plain: OnceLock::new(),
+            plain_calls: AtomicUsize::new(0),
         }
     }
 
@@ -117,9 +119,15 @@ impl Link {
         self.max_body.load(Ordering::Relaxed)
     }
 
-    /// Calls that wait for their answers, and those that were refused a short time ago.
+    /// Calls that wait for their answers, be it by plain gRPC, and those that were refused a short time ago.
     pub(crate) fn load(&self) -> usize {
-        self.pending.lock().len() + self.refusals.weight()
+        self.pending.lock().len() + self.plain_calls.load(Ordering::Relaxed) + self.refusals.weight()
+    }
+
+    /// One that goes by plain gRPC weighs on it until this is dropped.
+    pub(crate) fn weigh(&self) -> Weight<'_> {
+        self.plain_calls.fetch_add(1, Ordering::Relaxed);
+        Weight(self)
     }
 
     /// Plain gRPC to the same gateway, on a connection that is opened when it is first used.
@@ -214,6 +222,15 @@ fn lose(replies: Vec<Reply>, lost: Lost) {
     for reply in replies {
         // A caller that has gone meanwhile.
         let _gone = reply.send(Err(lost));
+    }
+}
+
+/// A call beside the link.
+pub(crate) struct Weight<'a>(&'a Link);
+
+impl Drop for Weight<'_> {
+    fn drop(&mut self) {
+        self.0.plain_calls.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

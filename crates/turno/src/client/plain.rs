@@ -77,8 +77,12 @@ where
         if let Some(deadline) = deadline {
             request.set_timeout(deadline.saturating_duration_since(sent));
         }
-        let client = calls::ready(link.plain()).await?;
-        let status = match attempt(client, request, PathAndQuery::from_static(R::PATH)).await {
+        let answered = {
+            let _weight = link.weigh();
+            let client = calls::ready(link.plain()).await?;
+            attempt(client, request, PathAndQuery::from_static(R::PATH)).await
+        };
+        let status = match answered {
             Err(status) => calls::late(status),
             answered => return answered,
         };

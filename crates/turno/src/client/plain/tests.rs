@@ -25,6 +25,8 @@ enum Fate {
     Answered,
     /// It is not even looked at.
     Refused,
+    /// It is taken, and not answered.
+    Held,
     /// It is taken, and its connection breaks.
     Broken,
 }
@@ -50,7 +52,7 @@ async fn converse(socket: TcpStream, calls: Arc<AtomicU64>, fate: fn(u64) -> Fat
     let mut server = h2::server::Builder::new();
     server.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
     let Ok(mut connection) = server.handshake::<_, Bytes>(socket).await else { return };
-    let mut links = Vec::new();
+    let (mut links, mut held) = (Vec::new(), Vec::new());
     while let Some(Ok((request, mut respond))) = connection.accept().await {
         if request.uri().path() == "/turno.v1.Calls/Link" {
             let welcome = OutcomesFrame { max_body: 1000, ..OutcomesFrame::default() };
@@ -62,6 +64,7 @@ async fn converse(socket: TcpStream, calls: Arc<AtomicU64>, fate: fn(u64) -> Fat
         match fate(calls.fetch_add(1, Ordering::SeqCst)) {
             Fate::Answered => drop(task::spawn("double", answer(request, respond))),
             Fate::Refused => respond.send_reset(h2::Reason::REFUSED_STREAM),
+            Fate::Held => held.push((request, respond)),
             Fate::Broken => return,
         }
     }
@@ -69,7 +72,10 @@ async fn converse(socket: TcpStream, calls: Arc<AtomicU64>, fate: fn(u64) -> Fat
 
 async fn answer(request: http::Request<RecvStream>, mut respond: SendResponse<Bytes>) {
     let mut body = request.into_body();
-    while let Some(Ok(_)) = body.data().await {}
+    while let Some(Ok(data)) = body.data().await {
+        // It fails only when the stream is gone.
+        let _gone = body.flow_control().release_capacity(data.len());
+    }
     let mut down = begin(&mut respond);
     let info = InfoResponse { width: 7, ..InfoResponse::default() };
     down.send_data(framed(&info), false).unwrap();
@@ -117,6 +123,23 @@ async fn a_gateway_that_takes_nothing_is_asked_a_few_times_and_then_given_up() {
     let sent = calls.load(Ordering::SeqCst);
     assert!((3..=10).contains(&sent), "it was sent {sent} times");
     assert!(began.elapsed() < Duration::from_secs(4), "it took {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_gateway_that_answers_nothing_does_not_get_all_the_places() {
+    const PLACES: usize = 8;
+    const CALLS: usize = 40;
+    let ((hangs, held), (answers, answered)) = (serve(|_| Fate::Held).await, serve(|_| Fate::Answered).await);
+    let client = Client::to([hangs, answers]).in_flight(PLACES).connect().unwrap();
+    while client.0.links.gateways().len() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let calls = (0..CALLS).map(|_| client.call::<images::Info>(large()));
+    let all = tokio::time::timeout(Duration::from_secs(2), futures_util::future::join_all(calls));
+    assert!(all.await.is_err(), "some are held");
+    let (held, answered) = (held.load(Ordering::SeqCst), answered.load(Ordering::SeqCst));
+    // Otherwise each takes every second call, and one keeps what it takes.
+    assert!(held < PLACES as u64 && held + answered == CALLS as u64, "{held} are held, {answered} answered");
 }
 
 #[test]
