@@ -55,11 +55,16 @@ impl Calls for Breaking {
 
 /// Calls are counted over all links, the first is number 0.
 pub(crate) async fn serve(fate: fn(u64) -> Fate) -> SocketAddr {
+    serve_some(fate, usize::MAX).await
+}
+
+/// It takes so many connections, and is then gone.
+pub(crate) async fn serve_some(fate: fn(u64) -> Fate, connections: usize) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let service = CallsServer::new(Breaking { calls: Arc::default(), fate });
     let server = tonic::transport::Server::builder().add_service(service);
-    let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+    let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener).take(connections);
     drop(tokio::spawn(server.serve_with_incoming(incoming)));
     address
 }

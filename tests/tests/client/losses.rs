@@ -158,6 +158,16 @@ async fn what_may_have_run_when_the_link_breaks_is_repeated_only_if_it_may_be() 
     assert_eq!(client.call::<kitchen::Echo>(dish("bread")).await.unwrap(), dish("bread"));
 }
 
+#[tokio::test]
+async fn what_may_have_run_says_so_where_no_gateway_comes_back() {
+    let broken = breaking::serve_some(|_| Fate::Breaks, 1).await.to_string();
+    let client = Client::to([broken.clone()]).patience(Duration::from_millis(300)).connect().unwrap();
+    let error = client.call::<kitchen::Echo>(dish("bread")).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable);
+    assert!(error.message().contains("it may have run; it did not go again: no gateway of"), "{error}");
+    assert!(error.message().contains(&broken), "{error}");
+}
+
 /// On one link when it breaks.
 const IN_FLIGHT: u64 = 300;
 

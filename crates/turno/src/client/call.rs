@@ -57,7 +57,9 @@ impl Call {
                 Err(lost) => lost,
             };
             runs.lost(lost, link.gateway())?;
-            link = search.link().await?;
+            let next = search.link().await.map_err(|nobody| runs.told(nobody))?;
+            runs.go_on(link.gateway())?;
+            link = next;
         }
     }
 

@@ -79,7 +79,7 @@ where
         }
         let answered = {
             let _weight = link.weigh();
-            let client = calls::ready(link.plain()).await?;
+            let client = calls::ready(link.plain()).await.map_err(|error| runs.told(error))?;
             attempt(client, request, PathAndQuery::from_static(R::PATH)).await
         };
         let status = match answered {
@@ -95,9 +95,13 @@ where
         link.refusals.note(Code::Unavailable);
         runs.lost(lost, link.gateway())?;
         if !lost.may_have_run {
-            search.pause(sent, unsent(R::NAME, link.gateway(), &why)).await?;
+            let why = format!("gateway {} does not take it: {why}", link.gateway());
+            let told = runs.may_have_run(&why).unwrap_or_else(|| unsent(R::NAME, &why));
+            search.pause(sent, told).await?;
         }
-        link = search.link().await?;
+        let next = search.link().await.map_err(|nobody| runs.told(nobody))?;
+        runs.go_on(link.gateway())?;
+        link = next;
     }
 }
 
@@ -107,11 +111,9 @@ fn lost(status: &Status) -> Option<Lost> {
     status.source().map(|_| Lost { may_have_run: !never_sent(status) })
 }
 
-/// Patience is at its end.
-fn unsent(method: &str, gateway: &str, why: &str) -> Status {
-    nothing_left(Status::unavailable(format!(
-        "{method} was not sent: gateway {gateway} does not take it: {why}"
-    )))
+/// Patience is at its end, and no run of it has begun.
+fn unsent(method: &str, why: &str) -> Status {
+    nothing_left(Status::unavailable(format!("{method} was not sent: {why}")))
 }
 
 /// Takes bytes that are encoded already, and answers messages.

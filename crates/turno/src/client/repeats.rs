@@ -48,6 +48,8 @@ pub(crate) struct Runs<'a> {
     method: &'static str,
     repeatable: bool,
     runs: u32,
+    /// The next run is a repetition that is not paid for yet.
+    owes: bool,
 }
 
 /// A call may run this often, where it may run again at all.
@@ -56,36 +58,61 @@ const MOST_RUNS: u32 = 3;
 impl<'a> Runs<'a> {
     /// Of a call that is about to go out.
     pub(crate) fn of(repeats: &'a Repeats, method: &'static str, repeatable: bool) -> Self {
-        Self { repeats, method, repeatable, runs: 0 }
+        Self { repeats, method, repeatable, runs: 0, owes: false }
     }
 
-    /// Its link was lost. Answers whether it may be made again; that is paid for then.
+    /// Its link was lost. Answers whether it may be made again, if there is room for that when there is a gateway.
     pub(crate) fn lost(&mut self, lost: Lost, gateway: &str) -> crate::Result<()> {
         if !lost.may_have_run {
             return Ok(());
         }
         self.runs += 1;
         let (method, runs) = (self.method, self.runs);
-        let not_again = |why: &str| {
-            Err(Status::unavailable(format!(
-                "the link to gateway {gateway} broke while {method} was on its way: it may have run; it was not \
-                 tried again, since {why}"
-            )))
-        };
         if !self.repeatable {
-            return not_again("its idempotency_level does not say that it may be repeated");
+            let why = "its idempotency_level does not say that it may be repeated";
+            return Err(self.not_again(gateway, why));
         }
         if runs >= MOST_RUNS {
             return Err(Status::unavailable(format!(
                 "{method} may have run {runs} times, and each time the link to its gateway broke"
             )));
         }
-        if !self.repeats.may_repeat() {
-            return not_again(
-                "more than a fifth of all calls would be repetitions (the retry budget is used up)",
-            );
-        }
+        self.owes = true;
         Ok(())
+    }
+
+    /// There is a gateway for its next run, after it was lost at this one. What is a repetition is paid for now: those for
+    /// which no gateway comes cost nothing.
+    pub(crate) fn go_on(&mut self, gateway: &str) -> crate::Result<()> {
+        if self.owes && !self.repeats.may_repeat() {
+            let why = "more than a fifth of all calls would be repetitions (the retry budget is used up)";
+            return Err(self.not_again(gateway, why));
+        }
+        self.owes = false;
+        Ok(())
+    }
+
+    fn not_again(&self, gateway: &str, why: &str) -> Status {
+        Status::unavailable(format!(
+            "the link to gateway {gateway} broke while {} was on its way: it may have run; it was not tried again, \
+             since {why}",
+            self.method
+        ))
+    }
+
+    /// What its caller hears who gives it up for this reason; `None` if no run of it has begun.
+    pub(crate) fn may_have_run(&self, why: &str) -> Option<Status> {
+        (self.runs > 0).then(|| {
+            Status::unavailable(format!(
+                "a link broke while {} was on its way: it may have run; it did not go again: {why}",
+                self.method
+            ))
+        })
+    }
+
+    /// What its caller hears of an error of this end.
+    pub(crate) fn told(&self, error: Status) -> Status {
+        self.may_have_run(error.message()).unwrap_or(error)
     }
 }
 
@@ -104,8 +131,11 @@ mod tests {
         Runs::of(repeats, "kitchen.v1.Kitchen/Echo", repeatable)
     }
 
+    const GATEWAY: &str = "10.0.0.1:7070";
+
     fn lose(runs: &mut Runs<'_>, lost: Lost) -> Result<(), Status> {
-        runs.lost(lost, "10.0.0.1:7070")
+        runs.lost(lost, GATEWAY)?;
+        runs.go_on(GATEWAY)
     }
 
     /// As many calls as are made again when all are lost for the first time, and what the next one hears.
@@ -131,6 +161,38 @@ mod tests {
         assert_eq!(lose_all(&repeats).0, RESERVE);
         // Also when nothing is left.
         lose(&mut runs(&repeats, false), UNSENT).unwrap();
+    }
+
+    #[test]
+    fn what_finds_no_gateway_pays_nothing_and_what_goes_on_pays_once() {
+        let repeats = Repeats::new();
+        for _ in 0..2 * RESERVE {
+            runs(&repeats, true).lost(LEFT, GATEWAY).unwrap();
+        }
+        let mut goes_on = runs(&repeats, true);
+        goes_on.lost(LEFT, GATEWAY).unwrap();
+        for _ in 0..2 * RESERVE {
+            goes_on.go_on(GATEWAY).unwrap();
+            goes_on.lost(UNSENT, GATEWAY).unwrap();
+        }
+        assert_eq!(lose_all(&repeats).0, RESERVE - 1);
+    }
+
+    #[test]
+    fn who_gives_up_says_so_of_what_may_have_run() {
+        let (repeats, nobody) = (Repeats::new(), || Status::not_found("no gateway"));
+        let mut given_up = runs(&repeats, true);
+        lose(&mut given_up, UNSENT).unwrap();
+        assert_eq!(given_up.told(nobody()).code(), Code::NotFound);
+        lose(&mut given_up, LEFT).unwrap();
+        lose(&mut given_up, UNSENT).unwrap();
+        let error = given_up.told(nobody());
+        assert_eq!(error.code(), Code::Unavailable);
+        assert!(
+            error.message().contains("kitchen.v1.Kitchen/Echo was on its way: it may have run"),
+            "{error}"
+        );
+        assert!(error.message().ends_with("no gateway"), "{error}");
     }
 
     #[test]

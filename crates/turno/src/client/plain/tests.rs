@@ -163,6 +163,17 @@ async fn what_may_be_repeated_outlives_its_connection() {
 }
 
 #[tokio::test]
+async fn what_may_have_run_is_not_told_as_unsent_where_it_does_not_go_again() {
+    let (gateway, calls) = serve(|call| if call == 0 { Fate::Broken } else { Fate::Refused }).await;
+    let client = Client::to([gateway]).patience(Duration::from_secs(1)).connect().unwrap();
+    let error = client.call::<images::Info>(large()).await.unwrap_err();
+    assert_eq!((error.code(), never_sent(&error)), (Code::Unavailable, false), "{error}");
+    assert!(error.message().contains("it may have run; it did not go again: gateway"), "{error}");
+    assert!(!error.message().contains("was not sent"), "{error}");
+    assert!(calls.load(Ordering::SeqCst) > 1);
+}
+
+#[tokio::test]
 async fn what_may_not_be_repeated_or_was_so_often_enough_is_unavailable() {
     let (gateway, calls) = serve(|_| Fate::Broken).await;
     let client = Client::connect(gateway).unwrap();
