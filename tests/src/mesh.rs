@@ -51,14 +51,18 @@ impl TestNode {
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl TestMesh {
-    /// A gateway alone. Its tickets go with it, unless `config` says where they are kept.
+    /// A gateway alone, on any ports unless `config` says which. Its tickets go with it, unless `config` says where they are
+    /// kept.
     pub async fn gateway(config: GatewayConfig) -> Self {
         turno_runtime::tls::install_provider();
         let any = "127.0.0.1:0".parse().expect("an address");
         let data = TempDir::new().expect("a directory");
-        let is_said = config.data != GatewayConfig::default().data;
+        let default = GatewayConfig::default();
+        let listen = if config.listen == default.listen { any } else { config.listen };
+        let nodes = if config.nodes == default.nodes { any } else { config.nodes };
+        let is_said = config.data != default.data;
         let data_of = if is_said { config.data.clone() } else { data.path().to_owned() };
-        let config = GatewayConfig { listen: any, nodes: any, data: data_of, ..config };
+        let config = GatewayConfig { listen, nodes, data: data_of, ..config };
         let shutdown = CancellationToken::new();
         let gateway = Gateway::bind(config).await.expect("two free ports").start(shutdown.clone());
         let channel = Endpoint::from_shared(format!("http://{}", gateway.clients()))

@@ -1,8 +1,9 @@
 //! Processes that a test really kills.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
@@ -65,8 +66,13 @@ impl Drop for Process {
     }
 }
 
-/// A port of loopback that is free now, and will be taken by a process that can be started again.
+/// A port that will be taken by what can be started again. Its address of loopback is this process's own: no connection and
+/// no other test takes the port meanwhile, as they do with those of 127.0.0.1.
 pub fn free_port() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address")
+    static LAST: AtomicU16 = AtomicU16::new(20_000);
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let own = Ipv4Addr::new(127, high | 64, middle, low);
+    std::iter::repeat_with(|| SocketAddr::from((own, LAST.fetch_add(1, Ordering::Relaxed))))
+        .find(|address| std::net::TcpListener::bind(address).is_ok())
+        .expect("a free port")
 }

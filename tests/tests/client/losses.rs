@@ -7,7 +7,7 @@ use turno::node::config::Role;
 use turno::{Client, Code};
 use turno_gateway::{Gateway, GatewayConfig};
 use turno_tests::kitchen::{Number, kitchen};
-use turno_tests::{TestMesh, eventually};
+use turno_tests::{TestMesh, eventually, free_port};
 
 use crate::breaking::{self, Fate};
 use crate::{client, dish, timed, wait};
@@ -83,8 +83,9 @@ async fn a_gateway_that_ends_answers_what_is_in_flight() {
 
 #[tokio::test]
 async fn a_client_links_again_when_the_gateway_is_back() {
-    let mesh = TestMesh::start(0, 1).await;
-    let (listen, nodes) = (mesh.running().clients(), mesh.running().nodes());
+    let (listen, nodes) = (free_port(), free_port());
+    let mesh = TestMesh::gateway(GatewayConfig { listen, nodes, ..GatewayConfig::default() }).await;
+    let _node = mesh.kitchen(Role::Io, 1).await;
     let client = client(&mesh);
     client.call::<kitchen::Echo>(dish("x")).await.unwrap();
     mesh.end().await;
@@ -98,7 +99,7 @@ async fn a_client_links_again_when_the_gateway_is_back() {
 
 #[tokio::test]
 async fn without_a_gateway_a_call_waits_and_then_hears_so() {
-    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let nobody = free_port();
     let client = Client::to([nobody.to_string()]).patience(Duration::from_millis(300)).connect().unwrap();
     let error = client.call::<kitchen::Echo>(dish("x")).await.unwrap_err();
     assert_eq!(error.code(), Code::Unavailable);
@@ -136,7 +137,7 @@ async fn patience_is_as_long_for_those_that_wait_for_their_turn() {
 
 #[tokio::test]
 async fn a_map_waits_for_a_gateway_no_longer_than_its_deadline() {
-    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let nobody = free_port();
     let client = Client::to([nobody.to_string()]).patience(Duration::from_secs(20)).connect().unwrap();
     let dishes = futures_util::stream::iter([dish("x")]);
     let began = std::time::Instant::now();
@@ -197,8 +198,9 @@ async fn of_all_the_calls_of_a_link_that_breaks_no_more_are_repeated_than_the_bu
 
 #[tokio::test]
 async fn a_deadline_runs_while_a_call_waits_for_a_gateway() {
-    let mesh = TestMesh::start(0, 1).await;
-    let (listen, nodes) = (mesh.running().clients(), mesh.running().nodes());
+    let (listen, nodes) = (free_port(), free_port());
+    let mesh = TestMesh::gateway(GatewayConfig { listen, nodes, ..GatewayConfig::default() }).await;
+    let _node = mesh.kitchen(Role::Io, 1).await;
     let client = Client::to([listen.to_string()]).patience(Duration::from_secs(20)).connect().unwrap();
     client.call::<kitchen::Echo>(dish("x")).await.unwrap();
     mesh.end().await;
