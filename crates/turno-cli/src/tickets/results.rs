@@ -32,8 +32,15 @@ pub(crate) async fn run(desk: &mut Desk, args: ResultsArgs) -> anyhow::Result<Ex
 
 /// The command that goes on where results of a ticket have broken off.
 pub(crate) fn again(name: &str, out: Option<&Path>) -> String {
-    let out = out.map_or_else(String::new, |file| format!(" --out {} --resume", file.display()));
+    let out = out.map_or_else(String::new, |file| format!(" --out {} --resume", quoted(file)));
     format!("turno tickets results {} --follow{out}", name::short(name))
+}
+
+/// As a shell takes it for one word.
+fn quoted(file: &Path) -> String {
+    let text = file.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./,:+@%=".contains(c);
+    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]
@@ -47,5 +54,7 @@ mod tests {
         assert_eq!(again(name, None), "turno tickets results 9f3ac2b1 --follow");
         let file = again(name, Some(Path::new("infos.jsonl")));
         assert_eq!(file, "turno tickets results 9f3ac2b1 --follow --out infos.jsonl --resume");
+        let file = again(name, Some(Path::new("Rosa's infos.jsonl")));
+        assert_eq!(file, r"turno tickets results 9f3ac2b1 --follow --out 'Rosa'\''s infos.jsonl' --resume");
     }
 }
