@@ -131,12 +131,17 @@ fn must_be_whole(file: &Path, count: u64) {
 }
 
 const ITEMS: u64 = 2_000;
+/// What an item takes.
+const MS: u64 = 20;
+/// And how much longer while the test does what must not come too late, however slow the machine is.
+const LONGER: u64 = 400;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_map_whose_gateway_is_killed_says_how_it_goes_on() {
     let mut mesh = Mesh::start().await;
     let (inputs, file) = (mesh.file("waits.jsonl"), mesh.file("dishes.jsonl"));
-    std::fs::write(&inputs, waits(ITEMS, 80)).unwrap();
+    std::fs::write(&inputs, waits(ITEMS, MS)).unwrap();
+    mesh.cook.slow_down(LONGER);
     let out = format!("--out={}", file.display());
     let map = ["map", "--in-flight=80", SIMMER, inputs.to_str().unwrap(), &out];
     let mapping = mesh.turno(&map);
@@ -149,6 +154,7 @@ async fn a_map_whose_gateway_is_killed_says_how_it_goes_on() {
         "{err}"
     );
     assert!((lines(&file) as u64) < ITEMS, "it was done too soon");
+    mesh.cook.slow_down(0);
     mesh.start_gateway().await;
     let resumed = Seen::of(mesh.turno(&[&map[..], &["--resume"]].concat())).await;
     assert_eq!(resumed.code, Some(0), "{}", resumed.err);
@@ -159,14 +165,15 @@ async fn a_map_whose_gateway_is_killed_says_how_it_goes_on() {
 async fn what_follows_a_ticket_outlives_a_gateway_that_is_killed() {
     let mut mesh = Mesh::start().await;
     let (inputs, file) = (mesh.file("waits.jsonl"), mesh.file("dishes.jsonl"));
-    std::fs::write(&inputs, waits(ITEMS, 80)).unwrap();
+    std::fs::write(&inputs, waits(ITEMS, MS)).unwrap();
+    mesh.cook.slow_down(LONGER);
     let map = ["map", "--ticket", "--in-flight=40", SIMMER, inputs.to_str().unwrap()];
     let name = Seen::of(mesh.turno(&map)).await.fine().trim().to_owned();
     let out = format!("--out={}", file.display());
     let results = ["tickets", "results", "--follow", &name, &out];
     let mut reading = mesh.turno(&results);
     let watching = mesh.turno(&["tickets", "watch", &name]);
-    let waiting = mesh.turno(&["submit", "--wait", "--json", SIMMER, &wait(3_000, "pie")]);
+    let waiting = mesh.turno(&["submit", "--wait", "--json", SIMMER, &wait(2_000, "pie")]);
     eventually("the pie simmers", async || mesh.cook.waited_for().contains_key(&b"pie"[..])).await;
     let mut before = 0;
     for _ in 0..2 {
@@ -179,6 +186,7 @@ async fn what_follows_a_ticket_outlives_a_gateway_that_is_killed() {
     eventually("results come", async || lines(&file) > before).await;
     assert!(reading.try_wait().unwrap().is_none(), "it reads on");
     reading.kill().await.unwrap();
+    mesh.cook.slow_down(0);
     let resumed = mesh.turno(&[&results[..], &["--resume"]].concat());
     assert_eq!(Seen::of(resumed).await.fine(), "");
     must_be_whole(&file, ITEMS);
