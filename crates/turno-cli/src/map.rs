@@ -1,9 +1,10 @@
-//! `turno map`: one method over the lines of a file, JSON in and JSON out. `inputs` reads requests, `results` writes answers
-//! and knows which are there already, `origin` keeps whose these are, `progress` tells a person how far it is. Of a map that is
-//! a ticket, `ticket` submits it and `reading` brings the answers.
+//! `turno map`: one method over the lines of a file, JSON in and JSON out. `inputs` reads requests, `out` is the file that
+//! answers go to, `results` writes them and knows which are there already, `origin` keeps whose these are, `progress` tells a
+//! person how far it is. Of a map that is a ticket, `ticket` submits it and `reading` brings the answers.
 
 mod inputs;
 mod origin;
+mod out;
 mod progress;
 mod reading;
 mod results;
@@ -28,7 +29,8 @@ use crate::reflect;
 use crate::submit::Wishes;
 use crate::tickets;
 use inputs::Inputs;
-use origin::Requests;
+use origin::{Of, Requests};
+use out::Out;
 use progress::Progress;
 use reading::Reading;
 use results::{Before, Results};
@@ -47,7 +49,8 @@ Examples:
 pub(crate) struct MapArgs {
     /// The method: package.Service/Method
     method: String,
-    /// A file of requests, one JSON object a line, or - for stdin; "@FILE" in a bytes field stands for that file's content
+    /// A file of requests, one JSON object a line, or - for stdin; "@FILE" in a bytes field stands for that file's content,
+    /// which --resume does not compare: it knows a request by its line
     #[arg(value_name = "INPUTS", default_value = "-")]
     inputs: String,
     #[command(flatten)]
@@ -81,18 +84,27 @@ pub(crate) struct Target {
     /// Write answers to FILE, and to FILE.turno which map they are of
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Go on with the FILE of --out: what has its answer there is left out
+    /// Go on with the FILE of --out: the answers that it has stay, and those that are missing are written behind them
     #[arg(long, requires = "out")]
     resume: bool,
-    /// Go on with it though FILE.turno is not there, or says that its answers are of another map
+    /// Go on with it though FILE.turno is not there, or says that the answers are of another map or in another file
     #[arg(long, requires = "resume")]
     unchecked: bool,
 }
 
 impl Target {
+    fn open(&self) -> anyhow::Result<Option<Out>> {
+        self.out.as_deref().map(|path| Out::open(path, self.resume)).transpose()
+    }
+
     /// The file, if it has to be of the map that goes on with it.
     fn checked(&self) -> Option<&Path> {
         self.out.as_deref().filter(|_| self.resume && !self.unchecked)
+    }
+
+    /// What becomes of answers that the file has, if those of `of` are to go there.
+    fn before<'a>(&self, of: Of<'a>) -> Before<'a> {
+        if self.resume { Before::Kept { is_checked: !self.unchecked } } else { Before::Refused(of) }
     }
 }
 
@@ -106,16 +118,17 @@ pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode
     let channel = call::dial(address).await?;
     let method = method(&args, channel.clone()).await?;
     let (target, name) = (&args.target, full_name(&method));
-    let (out, checked) = (target.out.as_deref(), target.checked());
-    let earlier = checked.map(|out| origin::of_map(out, &name)).transpose()?.flatten();
-    let mut results = Results::open(out, before(target.resume, args.ticket), &method)?;
+    let out = target.open()?;
+    let earlier = target.checked().map(|file| origin::of_map(file, &name)).transpose()?.flatten();
+    let of = if args.ticket { Of::NewTicket } else { Of::Method(&name) };
+    let mut results = Results::open(out, target.before(of), &method)?;
     if args.ticket {
         return as_ticket(&args, channel, &method, results, address).await;
     }
     let known = results.known();
-    let requests = Requests::open(out, &name, earlier, known.0.last().copied())?;
+    let requests = Requests::open(results.note(), &name, earlier, known.0.last().copied())?;
     let inputs = Inputs::open(&args.inputs, method.input(), known, requests)?;
-    let mut progress = Progress::new(inputs.total(), results.count(), out.is_some());
+    let mut progress = Progress::new(inputs.total(), results.count(), target.out.is_some());
     let (mut answers, failed_input) = match begin(&args, channel, &method, inputs).await {
         Ok(begun) => begun,
         Err(error) => return failed(error, &method, address, None),
@@ -127,7 +140,7 @@ pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode
     if let Some(error) = failed_input.take() {
         return Err(error);
     }
-    let hint = out.map(|_| "--resume goes on with what is missing");
+    let hint = results.hint();
     match ended {
         Ok(Some(_)) if results.failed() == 0 => Ok(ExitCode::SUCCESS),
         Ok(Some(_)) => Ok(ExitCode::FAILURE),
@@ -173,19 +186,13 @@ async fn as_ticket(
         }
     };
     crate::listing::print(name.clone())?;
-    match args.target.out.as_deref() {
-        Some(out) => {
-            origin::tell_ticket(out, &name)?;
-            let reading = Reading::new(channel, &name, results, None);
-            reading.run(method.parent_pool(), &tickets::again(&name, Some(out))).await
-        }
-        None => {
-            if stdout().is_terminal() {
-                writeln!(stderr(), "\n{}", tickets::next_of_map(&name))?;
-            }
-            Ok(ExitCode::SUCCESS)
-        }
+    if args.target.out.is_some() {
+        return read(channel, &name, method, results, None).await;
     }
+    if stdout().is_terminal() {
+        writeln!(stderr(), "\n{}", tickets::next_of_map(&name))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What has come of a map that is a ticket: all of it, or so many results, with those that a file has from before.
@@ -196,26 +203,27 @@ pub(crate) async fn results_of(
     target: &Target,
     most: Option<u64>,
 ) -> anyhow::Result<ExitCode> {
-    if let Some(out) = target.checked() {
-        origin::of_ticket(out, name)?;
+    let out = target.open()?;
+    if let Some(file) = target.checked() {
+        origin::of_ticket(file, name)?;
     }
-    let out = target.out.as_deref();
-    let results = Results::open(out, before(target.resume, false), method)?.of_ticket();
-    if let Some(out) = out {
-        origin::tell_ticket(out, name)?;
-    }
-    let reading = Reading::new(channel, name, results, most);
-    reading.run(method.parent_pool(), &tickets::again(name, out)).await
+    let results = Results::open(out, target.before(Of::Ticket(name)), method)?;
+    read(channel, name, method, results, most).await
 }
 
-fn before(resume: bool, is_new_ticket: bool) -> Before {
-    match (resume, is_new_ticket) {
-        (true, _) => Before::Kept,
-        (false, false) => Before::Refused("--resume goes on with it"),
-        (false, true) => Before::Refused(
-            "a new ticket needs another file; `turno tickets results --resume` goes on with an earlier one's",
-        ),
+async fn read(
+    channel: Channel,
+    name: &str,
+    method: &MethodDescriptor,
+    results: Results,
+    most: Option<u64>,
+) -> anyhow::Result<ExitCode> {
+    if let Some(note) = results.note() {
+        note.tell_ticket(name)?;
     }
+    let again = tickets::again(name, results.file());
+    let reading = Reading::new(channel, name, results.of_ticket(&again), most);
+    reading.run(method.parent_pool(), &again).await
 }
 
 async fn method(args: &MapArgs, channel: Channel) -> anyhow::Result<MethodDescriptor> {

@@ -10,13 +10,15 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 use turno::io::v1::{FetchRequest, FetchResponse, http};
 use turno::node::config::{NodeConfig, Role};
 use turno::{Context, Status};
 use turno_gateway::{Gateway, GatewayConfig};
+use turno_tests::eventually;
 
+const TURNO: &str = env!("CARGO_BIN_EXE_turno");
 const FETCH: &str = "turno.io.v1.Http/Fetch";
 
 /// Answers as its URLs say.
@@ -85,11 +87,19 @@ impl Shell {
     }
 
     async fn turno_with(&self, words: &[&str], stdin: &str) -> Seen {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_turno"));
+        let mut child = self.start(TURNO, words);
+        child.stdin.take().unwrap().write_all(stdin.as_bytes()).await.unwrap();
+        Self::end(child).await
+    }
+
+    fn start(&self, program: &str, words: &[&str]) -> Child {
+        let mut command = Command::new(program);
         command.args(words).env("TURNO_ADDRESS", self.gateway.clients().to_string());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(stdin.as_bytes()).await.unwrap();
+        command.spawn().unwrap()
+    }
+
+    async fn end(child: Child) -> Seen {
         let ended = tokio::time::timeout(Duration::from_secs(60), child.wait_with_output()).await;
         let Output { status, stdout, stderr } = ended.expect("the command ends").unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -307,9 +317,7 @@ async fn a_map_goes_on_by_itself() {
     let half = &results[..results.len() / 2];
     std::fs::write(&file, half).unwrap();
     let refused = shell.turno(&["tickets", "results", name, &out]).await.failed();
-    assert!(refused.contains("--resume goes on with it"), "{refused}");
-    let refused = shell.turno(&["map", "--ticket", &out, FETCH]).await.failed();
-    assert!(refused.contains("`turno tickets results --resume` goes on"), "{refused}");
+    assert!(refused.contains("nothing says of what map: write to another file"), "{refused}");
     let resume = ["tickets", "results", name, &out, "--resume"];
     let refused = shell.turno(&resume).await.failed();
     assert!(refused.contains("pages.jsonl.turno is not there"), "{refused}");
@@ -317,6 +325,12 @@ async fn a_map_goes_on_by_itself() {
     shell.turno(&[&resume[..], &["--unchecked"]].concat()).await.fine();
     assert_eq!(read(&file), results.as_bytes());
     std::fs::write(&file, half).unwrap();
+    let refused = shell.turno(&["tickets", "results", name, &out]).await.failed();
+    assert!(refused.contains("--resume goes on with it"), "{refused}");
+    let refused = shell.turno(&["map", "--ticket", &out, FETCH]).await.failed();
+    let again =
+        format!("`turno tickets results {} --follow {} --resume`", end_of(name), out.replace('=', " "));
+    assert!(refused.contains(&format!("write to another file; {again} goes on with those")), "{refused}");
     shell.turno(&resume).await.fine();
     assert_eq!(read(&file), results.as_bytes());
     let shown = shell.turno(&["tickets", "show", "--json", name]).await.json();
@@ -337,8 +351,6 @@ async fn a_map_goes_on_by_itself() {
     let refused = shell.turno(&["tickets", "results", other.trim(), &out, "--resume"]).await.failed();
     assert!(refused.contains(&format!("has answers of the ticket {name}, not of the ticket ")), "{refused}");
     let refused = shell.turno_with(&["map", &out, "--resume", FETCH], &lines).await.failed();
-    let again =
-        format!("`turno tickets results {} --follow {} --resume`", end_of(name), out.replace('=', " "));
     assert!(
         refused.contains("not of a map of turno.io.v1.Http/Fetch") && refused.contains(&again),
         "{refused}"
@@ -388,7 +400,7 @@ async fn a_map_goes_on_with_answers_of_its_own_alone() {
     // Others, in one way or another: none is sent.
     std::fs::write(&file, cut).unwrap();
     for (urls, why) in [
-        (vec!["a", "b", "d"], "has answers to other requests: the first 3 of them differ from these, as "),
+        (vec!["a", "b", "d"], "has answers to other requests: the first 3 of them differ from these ("),
         (vec!["b", "a", "c"], "the first 3 of them differ"),
         (vec!["a", "b"], "there were 3 at least, and these are 2"),
     ] {
@@ -426,4 +438,108 @@ async fn a_map_goes_on_with_answers_of_its_own_alone() {
     assert_eq!(answered(&file), ["z"]);
     let printed = shell.turno_with(&["map", FETCH], &pages(&["z"])).await;
     assert_eq!((printed.code, printed.out.as_bytes()), (Some(0), &read(&file)[..]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_run_writes_a_file_at_a_time() {
+    let shell = Shell::open().await;
+    let file = shell.file("answers.jsonl");
+    let out = format!("--out={}", file.display());
+    let mut first = shell.start(TURNO, &["map", FETCH, &out]);
+    let mut requests = first.stdin.take().unwrap();
+    requests.write_all(pages(&["a"]).as_bytes()).await.unwrap();
+    eventually("it has an answer", async || file.metadata().is_ok_and(|file| file.len() > 0)).await;
+    for words in [&["map", FETCH, &out][..], &["map", FETCH, &out, "--resume"]] {
+        let refused = shell.turno_with(words, &pages(&["a", "b"])).await.failed();
+        assert!(refused.contains(&format!("another turno is writing {}", file.display())), "{refused}");
+    }
+    drop(requests);
+    Shell::end(first).await.ended_well();
+    shell.turno_with(&["map", FETCH, &out, "--resume"], &pages(&["a", "b"])).await.ended_well();
+    assert_eq!(answered(&file), ["a", "b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_note_is_believed_of_its_own_file_alone() {
+    let shell = Shell::open().await;
+    let (file, other) = (shell.file("answers.jsonl"), shell.file("other.jsonl"));
+    let note = shell.file("answers.jsonl.turno");
+    let (out, urls) = (format!("--out={}", file.display()), pages(&["a", "b"]));
+    shell.turno_with(&["map", FETCH, &out], &urls).await.ended_well();
+    let to_other = format!("--out={}", other.display());
+    shell.turno_with(&["map", FETCH, &to_other], &pages(&["x", "y"])).await.ended_well();
+    let resume = ["map", FETCH, &out, "--resume"];
+    shell.turno_with(&resume, &urls).await.ended_well();
+    let said = read(&note);
+    std::fs::rename(&other, &file).unwrap();
+    let refused = shell.turno_with(&resume, &urls).await.failed();
+    assert!(refused.contains("answers.jsonl.turno is of another file"), "{refused}");
+    // Who vouches for it says so only once there is something to be said.
+    let unchecked = [&resume[..], &["--unchecked"]].concat();
+    let broken = format!("{}{{\"lru\": 1}}\n", pages(&["x", "y"]));
+    let failed = shell.turno_with(&unchecked, &broken).await.failed();
+    assert!(failed.contains("line 3"), "{failed}");
+    assert_eq!(read(&note), said);
+    shell.turno_with(&unchecked, &pages(&["x", "y"])).await.ended_well();
+    shell.turno_with(&resume, &pages(&["x", "y", "z"])).await.ended_well();
+    assert_eq!(answered(&file), ["x", "y", "z"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_note_can_be_answers_are_written_all_the_same() {
+    let shell = Shell::open().await;
+    let urls = pages(&["a", "b"]);
+    // With what is added to them, these are too long for names.
+    let (file, tickets) = (shell.file(&"a".repeat(250)), shell.file(&"b".repeat(250)));
+    let out = format!("--out={}", file.display());
+    let seen = shell.turno_with(&["map", FETCH, &out], &urls).await;
+    assert!(seen.err.contains("--resume will need --unchecked"), "{}", seen.err);
+    seen.ended_well();
+    assert_eq!(answered(&file), ["a", "b"]);
+    let resume = ["map", FETCH, &out, "--resume"];
+    let refused = shell.turno_with(&resume, &urls).await.failed();
+    assert!(refused.contains("add --unchecked"), "{refused}");
+    let urls = pages(&["a", "b", "c"]);
+    shell.turno_with(&[&resume[..], &["--unchecked"]].concat(), &urls).await.ended_well();
+    assert_eq!(answered(&file), ["a", "b", "c"]);
+    let out = format!("--out={}", tickets.display());
+    let seen = shell.turno_with(&["map", "--ticket", FETCH, &out], &urls).await;
+    assert!(seen.err.contains("--resume will need --unchecked"), "{}", seen.err);
+    seen.ended_well();
+    assert_eq!(answered(&tickets), ["a", "b", "c"]);
+    // What is there, and cannot be replaced, would be believed: no ticket is made for that.
+    std::fs::create_dir(shell.file("c.jsonl.turno")).unwrap();
+    let out = format!("--out={}", shell.file("c.jsonl").display());
+    let seen = shell.turno_with(&["map", "--ticket", FETCH, &out], &urls).await;
+    assert_eq!(seen.out, "");
+    assert!(seen.failed().contains("what it says would be wrong; remove it"), "it says what to do");
+    // What is no file has nothing beside it, and is not gone on with.
+    let printed = shell.turno_with(&["map", FETCH, "--out=/dev/stdout"], &urls).await;
+    assert_eq!((printed.code, printed.out.lines().count()), (Some(0), 3), "{}", printed.err);
+    assert!(!printed.err.contains("--unchecked") && !Path::new("/dev/stdout.turno").exists());
+    let pipe = shell.file("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().await.unwrap().success());
+    for other in [pipe.as_path(), Path::new("/dev/null")] {
+        let out = format!("--out={}", other.display());
+        let refused = shell.turno_with(&["map", FETCH, &out, "--resume"], &urls).await.failed();
+        assert!(refused.contains("--resume needs a file"), "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_full_says_how_it_goes_on() {
+    let shell = Shell::open().await;
+    let urls: Vec<String> = (0..40).map(|page| format!("page {page}")).collect();
+    let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
+    let (inputs, file) = (shell.file("pages.jsonl"), shell.file("answers.jsonl"));
+    std::fs::write(&inputs, pages(&urls)).unwrap();
+    let out = format!("--out={}", file.display());
+    let map = ["map", FETCH, inputs.to_str().unwrap(), &out];
+    // A file may have a few kilobytes, which are not enough for so many answers.
+    let limited = ["-c", "trap '' XFSZ; ulimit -f 4; exec \"$0\" \"$@\"", TURNO];
+    let failed = Shell::end(shell.start("sh", &[&limited[..], &map].concat())).await.failed();
+    let what = format!("cannot write {} (--resume goes on with what is missing): ", file.display());
+    assert!(failed.contains(&what), "{failed}");
+    shell.turno(&[&map[..], &["--resume"]].concat()).await.ended_well();
+    assert_eq!(answered(&file), urls);
 }

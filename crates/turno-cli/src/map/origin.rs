@@ -4,21 +4,32 @@
 //!
 //! Of a ticket it has the name. Of `turno map` it has the method, how many requests were read, and a digest over them. That is
 //! told before they are sent, so that none that may have an answer is left out, be they lines of a file or of a pipe; and
-//! more may be added behind them.
+//! more may be added behind them. Once there is an answer it has a digest of the first, by which it knows its file.
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Seek as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Seek as _, Write as _, stderr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
 
 use crate::tickets;
 
 /// What FILE.turno says, on one line.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
+struct Said {
+    #[serde(flatten)]
+    origin: Origin,
+    /// Over the first line of FILE, if one was there: before that it may be any file's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Origin {
     Ticket {
@@ -39,6 +50,15 @@ impl fmt::Display for Origin {
             Self::Map { method, .. } => write!(f, "a map of {method}"),
         }
     }
+}
+
+/// Of what answers have to be that a run goes on with.
+#[derive(Clone, Copy)]
+pub(super) enum Of<'a> {
+    Method(&'a str),
+    Ticket(&'a str),
+    /// It has none.
+    NewTicket,
 }
 
 /// The requests that an earlier run has read.
@@ -75,11 +95,24 @@ pub(super) fn of_ticket(file: &Path, ticket: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Says that a file's answers are of this ticket.
-pub(super) fn tell_ticket(file: &Path, ticket: &str) -> anyhow::Result<()> {
-    match Note::open(file)? {
-        Some(mut note) => note.write(&Origin::Ticket { ticket: ticket.to_owned() }),
-        None => Ok(()),
+/// Why nothing is written to a file that has answers, and what to do instead.
+pub(super) fn has_answers(file: &Path, wanted: Of<'_>) -> anyhow::Error {
+    let has = format!("{} has answers already", file.display());
+    let Ok(Some(origin)) = read(file) else {
+        return anyhow!("{has}, and nothing says of what map: write to another file");
+    };
+    match (&origin, wanted) {
+        (Origin::Map { method, .. }, Of::Method(wanted)) if method == wanted => {
+            anyhow!("{has}: --resume goes on with it, if they are of the same requests")
+        }
+        (Origin::Ticket { ticket }, Of::Ticket(wanted)) if ticket == wanted => {
+            anyhow!("{has}: --resume goes on with it")
+        }
+        (Origin::Ticket { ticket }, _) => {
+            let again = tickets::again(ticket, Some(file));
+            anyhow!("{has}, of {origin}: write to another file; `{again}` goes on with those")
+        }
+        (Origin::Map { .. }, _) => anyhow!("{has}, of {origin}: write to another file"),
     }
 }
 
@@ -88,23 +121,41 @@ fn read(file: &Path) -> anyhow::Result<Option<Origin>> {
     if !file.metadata().is_ok_and(|file| file.len() > 0) {
         return Ok(None);
     }
+    let first = first_line(file).with_context(|| format!("cannot read {}", file.display()))?;
     let (path, file) = (beside(file), file.display());
     let note = path.display();
+    let sure = "if you know that they are of this map, add --unchecked";
     let text = match fs::read_to_string(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
             "nothing says what map {file} has answers of: {note} is not there; if the file was moved, move that one along, \
-             and if you know that they are of this map, add --unchecked"
+             and {sure}"
         ),
-        text => text.with_context(|| format!("cannot read {note}"))?,
+        text => text.with_context(|| {
+            format!("nothing says what map {file} has answers of ({sure}): cannot read {note}")
+        })?,
     };
-    let line = text.lines().next().unwrap_or_default();
-    let damaged = |_| {
-        anyhow!(
-            "{note} is damaged, and nothing else says what map {file} has answers of; if you know that they are of this \
-             map, add --unchecked"
-        )
+    let Ok(said) = serde_json::from_str::<Said>(text.lines().next().unwrap_or_default()) else {
+        bail!("{note} is damaged, and nothing else says what map {file} has answers of; {sure}");
     };
-    serde_json::from_str::<Origin>(line).map(Some).map_err(damaged)
+    if said.first.zip(first).is_some_and(|(theirs, first)| theirs != first) {
+        bail!(
+            "{note} is of another file: {file} begins with another answer, and nothing else says what map it has answers \
+             of; {sure}"
+        );
+    }
+    Ok(Some(said.origin))
+}
+
+/// By what a file of answers is known: a digest of its first line, if that is whole.
+fn first_line(file: &Path) -> io::Result<Option<String>> {
+    let mut line = Vec::new();
+    BufReader::new(File::open(file)?).read_until(b'\n', &mut line)?;
+    Ok(line.ends_with(b"\n").then(|| digest(&line)))
+}
+
+/// Of a line, without the blank around it.
+pub(super) fn digest(line: &[u8]) -> String {
+    format!("{:032x}", XxHash3_128::oneshot(line.trim_ascii()))
 }
 
 fn others(file: &Path, theirs: &Origin, wanted: &str) -> anyhow::Error {
@@ -131,6 +182,9 @@ fn beside(file: &Path) -> PathBuf {
     path.into()
 }
 
+/// Who looks for the one that has changed looks at more than was answered.
+const READ_AHEAD: &str = " (those count that were read ahead of their answers)";
+
 /// The requests of a map, as they are read.
 pub(super) struct Requests {
     method: String,
@@ -139,14 +193,15 @@ pub(super) struct Requests {
     /// Those that were read before, until these have come to the same.
     earlier: Option<Earlier>,
     note: Option<Note>,
-    /// What it counts. It never counts fewer, or answers to the others would be nobody's.
+    /// What it counts, or has to. It never counts fewer, or answers to the others would be nobody's.
     told: u64,
 }
 
 impl Requests {
-    /// Of a map of `method`, whose answers go to `file`. It has answers to `earlier` ones, up to the index `last`.
+    /// Of a map of `method`, whose answers go to the file that `note` is of. It has answers to `earlier` ones, up to the
+    /// index `last`.
     pub(super) fn open(
-        file: Option<&Path>,
+        note: Option<Note>,
         method: &str,
         earlier: Option<Earlier>,
         last: Option<u64>,
@@ -158,14 +213,9 @@ impl Requests {
             return Err(earlier.differ(&how));
         }
         let earlier = earlier.filter(|earlier| earlier.count > 0);
-        let told = earlier.as_ref().map_or(0, |earlier| earlier.count);
-        let note = file.map(Note::open).transpose()?.flatten();
-        let mut requests =
-            Self { method: method.to_owned(), count: 0, digest: XxHash3_128::new(), earlier, note, told };
-        if requests.are_known() {
-            requests.tell()?;
-        }
-        Ok(requests)
+        let answered = last.map_or(0, |last| last.saturating_add(1));
+        let told = earlier.as_ref().map_or(answered, |earlier| earlier.count);
+        Ok(Self { method: method.to_owned(), count: 0, digest: XxHash3_128::new(), earlier, note, told })
     }
 
     /// One more; fails if those before were others.
@@ -176,7 +226,7 @@ impl Requests {
         let count = self.count;
         match self.earlier.take_if(|earlier| earlier.count == count) {
             Some(earlier) if earlier.digest != self.so_far() => {
-                Err(earlier.differ(&format!("the first {count} of them differ from these")))
+                Err(earlier.differ(&format!("the first {count} of them differ from these{READ_AHEAD}")))
             }
             _ => Ok(()),
         }
@@ -186,7 +236,8 @@ impl Requests {
     pub(super) fn end(&self) -> anyhow::Result<()> {
         match &self.earlier {
             Some(earlier) => {
-                let how = format!("there were {} at least, and these are {}", earlier.count, self.count);
+                let (theirs, these) = (earlier.count, self.count);
+                let how = format!("there were {theirs} at least, and these are {these}{READ_AHEAD}");
                 Err(earlier.differ(&how))
             }
             None => Ok(()),
@@ -201,10 +252,10 @@ impl Requests {
     /// Says that each so far may have an answer.
     pub(super) fn tell(&mut self) -> anyhow::Result<()> {
         let (method, requests, xxh3) = (self.method.clone(), self.count, self.so_far());
-        match &mut self.note {
+        match &self.note {
             Some(note) if requests >= self.told => {
                 self.told = requests;
-                note.write(&Origin::Map { method, requests, xxh3 })
+                note.tell(Origin::Map { method, requests, xxh3 })
             }
             _ => Ok(()),
         }
@@ -221,28 +272,68 @@ impl Requests {
     }
 }
 
-/// FILE.turno, to be written over and over.
-struct Note {
+/// FILE.turno, to be written over and over: who reads requests tells of them, and who writes answers of the first.
+#[derive(Clone)]
+pub(super) struct Note(Arc<Mutex<Page>>);
+
+struct Page {
     file: File,
     path: PathBuf,
     length: usize,
+    /// What this run has told of.
+    origin: Option<Origin>,
+    first: Option<String>,
 }
 
 impl Note {
-    /// Of what is no file, as /dev/null, nothing is said.
-    fn open(answers: &Path) -> anyhow::Result<Option<Self>> {
-        if !answers.metadata().is_ok_and(|answers| answers.is_file()) {
-            return Ok(None);
-        }
+    /// Of this file of answers; nothing is written yet. Where that cannot be done, a run that has nothing to check goes on
+    /// without, unless there is a note that would be taken for its own.
+    pub(super) fn open(answers: &Path, is_checked: bool) -> anyhow::Result<Option<Self>> {
         let path = beside(answers);
-        let file = File::options().create(true).truncate(false).write(true).open(&path);
-        let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+        let file = match File::options().create(true).truncate(false).write(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if path.symlink_metadata().is_ok() => {
+                let what = format!("cannot write {}, and what it says would be wrong", path.display());
+                return Err(anyhow!(error).context(format!("{what}; remove it, or write to another file")));
+            }
+            Err(error) if is_checked => {
+                let what = format!("cannot write {} (--unchecked goes on without)", path.display());
+                return Err(anyhow!(error).context(what));
+            }
+            Err(error) => {
+                let what = format!("cannot write {}: {error}", path.display());
+                writeln!(stderr(), "warning: {what}; --resume will need --unchecked")?;
+                return Ok(None);
+            }
+        };
         let length = usize::try_from(file.metadata()?.len())?;
-        Ok(Some(Self { file, path, length }))
+        let first = first_line(answers).unwrap_or_default();
+        Ok(Some(Self(Arc::new(Mutex::new(Page { file, path, length, origin: None, first })))))
     }
 
-    fn write(&mut self, origin: &Origin) -> anyhow::Result<()> {
-        let line = format!("{}\n", serde_json::to_string(origin)?);
+    /// Says that the answers are of this ticket.
+    pub(super) fn tell_ticket(&self, ticket: &str) -> anyhow::Result<()> {
+        self.tell(Origin::Ticket { ticket: ticket.to_owned() })
+    }
+
+    /// Says what line the file begins with, which is there: it goes by its digest.
+    pub(super) fn bind(&self, first: String) -> anyhow::Result<()> {
+        let mut page = self.0.lock();
+        page.first = Some(first);
+        page.write()
+    }
+
+    fn tell(&self, origin: Origin) -> anyhow::Result<()> {
+        let mut page = self.0.lock();
+        page.origin = Some(origin);
+        page.write()
+    }
+}
+
+impl Page {
+    fn write(&mut self) -> anyhow::Result<()> {
+        let Some(origin) = self.origin.clone() else { return Ok(()) };
+        let line = format!("{}\n", serde_json::to_string(&Said { origin, first: self.first.clone() })?);
         self.replace(&line).with_context(|| format!("cannot write {}", self.path.display()))
     }
 

@@ -92,6 +92,7 @@ fn is_told(status: &Status) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::out::Out;
     use super::super::results::{Before, Results};
     use super::{MapResponse, ReadMapRequest, Reading};
     use crate::call::{dial, json::tests::album};
@@ -202,7 +203,8 @@ mod tests {
         std::fs::write(&path, file).unwrap();
         let double = Double { answers: Arc::new(Mutex::new(answers.into())), ..Double::default() };
         let channel = dial(&serve(double.clone()).await).await.unwrap();
-        let results = Results::open(Some(&path), Before::Kept, &print()).unwrap().of_ticket();
+        let out = Some(Out::open(&path, true).unwrap());
+        let results = Results::open(out, Before::Kept { is_checked: true }, &print()).unwrap().of_ticket("");
         let reading = Reading::new(channel, "operations/1", results, most);
         let ended = reading.run(album().parent_pool(), "").await.unwrap();
         let written = std::fs::read_to_string(&path).unwrap();

@@ -1,12 +1,12 @@
 //! Answers as lines of JSON, to a file or to stdout; and which of them a file has from an earlier run.
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use parking_lot::Mutex;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor};
 use serde::Deserialize;
@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 use turno_proto::status;
 use turno_proto::v1::MapResult;
 
+use super::origin::{self, Note, Of};
+use super::out::Out;
 use crate::call::{failure, json as messages};
 
 /// Where answers go.
@@ -24,6 +26,14 @@ pub(super) struct Results {
     known: Arc<BTreeSet<u64>>,
     sent: Sent,
     failed: u64,
+    /// The file, if it can be gone on with.
+    file: Option<PathBuf>,
+    /// What goes on with it.
+    again: String,
+    note: Option<Note>,
+    /// A digest of the file's first line, until the note has it.
+    first: Option<String>,
+    is_empty: bool,
 }
 
 /// The indexes of the items of this map, in the order in which they were sent: only where some are left out they differ
@@ -47,11 +57,11 @@ impl Sent {
 
 /// What becomes of the answers that a file has already.
 #[derive(Clone, Copy)]
-pub(super) enum Before {
-    /// Others are written behind them.
-    Kept,
-    /// The file is refused, with what to do instead.
-    Refused(&'static str),
+pub(super) enum Before<'a> {
+    /// Others are written behind them; whether it was checked that these may be.
+    Kept { is_checked: bool },
+    /// The file is refused, with what to do instead for answers of this.
+    Refused(Of<'a>),
 }
 
 /// Of a line that is there already, what matters.
@@ -64,36 +74,49 @@ struct Line {
 
 impl Results {
     pub(super) fn open(
-        out: Option<&Path>,
-        before: Before,
+        out: Option<Out>,
+        before: Before<'_>,
         method: &MethodDescriptor,
     ) -> anyhow::Result<Self> {
-        let (mut known, mut failed) = (BTreeSet::new(), 0);
+        let (mut known, mut failed, mut file, mut note) = (BTreeSet::new(), 0, None, None);
         let to: Box<dyn Write + Send> = match out {
             None => Box::new(BufWriter::new(io::stdout())),
-            Some(path) => {
-                match before {
-                    Before::Kept => {
-                        (known, failed) =
-                            earlier(path).with_context(|| format!("--resume {}", path.display()))?;
-                    }
-                    Before::Refused(instead) if path.metadata().is_ok_and(|file| file.len() > 0) => {
-                        bail!("{} has answers already: {instead}", path.display());
-                    }
-                    Before::Refused(_) => {}
+            Some(out) => {
+                if out.is_file {
+                    (known, failed) = there(&out, before)?;
+                    note = Note::open(&out.path, matches!(before, Before::Kept { is_checked: true }))?;
+                    file = Some(out.path);
                 }
-                let file = OpenOptions::new().create(true).append(true).open(path);
-                Box::new(BufWriter::new(file.with_context(|| format!("cannot write {}", path.display()))?))
+                Box::new(BufWriter::new(out.file))
             }
         };
-        let sent = Sent((!known.is_empty()).then(Arc::default));
-        let (answer, types) = (method.output(), method.parent_pool().clone());
-        Ok(Self { to, answer, types, known: Arc::new(known), sent, failed })
+        let resume = if note.is_some() { "--resume" } else { "--resume --unchecked" };
+        let again = format!("{resume} goes on with what is missing");
+        let (sent, is_empty) = (Sent((!known.is_empty()).then(Arc::default)), known.is_empty());
+        let (answer, types, known) = (method.output(), method.parent_pool().clone(), Arc::new(known));
+        Ok(Self { to, answer, types, known, sent, failed, file, again, note, first: None, is_empty })
     }
 
-    /// Those of a map that is a ticket: none of its items was left out, however many answers there are.
-    pub(super) fn of_ticket(self) -> Self {
-        Self { sent: Sent::default(), ..self }
+    /// Those of a map that is a ticket: none of its items was left out, however many answers there are, and the command
+    /// `again` goes on with them.
+    pub(super) fn of_ticket(self, again: &str) -> Self {
+        let again = format!("`{again}` goes on with what is missing");
+        Self { sent: Sent::default(), again, ..self }
+    }
+
+    /// The file that they go to, if it can be gone on with.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// How that is done.
+    pub(super) fn hint(&self) -> Option<&str> {
+        self.file.is_some().then_some(self.again.as_str())
+    }
+
+    /// Where it is told of what they are.
+    pub(super) fn note(&self) -> Option<Note> {
+        self.note.clone()
     }
 
     /// What has an answer already, and who hears what is sent.
@@ -120,7 +143,10 @@ impl Results {
                 json!({ "index": index, "error": failure::object(&status::from_map(error), &self.types) })
             }
         };
-        writeln!(self.to, "{line}").context("cannot write an answer")
+        if std::mem::take(&mut self.is_empty) {
+            self.first = Some(origin::digest(line.to_string().as_bytes()));
+        }
+        writeln!(self.to, "{line}").with_context(|| self.what_failed())
     }
 
     fn response(&self, body: bytes::Bytes) -> anyhow::Result<Value> {
@@ -130,7 +156,28 @@ impl Results {
     }
 
     pub(super) fn flush(&mut self) -> anyhow::Result<()> {
-        self.to.flush().context("cannot write answers")
+        self.to.flush().with_context(|| self.what_failed())?;
+        // Only now it is there.
+        match (self.first.take(), &self.note) {
+            (Some(first), Some(note)) => note.bind(first),
+            _ => Ok(()),
+        }
+    }
+
+    fn what_failed(&self) -> String {
+        match &self.file {
+            Some(file) => format!("cannot write {} ({})", file.display(), self.again),
+            None => "cannot write answers".to_owned(),
+        }
+    }
+}
+
+/// What a file has already, if it may have something.
+fn there(out: &Out, before: Before<'_>) -> anyhow::Result<(BTreeSet<u64>, u64)> {
+    match before {
+        Before::Kept { .. } => earlier(&out.path).with_context(|| format!("--resume {}", out.path.display())),
+        Before::Refused(of) if out.file.metadata()?.len() > 0 => Err(origin::has_answers(&out.path, of)),
+        Before::Refused(_) => Ok(Default::default()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::{Origin, Requests, of_map, of_ticket, tell_ticket};
+use super::{Note, Of, Origin, Requests, digest, has_answers, of_map, of_ticket};
 
 const METHOD: &str = "a.v1.A/Do";
 const TICKET: &str = "operations/0198c3ab-7d12-7c3e-9f4a-1b2c9f3ac2b1";
@@ -17,19 +17,20 @@ pub(crate) fn untold() -> Requests {
 /// Those of a map that goes on with a file that has an answer to the first of these lines.
 pub(crate) fn answered(lines: &str) -> (TempDir, Requests) {
     let (folder, file) = empty();
-    let mut requests = Requests::open(Some(&file), METHOD, None, None).unwrap();
+    let mut requests = Requests::open(Note::open(&file, true).unwrap(), METHOD, None, None).unwrap();
     add(&mut requests, lines).unwrap();
     requests.tell().unwrap();
     drop(requests);
     std::fs::write(&file, "{\"index\":0,\"response\":{}}\n").unwrap();
     let earlier = of_map(&file, METHOD).unwrap();
-    let requests = Requests::open(Some(&file), METHOD, earlier, None).unwrap();
+    let requests = Requests::open(Note::open(&file, true).unwrap(), METHOD, earlier, None).unwrap();
     (folder, requests)
 }
 
 /// Those of a map that goes on with a file whose last answer is to item `last`.
 pub(crate) fn again(file: &Path, last: u64) -> anyhow::Result<Requests> {
-    Requests::open(Some(file), METHOD, of_map(file, METHOD)?, Some(last))
+    let earlier = of_map(file, METHOD)?;
+    Requests::open(Note::open(file, true)?, METHOD, earlier, Some(last))
 }
 
 fn empty() -> (TempDir, PathBuf) {
@@ -84,10 +85,14 @@ fn it_says_what_was_read_on_one_line() {
 #[test]
 fn other_requests_are_told_apart() {
     for (lines, why) in [
-        ("a\nc\n", "has answers to other requests: the first 2 of them differ from these, as "),
+        (
+            "a\nc\n",
+            "has answers to other requests: the first 2 of them differ from these (those count that were read ahead of \
+             their answers), as ",
+        ),
         ("b\na\n", "the first 2 of them differ"),
         ("ab\n\n", "the first 2 of them differ"),
-        ("a\n", "there were 2 at least, and these are 1, as "),
+        ("a\n", "there were 2 at least, and these are 1 (those count "),
     ] {
         let (folder, mut requests) = answered("a\nb\n");
         let error = add(&mut requests, lines).and_then(|()| requests.end()).unwrap_err().to_string();
@@ -120,9 +125,9 @@ fn other_methods_and_tickets_are_told_apart() {
         text(of_ticket(&file, TICKET).unwrap_err()),
         format!("FILE has answers of a map of a.v1.A/Do, not of the ticket {TICKET}, {what_to_do}")
     );
-    tell_ticket(&file, TICKET).unwrap();
-    // Where a longer line was.
-    assert_eq!(said(&folder), format!("{{\"ticket\":\"{TICKET}\"}}\n"));
+    Note::open(&file, true).unwrap().unwrap().tell_ticket(TICKET).unwrap();
+    let first = digest(b"{\"index\":0,\"response\":{}}");
+    assert_eq!(said(&folder), format!("{{\"ticket\":\"{TICKET}\",\"first\":\"{first}\"}}\n"));
     of_ticket(&file, TICKET).unwrap();
     let error = text(of_map(&file, METHOD).unwrap_err());
     let hint = "\n`turno tickets results 9f3ac2b1 --follow --out FILE --resume` goes on with those";
@@ -160,15 +165,96 @@ fn a_file_without_answers_is_anybodys() {
     of_ticket(&folder.path().join("none.jsonl"), TICKET).unwrap();
     // Whatever was there before has said.
     std::fs::write(note(&folder), "milk ".repeat(100)).unwrap();
-    assert!(Requests::open(Some(&file), METHOD, None, None).unwrap().are_known());
+    let mut requests = Requests::open(Note::open(&file, true).unwrap(), METHOD, None, None).unwrap();
+    assert!(requests.are_known());
+    requests.tell().unwrap();
     assert!(said(&folder).starts_with(r#"{"method":"a.v1.A/Do","requests":0,"xxh3":""#), "{}", said(&folder));
     assert!(said(&folder).ends_with("\"}\n"));
 }
 
 #[test]
-fn of_what_is_no_file_nothing_is_said() {
-    let null = Path::new("/dev/null");
-    tell_ticket(null, TICKET).unwrap();
-    assert!(Requests::open(Some(null), METHOD, None, None).unwrap().note.is_none());
-    assert!(!Path::new("/dev/null.turno").exists());
+fn a_file_is_known_by_its_first_line() {
+    let (folder, mut requests) = answered("a\nb\n");
+    add(&mut requests, "a\nb").unwrap();
+    requests.tell().unwrap();
+    assert!(of_map(&file(&folder), METHOD).unwrap().is_some());
+    // What follows is not looked at, nor a line that is not whole.
+    for text in ["{\"index\":0,\"response\":{}}\n{\"index\":1", "{\"index\":1"] {
+        std::fs::write(file(&folder), text).unwrap();
+        assert!(of_map(&file(&folder), METHOD).is_ok(), "{text}");
+    }
+    std::fs::write(file(&folder), "{\"index\":1,\"response\":{}}\n").unwrap();
+    let error = of_map(&file(&folder), METHOD).unwrap_err().to_string();
+    assert!(error.contains("out.jsonl.turno is of another file") && error.contains("--unchecked"), "{error}");
+}
+
+#[test]
+fn the_first_line_is_told_of_once_it_is_there() {
+    let (folder, file) = empty();
+    let note = Note::open(&file, true).unwrap().unwrap();
+    // Nobody has said yet what map it is of.
+    note.bind(digest(b"milk")).unwrap();
+    assert_eq!(said(&folder), "");
+    let mut requests = Requests::open(Some(note.clone()), METHOD, None, None).unwrap();
+    add(&mut requests, "a").unwrap();
+    requests.tell().unwrap();
+    assert!(said(&folder).contains(&digest(b"milk")));
+    note.bind(digest(b" {}\n")).unwrap();
+    assert!(said(&folder).contains(&digest(b"{}")) && said(&folder).contains(r#""requests":1,"#));
+}
+
+#[test]
+fn what_it_says_stays_until_requests_are_sent() {
+    let (folder, _requests) = answered("a\nb\n");
+    let before = said(&folder);
+    let note = Note::open(&file(&folder), false).unwrap();
+    let mut requests = Requests::open(note, "a.v1.A/Other", None, Some(1)).unwrap();
+    assert_eq!(said(&folder), before);
+    // And until they are as many as have answers.
+    for (line, is_told) in [("c", false), ("d", true)] {
+        add(&mut requests, line).unwrap();
+        requests.tell().unwrap();
+        assert_eq!(said(&folder).contains("a.v1.A/Other"), is_told, "{line}");
+    }
+}
+
+#[test]
+fn a_note_that_cannot_be_written_is_missed_only_where_something_is_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    // With what is added to it, it is too long for a name.
+    let file = folder.path().join("a".repeat(250));
+    std::fs::write(&file, "").unwrap();
+    assert!(Note::open(&file, false).unwrap().is_none());
+    let error = Note::open(&file, true).err().unwrap().to_string();
+    assert!(error.contains("--unchecked goes on without"), "{error}");
+    // One that is there would be believed.
+    let (folder, file) = empty();
+    std::fs::create_dir(note(&folder)).unwrap();
+    let error = Note::open(&file, false).err().unwrap().to_string();
+    assert!(error.contains("out.jsonl.turno, and what it says would be wrong; remove it"), "{error}");
+}
+
+#[test]
+fn what_is_refused_is_offered_nothing_that_would_be_refused_too() {
+    let (folder, _requests) = answered("a\n");
+    let file = file(&folder);
+    let text = |of| has_answers(&file, of).to_string().replace(file.to_str().unwrap(), "FILE");
+    assert_eq!(
+        text(Of::Method(METHOD)),
+        "FILE has answers already: --resume goes on with it, if they are of the same requests"
+    );
+    let others = "FILE has answers already, of a map of a.v1.A/Do: write to another file";
+    assert_eq!(text(Of::Method("a.v1.A/Other")), others);
+    assert_eq!(text(Of::Ticket(TICKET)), others);
+    Note::open(&file, true).unwrap().unwrap().tell_ticket(TICKET).unwrap();
+    assert_eq!(text(Of::Ticket(TICKET)), "FILE has answers already: --resume goes on with it");
+    let others = format!(
+        "FILE has answers already, of the ticket {TICKET}: write to another file; `turno tickets results 9f3ac2b1 \
+         --follow --out FILE --resume` goes on with those"
+    );
+    assert_eq!(text(Of::NewTicket), others);
+    assert_eq!(text(Of::Method(METHOD)), others);
+    std::fs::remove_file(note(&folder)).unwrap();
+    let unknown = "FILE has answers already, and nothing says of what map: write to another file";
+    assert_eq!(text(Of::Method(METHOD)), unknown);
 }
