@@ -73,6 +73,7 @@ pub fn free_port() -> SocketAddr {
     let [_, high, middle, low] = std::process::id().to_be_bytes();
     let own = Ipv4Addr::new(127, high | 64, middle, low);
     std::iter::repeat_with(|| SocketAddr::from((own, LAST.fetch_add(1, Ordering::Relaxed))))
+        .take(10_000)
         .find(|address| std::net::TcpListener::bind(address).is_ok())
         .expect("a free port")
 }

@@ -15,7 +15,7 @@ use crate::ticket::GatewayId;
 const MOST_QUEUES: usize = 256;
 
 /// Until then.
-const FURTHER: Duration = Duration::from_millis(100);
+const FURTHER: Duration = Duration::from_millis(40);
 
 /// The queue that had its turn last.
 #[derive(Default)]

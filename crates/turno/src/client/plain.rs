@@ -33,10 +33,17 @@ pub(crate) async fn unary<R: Unary>(
     request: Request<R::Request>,
     deadline: Option<Instant>,
 ) -> crate::Result<R::Response> {
-    let answer =
-        attempts::<R, _, _>(repeats, search, first, request, deadline, async |mut client, request, path| {
+    let answer = attempts::<R, _, _>(
+        repeats,
+        search,
+        first,
+        request,
+        deadline,
+        true,
+        async |mut client, request, path| {
             client.unary(request, path, Encoded::<R::Response>(PhantomData)).await
-        });
+        },
+    );
     answer.await.map(Response::into_inner)
 }
 
@@ -48,10 +55,17 @@ pub(crate) async fn server_streaming<R: ServerStreaming>(
     request: Request<R::Request>,
     deadline: Option<Instant>,
 ) -> crate::Result<Streaming<R::Response>> {
-    let answer =
-        attempts::<R, _, _>(repeats, search, first, request, deadline, async |mut client, request, path| {
+    let answer = attempts::<R, _, _>(
+        repeats,
+        search,
+        first,
+        request,
+        deadline,
+        false,
+        async |mut client, request, path| {
             client.server_streaming(request, path, Encoded::<R::Response>(PhantomData)).await
-        });
+        },
+    );
     answer.await.map(Response::into_inner)
 }
 
@@ -61,6 +75,7 @@ async fn attempts<R: Rpc, T, A>(
     first: Arc<Link>,
     request: Request<R::Request>,
     deadline: Option<Instant>,
+    weighs: bool,
     attempt: A,
 ) -> crate::Result<T>
 where
@@ -78,7 +93,7 @@ where
             request.set_timeout(deadline.saturating_duration_since(sent));
         }
         let answered = {
-            let _weight = link.weigh();
+            let _weight = weighs.then(|| link.weigh());
             let client = calls::ready(link.plain()).await.map_err(|error| runs.told(error))?;
             attempt(client, request, PathAndQuery::from_static(R::PATH)).await
         };

