@@ -134,6 +134,7 @@ impl Kitchen {
             }
             tonic::metadata::KeyAndValueRef::Binary(..) => None,
         });
+        ctx.add_trailer("inspector".parse().expect("a key"), "Rosa".parse().expect("a value"));
         Ok(Inspection {
             method: ctx.method().to_owned(),
             calling_method: ctx.calling_method().unwrap_or_default().to_owned(),
@@ -145,7 +146,11 @@ impl Kitchen {
     }
 
     async fn inspect_nested(&self, ctx: Context, dish: Dish) -> turno::Result<Inspection> {
-        ctx.call::<kitchen::Inspect>(dish).await
+        let answer = ctx.call_with_metadata::<kitchen::Inspect>(dish).await?;
+        if let Some(inspector) = answer.metadata().get("inspector") {
+            ctx.add_trailer("inspector".parse().expect("a key"), inspector.clone());
+        }
+        Ok(answer.into_inner())
     }
 
     async fn serve(

@@ -9,7 +9,7 @@ use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::{AsciiMetadataKey, MetadataMap, MetadataValue};
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 use turno_proto::v1::{MapRequest, MapResponse};
 use turno_proto::{headers, timeout};
@@ -32,10 +32,16 @@ impl Mesh {
     }
 
     pub(crate) async fn unary<R: Unary>(&self, request: Request<R::Request>) -> crate::Result<R::Response> {
+        self.unary_with_metadata::<R>(request).await.map(Response::into_inner)
+    }
+
+    pub(crate) async fn unary_with_metadata<R: Unary>(
+        &self,
+        request: Request<R::Request>,
+    ) -> crate::Result<Response<R::Response>> {
         let mut client = self.ready().await?;
         let path = PathAndQuery::from_static(R::PATH);
-        let response = client.unary(request, path, ProstCodec::default()).await;
-        response.map(tonic::Response::into_inner).map_err(late)
+        client.unary(request, path, ProstCodec::default()).await.map_err(late)
     }
 
     pub(crate) async fn server_streaming<R: ServerStreaming>(
@@ -45,7 +51,7 @@ impl Mesh {
         let mut client = self.ready().await?;
         let path = PathAndQuery::from_static(R::PATH);
         let response = client.server_streaming(request, path, ProstCodec::default()).await;
-        response.map(tonic::Response::into_inner).map_err(late)
+        response.map(Response::into_inner).map_err(late)
     }
 
     pub(crate) async fn client_streaming<R: ClientStreaming>(
@@ -55,7 +61,7 @@ impl Mesh {
         let mut client = self.ready().await?;
         let path = PathAndQuery::from_static(R::PATH);
         let response = client.client_streaming(request, path, ProstCodec::default()).await;
-        response.map(tonic::Response::into_inner).map_err(late)
+        response.map(Response::into_inner).map_err(late)
     }
 
     pub(crate) async fn bidi_streaming<R: BidiStreaming>(
@@ -65,7 +71,7 @@ impl Mesh {
         let mut client = self.ready().await?;
         let path = PathAndQuery::from_static(R::PATH);
         let response = client.streaming(request, path, ProstCodec::default()).await;
-        response.map(tonic::Response::into_inner).map_err(late)
+        response.map(Response::into_inner).map_err(late)
     }
 
     pub(crate) async fn map(
@@ -75,7 +81,7 @@ impl Mesh {
         let mut client = self.ready().await?;
         let path = PathAndQuery::from_static("/turno.v1.Map/Map");
         let response = client.streaming(requests, path, ProstCodec::default()).await;
-        response.map(tonic::Response::into_inner).map_err(late)
+        response.map(Response::into_inner).map_err(late)
     }
 
     /// Says in whose name the call is made and how long it may take.

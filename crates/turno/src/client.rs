@@ -27,7 +27,8 @@ use prost::Message as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::metadata::MetadataMap;
-use tonic::{IntoRequest, IntoStreamingRequest, Request, Status, Streaming};
+use tonic::{IntoRequest, IntoStreamingRequest, Request, Response, Status, Streaming};
+use turno_proto::entries;
 use turno_runtime::task;
 
 use crate::calls::Mesh;
@@ -115,6 +116,29 @@ impl Client {
     /// # Errors
     /// The method's own, or the mesh's: `UNIMPLEMENTED`, `UNAVAILABLE`, `DEADLINE_EXCEEDED`, `RESOURCE_EXHAUSTED`.
     pub async fn call<R: Unary>(&self, request: impl IntoRequest<R::Request>) -> crate::Result<R::Response> {
+        self.call_with_metadata::<R>(request).await.map(Response::into_inner)
+    }
+
+    /// The same, with the metadata of the answer: what the method has said by
+    /// [`Context::add_trailer`](crate::Context::add_trailer), and the account that `turno-explain: 1` asks for. With that of
+    /// a large call, which goes by plain gRPC, are lines of the protocol's own.
+    ///
+    /// ```no_run
+    /// # use turno::cpu::v1::{images, InfoRequest};
+    /// # async fn example(client: turno::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut request = turno::Request::new(InfoRequest::default());
+    /// request.metadata_mut().insert("turno-explain", "1".parse()?);
+    /// let answer = client.call_with_metadata::<images::Info>(request).await?;
+    /// println!("{:?}: {:?}", answer.metadata().get("turno-explain"), answer.get_ref());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn call_with_metadata<R: Unary>(
+        &self,
+        request: impl IntoRequest<R::Request>,
+    ) -> crate::Result<Response<R::Response>> {
         let request = request.into_request();
         let deadline = call::asked(request.metadata())?;
         let answer = self.answer::<R>(request, deadline);
@@ -128,7 +152,7 @@ impl Client {
         &self,
         request: Request<R::Request>,
         deadline: Option<Instant>,
-    ) -> crate::Result<R::Response> {
+    ) -> crate::Result<Response<R::Response>> {
         let (repeats, mut search) = (&self.0.links.repeats, Search::new(&self.0.links));
         let _place = search.place(&self.0.places).await;
         let link = search.link().await?;
@@ -136,9 +160,11 @@ impl Client {
             // A connection of its own, where it does not stand in the way of small calls.
             return Box::pin(plain::unary::<R>(repeats, search, link, request, deadline)).await;
         }
-        let body = Call::new::<R>(request, deadline).carry(repeats, search, link).await?;
-        R::Response::decode(body)
-            .map_err(|error| Status::internal(format!("the answer of {} cannot be read: {error}", R::NAME)))
+        let outcome = Call::new::<R>(request, deadline).carry(repeats, search, link).await?;
+        let message = R::Response::decode(outcome.body).map_err(|error| {
+            Status::internal(format!("the answer of {} cannot be read: {error}", R::NAME))
+        })?;
+        Ok(Response::from_parts(entries::to_metadata(outcome.trailers), message, Default::default()))
     }
 
     /// Maps a method over many requests: each is answered as by [`Client::call`], tiny ones many at a time. A deadline and

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
-use tonic::{IntoRequest, IntoStreamingRequest, Status, Streaming};
+use tonic::{IntoRequest, IntoStreamingRequest, Response, Status, Streaming};
 use turno_proto::mesh::v1::{Caller, Entry};
 use turno_proto::{entries, headers};
 
@@ -156,7 +156,19 @@ impl Context {
     /// # Errors
     /// The method's own, or the mesh's: `UNIMPLEMENTED`, `UNAVAILABLE`, `DEADLINE_EXCEEDED`, `RESOURCE_EXHAUSTED`.
     pub async fn call<R: Unary>(&self, request: impl IntoRequest<R::Request>) -> crate::Result<R::Response> {
-        self.0.mesh.unary::<R>(self.prepared(request.into_request())?).await
+        self.call_with_metadata::<R>(request).await.map(Response::into_inner)
+    }
+
+    /// The same, with the metadata of the answer: what the method has said by [`Context::add_trailer`], the account that
+    /// `turno-explain: 1` asks for, and lines of the protocol's own.
+    ///
+    /// # Errors
+    /// As [`Context::call`].
+    pub async fn call_with_metadata<R: Unary>(
+        &self,
+        request: impl IntoRequest<R::Request>,
+    ) -> crate::Result<Response<R::Response>> {
+        self.0.mesh.unary_with_metadata::<R>(self.prepared(request.into_request())?).await
     }
 
     /// Calls a method that answers a stream.

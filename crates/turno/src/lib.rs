@@ -61,7 +61,7 @@ pub use rpc::Rpc;
 pub use service::Service;
 pub use sink::Sink;
 pub use ticket::{MapTicket, Ticket};
-pub use tonic::{Code, Request, Status, Streaming};
+pub use tonic::{Code, Request, Response, Status, Streaming};
 pub use turno_macros::service;
 pub use unsent::never_sent;
 

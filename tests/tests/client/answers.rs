@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use tokio_stream::StreamExt as _;
+use tonic::metadata::MetadataMap;
 use turno::node::config::Role;
-use turno::{Code, Request, Status};
+use turno::{Code, Request};
 use turno_gateway::GatewayConfig;
 use turno_runtime::units::{Size, Span};
 use turno_tests::kitchen::{Courses, Dish, Number, Wait, kitchen};
@@ -72,9 +73,39 @@ async fn large_bodies_go_both_ways() {
     assert!(client.call::<kitchen::Echo>(dish(middle.clone())).await.unwrap().content == middle);
 }
 
-/// A part of an error's account, whose parts sum to the whole.
-fn spent(error: &Status, name: &str) -> u64 {
-    let text = error.metadata().get("turno-explain").expect("an account").to_str().unwrap();
+#[tokio::test]
+async fn a_good_answer_has_its_trailers_small_or_large() {
+    let mesh = TestMesh::start(1, 1).await;
+    let client = client(&mesh);
+    // One that goes by the link, and one that is too large for it.
+    for bytes in [10, 1_000_000] {
+        let asked = || dish(vec![7; bytes]);
+        let plain = client.call_with_metadata::<kitchen::Inspect>(asked()).await.unwrap();
+        assert_eq!(plain.get_ref().method, "kitchen.v1.Kitchen/Inspect");
+        assert_eq!(plain.metadata().get("inspector").unwrap(), "Rosa");
+        assert!(!plain.metadata().contains_key("turno-explain"));
+        let nested = client.call_with_metadata::<kitchen::InspectNested>(asked()).await.unwrap();
+        assert_eq!(nested.metadata().get_all("inspector").iter().count(), 1);
+        let told = client.call_with_metadata::<kitchen::Inspect>(explained(asked())).await.unwrap();
+        assert_eq!(told.metadata().get("inspector").unwrap(), "Rosa");
+        assert_eq!(spent(told.metadata(), "away"), 0);
+        let slow = explained(Wait { ms: 50, content: asked().content });
+        let slow = client.call_with_metadata::<kitchen::Simmer>(slow).await.unwrap();
+        assert!(spent(slow.metadata(), "wait") >= 45_000, "{:?}", slow.metadata());
+        assert_eq!(slow.into_inner(), asked());
+    }
+}
+
+/// Asks for its account.
+fn explained<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("turno-explain", "1".parse().unwrap());
+    request
+}
+
+/// A part of the account of a call, whose parts sum to the whole.
+fn spent(metadata: &MetadataMap, name: &str) -> u64 {
+    let text = metadata.get("turno-explain").expect("an account").to_str().unwrap();
     let us = |part: &str| part.strip_suffix("us").and_then(|us| us.parse::<u64>().ok());
     let parts: Vec<_> = text
         .split(' ')
@@ -91,19 +122,14 @@ async fn a_call_that_is_late_hears_whether_it_was_in_the_queue_or_at_a_node() {
     let longest_call = Span(Duration::from_millis(400));
     let mesh = TestMesh::gateway(GatewayConfig { longest_call, ..GatewayConfig::default() }).await;
     let _worker = mesh.kitchen(Role::Worker, 1).await;
-    let explained = |ms| {
-        let mut request = Request::new(wait(ms));
-        request.metadata_mut().insert("turno-explain", "1".parse().unwrap());
-        request
-    };
-    let (holding, taken) = (client(&mesh), explained(3_000));
+    let (holding, taken) = (client(&mesh), explained(wait(3_000)));
     let holding = tokio::spawn(async move { holding.call::<kitchen::Bake>(taken).await });
     eventually("the slot is taken", async || mesh.in_flight().await == 1).await;
-    let waiting = client(&mesh).call::<kitchen::Bake>(explained(0)).await.unwrap_err();
+    let waiting = client(&mesh).call::<kitchen::Bake>(explained(wait(0))).await.unwrap_err();
     let held = holding.await.unwrap().unwrap_err();
     assert_eq!((waiting.code(), held.code()), (Code::DeadlineExceeded, Code::DeadlineExceeded));
-    assert!(spent(&waiting, "queue") >= 350_000, "{waiting:?}");
-    assert!(spent(&held, "away") >= 350_000, "{held:?}");
+    assert!(spent(waiting.metadata(), "queue") >= 350_000, "{waiting:?}");
+    assert!(spent(held.metadata(), "away") >= 350_000, "{held:?}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Status};
-use turno_proto::mesh::v1::{Entry, Invocation};
+use turno_proto::mesh::v1::{Entry, Invocation, Outcome};
 use turno_proto::{entries, headers, status, timeout};
 use turno_runtime::units::micros;
 
@@ -38,18 +38,18 @@ impl Call {
         Self { path, name, repeatable, deadline, metadata, body }
     }
 
-    /// Answers the body of the response. Dropping the future cancels the call.
+    /// Answers an outcome that is `OK`. Dropping the future cancels the call.
     pub(crate) async fn carry(
         &self,
         repeats: &Repeats,
         mut search: Search<'_>,
         first: Arc<Link>,
-    ) -> crate::Result<Bytes> {
+    ) -> crate::Result<Outcome> {
         repeats.called();
         let (mut link, mut runs) = (first, Runs::of(repeats, self.name, self.repeatable));
         loop {
             let lost = match link.call(self).await {
-                Ok(outcome) if status::code_of(outcome.code) == Code::Ok => return Ok(outcome.body),
+                Ok(outcome) if status::code_of(outcome.code) == Code::Ok => return Ok(outcome),
                 Ok(outcome) => {
                     link.refusals.note(status::code_of(outcome.code));
                     return Err(status::from_outcome(outcome));

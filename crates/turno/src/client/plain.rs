@@ -32,7 +32,7 @@ pub(crate) async fn unary<R: Unary>(
     first: Arc<Link>,
     request: Request<R::Request>,
     deadline: Option<Instant>,
-) -> crate::Result<R::Response> {
+) -> crate::Result<Response<R::Response>> {
     let answer = attempts::<R, _, _>(
         repeats,
         search,
@@ -44,7 +44,7 @@ pub(crate) async fn unary<R: Unary>(
             client.unary(request, path, Encoded::<R::Response>(PhantomData)).await
         },
     );
-    answer.await.map(Response::into_inner)
+    answer.await
 }
 
 /// Waits for the beginning of the answer, for as long as it takes.
