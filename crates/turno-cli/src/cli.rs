@@ -197,4 +197,18 @@ mod tests {
         Cli::try_parse_from(["turno", "worker", "--slots", "2", "--gateway", "gateway:7071"]).unwrap();
         assert!(Cli::try_parse_from(["turno", "worker", "--slots", "many"]).is_err());
     }
+
+    #[test]
+    fn a_map_bears_a_share_of_failures_or_none() {
+        let map = |words: &[&str]| Cli::try_parse_from([&["turno", "map", "a.B/C"], words].concat());
+        for share in ["0", "0.05", "1"] {
+            map(&["--stop-above", share]).unwrap();
+        }
+        for share in ["--stop-above=-0.1", "--stop-above=1.5", "--stop-above=NaN", "--stop-above=5%"] {
+            let error = map(&[share]).unwrap_err().to_string();
+            assert!(error.contains("write a share from 0 to 1, such as 0.05"), "{share}: {error}");
+        }
+        let error = map(&["--stop-above=0.1", "--stop-on-error"]).unwrap_err().to_string();
+        assert!(error.contains("cannot be used with"), "{error}");
+    }
 }

@@ -44,6 +44,7 @@ use results::{Before, Results};
 Examples:
   turno map turno.cpu.v1.Images/Info pictures.jsonl --out infos.jsonl
   turno map turno.cpu.v1.Images/Info pictures.jsonl --out infos.jsonl --resume    # goes on where that ended
+  turno map turno.cpu.v1.Images/Info pictures.jsonl --out infos.jsonl --stop-above 0.05
   turno map turno.cpu.v1.Images/Info pictures.jsonl --ticket --key nightly --label shop=bakery --not-before 8h
   ls *.jpg | jq -R '{data: (\"@\" + .)}' -c | turno map turno.cpu.v1.Images/Info --ordered")]
 pub(crate) struct MapArgs {
@@ -61,6 +62,10 @@ pub(crate) struct MapArgs {
     /// End at the first failure
     #[arg(long)]
     stop_on_error: bool,
+    /// End when more than this share of the requests has failed, from 0 to 1, such as 0.05: of 100 at least, as long as
+    /// there may be more. With --resume those of this run count
+    #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with = "stop_on_error")]
+    stop_above: Option<f64>,
     /// The most requests under way at once [default: 16384]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     in_flight: Option<u32>,
@@ -235,18 +240,30 @@ async fn method(args: &MapArgs, channel: Channel) -> anyhow::Result<MethodDescri
     Ok(method)
 }
 
+/// A share of all, as the gateway wants it.
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("write a share from 0 to 1, such as 0.05".to_owned()),
+    }
+}
+
 fn full_name(method: &MethodDescriptor) -> String {
     format!("{}/{}", method.parent_service().full_name(), method.name())
 }
 
 fn header(args: &MapArgs, method: &MethodDescriptor) -> MapHeader {
     let order = if args.ordered { MapOrder::AsSent } else { MapOrder::AsTheyCome };
-    let on_failure = if args.stop_on_error { OnFailure::Stop } else { OnFailure::Collect };
+    let on_failure = match args.stop_above {
+        Some(_) => OnFailure::StopAbove,
+        None if args.stop_on_error => OnFailure::Stop,
+        None => OnFailure::Collect,
+    };
     MapHeader {
         method: full_name(method),
         order: order.into(),
         on_failure: on_failure.into(),
-        failures: 0.0,
+        failures: args.stop_above.unwrap_or(0.0),
         in_flight: args.in_flight.unwrap_or(0),
     }
 }

@@ -374,6 +374,23 @@ fn answered(file: &Path) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_map_bears_failures_up_to_a_share() {
+    let shell = Shell::open().await;
+    let urls = pages(&["a", "wrong", "b", "c"]);
+    for ticket in [None, Some("--ticket")] {
+        for (share, stops) in [("0.5", false), ("0.1", true)] {
+            let file = shell.file(&format!("{share}{}.jsonl", ticket.unwrap_or_default()));
+            let out = format!("--out={}", file.display());
+            let words = ["map", FETCH, &out, "--stop-above", share].into_iter().chain(ticket);
+            let words: Vec<&str> = words.collect();
+            let said = shell.turno_with(&words, &urls).await.failed();
+            assert_eq!(said.contains("ABORTED: the map was stopped"), stops, "{words:?}: {said}");
+            assert_eq!(read(&file).iter().filter(|byte| **byte == b'\n').count(), 4, "{words:?}: {said}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_map_goes_on_with_answers_of_its_own_alone() {
     let shell = Shell::open().await;
     let (inputs, file) = (shell.file("pages.jsonl"), shell.file("answers.jsonl"));
