@@ -46,7 +46,8 @@ pub struct GatewayConfig {
     pub max_connections: usize,
     /// A body above this is carried on a stream of its own.
     pub carry_above: Size,
-    /// The longest that a call may take, whatever its own deadline says.
+    /// The longest that a call may take, whatever its own deadline says. Of attempts of tickets, and items of maps that are
+    /// tickets, only those whose submit and method name no timeout.
     pub longest_call: Span,
     /// How long a call waits for a node when none serves its method any more.
     pub patience: Span,

@@ -126,6 +126,7 @@ impl MapService {
         let errands = Errands {
             router: self.edge.router.clone(),
             longest_call: self.edge.longest_call,
+            at_most: self.edge.longest_call,
             method,
             metadata: batch(edge::metadata(headers, self.origin)),
             caller: edge::caller(headers, self.origin),

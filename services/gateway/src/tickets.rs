@@ -68,6 +68,7 @@ pub(crate) struct Surroundings {
     /// Until then nodes may still be on their way.
     pub(crate) settled: Instant,
     pub(crate) max_message: usize,
+    /// Also of an attempt that nobody gives a timeout.
     pub(crate) longest_call: Duration,
     /// Attempts under way at once.
     pub(crate) in_hand: usize,

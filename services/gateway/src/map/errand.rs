@@ -21,8 +21,10 @@ use crate::scheduler::WorkerId;
 #[derive(Clone)]
 pub(crate) struct Errands {
     pub(crate) router: Arc<Router>,
-    /// Of a call.
+    /// Of a call whose method does not say.
     pub(crate) longest_call: Duration,
+    /// Whatever the method says.
+    pub(crate) at_most: Duration,
     pub(crate) method: Arc<Method>,
     pub(crate) metadata: Vec<Entry>,
     pub(crate) caller: Caller,
@@ -124,8 +126,8 @@ impl Errands {
     /// A call of the method may take so long: then an item may too, beside those that ran before it, in its chunk and in
     /// that which had the slot.
     fn longest(&self) -> Duration {
-        let longest = self.longest_call;
-        self.method.served().policy.timeout.unwrap_or(longest).min(longest) + 2 * SLICE
+        let own = self.method.served().policy.timeout;
+        own.unwrap_or(self.longest_call).min(self.at_most).saturating_add(2 * SLICE)
     }
 
     fn account(&self, asked: Instant, sent: Instant, answer: &Answer, link: &Link, items: u32) {

@@ -110,9 +110,7 @@ impl Tickets {
     }
 
     fn timeout(&self, method: &Method, asked: Option<Duration>) -> Duration {
-        let policy = method.served().policy.timeout;
-        let longest = self.0.around.longest_call;
-        asked.into_iter().chain(policy).min().unwrap_or(longest).min(longest)
+        longest(asked, method.served().policy.timeout, self.0.around.longest_call)
     }
 
     fn came_to(&self, ran: Ran, method: &Method) -> Ended {
@@ -213,6 +211,12 @@ impl Tickets {
     }
 }
 
+/// The smaller one of what the submit and the method say, as it is: nobody is held up by a ticket, as by a call. What
+/// neither limits may take as long as a call.
+fn longest(asked: Option<Duration>, policy: Option<Duration>, call: Duration) -> Duration {
+    asked.into_iter().chain(policy).min().unwrap_or(call)
+}
+
 /// `google.rpc.RetryInfo`
 pub(super) fn come_again(status: &Status) -> Option<Duration> {
     status.get_details_retry_info().and_then(|info| info.retry_delay)
@@ -222,4 +226,23 @@ pub(super) fn come_again(status: &Status) -> Option<Duration> {
 pub(super) fn is_passing(error: &Error) -> bool {
     use Error::{Contended, Full, Late, Unavailable, Unusable};
     matches!(error, Full | Contended | Late(_) | Unavailable(_) | Unusable(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::longest;
+
+    #[test]
+    fn the_longest_call_is_only_that_of_a_ticket_of_which_nobody_says_more() {
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        let call = hours(1);
+        assert_eq!(longest(None, None, call), call);
+        assert_eq!(longest(Some(hours(2)), None, call), hours(2));
+        assert_eq!(longest(None, Some(hours(3)), call), hours(3));
+        assert_eq!(longest(Some(hours(2)), Some(hours(3)), call), hours(2));
+        assert_eq!(longest(Some(hours(720)), Some(hours(2)), call), hours(2));
+        assert_eq!(longest(Some(Duration::from_secs(1)), None, call), Duration::from_secs(1));
+    }
 }

@@ -1,6 +1,7 @@
 //! One attempt of a map: what has no result yet is run, and what comes of it is put on disk as it comes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prost::{Message as _, Name as _};
 use prost_types::Any;
@@ -89,6 +90,7 @@ impl Tickets {
             errands: Errands {
                 router: around.router.clone(),
                 longest_call: around.longest_call,
+                at_most: Duration::MAX,
                 method,
                 metadata,
                 caller,
