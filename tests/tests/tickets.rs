@@ -547,6 +547,25 @@ async fn clients_that_are_linked_submit_by_their_link() {
 }
 
 #[tokio::test]
+async fn a_wait_answers_how_the_ticket_stands_before_its_calls_deadline() {
+    let mesh = TestMesh::start(0, 1).await;
+    let client = turno::Client::connect(mesh.running().clients().to_string()).unwrap();
+    let ticket = submitted(&mesh, submit("Simmer", &wait(60_000))).await;
+    let waiting = |timeout| {
+        let mut request = Request::new(WaitOperationRequest { name: ticket.name.clone(), timeout });
+        request.set_timeout(Duration::from_secs(2));
+        request
+    };
+    let mut operations = mesh.operations();
+    let longer = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+    let (plain, linked) =
+        tokio::join!(operations.wait_operation(waiting(longer)), client.call::<WaitFor>(waiting(None)));
+    for now in [plain.unwrap().into_inner(), linked.unwrap()] {
+        assert_eq!((now.done, state(&now)), (false, TicketState::Running));
+    }
+}
+
+#[tokio::test]
 async fn the_sdks_tickets_wait_watch_and_outlive_a_gateway() {
     let data = tempfile::tempdir().unwrap();
     let (listen, nodes) = (turno_tests::free_port(), turno_tests::free_port());

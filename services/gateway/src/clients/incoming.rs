@@ -100,7 +100,8 @@ impl Client {
         }
         let turn = state.calls.next_turn();
         let at = if known.method.is_none() && tickets::is_linked(&known.path) {
-            self.ask_tickets(known.path.clone(), number, turn, Envelope::new(metadata, caller), body)
+            let envelope = Envelope::new(metadata, caller);
+            self.ask_tickets(known.path.clone(), (number, turn), envelope, body, deadline)
         } else {
             let make = move |method| Call { method, deadline: asked_for, metadata, caller, body, items: 0 };
             self.send(known, number, turn, make)
@@ -131,14 +132,14 @@ impl Client {
     fn ask_tickets(
         self: &Arc<Self>,
         path: Arc<str>,
-        number: u64,
-        turn: Turn,
+        (number, turn): (u64, Turn),
         envelope: Envelope,
         body: Bytes,
+        deadline: Instant,
     ) -> At {
         let client = self.clone();
         At::Own(self.spawn(&path.clone(), async move {
-            let answered = client.edge.tickets.linked(&path, envelope, body).await;
+            let answered = client.edge.tickets.linked(&path, envelope, body, deadline).await;
             client.finish(number, turn, answered);
         }))
     }

@@ -12,6 +12,7 @@ use turno_proto::google::longrunning::{
 use turno_proto::headers;
 use turno_store::{Query, TicketId};
 
+use crate::edge;
 use crate::tickets::listing::View;
 use crate::tickets::operation::{name_of, ticket_of};
 use crate::tickets::{Tickets, filter, submission};
@@ -23,6 +24,9 @@ pub(crate) struct OperationsService {
 
 const PAGE: u32 = 100;
 const LARGEST_PAGE: u32 = 1000;
+/// Of an answer, to its caller.
+const LEAST_WAY: Duration = Duration::from_millis(100);
+const LONGEST_WAY: Duration = Duration::from_secs(1);
 
 #[tonic::async_trait]
 impl Operations for OperationsService {
@@ -48,12 +52,12 @@ impl Operations for OperationsService {
         &self,
         request: Request<WaitOperationRequest>,
     ) -> Result<Response<Operation>, Status> {
+        let deadline = edge::asked(request.metadata().as_ref())?;
         let WaitOperationRequest { name, timeout } = request.into_inner();
-        let longest = self.tickets.longest_wait();
         let timeout =
             timeout.map(|time| submission::duration("timeout", time, Duration::ZERO, Duration::MAX));
-        let timeout = timeout.transpose()?.map_or(longest, |timeout| timeout.min(longest));
-        Ok(Response::new(self.tickets.wait(ticket_of(&name)?, timeout).await?))
+        let longest = longest_wait(timeout.transpose()?, deadline, self.tickets.longest_wait());
+        Ok(Response::new(self.tickets.wait(ticket_of(&name)?, longest).await?))
     }
 
     async fn cancel_operation(
@@ -69,6 +73,15 @@ impl Operations for OperationsService {
     ) -> Result<Response<()>, Status> {
         Ok(Response::new(self.tickets.delete(ticket_of(&request.get_ref().name)?).await?))
     }
+}
+
+/// As google.longrunning has it: the call's own deadline bounds a wait too, and what is told then is how the ticket stands.
+/// That has to be with the caller by then, so some of the time is left for its way.
+fn longest_wait(timeout: Option<Duration>, deadline: Option<Duration>, most: Duration) -> Duration {
+    let in_time = |deadline: Duration| {
+        deadline.saturating_sub((deadline / 10).clamp(LEAST_WAY, LONGEST_WAY).min(deadline / 2))
+    };
+    timeout.into_iter().chain(deadline.map(in_time)).fold(most, Duration::min)
 }
 
 /// `turno-view: basic`
@@ -96,10 +109,29 @@ fn query(request: &ListOperationsRequest) -> Result<Query, Status> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use turno_proto::google::longrunning::ListOperationsRequest;
     use turno_store::TicketId;
 
-    use super::query;
+    use super::{longest_wait, query};
+
+    #[test]
+    fn a_wait_ends_before_the_deadline_of_its_call() {
+        let ms = Duration::from_millis;
+        let wait = |timeout: Option<u64>, deadline: Option<u64>| {
+            longest_wait(timeout.map(ms), deadline.map(ms), ms(3_600_000))
+        };
+        assert_eq!(wait(None, None), ms(3_600_000));
+        assert_eq!(wait(Some(50), None), ms(50));
+        assert_eq!(wait(None, Some(60_000)), ms(59_000));
+        assert_eq!(wait(None, Some(5000)), ms(4500));
+        assert_eq!(wait(Some(30_000), Some(300)), ms(200));
+        assert_eq!(wait(Some(50), Some(300)), ms(50));
+        assert_eq!(wait(None, Some(10)), ms(5));
+        assert_eq!(wait(None, Some(0)), Duration::ZERO);
+        assert_eq!(wait(None, Some(u64::MAX)), ms(3_600_000));
+    }
 
     #[test]
     fn a_page_is_neither_endless_nor_empty() {
