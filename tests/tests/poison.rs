@@ -9,10 +9,14 @@
 use std::time::Duration;
 
 use futures_util::{TryStreamExt as _, stream};
+use prost::Message as _;
 use tonic::{Code, Status};
 use turno::Client;
 use turno::node::config::{NodeConfig, Role};
 use turno_gateway::GatewayConfig;
+use turno_proto::google::longrunning::operation::Result as Ending;
+use turno_proto::google::longrunning::{Operation, WaitOperationRequest};
+use turno_proto::v1::{ShowRequest, SubmitRequest, TicketMetadata, TicketState};
 use turno_runtime::units::Span;
 use turno_tests::kitchen::{self, Kitchen, kitchen as rpc};
 use turno_tests::stubs::{Courses, Dish, Number};
@@ -79,6 +83,59 @@ async fn clients_with_a_link_are_no_way_around_it() {
     assert_refused(&mesh.client().risk(POISON).await.unwrap_err());
     eventually("two nodes are lost", async || mesh.nodes().await.len() == 1).await;
     client.call::<rpc::Risk>(kitchen::Number { value: 1, ms: 0 }).await.unwrap();
+}
+
+/// A ticket of Risk.
+async fn submitted(mesh: &TestMesh, number: Number) -> String {
+    let (method, request) = ("kitchen.v1.Kitchen/Risk".into(), number.encode_to_vec().into());
+    let request = SubmitRequest { method, request, ..SubmitRequest::default() };
+    mesh.tickets().submit(request).await.unwrap().into_inner().name
+}
+
+async fn ended(mesh: &TestMesh, name: &str) -> (Operation, TicketMetadata) {
+    let request = WaitOperationRequest { name: name.to_owned(), timeout: None };
+    let operation = mesh.operations().wait_operation(request).await.unwrap().into_inner();
+    let metadata = operation.metadata.as_ref().unwrap();
+    let metadata = TicketMetadata::decode(&metadata.value[..]).unwrap();
+    (operation, metadata)
+}
+
+async fn assert_dead(mesh: &TestMesh, name: &str, attempts: u32) {
+    let (operation, metadata) = ended(mesh, name).await;
+    assert_eq!((metadata.state(), metadata.attempts), (TicketState::Dead, attempts));
+    let Some(Ending::Error(error)) = operation.result else { panic!("no error: {operation:?}") };
+    assert_refused(&Status::new(Code::from_i32(error.code), error.message));
+}
+
+async fn assert_done(mesh: &TestMesh, name: &str, value: u64) {
+    let (operation, metadata) = ended(mesh, name).await;
+    assert_eq!(metadata.state(), TicketState::Done);
+    let Some(Ending::Response(any)) = operation.result else { panic!("no response: {operation:?}") };
+    assert_eq!(Number::decode(&any.value[..]).unwrap().value, value);
+}
+
+#[tokio::test]
+async fn a_ticket_that_has_killed_two_nodes_is_dead_and_others_run_on() {
+    let (mesh, _workers) = mesh_with("worker", 3).await;
+    let mut others = Vec::new();
+    for value in 1..=4 {
+        others.push((value, submitted(&mesh, Number { value, ms: 300 }).await));
+    }
+    let poison = submitted(&mesh, POISON).await;
+    assert_dead(&mesh, &poison, 2).await;
+    eventually("two nodes are lost", async || mesh.nodes().await.len() == 1).await;
+    let shown = mesh.tickets().show(ShowRequest { name: poison }).await.unwrap().into_inner();
+    let failures: Vec<_> = shown.failed_attempts.into_iter().filter_map(|attempt| attempt.failure).collect();
+    assert_eq!(failures[0].code, Code::Unavailable as i32);
+    assert!(failures[0].message.contains("was lost while"), "{failures:?}");
+    // The same again is dead before a node has it.
+    let again = submitted(&mesh, POISON).await;
+    assert_dead(&mesh, &again, 1).await;
+    others.push((5, submitted(&mesh, Number { value: 5, ms: 0 }).await));
+    for (value, other) in others {
+        assert_done(&mesh, &other, value).await;
+    }
+    assert_eq!(mesh.nodes().await.len(), 1);
 }
 
 async fn serve(mesh: &TestMesh, courses: Courses) -> Result<Vec<Dish>, Status> {
