@@ -207,7 +207,7 @@ pub struct GatewayFlags {
     #[arg(long, env = "TURNO_PATIENCE", value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     patience: Option<Span>,
-    /// The directory where tickets are kept; of this gateway alone [default: ./turno-data]
+    /// The directory where tickets are kept; of this gateway alone [default: turno-data]
     #[arg(long, env = "TURNO_DATA", value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<PathBuf>,
@@ -215,7 +215,7 @@ pub struct GatewayFlags {
     #[arg(long, env = "TURNO_STORE", value_name = "URL", hide_env_values = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<String>,
-    /// Attempts of tickets that are under way at once [default: 2048]
+    /// Attempts of tickets that are under way at once [default: 4096]
     #[arg(long, env = "TURNO_TICKETS_IN_HAND", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     tickets_in_hand: Option<usize>,
@@ -229,8 +229,33 @@ pub struct GatewayFlags {
 
 #[cfg(test)]
 mod tests {
-    use super::{GatewayConfig, StoreUrl, Token};
-    use turno_runtime::config::{Config as _, print};
+    use super::{GatewayConfig, GatewayFlags, StoreUrl, Token};
+    use clap::{CommandFactory as _, Parser as _};
+    use turno_runtime::config::{Config as _, load, print};
+
+    #[derive(clap::Parser)]
+    struct Told {
+        #[command(flatten)]
+        flags: GatewayFlags,
+    }
+
+    #[test]
+    fn the_defaults_are_those_that_the_help_tells() {
+        let mut words = vec!["gateway".to_owned()];
+        for flag in Told::command().get_arguments() {
+            let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+            let default = help.split_once("[default: ").and_then(|(_, rest)| rest.split_once(']'));
+            let default =
+                default.map(|(default, _)| default).filter(|default| *default != "half of the cores");
+            if let (Some(default), Some(name)) = (default, flag.get_long()) {
+                words.push(format!("--{name}={default}"));
+            }
+        }
+        assert!(words.len() > 12, "{words:?}");
+        let told = Told::try_parse_from(&words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
+        let config: GatewayConfig = load(None, &told.flags).unwrap();
+        assert_eq!(config, GatewayConfig::default(), "{words:?}");
+    }
 
     #[test]
     fn the_nodes_port_is_open_to_others_only_with_a_token() {
