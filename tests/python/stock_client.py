@@ -13,6 +13,7 @@ from google.protobuf import descriptor_pool, message_factory
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
+from api_core import check_api_core
 from tickets import check_tickets
 
 PASSED = 0
@@ -96,6 +97,7 @@ def main(address, picture):
     check("health of nobody is NOT_FOUND", missing[0] == grpc.StatusCode.NOT_FOUND, missing)
 
     check_tickets(mesh, check, code_of, picture)
+    check_api_core(mesh, check, picture)
 
     large, Shrink = mesh.method("turno.cpu.v1.Images/Info")
     refused = code_of(large, Shrink(data=b"\0" * (20 << 20)), timeout=30)
