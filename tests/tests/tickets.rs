@@ -91,6 +91,10 @@ fn metadata(operation: &Operation) -> TicketMetadata {
     TicketMetadata::decode(&any.value[..]).unwrap()
 }
 
+fn submit_time(operation: &Operation) -> SystemTime {
+    metadata(operation).submit_time.unwrap().try_into().unwrap()
+}
+
 fn state(operation: &Operation) -> TicketState {
     metadata(operation).state()
 }
@@ -210,6 +214,35 @@ async fn the_same_key_is_the_same_ticket() {
 }
 
 #[tokio::test]
+async fn a_key_is_kept_for_its_time_from_the_submit_on() {
+    let mesh = TestMesh::start(0, 1).await;
+    let kept_for = Duration::from_millis(1_500);
+    let keyed = |request| SubmitRequest {
+        idempotency_key: "order 7".into(),
+        idempotency_key_kept_for: Some(kept_for.try_into().unwrap()),
+        ..request
+    };
+    let first = submitted(&mesh, keyed(echo("bread"))).await;
+    let lasting = || SubmitRequest { idempotency_key: "order 8".into(), ..echo("bread") };
+    let lasts = submitted(&mesh, lasting()).await;
+    eventually("the key is free", async || {
+        let answer = mesh.tickets().submit(keyed(echo("cake"))).await;
+        answer.map_err(|error| assert_eq!(error.code(), Code::AlreadyExists, "{error}")).is_ok()
+    })
+    .await;
+    let names = list(&mesh, "").await;
+    let [second, _, _] = names.as_slice() else { panic!("{names:?}") };
+    // Not a millisecond before, by the store's own clock.
+    let then = submit_time(&first);
+    let now = submit_time(&get(&mesh, second).await.unwrap());
+    assert!(now.duration_since(then).unwrap() >= kept_for, "{then:?} {now:?}");
+    // The ticket outlives its key, and a key without a time is another matter.
+    assert_eq!(response::<Dish>(&ended(&mesh, &first.name).await, "Dish").content, "bread");
+    assert_eq!(response::<Dish>(&ended(&mesh, second).await, "Dish").content, "cake");
+    assert_eq!(submitted(&mesh, lasting()).await.name, lasts.name);
+}
+
+#[tokio::test]
 async fn what_may_mend_is_tried_again_and_the_attempts_are_on_record() {
     let mesh = TestMesh::start(0, 1).await;
     let fussy = submit("Fuss", &Number { value: Code::Unavailable as u64, ms: 1 });
@@ -284,8 +317,9 @@ async fn a_ticket_does_not_begin_before_its_time_and_can_be_cancelled_meanwhile(
     let late = submitted(&mesh, SubmitRequest { not_before: at(3_600_000), ..echo("late") }).await;
     assert_eq!([state(&soon), state(&late)], [TicketState::Waiting; 2]);
     let begun = metadata(&ended(&mesh, &soon.name).await).begin_time;
-    // The store counts in milliseconds.
-    assert!(begun.unwrap().seconds >= not_before.unwrap().seconds, "{begun:?} {not_before:?}");
+    // The store counts in milliseconds, and rounds this one up.
+    let [begun, not_before] = [begun, not_before].map(|time| time.map(|time| (time.seconds, time.nanos)));
+    assert!(begun.is_some() && begun >= not_before, "{begun:?} {not_before:?}");
     mesh.operations().cancel_operation(CancelOperationRequest { name: late.name.clone() }).await.unwrap();
     let cancelled = get(&mesh, &late.name).await.unwrap();
     assert_eq!((state(&cancelled), error(&cancelled).code), (TicketState::Cancelled, Code::Cancelled as i32));

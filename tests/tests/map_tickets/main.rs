@@ -9,13 +9,15 @@
 
 mod sdk;
 
-use std::collections::BTreeMap;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::stream;
 use prost::Message;
+use prost_types::Timestamp;
 use sqlx::{ConnectOptions as _, Row as _};
 use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
@@ -53,12 +55,30 @@ fn waits(count: u64, ms: u64) -> Vec<Bytes> {
     (0..count).map(|number| Wait { ms, content: number.to_string().into() }.encode_to_vec().into()).collect()
 }
 
-fn requests(map: MapHeader, key: &str, items: &[Bytes]) -> Vec<SubmitMapRequest> {
-    let header =
-        SubmitMapHeader { map: Some(map), idempotency_key: key.to_owned(), ..SubmitMapHeader::default() };
+fn messages(header: SubmitMapHeader, items: &[Bytes]) -> Vec<SubmitMapRequest> {
     let first = SubmitMapRequest { header: Some(header), items: Vec::new() };
     let rest = items.chunks(700).map(|items| SubmitMapRequest { header: None, items: items.to_vec() });
     std::iter::once(first).chain(rest).collect()
+}
+
+fn keyed(map: MapHeader, key: &str) -> SubmitMapHeader {
+    SubmitMapHeader { map: Some(map), idempotency_key: key.to_owned(), ..SubmitMapHeader::default() }
+}
+
+fn requests(map: MapHeader, key: &str, items: &[Bytes]) -> Vec<SubmitMapRequest> {
+    messages(keyed(map, key), items)
+}
+
+async fn submitted_as(
+    channel: &Channel,
+    header: SubmitMapHeader,
+    items: &[Bytes],
+) -> Result<Operation, Status> {
+    let requests = messages(header, items);
+    TicketsClient::new(channel.clone())
+        .submit_map(stream::iter(requests))
+        .await
+        .map(tonic::Response::into_inner)
 }
 
 async fn submitted(
@@ -67,11 +87,7 @@ async fn submitted(
     key: &str,
     items: &[Bytes],
 ) -> Result<Operation, Status> {
-    let requests = requests(map, key, items);
-    TicketsClient::new(channel.clone())
-        .submit_map(stream::iter(requests))
-        .await
-        .map(tonic::Response::into_inner)
+    submitted_as(channel, keyed(map, key), items).await
 }
 
 async fn ended(channel: &Channel, name: &str) -> Operation {
@@ -224,6 +240,89 @@ async fn failures_stop_it_as_they_stop_a_live_one() {
     assert_eq!((detail.succeeded, detail.failed), (13, 1));
     let (results, last) = read(&channel, &stopped.name, 0).await;
     assert_eq!((results.len(), last.unwrap_err().code()), (14, Code::Aborted));
+}
+
+#[tokio::test]
+async fn a_share_of_failures_is_borne_and_no_more() {
+    let mesh = TestMesh::start(1, 1).await;
+    let channel = mesh.channel();
+    let bearing = |failures| MapHeader {
+        on_failure: OnFailure::StopAbove.into(),
+        failures,
+        order: MapOrder::AsSent.into(),
+        ..header("Risk")
+    };
+    // Two fail early, where a share is one of 100 items.
+    let borne = submitted(&channel, bearing(0.025), "", &numbers(600)).await.unwrap();
+    let expected = MapSummary { items: 600, succeeded: 598, failed: 2 };
+    assert_eq!(summary(&ended(&channel, &borne.name).await), expected);
+    let stopped = submitted(&channel, bearing(0.015), "", &numbers(600)).await.unwrap();
+    let operation = ended(&channel, &stopped.name).await;
+    assert_eq!(metadata(&operation).state(), TicketState::Failed);
+    let error = error(&operation);
+    assert_eq!(Code::from_i32(error.code), Code::Aborted);
+    assert!(error.message.contains("2 of 18 items have failed"), "{}", error.message);
+    let detail = MapSummary::decode(&error.details[0].value[..]).unwrap();
+    assert_eq!((detail.succeeded, detail.failed), (16, 2));
+    let (results, last) = read(&channel, &stopped.name, 0).await;
+    assert_eq!((results.len(), last.unwrap_err().code()), (18, Code::Aborted));
+}
+
+fn time(of: Option<Timestamp>) -> SystemTime {
+    of.unwrap().try_into().unwrap()
+}
+
+#[tokio::test]
+async fn what_is_said_of_its_ticket_holds_for_a_map() {
+    let mesh = TestMesh::start(1, 1).await;
+    let channel = mesh.channel();
+    let (key_kept_for, kept_for) = (Duration::from_millis(1_500), Duration::from_secs(3_600));
+    let not_before = SystemTime::now() + Duration::from_millis(700);
+    let labels = HashMap::from([("shop".to_owned(), "rosa".to_owned())]);
+    let said = SubmitMapHeader {
+        map: Some(header("Square")),
+        idempotency_key: "order 7".to_owned(),
+        idempotency_key_kept_for: Some(key_kept_for.try_into().unwrap()),
+        not_before: Some(not_before.into()),
+        labels: labels.clone(),
+        retries: Some(7),
+        keep_result_for: Some(kept_for.try_into().unwrap()),
+    };
+    let many = SubmitMapHeader { retries: Some(1001), ..said.clone() };
+    assert_eq!(submitted_as(&channel, many, &[]).await.unwrap_err().code(), Code::InvalidArgument);
+    let first = submitted_as(&channel, said.clone(), &numbers(100)).await.unwrap();
+    let told = metadata(&ended(&channel, &first.name).await);
+    assert_eq!((told.idempotency_key.as_str(), told.retries, told.attempts), ("order 7", 7, 1));
+    assert_eq!(told.labels, labels);
+    assert!(time(told.begin_time) >= not_before, "{:?} {not_before:?}", told.begin_time);
+    assert_eq!(time(told.expire_time).duration_since(time(told.end_time)).unwrap(), kept_for);
+    let filter = "labels.shop = rosa AND state = done".to_owned();
+    let request = ListOperationsRequest { filter, ..ListOperationsRequest::default() };
+    let listed = mesh.operations().list_operations(request).await.unwrap().into_inner().operations;
+    assert_eq!(listed.iter().map(|ticket| &ticket.name).collect::<Vec<_>>(), [&first.name]);
+    // Another one with its key, once that is free, and with a result that is not kept for long.
+    let second = OnceCell::new();
+    let keep_result_for = Some(Duration::from_secs(1).try_into().unwrap());
+    let brief = SubmitMapHeader { not_before: None, keep_result_for, ..said };
+    eventually("the key is free", async || match submitted_as(&channel, brief.clone(), &numbers(3)).await {
+        Ok(ticket) => second.set(ticket).is_ok(),
+        Err(error) => {
+            assert_eq!(error.code(), Code::AlreadyExists, "{error}");
+            false
+        }
+    })
+    .await;
+    let second = second.into_inner().unwrap();
+    let between = time(metadata(&second).submit_time).duration_since(time(told.submit_time)).unwrap();
+    assert!(between >= key_kept_for, "{between:?}");
+    let gone = async || {
+        let request = ReadMapRequest { name: second.name.clone(), from: 0 };
+        mesh.tickets().read_map(request).await.is_err_and(|error| error.code() == Code::NotFound)
+    };
+    eventually("its results are gone", gone).await;
+    let request = GetOperationRequest { name: second.name.clone() };
+    assert_eq!(mesh.operations().get_operation(request).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(read(&channel, &first.name, 0).await.0.len(), 100);
 }
 
 #[tokio::test]
