@@ -196,6 +196,11 @@ pub(crate) fn due(row: &dyn Row, gateway: GatewayId, now: i64) -> Result<Due, Br
     })
 }
 
+/// The same of many.
+pub(crate) fn all_due(rows: &[impl Row], gateway: GatewayId, now: i64) -> Vec<Result<Due, Broken>> {
+    rows.iter().map(|row| due(row, gateway, now)).collect()
+}
+
 fn read_due(row: &dyn Row, gateway: GatewayId, now: i64) -> Result<Due, Odd> {
     let mut cells = Cells::of(row);
     let seq = cells.number()?;

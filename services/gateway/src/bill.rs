@@ -109,7 +109,12 @@ pub(crate) fn trailer(account: String) -> Entry {
 
 /// Whether a line of metadata asks for the account: `turno-explain: 1`.
 pub(crate) fn is_asked_for(key: &str, value: &[u8]) -> bool {
-    key.eq_ignore_ascii_case(headers::EXPLAIN) && matches!(value, b"1" | b"true")
+    key.eq_ignore_ascii_case(headers::EXPLAIN) && is_yes(value)
+}
+
+/// Whether the value of that line does.
+pub(crate) fn is_yes(value: &[u8]) -> bool {
+    matches!(value, b"1" | b"true")
 }
 
 #[cfg(test)]

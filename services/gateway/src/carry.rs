@@ -101,75 +101,131 @@ async fn receive(
     mut up: impl Stream<Item = Result<CarryUp, Status>> + Unpin,
     max_message: usize,
 ) -> Option<Outcome> {
-    let (mut message, mut whole) = (BytesMut::new(), Bytes::new());
-    let (may_be_left, mut room) = (link.may_be_left(call), link.unread.room());
-    let (ahead, mut dropped) = (Arc::new(Ahead::default()), None);
+    let mut answer = Incoming::of(link, call, max_message);
     loop {
         let frame = up.next().await?.ok()?;
         if frame.begun
-            && let Some(Some(events)) = link.stream_of(call)
+            && let Some(events) = answer.events()
         {
             // As below.
             let _gone = events.send(Event::Begun).await;
         }
-        if let Some(Part { data, last }) = frame.part
-            && dropped.is_none()
+        if let Some(part) = frame.part
+            && let Some(refused) = answer.take(part).await
         {
-            let length = message.len() + data.len();
-            if length > max_message {
-                return Some(too_large(call, max_message));
-            }
-            if may_be_left && length > UNCOUNTED && !has_room(link, call, &mut room, &ahead, length).await {
-                if link.stream_of(call).flatten().is_some() {
-                    return Some(status::to_outcome(call, link.unread.dropped()));
-                }
-                // The rest of one answer is short, and behind it comes what it has cost.
-                dropped = Some(link.unread.dropped());
-                (message, room) = (BytesMut::new(), link.unread.room());
-            } else {
-                message.extend_from_slice(&data);
-                if last {
-                    let data = message.split().freeze();
-                    if let Some(Some(events)) = link.stream_of(call) {
-                        // A client that has gone away cancels the call, and the outcome follows.
-                        let _gone = events.send(Event::Message(data, room.pass(&ahead))).await;
-                    } else {
-                        whole = room.around(data);
-                    }
-                }
-            }
+            return Some(refused);
         }
         if let Some(outcome) = frame.outcome {
-            return Some(match dropped {
-                Some(dropped) => Outcome { cost: outcome.cost, ..status::to_outcome(call, dropped) },
-                None => Outcome { call, body: whole, ..outcome },
-            });
+            return Some(answer.end(outcome));
         }
     }
 }
 
-/// Room for what has come of a message. A stream waits for it, which holds up its own method and nobody else: as long as
-/// its client has something to read, and then a second. A small one needs none where there is nothing else to read: the
-/// call's permit goes with it.
-async fn has_room(link: &Link, call: u64, room: &mut Room, ahead: &Ahead, length: usize) -> bool {
-    let mut read_since: Option<Instant> = None;
-    while !room.reach(length) {
-        if link.stream_of(call).flatten().is_none() {
-            return false;
+/// What comes of one answer, part by part.
+struct Incoming<'l> {
+    link: &'l Link,
+    call: u64,
+    max_message: usize,
+    may_be_left: bool,
+    message: BytesMut,
+    room: Room,
+    ahead: Arc<Ahead>,
+    /// The one message of an answer that is no stream.
+    whole: Bytes,
+    /// It had no room. The rest of it is short, and behind it comes what it has cost.
+    is_dropped: bool,
+}
+
+impl<'l> Incoming<'l> {
+    fn of(link: &'l Link, call: u64, max_message: usize) -> Self {
+        Self {
+            link,
+            call,
+            max_message,
+            may_be_left: link.may_be_left(call),
+            message: BytesMut::new(),
+            room: link.unread.room(),
+            ahead: Arc::default(),
+            whole: Bytes::new(),
+            is_dropped: false,
         }
-        if !ahead.is_read() {
-            read_since = None;
-        } else if length <= SMALL {
-            room.grow(length);
-            return true;
-        } else if read_since.get_or_insert_with(Instant::now).elapsed() >= ROOM_PATIENCE {
-            return false;
-        }
-        let pause = if read_since.is_some() { ROOM_PAUSE } else { READING_PAUSE };
-        // Others make room too, which is not heard here.
-        let _either = tokio::time::timeout(pause, ahead.fewer()).await;
     }
-    true
+
+    /// Where the messages of a stream go.
+    fn events(&self) -> Option<mpsc::Sender<Event>> {
+        self.link.stream_of(self.call).flatten()
+    }
+
+    /// Takes a part. Answers the outcome of a call that ends with it.
+    async fn take(&mut self, Part { data, last }: Part) -> Option<Outcome> {
+        if self.is_dropped {
+            return None;
+        }
+        let length = self.message.len() + data.len();
+        if length > self.max_message {
+            return Some(too_large(self.call, self.max_message));
+        }
+        if self.may_be_left && length > UNCOUNTED && !self.has_room(length).await {
+            return self.drop_it();
+        }
+        self.message.extend_from_slice(&data);
+        if last {
+            self.pass_on().await;
+        }
+        None
+    }
+
+    /// A message is whole.
+    async fn pass_on(&mut self) {
+        let message = self.message.split().freeze();
+        match self.events() {
+            // A client that has gone away cancels the call, and the outcome follows.
+            Some(events) => {
+                let _gone = events.send(Event::Message(message, self.room.pass(&self.ahead))).await;
+            }
+            None => self.whole = self.room.around(message),
+        }
+    }
+
+    /// A stream ends where there is no room, one answer with its outcome.
+    fn drop_it(&mut self) -> Option<Outcome> {
+        if self.events().is_some() {
+            return Some(self.link.unread.instead(self.call, None));
+        }
+        (self.message, self.room, self.is_dropped) = (BytesMut::new(), self.link.unread.room(), true);
+        None
+    }
+
+    fn end(self, outcome: Outcome) -> Outcome {
+        if self.is_dropped {
+            return self.link.unread.instead(self.call, outcome.cost);
+        }
+        Outcome { call: self.call, body: self.whole, ..outcome }
+    }
+
+    /// Room for what has come of a message. A stream waits for it, which holds up its own method and nobody else: as long
+    /// as its client has something to read, and then a second. A small one needs none where there is nothing else to read:
+    /// the call's permit goes with it.
+    async fn has_room(&mut self, length: usize) -> bool {
+        let mut read_since: Option<Instant> = None;
+        while !self.room.reach(length) {
+            if self.events().is_none() {
+                return false;
+            }
+            if !self.ahead.is_read() {
+                read_since = None;
+            } else if length <= SMALL {
+                self.room.grow(length);
+                return true;
+            } else if read_since.get_or_insert_with(Instant::now).elapsed() >= ROOM_PATIENCE {
+                return false;
+            }
+            let pause = if read_since.is_some() { ROOM_PAUSE } else { READING_PAUSE };
+            // Others make room too, which is not heard here.
+            let _either = tokio::time::timeout(pause, self.ahead.fewer()).await;
+        }
+        true
+    }
 }
 
 fn too_large(call: u64, max_message: usize) -> Outcome {

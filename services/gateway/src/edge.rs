@@ -235,7 +235,7 @@ enum Begun {
 }
 
 fn is_explained(map: &HeaderMap) -> bool {
-    map.get(headers::EXPLAIN).is_some_and(|value| bill::is_asked_for(headers::EXPLAIN, value.as_bytes()))
+    map.get(headers::EXPLAIN).is_some_and(|value| bill::is_yes(value.as_bytes()))
 }
 
 /// A stream of requests, of which nothing is read before a node asks for it.

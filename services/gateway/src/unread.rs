@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
-use turno_proto::mesh::v1::Outcome;
+use turno_proto::mesh::v1::{Cost, Outcome};
 use turno_proto::status;
 
 use crate::admission;
@@ -83,9 +83,7 @@ impl Unread {
             return;
         }
         let Some(room) = self.hold(outcome.body.len()) else {
-            // What it has cost stays true.
-            let lost = status::to_outcome(outcome.call, self.dropped());
-            *outcome = Outcome { cost: outcome.cost, ..lost };
+            *outcome = self.instead(outcome.call, outcome.cost);
             return;
         };
         let body = std::mem::take(&mut outcome.body);
@@ -99,8 +97,13 @@ impl Unread {
         admission::full(self.why("there is no room for this answer"))
     }
 
-    /// What is told instead of a method's answer. It does not ask to come again: the method would run again.
-    pub(crate) fn dropped(&self) -> Status {
+    /// What is told instead of a method's answer. What it has cost stays true.
+    pub(crate) fn instead(&self, call: u64, cost: Option<Cost>) -> Outcome {
+        Outcome { cost, ..status::to_outcome(call, self.dropped()) }
+    }
+
+    /// It does not ask to come again: the method would run again.
+    fn dropped(&self) -> Status {
         let details = ErrorDetails::with_error_info(DROPPED, DOMAIN, HashMap::<String, String>::new());
         let what = self.why("the method has run, but there was no room for its answer");
         Status::with_error_details(Code::ResourceExhausted, what, details)

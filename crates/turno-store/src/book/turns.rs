@@ -34,14 +34,19 @@ impl Turns {
     /// Those of `found` whose turn it is, at most so many: that have something due by `now` and are not full.
     fn next(&mut self, found: Vec<(Queue, i64)>, full: &[Queue], now: i64, most: usize) -> Vec<Queue> {
         let last_seen = found.last().map(|(queue, _)| queue.clone());
-        let full: HashSet<_> = full.iter().collect();
-        let due = found.into_iter().filter(|(_, due_at)| *due_at <= now).map(|(queue, _)| queue);
-        let mut next: Vec<_> = due.filter(|queue| !full.contains(queue)).collect();
-        next.truncate(most);
+        let due = others(found, full).into_iter().filter(|(_, due_at)| *due_at <= now);
+        let next: Vec<_> = due.map(|(queue, _)| queue).take(most).collect();
         // Be it that nothing comes of it, where others have locked what is due: else nobody behind it has a turn.
         self.last = next.last().cloned().or(last_seen);
         next
     }
+}
+
+/// Those that are not full.
+fn others(mut found: Vec<(Queue, i64)>, full: &[Queue]) -> Vec<(Queue, i64)> {
+    let full: HashSet<_> = full.iter().collect();
+    found.retain(|(queue, _)| !full.contains(queue));
+    found
 }
 
 impl<T: Tables> Book<T> {
@@ -79,8 +84,7 @@ impl<T: Tables> Book<T> {
         let found = self.queues(batch).await?;
         // Not all have been looked at: the next claim goes on.
         let longest = (found.len() == MOST_QUEUES).then_some(FURTHER);
-        let full: HashSet<_> = full.iter().collect();
-        let others = found.into_iter().filter(|(queue, _)| !full.contains(queue));
+        let others = others(found, full).into_iter();
         let until = others.map(|(_, due_at)| due_at.saturating_sub(batch.now).max(0).unsigned_abs());
         Ok(until.map(Duration::from_millis).chain(longest).min())
     }

@@ -178,7 +178,7 @@ impl Tables for Rack {
         );
         let values = Values::default().put(alive).put(most as i64).put(tenants).put(methods);
         let found = self.session.rows(AssertSqlSafe(sql), values.0).await?;
-        Ok(found.iter().map(|row| rows::due(row, gateway, batch.now)).collect())
+        Ok(rows::all_due(&found, gateway, batch.now))
     }
 
     async fn due(
@@ -193,7 +193,7 @@ impl Tables for Rack {
         );
         let values = Values::default().put(batch.now).put(most as i64);
         let found = self.session.rows(AssertSqlSafe(sql), values.0).await?;
-        Ok(found.iter().map(|row| rows::due(row, gateway, batch.now)).collect())
+        Ok(rows::all_due(&found, gateway, batch.now))
     }
 
     async fn due_of(
@@ -211,7 +211,7 @@ impl Tables for Rack {
         let (tenants, methods) = columns(queues);
         let values = Values::default().put(tenants).put(methods).put(batch.now).put(each as i64);
         let found = self.session.rows(AssertSqlSafe(sql), values.0).await?;
-        Ok(found.iter().map(|row| rows::due(row, gateway, batch.now)).collect())
+        Ok(rows::all_due(&found, gateway, batch.now))
     }
 
     /// A step of the index each.

@@ -201,11 +201,9 @@ impl Tables for Shelves {
         let looked_at = if full.is_empty() { most } else { usize::MAX };
         let mut found = Vec::new();
         for held in self.memory.lapsed(&batch.overlay, batch.instant, looked_at) {
-            let due = self.session.rows(&sql, params![held.seq])?;
-            let due = due.iter().map(|row| rows::due(row, gateway, batch.now));
-            found.extend(
-                due.filter(|due| !due.as_ref().is_ok_and(|due| full.contains(&due.granted.claimed.queue()))),
-            );
+            let due = rows::all_due(&self.session.rows(&sql, params![held.seq])?, gateway, batch.now);
+            let is_full = |due: &Due| full.contains(&due.granted.claimed.queue());
+            found.extend(due.into_iter().filter(|due| !due.as_ref().is_ok_and(is_full)));
             if found.len() >= most {
                 break;
             }
@@ -223,7 +221,7 @@ impl Tables for Shelves {
             "SELECT {GRANT} FROM ticket WHERE ended_at IS NULL AND due_at <= ? ORDER BY due_at LIMIT ?"
         );
         let found = self.session.rows(&sql, params![batch.now, most as i64])?;
-        Ok(found.iter().map(|row| rows::due(row, gateway, batch.now)).collect())
+        Ok(rows::all_due(&found, gateway, batch.now))
     }
 
     async fn due_of(
@@ -240,7 +238,7 @@ impl Tables for Shelves {
         for Queue { tenant, method } in queues {
             found.extend(self.session.rows(&sql, params![tenant, method, batch.now, each as i64])?);
         }
-        Ok(found.iter().map(|row| rows::due(row, gateway, batch.now)).collect())
+        Ok(rows::all_due(&found, gateway, batch.now))
     }
 
     /// A step of the index each.

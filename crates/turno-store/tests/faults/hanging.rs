@@ -1,20 +1,37 @@
 //! A database that hangs: whoever reads is told so within the time that is stated, and reads again when it goes on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use sqlx::{Connection as _, PgConnection};
-use turno_store::{Error, Query};
+use turno_store::{Error, Query, Store, TicketId};
 
+use crate::suite::server::Server;
 use crate::suite::{self, eventually, new, submit};
 
 /// 15 s are stated, as `connections.rs` makes sure; the rest is for a machine that is busy. It must not be for ever.
 const STATED: Duration = Duration::from_secs(40);
 
-const LOCK: &str = "LOCK TABLE turno.ticket IN ACCESS EXCLUSIVE MODE";
+const LOCK: &str = "BEGIN; LOCK TABLE turno.ticket IN ACCESS EXCLUSIVE MODE";
 
 fn all() -> Query {
     Query { most: 10, ..Query::default() }
+}
+
+/// A store with a ticket, whose table somebody has locked.
+async fn held(server: &Server) -> (Arc<dyn Store>, TicketId, PgConnection) {
+    let address = server.address(&server.database());
+    let store = turno_store::open(&address).await.unwrap();
+    let ticket = new();
+    submit(&*store, ticket.clone()).await;
+    let mut person = PgConnection::connect(&address).await.unwrap();
+    sqlx::raw_sql(LOCK).execute(&mut person).await.unwrap();
+    (store, ticket.id, person)
+}
+
+async fn let_go(person: &mut PgConnection) {
+    sqlx::raw_sql("ROLLBACK").execute(person).await.unwrap();
 }
 
 /// Waits until so many statements wait for the table of tickets.
@@ -28,37 +45,25 @@ async fn waiting_for_the_table(person: &mut PgConnection, many: i64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_that_somebody_has_locked_is_not_waited_for_for_ever() {
     let Some(server) = suite::server::shared() else { return };
-    let address = server.address(&server.database());
-    let store = turno_store::open(&address).await.unwrap();
-    let ticket = new();
-    submit(&*store, ticket.clone()).await;
-    let mut person = PgConnection::connect(&address).await.unwrap();
-    let mut open = person.begin().await.unwrap();
-    sqlx::query(LOCK).execute(&mut *open).await.unwrap();
+    let (store, ticket, mut person) = held(server).await;
     let all = all();
-    let reads = async { tokio::join!(store.get(ticket.id), store.list(&all)) };
+    let reads = async { tokio::join!(store.get(ticket), store.list(&all)) };
     let (got, listed) = tokio::time::timeout(STATED, reads).await.expect("both have an end");
     assert!(matches!(got, Err(Error::Late(_))), "{got:?}");
     assert!(matches!(listed, Err(Error::Late(_))), "{listed:?}");
-    open.rollback().await.unwrap();
-    assert_eq!(store.get(ticket.id).await.unwrap().id, ticket.id);
+    let_go(&mut person).await;
+    assert_eq!(store.get(ticket).await.unwrap().id, ticket);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_silent_is_not_waited_for_for_ever() {
-    let Some(server) = suite::server::Server::start() else { return };
-    let address = server.address(&server.database());
-    let store = turno_store::open(&address).await.unwrap();
-    let ticket = new();
-    submit(&*store, ticket.clone()).await;
-    let mut person = PgConnection::connect(&address).await.unwrap();
-    let mut open = person.begin().await.unwrap();
-    sqlx::query(LOCK).execute(&mut *open).await.unwrap();
+    let Some(server) = Server::start() else { return };
+    let (store, ticket, mut person) = held(&server).await;
     let all = all();
     // They have been asked when the server stops: nothing tells it from one that is busy, but the time.
-    let asked = async { tokio::join!(store.get(ticket.id), store.list(&all)) };
+    let asked = async { tokio::join!(store.get(ticket), store.list(&all)) };
     let stopped = async {
-        waiting_for_the_table(&mut open, 2).await;
+        waiting_for_the_table(&mut person, 2).await;
         server.pause();
     };
     let both = async { tokio::join!(asked, stopped) };
@@ -66,12 +71,12 @@ async fn a_server_that_is_silent_is_not_waited_for_for_ever() {
     assert!(matches!(got, Err(Error::Unavailable(_))), "{got:?}");
     assert!(matches!(listed, Err(Error::Unavailable(_))), "{listed:?}");
     // More than there are connections, and nobody gets one.
-    let later = join_all((0..12).map(|_| store.get(ticket.id)));
+    let later = join_all((0..12).map(|_| store.get(ticket)));
     for got in tokio::time::timeout(STATED, later).await.expect("all have an end") {
         assert!(matches!(got, Err(Error::Unavailable(_))), "{got:?}");
     }
     server.go_on();
-    open.rollback().await.unwrap();
-    let got = eventually("it is read again", || async { store.get(ticket.id).await.ok() }).await;
-    assert_eq!(got.id, ticket.id);
+    let_go(&mut person).await;
+    let got = eventually("it is read again", || async { store.get(ticket).await.ok() }).await;
+    assert_eq!(got.id, ticket);
 }
