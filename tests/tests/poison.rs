@@ -2,8 +2,9 @@
 
 #![allow(
     clippy::disallowed_methods,
+    clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a test's own tasks, and its own failures"
+    reason = "a test's own tasks, words and failures"
 )]
 
 use std::time::Duration;
@@ -15,12 +16,12 @@ use turno::Client;
 use turno::node::config::{NodeConfig, Role};
 use turno_gateway::GatewayConfig;
 use turno_proto::google::longrunning::operation::Result as Ending;
-use turno_proto::google::longrunning::{Operation, WaitOperationRequest};
+use turno_proto::google::longrunning::{GetOperationRequest, Operation, WaitOperationRequest};
 use turno_proto::v1::{ShowRequest, SubmitRequest, TicketMetadata, TicketState};
 use turno_runtime::units::Span;
 use turno_tests::kitchen::{self, Kitchen, kitchen as rpc};
 use turno_tests::stubs::{Courses, Dish, Number};
-use turno_tests::{Process, Programs, TestMesh, TestNode, eventually};
+use turno_tests::{Postgres, Process, Programs, TestMesh, TestNode, eventually};
 
 const PROGRAMS: Programs = turno_tests::programs!();
 
@@ -87,7 +88,11 @@ async fn clients_with_a_link_are_no_way_around_it() {
 
 /// A ticket of Risk.
 async fn submitted(mesh: &TestMesh, number: Number) -> String {
-    let (method, request) = ("kitchen.v1.Kitchen/Risk".into(), number.encode_to_vec().into());
+    submitted_to(mesh, "Risk", number).await
+}
+
+async fn submitted_to(mesh: &TestMesh, method: &str, number: Number) -> String {
+    let (method, request) = (format!("kitchen.v1.Kitchen/{method}"), number.encode_to_vec().into());
     let request = SubmitRequest { method, request, ..SubmitRequest::default() };
     mesh.tickets().submit(request).await.unwrap().into_inner().name
 }
@@ -95,14 +100,23 @@ async fn submitted(mesh: &TestMesh, number: Number) -> String {
 async fn ended(mesh: &TestMesh, name: &str) -> (Operation, TicketMetadata) {
     let request = WaitOperationRequest { name: name.to_owned(), timeout: None };
     let operation = mesh.operations().wait_operation(request).await.unwrap().into_inner();
-    let metadata = operation.metadata.as_ref().unwrap();
-    let metadata = TicketMetadata::decode(&metadata.value[..]).unwrap();
+    let metadata = metadata(&operation);
     (operation, metadata)
+}
+
+fn metadata(operation: &Operation) -> TicketMetadata {
+    let metadata = operation.metadata.as_ref().unwrap();
+    TicketMetadata::decode(&metadata.value[..]).unwrap()
 }
 
 async fn assert_dead(mesh: &TestMesh, name: &str, attempts: u32) {
     let (operation, metadata) = ended(mesh, name).await;
-    assert_eq!((metadata.state(), metadata.attempts), (TicketState::Dead, attempts));
+    assert_eq!(metadata.attempts, attempts);
+    assert_is_dead(operation, &metadata);
+}
+
+fn assert_is_dead(operation: Operation, metadata: &TicketMetadata) {
+    assert_eq!(metadata.state(), TicketState::Dead);
     let Some(Ending::Error(error)) = operation.result else { panic!("no error: {operation:?}") };
     assert_refused(&Status::new(Code::from_i32(error.code), error.message));
 }
@@ -136,6 +150,54 @@ async fn a_ticket_that_has_killed_two_nodes_is_dead_and_others_run_on() {
         assert_done(&mesh, &other, value).await;
     }
     assert_eq!(mesh.nodes().await.len(), 1);
+}
+
+/// A ticket that has killed the only node that this gateway had.
+async fn that_killed_one(mesh: &TestMesh) -> String {
+    let _node = start(mesh, "worker");
+    eventually("a node joins", async || mesh.nodes().await.len() == 1).await;
+    let name = submitted(mesh, POISON).await;
+    eventually("it has killed a node", async || {
+        let request = GetOperationRequest { name: name.clone() };
+        let operation = mesh.operations().get_operation(request).await.unwrap().into_inner();
+        metadata(&operation).failures == 1
+    })
+    .await;
+    name
+}
+
+/// A gateway that knows of the first node by the ticket's record alone gives it one more, and no third.
+async fn assert_kills_one_more(mesh: &TestMesh, name: &str) {
+    let _nodes = [start(mesh, "worker"), start(mesh, "worker")];
+    let (operation, metadata) = ended(mesh, name).await;
+    assert_eq!(metadata.failures, 2);
+    assert_is_dead(operation, &metadata);
+    eventually("one is left", async || mesh.nodes().await.len() == 1).await;
+    assert_eq!(mesh.client().risk(Number { value: 1, ms: 0 }).await.unwrap().into_inner().value, 1);
+}
+
+#[tokio::test]
+async fn a_ticket_that_kills_a_node_before_and_after_its_gateway_starts_again_is_dead() {
+    let data = tempfile::tempdir().unwrap();
+    let config = || GatewayConfig { data: data.path().into(), ..GatewayConfig::default() };
+    let mesh = TestMesh::gateway(config()).await;
+    let poison = that_killed_one(&mesh).await;
+    mesh.end().await;
+    assert_kills_one_more(&TestMesh::gateway(config()).await, &poison).await;
+}
+
+#[tokio::test]
+async fn a_ticket_that_kills_a_node_of_each_of_two_gateways_is_dead() {
+    let Some(postgres) = Postgres::start().await else {
+        return println!("skipped: no PostgreSQL is installed");
+    };
+    let config = || GatewayConfig {
+        store: Some(postgres.address().try_into().expect("a store's URL")),
+        ..GatewayConfig::default()
+    };
+    let (one, other) = (TestMesh::gateway(config()).await, TestMesh::gateway(config()).await);
+    let poison = that_killed_one(&one).await;
+    assert_kills_one_more(&other, &poison).await;
 }
 
 async fn serve(mesh: &TestMesh, courses: Courses) -> Result<Vec<Dish>, Status> {
@@ -198,6 +260,15 @@ async fn nodes_that_leave_speak_against_no_call() {
     let proving = tokio::spawn(async move { client.prove(Number { value: 7, ms: 0 }).await });
     leave_one_after_the_other(&mesh, first).await;
     assert_eq!(proving.await.unwrap().unwrap().into_inner().value, 7);
+}
+
+#[tokio::test]
+async fn nodes_that_leave_speak_against_no_ticket() {
+    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    let first = impatient(&mesh).await;
+    let name = submitted_to(&mesh, "Prove", Number { value: 7, ms: 0 }).await;
+    leave_one_after_the_other(&mesh, first).await;
+    assert_done(&mesh, &name, 7).await;
 }
 
 #[tokio::test]

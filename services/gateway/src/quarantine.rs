@@ -1,6 +1,7 @@
 //! Inputs that kill nodes. A call that was lost with its node is remembered by what it asked; once two nodes have
 //! gone down with the same method and the same bytes, such calls are refused for ten minutes, and then may try
 //! again: a poison message, as queues have it ("maximum receives" of Amazon SQS, a dead letter exchange of RabbitMQ).
+//! One gateway remembers it, as long as it runs: how many nodes were lost with a ticket, its record says (`tickets/losses.rs`).
 //! Knows no clock and draws no random numbers: the hash's key is given.
 //!
 //! Others go down with a poison call. So one lost node is one death however many calls with these bytes were on it,
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 /// So many nodes lost, and an input is not tried again.
-const DEATHS: u32 = 2;
+pub(crate) const DEATHS: u32 = 2;
 
 /// A method and the bytes of its request, by keyed hashes: who does not know the key cannot make two of them meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,7 +3,8 @@
 //! A ticket's way through the files: `service` and `operations` take what clients ask; `submission` looks at a submit,
 //! `submit` stores it; `runner` claims what is due, `hand` has places and memory for it,
 //! `shares` how much of them each queue may have, `attempt` has the method run
-//! once, `verdict` says what follows from what it came to. `board` knows what runs here and who watches; `keeper` keeps
+//! once, `losses` counts the nodes that were lost with a ticket, `verdict` says what follows from what the attempt came to.
+//! `board` knows what runs here and who watches; `keeper` keeps
 //! the lease. `operation` is a ticket in the words of `google.longrunning`, `filter` reads what a listing wants, and
 //! `listing` makes a page of it.
 
@@ -17,6 +18,7 @@ mod hand;
 mod keeper;
 mod linked;
 mod listing;
+mod losses;
 mod map;
 mod operation;
 mod operations;

@@ -21,8 +21,10 @@ pub(crate) enum Ran {
     Stopped,
     /// No node has had it, and one may later.
     NotNow(Status),
-    /// Its node was lost, or did not end it in time: it may have run.
+    /// Its node did not end it in time, be it that it was leaving: it may have run.
     Lost(Status),
+    /// Its node was lost: it may have run.
+    Died(Status),
     /// Its input has killed nodes.
     Poisonous(Status),
 }
@@ -69,12 +71,16 @@ pub(crate) async fn run(router: &Router, call: &Call, timeout: Option<Duration>,
 }
 
 fn lost(router: &Router, call: &Call, link: &crate::link::Link) -> Ran {
+    let lost = Status::unavailable(format!(
+        "node {} was lost while {} was there: it may have run",
+        link.hello.name,
+        call.method.name()
+    ));
+    if link.is_leaving() {
+        return Ran::Lost(lost);
+    }
     match router.trouble.died(call, link) {
-        Ok(()) => Ran::Lost(Status::unavailable(format!(
-            "node {} was lost while {} was there: it may have run",
-            link.hello.name,
-            call.method.name()
-        ))),
+        Ok(()) => Ran::Died(lost),
         Err(poisonous) => Ran::Poisonous(poisonous),
     }
 }

@@ -17,6 +17,7 @@ use crate::tickets::Tickets;
 use crate::tickets::board::Running;
 use crate::tickets::envelope::Envelope;
 use crate::tickets::hand::Place;
+use crate::tickets::losses;
 use crate::tickets::operation::{failure_of, storable, wrapped};
 use crate::tickets::verdict::{self, Ended, Standing, Verdict};
 
@@ -99,6 +100,7 @@ impl Tickets {
             // Few are maps: the others do not carry what one needs.
             return Box::pin(self.run_map(claimed, inputs, method, hearing)).await;
         }
+        let (attempt, failures) = (claimed.attempt, claimed.failures);
         let Envelope { metadata, caller } = match Envelope::opened(&claimed) {
             Ok(envelope) => envelope,
             Err(unreadable) => return Ended::Error(failure_of(&unreadable), None),
@@ -106,14 +108,14 @@ impl Tickets {
         let timeout = self.timeout(&method, claimed.timeout);
         let call = Call { method, deadline: None, metadata, caller, body: claimed.request, items: 0 };
         let ran = run(&self.0.around.router, &call, Some(timeout), hearing).await;
-        self.came_to(ran, &call.method)
+        self.came_to(ran, &call.method, attempt, failures).await
     }
 
     fn timeout(&self, method: &Method, asked: Option<Duration>) -> Duration {
         longest(asked, method.served().policy.timeout, self.0.around.longest_call)
     }
 
-    fn came_to(&self, ran: Ran, method: &Method) -> Ended {
+    async fn came_to(&self, ran: Ran, method: &Method, attempt: Attempt, failures: u32) -> Ended {
         match ran {
             Ran::Answered(outcome) => {
                 if status::code_of(outcome.code) == Code::Ok {
@@ -126,7 +128,32 @@ impl Tickets {
             Ran::Stopped => Ended::Stopped,
             Ran::NotNow(status) => Ended::NotNow(come_again(&status)),
             Ran::Lost(status) => Ended::Lost(failure_of(&status)),
+            Ran::Died(status) => {
+                let failure = losses::marked(&status, attempt.ticket);
+                // A loss is a failure too: where there is none yet, there is nothing to be read.
+                let before = if failures > 0 { self.nodes_lost_before(attempt).await } else { 0 };
+                Ended::Died { failure, before }
+            }
             Ran::Poisonous(status) => Ended::Poisonous(failure_of(&status)),
+        }
+    }
+
+    /// Nodes that were lost with earlier attempts of it, at whichever gateway. While the store cannot say, the attempt is held.
+    async fn nodes_lost_before(&self, attempt: Attempt) -> u32 {
+        let mut pause = PAUSE;
+        loop {
+            match self.store().attempts(attempt.ticket).await {
+                Ok(attempts) => return losses::count(attempt.ticket, &attempts),
+                Err(error) if is_passing(&error) => {
+                    tracing::warn!(ticket = %attempt.ticket, %error, "what it came to before cannot be read yet");
+                }
+                Err(error) => {
+                    tracing::error!(ticket = %attempt.ticket, %error, "what it came to before cannot be read");
+                    return 0;
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 

@@ -14,6 +14,8 @@ use bytes::Bytes;
 use tonic::Code;
 use turno_store::Failure;
 
+use crate::quarantine::DEATHS;
+
 /// What an attempt has come to.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Ended {
@@ -21,9 +23,11 @@ pub(crate) enum Ended {
     Done(Bytes),
     /// The method's error, and when it says to come again.
     Error(Failure, Option<Duration>),
-    /// Its node was lost with it, or never ended it.
+    /// Its node was leaving and had no time left for it, or never ended it.
     Lost(Failure),
-    /// Its input has killed nodes.
+    /// Its node was lost with it, as so many were `before` with other attempts of it.
+    Died { failure: Failure, before: u32 },
+    /// Its input has killed nodes, as far as this gateway remembers.
     Poisonous(Failure),
     /// What was wanted of it says that it ends so.
     Refused(Failure),
@@ -75,9 +79,12 @@ pub(crate) fn judge(ended: Ended, standing: Standing) -> Verdict {
         Ended::Refused(failure) => Verdict::Failed(failure),
         Ended::Error(failure, _) if is_final(failure.code) => Verdict::Failed(failure),
         Ended::Poisonous(failure) => Verdict::Dead(failure),
+        Ended::Died { failure, before } if before.saturating_add(1) >= DEATHS => {
+            Verdict::Dead(poisonous(failure))
+        }
         _ if standing.cancel_requested => Verdict::Cancelled,
         Ended::Error(failure, asked) => again(failure, asked, standing),
-        Ended::Lost(failure) => again(failure, None, standing),
+        Ended::Lost(failure) | Ended::Died { failure, .. } => again(failure, None, standing),
         Ended::NotNow(asked) => {
             let pause = asked.unwrap_or(NOT_NOW).clamp(LEAST_PAUSE, LONGEST_PAUSE);
             Verdict::Later(scattered(pause, standing.chance))
@@ -93,6 +100,16 @@ fn again(failure: Failure, asked: Option<Duration>, standing: Standing) -> Verdi
     let pause = scattered(doubled.min(LONGEST_PAUSE), standing.chance);
     let asked = asked.map_or(Duration::ZERO, |asked| asked.min(LONGEST_ASKED));
     Verdict::Again(failure, pause.max(asked))
+}
+
+/// Why a ticket is dead with which nodes were lost. The details stay: the last attempt's record says by them what it came to.
+fn poisonous(failure: Failure) -> Failure {
+    let message = format!(
+        "this ticket was running on two nodes when they were lost: it is not tried again until it is redriven. The last \
+         time: {}",
+        failure.message
+    );
+    Failure { code: Code::FailedPrecondition as i32, message, ..failure }
 }
 
 /// Half of it, and by chance up to the whole ("equal jitter", Brooker, Exponential Backoff And Jitter, 2015).
@@ -172,6 +189,31 @@ mod tests {
         {
             assert_eq!(judge(ended, standing(0, 2, true)), Verdict::Cancelled);
         }
+        assert_eq!(judge(died(0), standing(0, 2, true)), Verdict::Cancelled);
+    }
+
+    fn died(before: u32) -> Ended {
+        Ended::Died { failure: Failure { message: "node n".into(), ..failure(14) }, before }
+    }
+
+    #[test]
+    fn the_second_node_that_is_lost_with_a_ticket_is_the_last_one() {
+        for (failures, cancel_requested) in [(1, false), (7, false), (7, true)] {
+            let verdict = judge(died(1), standing(failures, 9, cancel_requested));
+            let Verdict::Dead(why) = verdict else { panic!("{verdict:?}") };
+            assert_eq!(why.code, 9);
+            assert!(
+                why.message.contains("running on two nodes") && why.message.ends_with("node n"),
+                "{why:?}"
+            );
+        }
+        assert!(matches!(judge(died(u32::MAX), standing(1, 9, false)), Verdict::Dead(_)));
+    }
+
+    #[test]
+    fn one_node_is_no_evidence_however_often_the_ticket_has_failed_otherwise() {
+        assert!(matches!(judge(died(0), standing(7, 9, false)), Verdict::Again(..)));
+        assert!(matches!(judge(Ended::Lost(failure(14)), standing(7, 9, false)), Verdict::Again(..)));
     }
 
     #[test]
@@ -187,6 +229,7 @@ mod tests {
             any::<Vec<u8>>().prop_map(|body| Ended::Done(body.into())),
             (0..20, pause.clone()).prop_map(|(code, pause)| Ended::Error(failure(code), pause)),
             (0..20).prop_map(|code| Ended::Lost(failure(code))),
+            any::<u32>().prop_map(|before| Ended::Died { failure: failure(14), before }),
             (0..20).prop_map(|code| Ended::Poisonous(failure(code))),
             pause.prop_map(Ended::NotNow),
             proptest::strategy::Just(Ended::Stopped),
