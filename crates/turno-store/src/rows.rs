@@ -183,8 +183,8 @@ pub(crate) fn queue(row: &impl Row) -> Option<(Queue, i64)> {
 }
 
 /// A ticket that is due, with the attempt of `gateway` that begins `now`: seq, id, state, method, tenant,
-/// metadata, timeout_ms, keep_ms, retries, failures, attempts, cancel_requested, delete_requested, gateway, began_at, parts,
-/// items, and its request's body.
+/// metadata, timeout_ms, keep_ms, retries, failures, attempts, cancel_requested, delete_requested, gateway, began_at,
+/// due_at, parts, items, and its request's body.
 pub(crate) fn due(row: &dyn Row, gateway: GatewayId, now: i64) -> Result<Due, Broken> {
     read_due(row, gateway, now).map_err(|Odd| {
         let mut cells = Cells::of(row);
@@ -212,6 +212,8 @@ fn read_due(row: &dyn Row, gateway: GatewayId, now: i64) -> Result<Due, Odd> {
     let (retries, failures, attempts): (_, _, u32) = (cells.count()?, cells.count()?, cells.count()?);
     let (cancel_requested, delete_requested) = (cells.flag()?, cells.flag()?);
     let (lost_by, began_at) = (cells.maybe_text()?, cells.maybe_number()?);
+    let due_at = cells.maybe_number()?.or(began_at).unwrap_or(now);
+    let waited = Duration::from_millis(now.saturating_sub(due_at).max(0).unsigned_abs());
     let attempt = Attempt { ticket, gateway, number: attempts.checked_add(1).ok_or(Odd)? };
     let (request, inputs) = (Bytes::new(), inputs(&mut cells)?);
     let claimed = Claimed {
@@ -225,6 +227,7 @@ fn read_due(row: &dyn Row, gateway: GatewayId, now: i64) -> Result<Due, Odd> {
         retries,
         failures,
         cancel_requested,
+        waited,
     };
     Ok(Due {
         state,

@@ -218,6 +218,8 @@ pub struct Claimed {
     pub failures: u32,
     /// Somebody wants it cancelled: it is to be finished as [`Outcome::Cancelled`].
     pub cancel_requested: bool,
+    /// How long it had been due. What was lost with its gateway has been since that attempt began.
+    pub waited: Duration,
 }
 
 impl Claimed {

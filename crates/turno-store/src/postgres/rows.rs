@@ -15,8 +15,8 @@ pub(super) const TICKET: &str = "id::text, method, tenant, state, labels::text, 
 
 /// What a ticket that is due is read from.
 pub(super) const GRANT: &str = "0::bigint, id::text, state, method, tenant, metadata, timeout_ms, keep_ms, retries, failures, \
-    attempts, cancel_requested::int::bigint, delete_requested::int::bigint, gateway::text, began_at, parts, items, request_bytes, \
-    request_seal, request_body::text, request";
+    attempts, cancel_requested::int::bigint, delete_requested::int::bigint, gateway::text, began_at, due_at, parts, items, \
+    request_bytes, request_seal, request_body::text, request";
 
 /// What a ticket in short is read from, and behind it who holds it: the gateway, the number and the beginning of the
 /// attempt.

@@ -15,7 +15,7 @@ pub(super) const TICKET: &str = "id, method, tenant, state, labels, key, attempt
 
 /// What a ticket that is due is read from.
 pub(super) const GRANT: &str = "seq, id, state, method, tenant, metadata, timeout_ms, keep_ms, retries, failures, attempts, \
-    cancel_requested, delete_requested, gateway, began_at, parts, items, request_bytes, request_seal, request_body, request";
+    cancel_requested, delete_requested, gateway, began_at, due_at, parts, items, request_bytes, request_seal, request_body, request";
 
 impl Row for SqliteRow {
     fn number(&self, at: usize) -> Result<Option<i64>, Odd> {

@@ -26,6 +26,7 @@ pub(crate) async fn the_longest_due_is_claimed_first(place: &dyn Place) {
     let mut claimed = store.claim(gateway, Room::of(2)).await.unwrap();
     claimed.extend(store.claim(gateway, Room::of(10)).await.unwrap());
     assert_eq!(claimed.len(), 5, "what is not due is not claimed");
+    assert!(claimed[0].waited >= Duration::from_millis(12), "{:?}", claimed[0].waited);
     for (claimed, ticket) in claimed.iter().zip(&tickets) {
         assert_eq!(claimed.attempt.ticket, ticket.id);
         assert_eq!((claimed.attempt.gateway, claimed.attempt.number), (gateway, 1));
@@ -199,6 +200,7 @@ pub(crate) async fn what_its_gateway_does_not_know_of_is_due_again(place: &dyn P
     let taken = store.claim(gateway, Room::of(10)).await.unwrap();
     let [taken] = taken.as_slice() else { panic!("{taken:?}") };
     assert_eq!((taken.attempt.ticket, taken.attempt.number, taken.failures), (unknown.ticket, 2, 0));
+    assert!(taken.waited >= Duration::from_millis(15), "since the lost one began: {:?}", taken.waited);
     let late = store.finish(unknown, Outcome::Done("stale".into())).await;
     assert!(matches!(late, Err(Error::Superseded(_))), "{late:?}");
     store.finish(taken.attempt, Outcome::Done("bread".into())).await.unwrap();

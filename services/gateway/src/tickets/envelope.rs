@@ -97,6 +97,7 @@ mod tests {
             retries: 0,
             failures: 0,
             cancel_requested: false,
+            waited: std::time::Duration::ZERO,
         };
         let opened = Envelope::opened(&claimed).unwrap();
         assert_eq!(opened.caller.peer, "10.0.0.1:5");

@@ -193,5 +193,6 @@ fn claimed(attempt: Attempt, ticket: NewTicket) -> Claimed {
         retries,
         failures: 0,
         cancel_requested: false,
+        waited: std::time::Duration::ZERO,
     }
 }
