@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
+use metrics_exporter_prometheus::PrometheusBuilder;
 use prost::Message;
 use prost_types::Timestamp;
 use sqlx::ConnectOptions as _;
@@ -645,6 +646,37 @@ async fn a_directory_that_another_gateway_has_is_refused() {
     let _mesh = TestMesh::gateway(config()).await;
     let error = turno_gateway::Gateway::bind(config()).await.unwrap_err().to_string();
     assert!(error.contains("in use by another process"), "{error}");
+}
+
+/// What Prometheus reads: the sum of the lines with these words.
+fn counted(text: &str, words: &[&str]) -> u64 {
+    let lines = text.lines().filter(|line| words.iter().all(|word| line.contains(word)));
+    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+}
+
+#[tokio::test]
+async fn attempts_are_counted_with_where_their_time_went_the_store_first() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    // All of the mesh is on this thread.
+    let _counting = metrics::set_default_local_recorder(&recorder);
+    let mesh = TestMesh::gateway(GatewayConfig { tickets_in_hand: 1, ..GatewayConfig::default() }).await;
+    let _kitchen = mesh.kitchen(Role::Io, 1).await;
+    let first = submitted(&mesh, submit("Simmer", &wait(600_000))).await.name;
+    let second = submitted(&mesh, submit("Reheat", &wait(50))).await.name;
+    // That it waits so long is what is counted.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    mesh.operations().cancel_operation(CancelOperationRequest { name: first.clone() }).await.unwrap();
+    for (name, came_to) in [(first, TicketState::Cancelled), (second, TicketState::Done)] {
+        assert_eq!(state(&ended(&mesh, &name).await), came_to);
+    }
+    let text = recorder.handle().render();
+    let attempts = |method, code| counted(&text, &["turno_attempts_total{", method, code]);
+    assert_eq!((attempts("Simmer\"", "CANCELLED"), attempts("Reheat\"", "\"OK\"")), (1, 1), "{text}");
+    let spent = |part| counted(&text, &["turno_attempt_microseconds_total{", "Reheat\"", part]);
+    assert!(spent("\"store\"") >= 45_000 && spent("\"wait\"") >= 45_000, "{text}");
+    // Calls are counted apart.
+    let calls = ["turno_calls_total{", "turno_call_microseconds_total{"];
+    assert_eq!(calls.map(|metric| counted(&text, &[metric, "Reheat\""])), [0, 0], "{text}");
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ impl Ended<'_> {
         let Self { method, peer, code, error, whole, spent } = self;
         let account = Account::new(whole, &spent.measured, spent.cost.as_ref());
         method.ended(code);
-        method.spent(&account);
+        method.spent.add(&account);
         let node = spent.link.as_ref().map(|link| &link.hello);
         tracing::debug!(
             method = method.name(),
@@ -118,57 +118,24 @@ pub(crate) fn is_yes(value: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+pub(crate) mod counted;
+
+#[cfg(test)]
 mod tests {
+    use super::counted::Counted;
     use super::{Bill, is_asked_for};
     use crate::link::Link;
     use crate::methods::{Method, Methods, Seat};
     use crate::policy::Policy;
     use crate::scheduler::WorkerId;
     use crate::unread::Unread;
-    use metrics::{
-        Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit, with_local_recorder,
-    };
-    use parking_lot::Mutex;
-    use std::collections::BTreeMap;
+    use metrics::with_local_recorder;
     use std::net::SocketAddr;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::{Duration, Instant};
     use tokio::sync::mpsc;
     use tonic::Status;
     use turno_proto::mesh::v1::{Hello, Kind, Outcome};
-
-    /// What was counted, by the last word of its labels: a code, or a part of an account.
-    #[derive(Default)]
-    struct Counted(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
-
-    impl Counted {
-        fn get(&self, word: &str) -> u64 {
-            self.0.lock().get(word).map_or(0, |counter| counter.load(Ordering::SeqCst))
-        }
-    }
-
-    impl Recorder for Counted {
-        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-            let word = key.labels().find(|label| matches!(label.key(), "code" | "part"));
-            let word = word.map_or_else(String::new, |label| label.value().to_owned());
-            Counter::from_arc(self.0.lock().entry(word).or_default().clone())
-        }
-
-        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-            Gauge::noop()
-        }
-
-        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
-            Histogram::noop()
-        }
-    }
 
     fn peer() -> SocketAddr {
         "127.0.0.1:1".parse().unwrap()

@@ -36,6 +36,7 @@ mod reflection;
 mod router;
 mod run;
 pub mod scheduler;
+mod spending;
 mod store_url;
 mod tenants;
 mod tickets;

@@ -16,11 +16,11 @@ use turno_proto::mesh::v1::Kind;
 use turno_proto::status;
 use turno_runtime::units::micros;
 
-use crate::account::{Account, NAMES, PARTS};
 use crate::link::Link;
 use crate::outliers::Outliers;
 use crate::policy::Policy;
 use crate::scheduler::{MethodId, WorkerId};
+use crate::spending::Spending;
 
 /// All methods, by path.
 #[derive(Default)]
@@ -39,8 +39,8 @@ pub(crate) struct Method {
     changed: Notify,
     /// Calls that ended well.
     pub(crate) succeeded: metrics::Counter,
-    /// Where the time of all went, by the parts of an [`Account`].
-    spent: [metrics::Counter; PARTS],
+    /// Where the time of all calls went.
+    pub(crate) spent: Spending,
     /// Calls of an `async fn` with a limit that are under way.
     running: AtomicUsize,
     slow: Mutex<Outliers<WorkerId>>,
@@ -184,9 +184,7 @@ impl Method {
             served: ArcSwap::from_pointee(served),
             changed: Notify::new(),
             succeeded: metrics::counter!("turno_calls_total", "method" => name.clone(), "code" => "OK"),
-            spent: NAMES.map(|part| {
-                metrics::counter!("turno_call_microseconds_total", "method" => name.clone(), "part" => part)
-            }),
+            spent: Spending::new("turno_call_microseconds_total", &name),
             running: AtomicUsize::new(0),
             slow: Mutex::default(),
             since: Instant::now(),
@@ -200,13 +198,6 @@ impl Method {
         }
         let (method, code) = (self.name().to_owned(), status::code_name(code));
         metrics::counter!("turno_calls_total", "method" => method, "code" => code).increment(1);
-    }
-
-    /// Counts where its time went. Most calls have not been everywhere.
-    pub(crate) fn spent(&self, account: &Account) {
-        for (counter, (_, us)) in self.spent.iter().zip(account.parts()).filter(|(_, (_, us))| *us > 0) {
-            counter.increment(us);
-        }
     }
 
     /// Lets a call of an `async fn` in that has a limit of its own; jobs above theirs wait in the queue.

@@ -3,12 +3,13 @@
 //! A ticket's way through the files: `service` and `operations` take what clients ask; `submission` looks at a submit,
 //! `submit` stores it; `runner` claims what is due, `hand` has places and memory for it,
 //! `shares` how much of them each queue may have, `attempt` has the method run
-//! once, `losses` counts the nodes that were lost with a ticket, `verdict` says what follows from what the attempt came to.
-//! `board` knows what runs here and who watches; `keeper` keeps
+//! once, `losses` counts the nodes that were lost with a ticket, `verdict` says what follows from what the attempt came to,
+//! `bill` where its time went. `board` knows what runs here and who watches; `keeper` keeps
 //! the lease. `operation` is a ticket in the words of `google.longrunning`, `filter` reads what a listing wants, and
 //! `listing` makes a page of it.
 
 mod attempt;
+mod bill;
 mod board;
 mod crowd;
 mod desk;
@@ -45,6 +46,7 @@ use crate::admission::Admission;
 use crate::descriptors::Descriptors;
 use crate::methods::Methods;
 use crate::router::Router;
+use bill::Counts;
 use board::Board;
 use crowd::Crowd;
 use hand::Hand;
@@ -91,6 +93,7 @@ struct Inner {
     closing: CancellationToken,
     attempts: TaskTracker,
     crowd: Mutex<Crowd>,
+    counts: Counts,
     since: Instant,
 }
 
@@ -112,6 +115,7 @@ impl Tickets {
             closing: CancellationToken::new(),
             attempts: TaskTracker::new(),
             crowd: Mutex::default(),
+            counts: Counts::default(),
             since: Instant::now(),
         }))
     }

@@ -1,7 +1,7 @@
 //! One run of a method for a ticket. What was not handed over goes elsewhere unseen, as every call's; what may have run
 //! is the ticket's business, which is tried again whatever the method's `idempotency_level` says.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tonic::Status;
 use turno_proto::mesh::v1::{Invocation, Outcome};
@@ -9,6 +9,7 @@ use turno_runtime::units;
 
 use super::{Call, goes_elsewhere, invocation};
 use crate::attempts::Attempts;
+use crate::course::Course;
 use crate::link::heard::Hearing;
 use crate::link::pending::{Answer, Lost};
 use crate::router::{Router, Target};
@@ -32,8 +33,14 @@ pub(crate) enum Ran {
 /// A node ends a call at its deadline by itself; one that does not is not waited for any longer.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Runs `call` once. `timeout` begins when a node has it: the time in the queue is not the method's.
-pub(crate) async fn run(router: &Router, call: &Call, timeout: Option<Duration>, hearing: &Hearing) -> Ran {
+/// Runs `call` once, and notes how far it is. `timeout` begins when a node has it: the time in the queue is not the method's.
+pub(crate) async fn run(
+    router: &Router,
+    call: &Call,
+    timeout: Option<Duration>,
+    hearing: &Hearing,
+    course: &Course,
+) -> Ran {
     let _running = match call.method.enter() {
         Ok(running) => running,
         Err(full) => return Ran::NotNow(full),
@@ -43,6 +50,7 @@ pub(crate) async fn run(router: &Router, call: &Call, timeout: Option<Duration>,
     }
     let mut attempts = Attempts::new(&router.trouble);
     loop {
+        course.seek(Instant::now());
         let Target { link, index, place } = tokio::select! {
             biased;
             () = hearing.stop.cancelled() => return Ran::Stopped,
@@ -52,11 +60,13 @@ pub(crate) async fn run(router: &Router, call: &Call, timeout: Option<Duration>,
                 Err(nobody) => return Ran::NotNow(nobody),
             },
         };
+        course.send(&link, Instant::now());
         let invocation = Invocation { timeout_us: timeout.map_or(0, micros), ..invocation(call, index) };
         let handed_back = match within(timeout, link.heard(invocation, place, hearing)).await {
             None => return Ran::Lost(too_long(call, timeout)),
             Some(Ok(answer)) if goes_elsewhere(&answer.outcome) => attempts.not_started(answer.outcome),
             Some(Ok(Answer { outcome, away })) => {
+                course.back(away, outcome.cost);
                 router.trouble.answered(call, &link, away);
                 return Ran::Answered(Box::new(outcome));
             }

@@ -132,7 +132,7 @@ impl Errands {
 
     fn account(&self, asked: Instant, sent: Instant, answer: &Answer, link: &Link, items: u32) {
         let measured = Measured { queue: sent - asked, again: Duration::ZERO, away: answer.away };
-        self.method.spent(&Account::new(asked.elapsed(), &measured, answer.outcome.cost.as_ref()));
+        self.method.spent.add(&Account::new(asked.elapsed(), &measured, answer.outcome.cost.as_ref()));
         if items == 1 {
             self.method.observe(link.id, answer.away);
         }

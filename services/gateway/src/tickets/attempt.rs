@@ -11,9 +11,11 @@ use turno_proto::status;
 use turno_store::{Attempt, Claimed, Error, Outcome, Progress, State};
 
 use crate::calls::{Call, Ran, run};
+use crate::course::Course;
 use crate::link::heard::Hearing;
 use crate::methods::Method;
 use crate::tickets::Tickets;
+use crate::tickets::bill::Bill;
 use crate::tickets::board::Running;
 use crate::tickets::envelope::Envelope;
 use crate::tickets::hand::Place;
@@ -30,7 +32,7 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 impl Tickets {
     /// Runs an attempt that is on record. Its place in hand is given back when its end is on disk.
     pub(crate) async fn attempt(&self, claimed: Claimed, running: Running, mut place: Place) {
-        let attempt = claimed.attempt;
+        let (attempt, bill) = (claimed.attempt, Bill::open(&claimed));
         if claimed.cancel_requested {
             running.hearing.stop.cancel();
         }
@@ -44,9 +46,11 @@ impl Tickets {
         let ended = tokio::select! {
             biased;
             () = running.abandon.cancelled() => None,
-            ended = self.begun(claimed, &running.hearing, &mut place) => Some(ended),
+            ended = self.begun(claimed, &running.hearing, &mut place, &bill.course) => Some(ended),
         };
+        bill.settle(&self.0.counts, ended.as_ref());
         if let Some(ended) = ended {
+            self.note_last(attempt, &running.hearing).await;
             let cancel_requested = running.hearing.stop.is_cancelled();
             let verdict = verdict::judge(ended, Standing { cancel_requested, ..standing });
             self.settle(attempt, self.among_others(verdict, standing.chance)).await;
@@ -63,32 +67,24 @@ impl Tickets {
     }
 
     /// Once there is room for its request.
-    async fn begun(&self, claimed: Claimed, hearing: &Hearing, place: &mut Place) -> Ended {
+    async fn begun(&self, claimed: Claimed, hearing: &Hearing, place: &mut Place, course: &Course) -> Ended {
+        // For memory, and then for a node.
+        course.seek(std::time::Instant::now());
         tokio::select! {
             biased;
             () = self.0.hand.make_room(place, claimed.request.len()) => {}
             () = hearing.stop.cancelled() => return Ended::Stopped,
             () = hearing.recall.cancelled() => return Ended::NotNow(None),
         }
-        self.ended(claimed, hearing).await
-    }
-
-    async fn ended(&self, claimed: Claimed, hearing: &Hearing) -> Ended {
-        let heard = hearing.progress.subscribe();
-        let attempt = claimed.attempt;
-        let ended = tokio::select! {
+        let (attempt, heard) = (claimed.attempt, hearing.progress.subscribe());
+        tokio::select! {
             biased;
-            ended = self.run(claimed, hearing) => ended,
+            ended = self.run(claimed, hearing, course) => ended,
             never = self.report(attempt, heard) => match never {},
-        };
-        let last = hearing.progress.borrow().clone();
-        if last != mesh::Progress::default() {
-            self.note(attempt, last).await;
         }
-        ended
     }
 
-    async fn run(&self, claimed: Claimed, hearing: &Hearing) -> Ended {
+    async fn run(&self, claimed: Claimed, hearing: &Hearing, course: &Course) -> Ended {
         let Some(method) = self.known(&claimed.method).await.filter(|method| method.is_served()) else {
             return if hearing.stop.is_cancelled() { Ended::Stopped } else { Ended::NotNow(None) };
         };
@@ -107,7 +103,7 @@ impl Tickets {
         };
         let timeout = self.timeout(&method, claimed.timeout);
         let call = Call { method, deadline: None, metadata, caller, body: claimed.request, items: 0 };
-        let ran = run(&self.0.around.router, &call, Some(timeout), hearing).await;
+        let ran = run(&self.0.around.router, &call, Some(timeout), hearing, course).await;
         self.came_to(ran, &call.method, attempt, failures).await
     }
 
@@ -174,6 +170,13 @@ impl Tickets {
                 self.note(attempt, progress).await;
                 next = Instant::now() + PROGRESS_EVERY;
             }
+        }
+    }
+
+    async fn note_last(&self, attempt: Attempt, hearing: &Hearing) {
+        let last = hearing.progress.borrow().clone();
+        if last != mesh::Progress::default() {
+            self.note(attempt, last).await;
         }
     }
 

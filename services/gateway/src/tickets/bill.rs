@@ -1,0 +1,217 @@
+//! What an attempt leaves behind when it has ended, however that was, as a call does: it is counted, with where its time went,
+//! and there is a line of it in the log. What calls do not have comes first: the time that it was due in the store.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use metrics::Counter;
+use tonic::Code;
+use turno_proto::status;
+use turno_runtime::units::micros;
+use turno_store::{Attempt, Claimed};
+
+use crate::account::Account;
+use crate::course::Course;
+use crate::spending::Spending;
+use crate::tickets::verdict::Ended;
+
+const ATTEMPTS: &str = "turno_attempts_total";
+const MICROSECONDS: &str = "turno_attempt_microseconds_total";
+
+/// What the log says of one that has not begun.
+const GIVEN_BACK: &str = "nobody serves its method now, or has room: it is due again a little later";
+const STOPPED: &str = "it was cancelled";
+const LEASE_OVER: &str = "the lease of this gateway is over: it may run elsewhere";
+
+/// The bill of an attempt that is under way.
+pub(super) struct Bill {
+    pub(super) course: Course,
+    attempt: Attempt,
+    method: String,
+    is_map: bool,
+    waited: Duration,
+    started: Instant,
+}
+
+impl Bill {
+    pub(super) fn open(claimed: &Claimed) -> Self {
+        Self {
+            course: Course::default(),
+            attempt: claimed.attempt,
+            method: claimed.method.clone(),
+            is_map: claimed.inputs.is_some(),
+            waited: claimed.waited,
+            started: Instant::now(),
+        }
+    }
+
+    /// What it has come to; nothing if it was given up without a word.
+    pub(super) fn settle(self, counts: &Counts, ended: Option<&Ended>) {
+        let now = Instant::now();
+        let (whole, spent) = (now.saturating_duration_since(self.started), self.course.end(now));
+        // The chunks of a map have accounts of their own, side by side.
+        let account = (!self.is_map).then(|| Account::new(whole, &spent.measured, spent.cost.as_ref()));
+        let (code, error) = words(ended);
+        counts.of(&self.method).count(code, self.waited, account.as_ref());
+        tracing::debug!(
+            method = self.method.as_str(),
+            ticket = %self.attempt.ticket,
+            attempt = self.attempt.number,
+            code = code.map(status::code_name),
+            error = (code != Some(Code::Ok)).then_some(error),
+            node = spent.link.as_ref().map(|link| link.hello.name.as_str()),
+            store = %format_args!("{}us", micros(self.waited)),
+            account = account.map(tracing::field::display),
+            "attempt"
+        );
+    }
+}
+
+/// Its code, if it was one, and why it has failed, if it has.
+fn words(ended: Option<&Ended>) -> (Option<Code>, &str) {
+    match ended {
+        Some(Ended::Done(_)) => (Some(Code::Ok), ""),
+        Some(
+            Ended::Error(failure, _)
+            | Ended::Lost(failure)
+            | Ended::Died { failure, .. }
+            | Ended::Poisonous(failure)
+            | Ended::Refused(failure),
+        ) => (Some(Code::from_i32(failure.code)), failure.message.as_str()),
+        Some(Ended::Stopped) => (Some(Code::Cancelled), STOPPED),
+        Some(Ended::NotNow(_)) => (None, GIVEN_BACK),
+        None => (Some(Code::Cancelled), LEASE_OVER),
+    }
+}
+
+/// What is counted of attempts, by method: calls are counted apart. A ticket is of a method that some gateway has known, so
+/// there are no more of these.
+#[derive(Default)]
+pub(super) struct Counts(DashMap<String, Arc<Counters>>);
+
+struct Counters {
+    method: String,
+    succeeded: Counter,
+    /// Microseconds from when they were due until they were claimed.
+    store: Counter,
+    spent: Spending,
+}
+
+impl Counts {
+    fn of(&self, method: &str) -> Arc<Counters> {
+        if let Some(known) = self.0.get(method) {
+            return known.value().clone();
+        }
+        let entry = self.0.entry(method.to_owned()).or_insert_with(|| Arc::new(Counters::new(method)));
+        entry.value().clone()
+    }
+}
+
+impl Counters {
+    fn new(method: &str) -> Self {
+        let method = method.to_owned();
+        Self {
+            succeeded: metrics::counter!(ATTEMPTS, "method" => method.clone(), "code" => "OK"),
+            store: metrics::counter!(MICROSECONDS, "method" => method.clone(), "part" => "store"),
+            spent: Spending::new(MICROSECONDS, &method),
+            method,
+        }
+    }
+
+    /// What has not begun is no attempt; its time was the ticket's all the same.
+    fn count(&self, code: Option<Code>, waited: Duration, account: Option<&Account>) {
+        match code {
+            None => {}
+            Some(Code::Ok) => self.succeeded.increment(1),
+            Some(code) => {
+                let (method, code) = (self.method.clone(), status::code_name(code));
+                metrics::counter!(ATTEMPTS, "method" => method, "code" => code).increment(1);
+            }
+        }
+        self.store.increment(micros(waited));
+        if let Some(account) = account {
+            self.spent.add(account);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use bytes::Bytes;
+    use metrics::with_local_recorder;
+    use turno_store::{Attempt, Claimed, Failure, GatewayId, Inputs, TicketId};
+
+    use super::{Bill, Counts};
+    use crate::bill::counted::Counted;
+    use crate::tickets::verdict::Ended;
+
+    fn claimed(inputs: Option<Inputs>) -> Claimed {
+        let ticket = TicketId::new();
+        Claimed {
+            attempt: Attempt { ticket, gateway: GatewayId(ticket.0), number: 1 },
+            method: "kitchen.v1.Kitchen/Bake".to_owned(),
+            request: Bytes::new(),
+            inputs,
+            tenant: String::new(),
+            metadata: Bytes::new(),
+            timeout: None,
+            retries: 0,
+            failures: 0,
+            cancel_requested: false,
+            waited: Duration::from_secs(3),
+        }
+    }
+
+    /// Of an attempt that began two seconds ago, and has waited for a place for all but the first half of one.
+    fn waited(claimed: &Claimed) -> Bill {
+        let mut bill = Bill::open(claimed);
+        bill.started = Instant::now().checked_sub(Duration::from_secs(2)).unwrap();
+        bill.course.seek(bill.started + Duration::from_millis(500));
+        bill
+    }
+
+    #[test]
+    fn what_an_attempt_has_waited_for_is_counted_however_it_ends() {
+        let (counted, counts) = (Counted::default(), Counts::default());
+        let failure = |code| Failure { code, ..Failure::default() };
+        with_local_recorder(&counted, || {
+            let ends = [
+                Some(Ended::Done(Bytes::new())),
+                Some(Ended::Error(failure(3), None)),
+                Some(Ended::Lost(failure(14))),
+                Some(Ended::Stopped),
+                None,
+            ];
+            ends.iter().for_each(|ended| waited(&claimed(None)).settle(&counts, ended.as_ref()));
+        });
+        let codes = ["OK", "INVALID_ARGUMENT", "UNAVAILABLE", "CANCELLED"].map(|code| counted.get(code));
+        assert_eq!(codes, [1, 1, 1, 2]);
+        assert_eq!((counted.get("store"), counted.get("edge")), (15_000_000, 2_500_000));
+        assert!(counted.get("queue") >= 7_500_000, "{}", counted.get("queue"));
+    }
+
+    #[test]
+    fn what_is_given_back_is_no_attempt_but_has_its_time() {
+        let (counted, counts) = (Counted::default(), Counts::default());
+        with_local_recorder(&counted, || {
+            waited(&claimed(None)).settle(&counts, Some(&Ended::NotNow(None)));
+        });
+        assert_eq!((counted.get("store"), counted.get("edge"), counted.get("OK")), (3_000_000, 500_000, 0));
+        let codes = ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"].map(|code| counted.get(code));
+        assert_eq!(codes, [0, 0, 0]);
+    }
+
+    #[test]
+    fn the_time_of_a_map_is_that_of_its_chunks() {
+        let (counted, counts) = (Counted::default(), Counts::default());
+        with_local_recorder(&counted, || {
+            let map = claimed(Some(Inputs { parts: 1, items: 9 }));
+            waited(&map).settle(&counts, Some(&Ended::Done(Bytes::new())));
+        });
+        assert_eq!((counted.get("OK"), counted.get("store")), (1, 3_000_000));
+        assert_eq!((counted.get("edge"), counted.get("queue")), (0, 0));
+    }
+}
