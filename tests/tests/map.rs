@@ -293,6 +293,36 @@ async fn any_client_can_map() {
     assert_eq!(empty.last().unwrap().summary.unwrap().items, 0);
 }
 
+/// A part of an account.
+fn part(account: &str, name: &str) -> u64 {
+    let of = |part: &str| part.strip_prefix(name)?.strip_prefix('=')?.strip_suffix("us")?.parse().ok();
+    account.split(' ').find_map(of).unwrap_or_else(|| panic!("no {name} in {account}"))
+}
+
+#[tokio::test]
+async fn who_asks_hears_where_the_time_of_a_map_went() {
+    let mesh = TestMesh::start(0, 1).await;
+    let wait = Bytes::from(Wait { ms: 50, ..Wait::default() }.encode_to_vec());
+    let sent = MapRequest { header: Some(header("Simmer")), items: vec![wait; 10] };
+    for asks in [true, false] {
+        let mut request = Request::new(stream::iter([sent.clone()]));
+        if asks {
+            request.metadata_mut().insert("turno-explain", "1".parse().unwrap());
+        }
+        let mut answers = MapClient::new(mesh.channel()).map(request).await.unwrap().into_inner();
+        while answers.message().await.unwrap().is_some() {}
+        let trailers = answers.trailers().await.unwrap().unwrap_or_default();
+        assert_eq!(trailers.contains_key("turno-explain"), asks);
+        let Some(account) = trailers.get("turno-explain") else { continue };
+        let account = account.to_str().unwrap();
+        // They wait side by side, and each has its own time.
+        assert!(part(account, "wait") >= 10 * 45_000, "{account}");
+        let parts = ["edge", "queue", "again", "away", "wire", "window", "wait", "cpu"];
+        assert_eq!(parts.map(|name| part(account, name)).iter().sum::<u64>(), part(account, "total"));
+        assert!(account.contains(" chunks="), "{account}");
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_mapped_is_refused_in_words() {
     let mesh = TestMesh::gateway(GatewayConfig {

@@ -194,7 +194,7 @@ fn failed(
 }
 
 /// Where the time went, if the gateway says so.
-fn explain(trailers: &MetadataMap, screen: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+pub(crate) fn explain(trailers: &MetadataMap, screen: &mut (dyn Write + Send)) -> anyhow::Result<()> {
     if let Some(account) = trailers.get(headers::EXPLAIN) {
         writeln!(screen, "{}", account.to_str()?)?;
     }

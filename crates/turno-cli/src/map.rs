@@ -19,8 +19,10 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::Args;
 use prost_reflect::MethodDescriptor;
+use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
+use turno_proto::headers;
 use turno_proto::v1::map_client::MapClient;
 use turno_proto::v1::{MapHeader, MapOrder, MapResponse, MapSummary, OnFailure};
 
@@ -72,6 +74,9 @@ pub(crate) struct MapArgs {
     /// Give up after this time, such as 30m
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     deadline: Option<Duration>,
+    /// Say on standard error where the time of its chunks went, also of a map that broke
+    #[arg(long, conflicts_with = "ticket")]
+    explain: bool,
     /// Submit it as a ticket: it goes on by itself, and its name is printed. With --out its results are written as they come
     #[arg(long, conflicts_with_all = ["resume", "deadline"])]
     ticket: bool,
@@ -141,6 +146,9 @@ pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode
     let ended = follow(&mut answers, &mut results, &mut progress).await;
     results.flush()?;
     progress.finish(results.failed());
+    if args.explain {
+        explain(&ended, &mut answers).await?;
+    }
     // What ended the map, if it was a line that is no request.
     if let Some(error) = failed_input.take() {
         return Err(error);
@@ -275,7 +283,11 @@ async fn begin(
     inputs: Inputs,
 ) -> anyhow::Result<(Streaming<MapResponse>, inputs::Failed)> {
     let (requests, failed) = inputs.send(header(args, method))?;
-    let mut request = Request::from_parts(call::metadata(&args.metadata)?, Default::default(), requests);
+    let mut metadata = call::metadata(&args.metadata)?;
+    if args.explain {
+        metadata.insert(headers::EXPLAIN, AsciiMetadataValue::from_static("1"));
+    }
+    let mut request = Request::from_parts(metadata, Default::default(), requests);
     if let Some(deadline) = args.deadline {
         request.set_timeout(deadline);
     }
@@ -302,4 +314,16 @@ async fn follow(
         progress.done(count, results.failed());
     }
     Ok(summary)
+}
+
+/// Where the time of its chunks went, if the gateway says so.
+async fn explain(
+    ended: &anyhow::Result<Option<MapSummary>>,
+    answers: &mut Streaming<MapResponse>,
+) -> anyhow::Result<()> {
+    let said = match ended {
+        Ok(_) => answers.trailers().await?,
+        Err(error) => error.downcast_ref::<Status>().map(|status| status.metadata().clone()),
+    };
+    said.map_or(Ok(()), |said| call::explain(&said, &mut stderr()))
 }

@@ -391,6 +391,17 @@ async fn a_map_bears_failures_up_to_a_share() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_map_says_where_its_time_went() {
+    let shell = Shell::open().await;
+    let seen = shell.turno_with(&["map", FETCH, "--explain"], &pages(&["a", "b"])).await;
+    assert!(seen.err.contains("total=") && seen.err.contains(" chunks="), "{}", seen.err);
+    seen.ended_well();
+    let stopped = ["map", FETCH, "--explain", "--stop-on-error"];
+    let said = shell.turno_with(&stopped, &pages(&["wrong"])).await.failed();
+    assert!(said.contains("ABORTED") && said.contains(" chunks="), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_map_goes_on_with_answers_of_its_own_alone() {
     let shell = Shell::open().await;
     let (inputs, file) = (shell.file("pages.jsonl"), shell.file("answers.jsonl"));

@@ -1,6 +1,7 @@
 //! Where the time of a call went, from its arrival at the gateway to its end: parts that sum to the whole. Pure.
 
 use std::fmt;
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use turno_proto::mesh::v1::Cost;
@@ -56,6 +57,15 @@ impl Account {
         Self { wire: left.0, window, wait: run.0, cpu, ..here }
     }
 
+    /// Of a chunk of a map. Its items may have run side by side, and each has its own time: together they may have had more
+    /// than the chunk was away.
+    pub(crate) fn of_chunk(whole: Duration, measured: &Measured, cost: Option<&Cost>) -> Self {
+        let there = cost.map_or(0, |cost| cost.queue_us.saturating_add(cost.run_us));
+        let beside = Duration::from_micros(there.saturating_sub(micros(measured.away)));
+        let away = measured.away.saturating_add(beside);
+        Self::new(whole.saturating_add(beside), &Measured { away, ..*measured }, cost)
+    }
+
     /// The parts by name, in the order in which a call meets them.
     pub(crate) fn parts(&self) -> [(&'static str, u64); PARTS] {
         let Self { edge, queue, again, away, wire, window, wait, cpu } = *self;
@@ -66,6 +76,15 @@ impl Account {
     /// The whole.
     pub(crate) fn total(&self) -> u64 {
         self.parts().iter().map(|(_, us)| us).sum()
+    }
+}
+
+/// Of many, one after another or side by side: each part has the time of all.
+impl AddAssign for Account {
+    fn add_assign(&mut self, one: Self) {
+        let Self { edge, queue, again, away, wire, window, wait, cpu } = self;
+        let mine = [edge, queue, again, away, wire, window, wait, cpu];
+        mine.into_iter().zip(one.parts()).for_each(|(sum, (_, us))| *sum = sum.saturating_add(us));
     }
 }
 
@@ -119,6 +138,25 @@ mod tests {
         let account = Account::new(us(1520), &measured, None);
         let expected = Account { edge: 13, queue: 300, again: 7, away: 1200, ..Account::default() };
         assert_eq!((account, account.total()), (expected, 1520));
+    }
+
+    #[test]
+    fn items_that_ran_side_by_side_have_each_its_own_time() {
+        let measured = Measured { queue: us(300), again: us(0), away: us(1200) };
+        let cost = Cost { queue_us: 100, run_us: 20_000, cpu_us: 3_000, items: 20 };
+        let account = Account::of_chunk(us(1520), &measured, Some(&cost));
+        let expected =
+            Account { edge: 20, queue: 300, window: 100, wait: 17_000, cpu: 3_000, ..Account::default() };
+        assert_eq!(account, expected);
+        let one_by_one = Cost { queue_us: 50, run_us: 1000, cpu_us: 990, items: 20 };
+        let (chunk, call) = (
+            Account::of_chunk(us(1520), &measured, Some(&one_by_one)),
+            Account::new(us(1520), &measured, Some(&one_by_one)),
+        );
+        assert_eq!(chunk, call);
+        let mut both = account;
+        both += call;
+        assert_eq!((both.total(), both.cpu), (account.total() + call.total(), 3_990));
     }
 
     proptest! {

@@ -234,7 +234,7 @@ enum Begun {
     Stream(Box<Stream>, Instant),
 }
 
-fn is_explained(map: &HeaderMap) -> bool {
+pub(crate) fn is_explained(map: &HeaderMap) -> bool {
     map.get(headers::EXPLAIN).is_some_and(|value| bill::is_yes(value.as_bytes()))
 }
 

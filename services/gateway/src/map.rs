@@ -3,8 +3,9 @@
 //!
 //! `terms` reads what the client wants; `sizes` says how large a chunk is, `book` knows where each item is, `outbox` what the
 //! client is owed: these decide, and know neither clock nor network. `errand` brings a chunk to a node and back, `run`
-//! is the map itself, and here is its door.
+//! is the map itself, `bill` what it leaves behind, and here is its door.
 
+mod bill;
 mod book;
 mod errand;
 mod outbox;
@@ -143,7 +144,8 @@ impl MapService {
             stop: CancellationToken::new(),
             sent: has_sent,
             earlier: Earlier::default(),
-            is_ticket: false,
+            ticket: None,
+            in_trailers: edge::is_explained(headers),
         }
     }
 }

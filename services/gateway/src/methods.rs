@@ -191,6 +191,12 @@ impl Method {
         }
     }
 
+    /// One that nobody serves.
+    #[cfg(test)]
+    pub(crate) fn alone(path: &str) -> Arc<Self> {
+        Arc::new(Self::new(MethodId(0), path))
+    }
+
     /// Counts a call that has ended.
     pub(crate) fn ended(&self, code: Code) {
         if code == Code::Ok {

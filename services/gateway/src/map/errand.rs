@@ -9,8 +9,9 @@ use tonic::{Code, Status};
 use turno_proto::mesh::v1::{Caller, Entry, Invocation};
 
 use super::book::Chunk;
-use crate::account::{Account, Measured};
+use crate::account::Account;
 use crate::calls::{self, Call};
+use crate::course::Course;
 use crate::link::Link;
 use crate::link::pending::Answer;
 use crate::methods::{Method, Running};
@@ -54,15 +55,29 @@ const SLICE: Duration = Duration::from_millis(50);
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl Errands {
-    /// Brings a chunk to a node, and its outcome back. One that is to `stop` comes back when nothing of it runs; dropping
-    /// the future cancels it without waiting for that.
-    pub(crate) async fn run(self, chunk: Chunk, stop: CancellationToken) -> Back {
+    /// Brings a chunk to a node, and its outcome back, with where its time went. One that is to `stop` comes back when nothing
+    /// of it runs; dropping the future cancels it without waiting for that.
+    pub(crate) async fn run(self, chunk: Chunk, stop: CancellationToken) -> (Back, Account) {
         if chunk.handed_back > 1 {
             tokio::time::sleep(PAUSE).await;
         }
-        let asked = Instant::now();
-        let (avoid, items) = (chunk.avoid, chunk.items);
-        let mut call = self.call(&chunk);
+        let (asked, course) = (Instant::now(), Course::default());
+        course.seek(asked);
+        let back = self.there_and_back(&chunk, &stop, &course).await;
+        let now = Instant::now();
+        if matches!(back, Back::Unstarted) {
+            // Wherever it was, that came to nothing.
+            course.seek(now);
+        }
+        let (whole, spent) = (now.saturating_duration_since(asked), course.end(now));
+        let account = Account::of_chunk(whole, &spent.measured, spent.cost.as_ref());
+        self.method.spent.add(&account);
+        (back, account)
+    }
+
+    async fn there_and_back(&self, chunk: &Chunk, stop: &CancellationToken, course: &Course) -> Back {
+        let avoid = chunk.avoid;
+        let mut call = self.call(chunk);
         let (target, _running) = match stop.run_until_cancelled(self.find(&call, avoid)).await {
             Some(Ok(found)) => found,
             // The first of the two is still out.
@@ -70,14 +85,15 @@ impl Errands {
             Some(Err(status)) => return Back::Nobody(status),
             None => return Back::Unstarted,
         };
-        let (sent, most) = (Instant::now(), self.longest());
+        let (sent, most, link) = (Instant::now(), self.longest(), target.link);
+        course.send(&link, sent);
         // It is only for stragglers: where nobody reads on just now, they are found later.
-        let _unread = self.sent.try_send((chunk.id, sent, target.link.id));
+        let _unread = self.sent.try_send((chunk.id, sent, link.id));
         call.deadline =
             Some(self.deadline.into_iter().chain(sent.checked_add(most)).min().unwrap_or(sent + SLICE));
-        let (link, slice_us) = (target.link, SLICE.as_micros() as u64);
+        let slice_us = SLICE.as_micros() as u64;
         let invocation = Invocation { slice_us, ..calls::invocation(&call, target.index) };
-        let away = link.stoppable(invocation, target.place, &stop);
+        let away = link.stoppable(invocation, target.place, stop);
         // The node is told of the deadline too; but what does not listen there is not waited for here.
         let answer = match tokio::time::timeout(most, away).await {
             Ok(answer) => answer,
@@ -86,9 +102,10 @@ impl Errands {
         match answer {
             Ok(Answer { outcome, .. }) if calls::goes_elsewhere(&outcome) => Back::Unstarted,
             Ok(answer) => {
+                course.back(answer.away, answer.outcome.cost);
                 // What was cut short says nothing of how long it takes.
-                if !stop.is_cancelled() {
-                    self.account(asked, sent, &answer, &link, items);
+                if chunk.items == 1 && !stop.is_cancelled() {
+                    self.method.observe(link.id, answer.away);
                 }
                 Back::Answered(answer)
             }
@@ -128,13 +145,5 @@ impl Errands {
     fn longest(&self) -> Duration {
         let own = self.method.served().policy.timeout;
         own.unwrap_or(self.longest_call).min(self.at_most).saturating_add(2 * SLICE)
-    }
-
-    fn account(&self, asked: Instant, sent: Instant, answer: &Answer, link: &Link, items: u32) {
-        let measured = Measured { queue: sent - asked, again: Duration::ZERO, away: answer.away };
-        self.method.spent.add(&Account::new(asked.elapsed(), &measured, answer.outcome.cost.as_ref()));
-        if items == 1 {
-            self.method.observe(link.id, answer.away);
-        }
     }
 }

@@ -15,12 +15,15 @@ use turno_proto::mesh::v1::{ItemOutcome, ItemOutcomes, Kind};
 use turno_proto::status;
 use turno_proto::v1::MapResponse;
 use turno_runtime::units::micros;
+use turno_store::TicketId;
 
+use super::bill::Bill;
 use super::book::{Book, Chunk, Late, Settled};
 use super::errand::{Back, Errands};
 use super::outbox::{Earlier, Outbox};
 use super::sizes::{Ahead, Sizes, Told};
 use super::terms::Terms;
+use crate::account::Account;
 use crate::admission::Room;
 use crate::link::Link;
 use crate::link::pending::Answer;
@@ -40,9 +43,11 @@ pub(crate) struct Map {
     pub(crate) sent: mpsc::Receiver<(u64, Instant, WorkerId)>,
     /// What it has come to before, if it was broken off.
     pub(crate) earlier: Earlier,
-    /// Its items may run again when their node is lost, whatever their method says; and when it ends before its time,
-    /// it does so once nothing of it runs.
-    pub(crate) is_ticket: bool,
+    /// If it is one, its items may run again when their node is lost, whatever their method says; and when it ends before
+    /// its time, it does so once nothing of it runs.
+    pub(crate) ticket: Option<TicketId>,
+    /// Whoever has it asks for its account.
+    pub(crate) in_trailers: bool,
 }
 
 /// What goes into a map.
@@ -74,7 +79,7 @@ impl Map {
     ) {
         let deadline = self.errands.deadline;
         let gone = results.clone();
-        let running = Running::new(self).run(items, &results);
+        let mut running = Running::new(self);
         let late = async {
             match deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
@@ -83,18 +88,20 @@ impl Map {
         };
         let ended = tokio::select! {
             biased;
-            () = gone.closed() => return,
-            () = late => Err(Status::deadline_exceeded("the deadline passed before the map was done")),
-            ended = running => ended,
+            () = gone.closed() => None,
+            () = late => Some(Err(Status::deadline_exceeded("the deadline passed before the map was done"))),
+            ended = running.run(items, &results) => Some(ended),
         };
-        if let Err(status) = ended {
+        // Nothing of it is out when the client is told, which may take its time.
+        let bill = running.close();
+        if let Some(last) = bill.settle(ended) {
             // A client that has gone meanwhile.
-            let _gone = results.send(Err(status)).await;
+            let _gone = results.send(Err(last)).await;
         }
     }
 }
 
-type Errand = BoxFuture<'static, (u64, Back)>;
+type Errand = BoxFuture<'static, (u64, (Back, Account))>;
 
 /// A map that has begun.
 struct Running {
@@ -104,7 +111,7 @@ struct Running {
     closing: CancellationToken,
     stop: CancellationToken,
     sent: mpsc::Receiver<(u64, Instant, WorkerId)>,
-    since: Instant,
+    bill: Bill,
     book: Book,
     outbox: Outbox,
     sizes: Sizes,
@@ -113,12 +120,12 @@ struct Running {
     stops: HashMap<u64, CancellationToken>,
     /// The gateway ends.
     leaving: bool,
-    is_ticket: bool,
 }
 
 impl Running {
     fn new(map: Map) -> Self {
-        let Map { terms, errands, room, closing, stop, sent, earlier, is_ticket } = map;
+        let Map { terms, errands, room, closing, stop, sent, earlier, ticket, in_trailers } = map;
+        let bill = Bill::open(errands.method.clone(), ticket, in_trailers);
         let outbox = Outbox::new(terms.ordered, terms.on_failure, earlier);
         Self {
             terms,
@@ -127,37 +134,45 @@ impl Running {
             closing,
             stop,
             sent,
-            since: Instant::now(),
+            bill,
             book: Book::new(MOST_CHUNK),
             outbox,
             sizes: Sizes::default(),
             out: FuturesUnordered::new(),
             stops: HashMap::new(),
             leaving: false,
-            is_ticket,
         }
     }
 
     async fn run(
-        mut self,
+        &mut self,
         mut items: impl Stream<Item = Result<Fed, Status>> + Send + Unpin,
         results: &Results,
     ) -> Result<(), Status> {
         let ended = self.drive(&mut items, results).await;
         self.give_up();
         // Chunks are told as they are waited for, however long it takes until what has come is taken.
-        tokio::join!(hand_out(&mut self.outbox, results), all_back(&mut self.out));
+        tokio::join!(hand_out(&mut self.outbox, results), all_back(&mut self.out, &mut self.bill));
         self.finish(ended, results).await
+    }
+
+    /// Whatever is left of it is given up.
+    fn close(self) -> Bill {
+        self.bill
     }
 
     /// Whatever is out is not wanted any more. A ticket's is waited for; but twins alone, whose items have their outcomes,
     /// only if somebody wants it stopped.
     fn give_up(&mut self) {
         self.stops.drain().for_each(|(_, stop)| stop.cancel());
-        let is_awaited = self.is_ticket && (self.stop.is_cancelled() || self.book.chunks() > 0);
+        let is_awaited = self.is_ticket() && (self.stop.is_cancelled() || self.book.chunks() > 0);
         if !is_awaited {
             self.out.clear();
         }
+    }
+
+    fn is_ticket(&self) -> bool {
+        self.bill.ticket.is_some()
     }
 
     /// Until there is nothing more to do; an error breaks the map.
@@ -175,7 +190,10 @@ impl Running {
                 Some((id, sent, node)) = self.sent.recv() => {
                     self.book.sent(id, self.at_us(sent), node);
                 }
-                Some((id, back)) = self.out.next() => self.take_back(id, back)?,
+                Some((id, (back, account))) = self.out.next() => {
+                    self.bill.add(&account);
+                    self.take_back(id, back)?;
+                }
                 room = results.reserve(), if self.outbox.is_ready() => {
                     // Else the client is gone, and this is dropped.
                     if let Ok(room) = room {
@@ -200,7 +218,7 @@ impl Running {
     }
 
     /// The summary goes out, or why there is none.
-    async fn finish(mut self, ended: Result<(), Status>, results: &Results) -> Result<(), Status> {
+    async fn finish(&mut self, ended: Result<(), Status>, results: &Results) -> Result<(), Status> {
         ended?;
         let is_over = self.outbox.is_stopped() || self.book.is_over();
         if !is_over {
@@ -326,7 +344,7 @@ impl Running {
     fn lost(&mut self, id: u64, link: &Link) {
         let (method, node) = (&self.errands.method, &link.hello.name);
         let name = method.name();
-        if !method.served().repeatable && !self.is_ticket {
+        if !method.served().repeatable && !self.is_ticket() {
             let what = format!(
                 "node {node} was lost while {name} was there: it may have run; it was not tried again, since its \
                  idempotency_level does not say that it may be repeated"
@@ -396,7 +414,7 @@ impl Running {
     }
 
     fn at_us(&self, at: Instant) -> u64 {
-        micros(at.saturating_duration_since(self.since))
+        micros(at.saturating_duration_since(self.bill.started))
     }
 }
 
@@ -405,8 +423,10 @@ async fn hand_out(outbox: &mut Outbox, results: &Results) {
     while outbox.is_ready() && results.send(Ok(outbox.message())).await.is_ok() {}
 }
 
-async fn all_back(out: &mut FuturesUnordered<Errand>) {
-    while out.next().await.is_some() {}
+async fn all_back(out: &mut FuturesUnordered<Errand>, bill: &mut Bill) {
+    while let Some((_, (_, account))) = out.next().await {
+        bill.add(&account);
+    }
 }
 
 /// Chunks of one `async fn` at a node, when there are not enough items to fill them.

@@ -50,7 +50,7 @@ impl Bill {
     pub(super) fn settle(self, counts: &Counts, ended: Option<&Ended>) {
         let now = Instant::now();
         let (whole, spent) = (now.saturating_duration_since(self.started), self.course.end(now));
-        // The chunks of a map have accounts of their own, side by side.
+        // The chunks of a map have accounts of their own, side by side: the map's own line sums them.
         let account = (!self.is_map).then(|| Account::new(whole, &spent.measured, spent.cost.as_ref()));
         let (code, error) = words(ended);
         counts.of(&self.method).count(code, self.waited, account.as_ref());

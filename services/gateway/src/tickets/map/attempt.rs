@@ -102,7 +102,8 @@ impl Tickets {
             stop: recorder.hearing.stop.clone(),
             sent: has_sent,
             earlier: recorder.tally.earlier(),
-            is_ticket: true,
+            ticket: Some(claimed.attempt.ticket),
+            in_trailers: false,
         })
     }
 }
