@@ -17,7 +17,7 @@ use turno::node::config::{NodeConfig, Role};
 use turno_gateway::GatewayConfig;
 use turno_proto::google::longrunning::operation::Result as Ending;
 use turno_proto::google::longrunning::{GetOperationRequest, Operation, WaitOperationRequest};
-use turno_proto::v1::{ShowRequest, SubmitRequest, TicketMetadata, TicketState};
+use turno_proto::v1::{RedriveRequest, ShowRequest, SubmitRequest, TicketMetadata, TicketState};
 use turno_runtime::units::Span;
 use turno_tests::kitchen::{self, Kitchen, kitchen as rpc};
 use turno_tests::stubs::{Courses, Dish, Number};
@@ -198,6 +198,25 @@ async fn a_ticket_that_kills_a_node_of_each_of_two_gateways_is_dead() {
     let (one, other) = (TestMesh::gateway(config()).await, TestMesh::gateway(config()).await);
     let poison = that_killed_one(&one).await;
     assert_kills_one_more(&other, &poison).await;
+}
+
+#[tokio::test]
+async fn a_dead_ticket_that_is_redriven_may_kill_two_nodes_more() {
+    let (mesh, _workers) = mesh_with("worker", 2).await;
+    let poison = submitted(&mesh, POISON).await;
+    assert_dead(&mesh, &poison, 2).await;
+    eventually("both are lost", async || mesh.nodes().await.is_empty()).await;
+    let _others = [start(&mesh, "worker"), start(&mesh, "worker"), start(&mesh, "worker")];
+    eventually("others have come", async || mesh.nodes().await.len() == 3).await;
+    let redriven = mesh.tickets().redrive(RedriveRequest { name: poison.clone() }).await.unwrap();
+    let again = redriven.into_inner().name;
+    assert_dead(&mesh, &again, 2).await;
+    // Twice is once, and what it came to since stands.
+    let known = mesh.tickets().redrive(RedriveRequest { name: poison }).await.unwrap();
+    assert_eq!(known.into_inner().name, again);
+    let same = submitted(&mesh, POISON).await;
+    assert_dead(&mesh, &same, 1).await;
+    eventually("one is left", async || mesh.nodes().await.len() == 1).await;
 }
 
 async fn serve(mesh: &TestMesh, courses: Courses) -> Result<Vec<Dish>, Status> {

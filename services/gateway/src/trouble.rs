@@ -103,8 +103,13 @@ impl Trouble {
 
     /// Its node has lived through it.
     pub(crate) fn acquit(&self, call: &Call) {
+        self.forget(call.method.name(), &call.body);
+    }
+
+    /// Such a request is innocent, or somebody holds it to be.
+    pub(crate) fn forget(&self, method: &str, body: &[u8]) {
         if !self.quarantine.is_empty()
-            && let Some(key) = self.quarantine.suspect(call.method.name(), &call.body, self.now_us())
+            && let Some(key) = self.quarantine.suspect(method, body, self.now_us())
         {
             self.quarantine.answered(key);
         }

@@ -50,11 +50,27 @@ impl Tickets {
     }
 
     pub(crate) async fn redrive(&self, dead: TicketId) -> Result<Operation, Status> {
+        self.pardon(dead).await?;
         let new = self.store().redrive(dead, TicketId::new()).await.map_err(refusal::status)?;
         self.0.due.notify_one();
         self.0.board.tell(dead);
         // It may have ended, if it was redriven before.
         self.current(new.id).await
+    }
+
+    /// Whoever redrives a ticket holds it to be mended: what this gateway remembers of its request does not count any more.
+    /// Before the new one is due, and once, as it is redriven once.
+    async fn pardon(&self, dead: TicketId) -> Result<(), Status> {
+        let trouble = &self.0.around.router.trouble;
+        if trouble.is_calm() {
+            return Ok(());
+        }
+        let ticket = self.store().get(dead).await.map_err(refusal::status)?;
+        if ticket.state == State::Dead && ticket.redriven_as.is_none() {
+            let request = self.store().request(dead).await.map_err(refusal::status)?;
+            trouble.forget(&ticket.method, &request);
+        }
+        Ok(())
     }
 
     pub(crate) async fn edit(
