@@ -31,6 +31,7 @@ use turno_proto::headers;
 
 pub(crate) use self::dial::dial;
 use self::show::{Show, Style};
+use crate::aside::Aside;
 use crate::reflect;
 
 /// After its deadline a call is given up here even if no status comes.
@@ -70,7 +71,7 @@ pub(crate) struct CallArgs {
 /// Calls and shows what is answered. A gRPC error is shown too, and fails.
 pub(crate) async fn run(args: CallArgs, address: &str) -> anyhow::Result<ExitCode> {
     let terminal = io::stdout().is_terminal();
-    run_on(&args, address, Screen { out: &mut io::stdout(), err: &mut io::stderr(), terminal }).await
+    run_on(&args, address, Screen { out: &mut io::stdout(), err: &mut Aside, terminal }).await
 }
 
 /// Where a call is shown.
@@ -175,22 +176,17 @@ fn is_tonics_timeout(status: &Status) -> bool {
     status.code() == Code::Cancelled && status.message() == tonic::TimeoutExpired(()).to_string()
 }
 
-/// Reports a gRPC error and ends with 1; who no longer reads what is written is no error; others go up.
+/// Reports a gRPC error and ends with 1; others go up.
 fn failed(
     error: anyhow::Error,
     known: &DescriptorPool,
     args: &CallArgs,
     screen: &mut (dyn Write + Send),
 ) -> anyhow::Result<ExitCode> {
-    if let Some(status) = error.downcast_ref::<Status>() {
-        failure::report(status, known, args.json, screen)?;
-        explain(status.metadata(), screen)?;
-        return Ok(ExitCode::FAILURE);
-    }
-    match error.downcast_ref::<io::Error>() {
-        Some(io) if io.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        _ => Err(error),
-    }
+    let Some(status) = error.downcast_ref::<Status>() else { return Err(error) };
+    failure::report(status, known, args.json, screen)?;
+    explain(status.metadata(), screen)?;
+    Ok(ExitCode::FAILURE)
 }
 
 /// Where the time went, if the gateway says so.

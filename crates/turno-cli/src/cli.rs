@@ -1,6 +1,7 @@
 //! The command line, and who carries out which command.
 
 use std::future::Future;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -118,13 +119,13 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Up(args) => in_runtime(up::run(args)),
         Command::Demo(args) => in_runtime(demo::run(args)),
-        Command::Call { call, gateway } => in_runtime(async move { call::run(call, &gateway.address).await }),
-        Command::Map { map, gateway } => in_runtime(async move { map::run(map, &gateway.address).await }),
+        Command::Call { call, gateway } => answer(async move { call::run(call, &gateway.address).await }),
+        Command::Map { map, gateway } => answer(async move { map::run(map, &gateway.address).await }),
         Command::Submit { submit, gateway } => {
-            in_runtime(async move { submit::run(submit, &gateway.address).await })
+            answer(async move { submit::run(submit, &gateway.address).await })
         }
         Command::Tickets { command, gateway } => {
-            in_runtime(async move { tickets::run(command, &gateway.address).await })
+            answer(async move { tickets::run(command, &gateway.address).await })
         }
         Command::Methods(listing) => in_runtime(list_methods(listing)),
         Command::Nodes(listing) => in_runtime(list_nodes(listing)),
@@ -138,10 +139,25 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Health(args) => in_runtime(health::run(args)),
         Command::Bench(args) => bench::run(args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "turno", &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
+            // It panics where it cannot write.
+            let mut script = Vec::<u8>::new();
+            clap_complete::generate(shell, &mut Cli::command(), "turno", &mut script);
+            unless_unread(io::stdout().write_all(&script).map(|()| ExitCode::SUCCESS).map_err(Into::into))
         }
     }
+}
+
+/// A command that writes answers, and ends with their reader.
+fn answer(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    unless_unread(in_runtime(command))
+}
+
+/// Who no longer reads what is written, such as `head`, is no error.
+fn unless_unread(ended: Result<ExitCode>) -> Result<ExitCode> {
+    ended.or_else(|error| match error.downcast_ref::<io::Error>() {
+        Some(io) if io.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        _ => Err(error),
+    })
 }
 
 async fn list_methods(listing: Listing) -> Result<ExitCode> {

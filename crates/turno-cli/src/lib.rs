@@ -1,5 +1,6 @@
 //! `turno`: start a mesh, call it, see it. One binary with every role, so that one small image serves them all.
 
+mod aside;
 mod bench;
 mod call;
 mod children;
@@ -13,6 +14,7 @@ mod submit;
 mod tickets;
 mod up;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -23,10 +25,7 @@ pub fn main() -> ExitCode {
     match cli::run(cli) {
         Ok(code) => code,
         Err(error) => {
-            #[expect(clippy::print_stderr, reason = "the last word of a program that failed")]
-            {
-                eprintln!("error: {}", chain(&error));
-            }
+            let _said = writeln!(aside::Aside, "error: {}", chain(&error));
             ExitCode::FAILURE
         }
     }

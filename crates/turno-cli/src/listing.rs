@@ -1,7 +1,7 @@
 //! `turno nodes` and `turno methods`: what a gateway knows of its mesh (`turno.v1.Admin`), as a table for a
 //! person or as JSON for a program. Called by `main` with a channel from `call::dial`.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -41,9 +41,14 @@ fn refused(status: Status) -> anyhow::Error {
     }
 }
 
-/// To stdout, whose reader may have left.
+/// To stdout, whose reader may have left: what is done goes on without one.
 pub(crate) fn print(text: String) -> anyhow::Result<()> {
-    match writeln!(io::stdout(), "{text}") {
+    print_to(&mut io::stdout(), &text)
+}
+
+/// The same, wherever that is.
+pub(crate) fn print_to(out: &mut dyn io::Write, text: &str) -> anyhow::Result<()> {
+    match writeln!(out, "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }

@@ -11,7 +11,7 @@ mod results;
 mod ticket;
 
 use std::error::Error as _;
-use std::io::{IsTerminal as _, Write as _, stderr, stdout};
+use std::io::{IsTerminal as _, Write as _, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -26,6 +26,7 @@ use turno_proto::headers;
 use turno_proto::v1::map_client::MapClient;
 use turno_proto::v1::{MapHeader, MapOrder, MapResponse, MapSummary, OnFailure};
 
+use crate::aside::Aside;
 use crate::call::{self, method::Name};
 use crate::reflect;
 use crate::submit::Wishes;
@@ -174,9 +175,9 @@ fn failed(
 ) -> anyhow::Result<ExitCode> {
     let error = call::failure::of_connection(error, address);
     let Some(status) = error.downcast_ref::<Status>() else { return Err(error) };
-    call::failure::report(status, method.parent_pool(), false, &mut stderr())?;
+    call::failure::report(status, method.parent_pool(), false, &mut Aside)?;
     if let Some(hint) = hint {
-        writeln!(stderr(), "  {hint}")?;
+        writeln!(Aside, "  {hint}")?;
     }
     Ok(ExitCode::FAILURE)
 }
@@ -203,7 +204,7 @@ async fn as_ticket(
         return read(channel, &name, method, results, None).await;
     }
     if stdout().is_terminal() {
-        writeln!(stderr(), "\n{}", tickets::next_of_map(&name))?;
+        writeln!(Aside, "\n{}", tickets::next_of_map(&name))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -325,5 +326,5 @@ async fn explain(
         Ok(_) => answers.trailers().await?,
         Err(error) => error.downcast_ref::<Status>().map(|status| status.metadata().clone()),
     };
-    said.map_or(Ok(()), |said| call::explain(&said, &mut stderr()))
+    said.map_or(Ok(()), |said| call::explain(&said, &mut Aside))
 }

@@ -16,6 +16,7 @@ use prost_reflect::{DescriptorPool, MethodDescriptor};
 use tonic::{Code, Request, Status};
 use turno_proto::v1::SubmitRequest;
 
+use crate::aside::Aside;
 use crate::call::{self, Screen, failure, json, method, show::Style};
 use crate::tickets::desk::Desk;
 use crate::tickets::live::Live;
@@ -73,12 +74,7 @@ impl SubmitArgs {
 /// Submits, and shows what is answered. An error of the gateway, or with `--wait` of the method, is shown, and fails.
 pub(crate) async fn run(args: SubmitArgs, address: &str) -> anyhow::Result<ExitCode> {
     let terminal = io::stdout().is_terminal();
-    let screen = Screen { out: &mut io::stdout(), err: &mut io::stderr(), terminal };
-    run_on(&args, address, screen).await.or_else(|error| match error.downcast_ref::<io::Error>() {
-        // Who no longer reads what is written is no error.
-        Some(io) if io.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        _ => Err(error),
-    })
+    run_on(&args, address, Screen { out: &mut io::stdout(), err: &mut Aside, terminal }).await
 }
 
 async fn run_on<'a>(args: &'a SubmitArgs, address: &str, mut screen: Screen<'a>) -> anyhow::Result<ExitCode> {

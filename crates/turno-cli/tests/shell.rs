@@ -99,6 +99,22 @@ impl Shell {
         command.spawn().unwrap()
     }
 
+    /// Whose standard output nobody reads from the beginning on, and with `deaf` nor its standard error.
+    async fn unread(&self, words: &[&str], stdin: &str, deaf: bool) -> Seen {
+        let closed = || Stdio::from(std::io::pipe().unwrap().1);
+        let mut command = Command::new(TURNO);
+        command.args(words).env("TURNO_ADDRESS", self.gateway.clients().to_string()).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(closed());
+        command.stderr(if deaf { closed() } else { Stdio::piped() });
+        let mut child = command.spawn().unwrap();
+        let mut requests = child.stdin.take().unwrap();
+        // It may have ended already.
+        let _sent = requests.write_all(stdin.as_bytes()).await;
+        // What ends with its reader does not wait for more requests.
+        let _open = (!words.contains(&"--many=-")).then_some(requests);
+        Self::end(child).await
+    }
+
     async fn end(child: Child) -> Seen {
         let ended = tokio::time::timeout(Duration::from_secs(60), child.wait_with_output()).await;
         let Output { status, stdout, stderr } = ended.expect("the command ends").unwrap();
@@ -570,4 +586,42 @@ async fn a_disk_that_is_full_says_how_it_goes_on() {
     assert!(failed.contains(&what), "{failed}");
     shell.turno(&[&map[..], &["--resume"]].concat()).await.ended_well();
     assert_eq!(answered(&file), urls);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_reads_ends_without_a_word() {
+    let shell = Shell::open().await;
+    let (long, page) = (shell.submit("long", &[]).await, pages(&["a"]));
+    let map = shell.turno_with(&["map", "--ticket", FETCH], &page).await.fine();
+    shell.turno(&["tickets", "watch", map.trim()]).await.fine();
+    for words in [
+        &["map", FETCH][..],
+        &["call", FETCH, r#"{"url":"far"}"#],
+        &["tickets", "results", map.trim()],
+        // It would follow this one for ever.
+        &["tickets", "watch", &long],
+        &["tickets", "watch", "--json", &long],
+        &["tickets", "list"],
+        &["methods"],
+        &["nodes", "--json"],
+        &["completions", "bash"],
+    ] {
+        let seen = shell.unread(words, &page, false).await;
+        assert_eq!((seen.code, seen.err.as_str()), (Some(0), ""), "{words:?}");
+    }
+    // What is done goes on.
+    shell.unread(&["submit", FETCH, "--many=-", "--label=lane=two"], &page.repeat(3), false).await.fine();
+    let listed = shell.turno(&["tickets", "list", "--quiet", "--label=lane=two"]).await.fine();
+    assert_eq!(listed.lines().count(), 3);
+    // And what fails has failed, though nobody hears of it.
+    let out = format!("--out={}", shell.file("answers.jsonl").display());
+    for words in [
+        &["tickets", "show", "abc"][..],
+        &["tickets", "cancel", "abc", "abc"],
+        &["call", FETCH, r#"{"url":"wrong"}"#],
+        &["map", FETCH, &out],
+    ] {
+        let seen = shell.unread(words, "{\"lru\":1}\n", true).await;
+        assert_eq!(seen.code, Some(1), "{words:?}");
+    }
 }

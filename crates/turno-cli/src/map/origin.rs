@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader, Seek as _, Write as _, stderr};
+use std::io::{self, BufRead as _, BufReader, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
 
+use crate::aside::Aside;
 use crate::tickets;
 
 /// What FILE.turno says, on one line.
@@ -302,7 +303,7 @@ impl Note {
             }
             Err(error) => {
                 let what = format!("cannot write {}: {error}", path.display());
-                writeln!(stderr(), "warning: {what}; --resume will need --unchecked")?;
+                writeln!(Aside, "warning: {what}; answers are written, but --resume will need --unchecked")?;
                 return Ok(None);
             }
         };

@@ -1,9 +1,11 @@
 //! How far a map is, on standard error: a bar with rate and remaining time on a terminal, and a word at the end.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::aside::Aside;
 
 /// Tells a person how far it is.
 pub(super) struct Progress {
@@ -37,14 +39,16 @@ impl Progress {
     }
 
     /// The last word.
-    #[expect(clippy::print_stderr, reason = "standard output is for answers")]
     pub(super) fn finish(self, failed: u64) {
         self.bar.finish_and_clear();
         let (took, all) = (self.started.elapsed(), self.before + self.done);
         let a_second = self.done as f64 / took.as_secs_f64();
         let before =
             if self.before > 0 { format!(", {} of them before", self.before) } else { String::new() };
-        eprintln!("{all} answered{before}, {failed} of them failed, in {took:.1?} ({a_second:.0}/s)");
+        let _said = writeln!(
+            Aside,
+            "{all} answered{before}, {failed} of them failed, in {took:.1?} ({a_second:.0}/s)"
+        );
     }
 }
 

@@ -1,5 +1,6 @@
 //! Many requests from one file, a line each, over one stream: a name is printed as soon as its ticket is on disk, in the
-//! order of the lines. A line that is refused is told with its number, and does not stop the others.
+//! order of the lines. A line that is refused is told with its number, and does not stop the others; nor does it stop them
+//! that nobody reads the names.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -25,6 +26,7 @@ use turno_runtime::task;
 
 use super::SubmitArgs;
 use crate::call::{Screen, failure, json as requests, method};
+use crate::listing::print_to;
 use crate::tickets::desk::Desk;
 use crate::tickets::object_of;
 use crate::tickets::ticket::Ticket;
@@ -143,9 +145,9 @@ impl Report<'_> {
                 if self.args.json {
                     let mut object = object_of(&ticket, &self.known);
                     object["line"] = number.into();
-                    writeln!(self.screen.out, "{object}")?;
+                    print_to(self.screen.out, &object.to_string())?;
                 } else {
-                    writeln!(self.screen.out, "{}", ticket.name)?;
+                    print_to(self.screen.out, &ticket.name)?;
                 }
             }
             Some(Submitted::Error(error)) => self.refuse(number, &from_rpc(error))?,
@@ -159,7 +161,7 @@ impl Report<'_> {
         self.refused += 1;
         if self.args.json {
             let error = failure::object(status, &self.known);
-            return Ok(writeln!(self.screen.out, "{}", json!({ "line": number, "error": error }))?);
+            return print_to(self.screen.out, &json!({ "line": number, "error": error }).to_string());
         }
         write!(self.screen.err, "line {number}: ")?;
         Ok(failure::report(status, &self.known, false, self.screen.err)?)

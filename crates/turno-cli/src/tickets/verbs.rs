@@ -1,6 +1,7 @@
 //! What is done to tickets: cancelled, redriven, edited, forgotten. Of several, each is tried, whatever became of the
 //! others; a line a ticket tells of it.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -12,6 +13,7 @@ use super::desk::Desk;
 use super::filter::{Filter, State};
 use super::live::Live;
 use super::ticket::Ticket;
+use crate::aside::Aside;
 use crate::call::json;
 use crate::listing::print;
 
@@ -132,7 +134,6 @@ pub(crate) async fn delete(desk: &Desk, args: DeleteArgs) -> anyhow::Result<Exit
 }
 
 /// Does it to one after the other, and fails in the end if one has failed.
-#[expect(clippy::print_stderr, reason = "a line for each ticket that it was not done to")]
 async fn each(
     names: &[String],
     act: impl AsyncFn(&str) -> anyhow::Result<String>,
@@ -145,7 +146,7 @@ async fn each(
             Err(error) if names.len() == 1 => return Err(error),
             Err(error) => {
                 failed += 1;
-                eprintln!("{name}: {error:#}");
+                writeln!(Aside, "{name}: {error:#}")?;
             }
         }
     }

@@ -1,6 +1,6 @@
 //! `turno tickets watch`: a line that moves for a person, a line a change for everybody else.
 
-use std::io::{IsTerminal as _, stdout};
+use std::io::{IsTerminal as _, Write as _, stdout};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -27,7 +27,7 @@ pub(crate) struct WatchArgs {
 pub(crate) async fn run(desk: &Desk, args: WatchArgs) -> anyhow::Result<ExitCode> {
     let name = desk.name(&args.name).await?;
     let ended = if args.json {
-        desk.follow(&name, &mut |ticket| print(object::ticket(ticket, &DescriptorPool::new()).to_string()))
+        desk.follow(&name, &mut |ticket| tell(&object::ticket(ticket, &DescriptorPool::new()).to_string()))
             .await?
     } else if stdout().is_terminal() {
         let live = Live::new();
@@ -37,7 +37,7 @@ pub(crate) async fn run(desk: &Desk, args: WatchArgs) -> anyhow::Result<ExitCode
         })
         .await?
     } else {
-        desk.follow(&name, &mut |ticket| print(change(ticket))).await?
+        desk.follow(&name, &mut |ticket| tell(&change(ticket))).await?
     };
     if !args.json {
         let hint = if stdout().is_terminal() { hint(&ended) } else { String::new() };
@@ -45,6 +45,11 @@ pub(crate) async fn run(desk: &Desk, args: WatchArgs) -> anyhow::Result<ExitCode
     }
     let is_done = ended.metadata.state() == TicketState::Done;
     Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Who no longer reads has seen enough: unlike what is printed of something done, this ends with its reader.
+fn tell(line: &str) -> anyhow::Result<()> {
+    Ok(writeln!(stdout(), "{line}")?)
 }
 
 /// "2026-11-25T22:41:07Z  running, attempt 1 of 3: 3 of 10"
