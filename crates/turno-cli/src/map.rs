@@ -209,10 +209,11 @@ async fn as_ticket(
     Ok(ExitCode::SUCCESS)
 }
 
-/// What has come of a map that is a ticket: all of it, or so many results, with those that a file has from before.
+/// What has come of a map that is a ticket of so many items: all of it, or so many results, with those that a file has from
+/// before.
 pub(crate) async fn results_of(
     channel: Channel,
-    name: &str,
+    (name, items): (&str, u64),
     method: &MethodDescriptor,
     target: &Target,
     most: Option<u64>,
@@ -222,6 +223,7 @@ pub(crate) async fn results_of(
         origin::of_ticket(file, name)?;
     }
     let results = Results::open(out, target.before(Of::Ticket(name)), method)?;
+    results.must_be_within(name, items)?;
     read(channel, name, method, results, most).await
 }
 
@@ -232,10 +234,7 @@ async fn read(
     results: Results,
     most: Option<u64>,
 ) -> anyhow::Result<ExitCode> {
-    if let Some(note) = results.note() {
-        note.tell_ticket(name)?;
-    }
-    let again = tickets::again(name, results.file());
+    let again = results.command(name);
     let reading = Reading::new(channel, name, results.of_ticket(&again), most);
     reading.run(method.parent_pool(), &again).await
 }

@@ -6,7 +6,7 @@ mod filter;
 mod follow;
 mod list;
 pub(crate) mod live;
-mod name;
+pub(crate) mod name;
 mod object;
 pub(crate) mod patience;
 pub(crate) mod result;
@@ -47,7 +47,7 @@ pub(crate) enum TicketsCommand {
     Show(show::ShowArgs),
     /// Follow a ticket to its end (exit code 0 if it is done, 1 if not)
     Watch(watch::WatchArgs),
-    /// Write what has come of a map that is a ticket, a line of JSON an item
+    /// Write what has come of a map that is a ticket, a line of JSON an item (exit code 1 if one failed, or the map)
     Results(results::ResultsArgs),
     /// Cancel tickets: what waits at once, a method that runs is told
     Cancel(verbs::CancelArgs),

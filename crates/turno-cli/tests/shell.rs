@@ -586,6 +586,64 @@ async fn a_disk_that_is_full_says_how_it_goes_on() {
     assert!(failed.contains(&what), "{failed}");
     shell.turno(&[&map[..], &["--resume"]].concat()).await.ended_well();
     assert_eq!(answered(&file), urls);
+    // Where not even FILE.turno has room nothing is sent.
+    let out = format!("--out={}", shell.file("others.jsonl").display());
+    let map = ["map", FETCH, inputs.to_str().unwrap(), &out];
+    let limited = ["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\"", TURNO];
+    let failed = Shell::end(shell.start("sh", &[&limited[..], &map].concat())).await.failed();
+    for part in ["others.jsonl.turno, and so no more answers", "(--resume goes on with what is missing): "] {
+        assert!(failed.contains(part), "{part}: {failed}");
+    }
+    shell.turno(&[&map[..], &["--resume"]].concat()).await.ended_well();
+    assert_eq!(answered(&shell.file("others.jsonl")), urls);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_vouches_for_a_file_is_refused_what_cannot_be() {
+    let shell = Shell::open().await;
+    let (inputs, file) = (shell.file("pages.jsonl"), shell.file("answers.jsonl"));
+    let note = shell.file("answers.jsonl.turno");
+    let out = format!("--out={}", file.display());
+    shell.turno_with(&["map", FETCH, &out], &pages(&["a", "b", "c"])).await.ended_well();
+    let before = (read(&file), read(&note));
+    // Fewer requests than there are answers, of a pipe and of a file.
+    let (few, why) = (pages(&["a", "b"]), "there are answers to 3 requests at least, and these are 2");
+    let unchecked = ["map", FETCH, &out, "--resume", "--unchecked"];
+    let refused = shell.turno_with(&unchecked, &few).await.failed();
+    assert!(refused.contains(why), "{refused}");
+    std::fs::write(&inputs, few).unwrap();
+    let refused = shell.turno(&[&unchecked[..], &[inputs.to_str().unwrap()]].concat()).await.failed();
+    assert!(refused.contains(why), "{refused}");
+    // A ticket of no map, or of a smaller one.
+    let call = shell.submit("far", &[]).await;
+    let map = ["map", "--ticket", "--not-before=1h", FETCH];
+    let small = shell.turno_with(&map, &pages(&["a"])).await.fine();
+    for (name, why) in [
+        (call.as_str(), "is no map: it has one response, which `turno tickets show "),
+        (small.trim(), "has an answer to item 2, and the map of "),
+    ] {
+        let words = ["tickets", "results", name, &out, "--resume", "--unchecked"];
+        let refused = shell.turno(&words).await.failed();
+        assert!(refused.contains(why), "{refused}");
+    }
+    assert_eq!((read(&file), read(&note)), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_map_that_has_ended_undone_fails_whoever_reads_it() {
+    let shell = Shell::open().await;
+    let map = ["map", "--ticket", "--not-before=1h", FETCH];
+    let name = shell.turno_with(&map, &pages(&["a", "b"])).await.fine();
+    let name = name.trim();
+    // So far there is nothing, and nothing is wrong.
+    assert_eq!(shell.turno(&["tickets", "results", name]).await.fine(), "");
+    shell.turno(&["tickets", "cancel", name, "--wait"]).await.fine();
+    for follow in [None, Some("--follow")] {
+        let words: Vec<&str> = ["tickets", "results", name].into_iter().chain(follow).collect();
+        let said = shell.turno(&words).await.failed();
+        let next = format!("the map has ended so; turno tickets show {} tells more", end_of(name));
+        assert!(said.starts_with("CANCELLED: ") && said.contains(&next), "{said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -196,6 +196,8 @@ pub(super) struct Requests {
     note: Option<Note>,
     /// What it counts, or has to. It never counts fewer, or answers to the others would be nobody's.
     told: u64,
+    /// So many there have to be for each answer that is there to have its request.
+    answered: u64,
 }
 
 impl Requests {
@@ -216,7 +218,8 @@ impl Requests {
         let earlier = earlier.filter(|earlier| earlier.count > 0);
         let answered = last.map_or(0, |last| last.saturating_add(1));
         let told = earlier.as_ref().map_or(answered, |earlier| earlier.count);
-        Ok(Self { method: method.to_owned(), count: 0, digest: XxHash3_128::new(), earlier, note, told })
+        let (method, digest) = (method.to_owned(), XxHash3_128::new());
+        Ok(Self { method, count: 0, digest, earlier, note, told, answered })
     }
 
     /// One more; fails if those before were others.
@@ -235,12 +238,18 @@ impl Requests {
 
     /// There are no more; fails if there were more before.
     pub(super) fn end(&self) -> anyhow::Result<()> {
+        let (these, answered) = (self.count, self.answered);
         match &self.earlier {
             Some(earlier) => {
-                let (theirs, these) = (earlier.count, self.count);
+                let theirs = earlier.count;
                 let how = format!("there were {theirs} at least, and these are {these}{READ_AHEAD}");
                 Err(earlier.differ(&how))
             }
+            // Whoever vouches for the answers errs.
+            None if these < answered => bail!(
+                "there are answers to {answered} requests at least, and these are {these}: bring all of them, or write to \
+                 another file"
+            ),
             None => Ok(()),
         }
     }
@@ -284,6 +293,8 @@ struct Page {
     /// What this run has told of.
     origin: Option<Origin>,
     first: Option<String>,
+    /// What to do when it cannot be written.
+    hint: String,
 }
 
 impl Note {
@@ -298,7 +309,7 @@ impl Note {
                 return Err(anyhow!(error).context(format!("{what}; remove it, or write to another file")));
             }
             Err(error) if is_checked => {
-                let what = format!("cannot write {} (--unchecked goes on without)", path.display());
+                let what = format!("cannot write {} (--unchecked goes on without it)", path.display());
                 return Err(anyhow!(error).context(what));
             }
             Err(error) => {
@@ -309,7 +320,13 @@ impl Note {
         };
         let length = usize::try_from(file.metadata()?.len())?;
         let first = first_line(answers).unwrap_or_default();
-        Ok(Some(Self(Arc::new(Mutex::new(Page { file, path, length, origin: None, first })))))
+        let hint = "--resume goes on with what is missing".to_owned();
+        Ok(Some(Self(Arc::new(Mutex::new(Page { file, path, length, origin: None, first, hint })))))
+    }
+
+    /// What to do when it cannot be written: without it no answer is.
+    pub(super) fn hint(&self, hint: &str) {
+        hint.clone_into(&mut self.0.lock().hint);
     }
 
     /// Says that the answers are of this ticket.
@@ -326,6 +343,9 @@ impl Note {
 
     fn tell(&self, origin: Origin) -> anyhow::Result<()> {
         let mut page = self.0.lock();
+        if page.origin.as_ref() == Some(&origin) {
+            return Ok(());
+        }
         page.origin = Some(origin);
         page.write()
     }
@@ -335,7 +355,10 @@ impl Page {
     fn write(&mut self) -> anyhow::Result<()> {
         let Some(origin) = self.origin.clone() else { return Ok(()) };
         let line = format!("{}\n", serde_json::to_string(&Said { origin, first: self.first.clone() })?);
-        self.replace(&line).with_context(|| format!("cannot write {}", self.path.display()))
+        self.replace(&line).with_context(|| {
+            let (path, hint) = (self.path.display(), &self.hint);
+            format!("cannot write {path}, and so no more answers; those that there are stay ({hint})")
+        })
     }
 
     /// In place, so that it has a whole line whenever the program is killed.

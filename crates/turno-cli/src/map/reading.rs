@@ -1,7 +1,7 @@
 //! The results of a map that is a ticket, written as they come: on from those that are there, over gateways that go and
 //! come.
 
-use std::io::stderr;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use prost_reflect::DescriptorPool;
@@ -11,7 +11,9 @@ use turno_proto::v1::tickets_client::TicketsClient;
 use turno_proto::v1::{MapResponse, ReadMapRequest};
 
 use super::results::Results;
+use crate::aside::Aside;
 use crate::call::failure;
+use crate::tickets::name;
 use crate::tickets::patience::{PAUSE, Patience, is_away};
 
 /// How far it was read. Results are stored in an order that stays: so many lines are the first so many of them.
@@ -41,7 +43,11 @@ impl Reading {
                 Ok(()) if self.results.failed() == 0 => return Ok(ExitCode::SUCCESS),
                 Ok(()) => return Ok(ExitCode::FAILURE),
                 Err(status) if is_told(&status) || !is_away(&status) => {
-                    failure::report(&status, types, false, &mut stderr())?;
+                    failure::report(&status, types, false, &mut Aside)?;
+                    if is_told(&status) {
+                        let short = name::short(&self.name);
+                        writeln!(Aside, "  the map has ended so; turno tickets show {short} tells more")?;
+                    }
                     return Ok(ExitCode::FAILURE);
                 }
                 Err(status) => self.patience.check(&status, again)?,
@@ -75,6 +81,7 @@ impl Reading {
 
     /// Whether it was the map's last message.
     fn write(&mut self, message: MapResponse) -> anyhow::Result<bool> {
+        self.results.tell_ticket(&self.name)?;
         for result in message.results {
             self.results.write(result)?;
             self.from += 1;
@@ -92,6 +99,7 @@ fn is_told(status: &Status) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::origin::Of;
     use super::super::out::Out;
     use super::super::results::{Before, Results};
     use super::{MapResponse, ReadMapRequest, Reading};
@@ -187,6 +195,8 @@ mod tests {
         ended: ExitCode,
         written: Vec<u64>,
         asked: Vec<u64>,
+        /// By FILE.turno.
+        said: String,
     }
 
     impl Seen {
@@ -196,11 +206,16 @@ mod tests {
         }
     }
 
+    /// What is said of a file by whoever wrote it before.
+    const BEFORE: &str = "milk\n";
+
     /// Goes on with a file.
     async fn read(file: &str, most: Option<u64>, answers: Vec<Answers>) -> Seen {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.jsonl");
+        let note = folder.path().join("out.jsonl.turno");
         std::fs::write(&path, file).unwrap();
+        std::fs::write(&note, BEFORE).unwrap();
         let double = Double { answers: Arc::new(Mutex::new(answers.into())), ..Double::default() };
         let channel = dial(&serve(double.clone()).await).await.unwrap();
         let out = Some(Out::open(&path, true).unwrap());
@@ -209,8 +224,8 @@ mod tests {
         let ended = reading.run(album().parent_pool(), "").await.unwrap();
         let written = std::fs::read_to_string(&path).unwrap();
         let index = |line| serde_json::from_str::<Value>(line).unwrap()["index"].as_u64().unwrap();
-        let asked = double.asked.lock().clone();
-        Seen { ended, written: written.lines().map(index).collect(), asked }
+        let (asked, said) = (double.asked.lock().clone(), std::fs::read_to_string(note).unwrap());
+        Seen { ended, written: written.lines().map(index).collect(), asked, said }
     }
 
     #[tokio::test]
@@ -229,6 +244,28 @@ mod tests {
         let dead = Status::with_details(Code::Unavailable, "the oven is cold", (&b"\x08\x0e"[..]).into());
         let answers = vec![vec![Ok(results(&[0])), Err(dead)], vec![Ok(end())]];
         read("", None, answers).await.must_be(ExitCode::FAILURE, &[0], &[0]);
+    }
+
+    #[tokio::test]
+    async fn whose_answers_a_file_has_is_said_once_one_has_come() {
+        let gone = || Status::not_found("no such ticket");
+        assert_eq!(read(&lines(&[0]), None, vec![vec![Err(gone())]]).await.said, BEFORE);
+        for first in [results(&[1]), end()] {
+            let said = read(&lines(&[0]), None, vec![vec![Ok(first), Err(gone())]]).await.said;
+            assert!(said.starts_with(r#"{"ticket":"operations/1","first":""#), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_goes_on_is_what_will_not_be_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        // With what is added to it, the one is too long for a name.
+        for (name, end) in [("a".repeat(250), " --resume --unchecked"), ("a".to_owned(), "/a --resume")] {
+            let out = Out::open(&folder.path().join(name), false).unwrap();
+            let results = Results::open(Some(out), Before::Refused(Of::NewTicket), &print()).unwrap();
+            let again = results.command("operations/1");
+            assert!(again.ends_with(end), "{again}");
+        }
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::io::{self, BufRead as _, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use parking_lot::Mutex;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor};
 use serde::Deserialize;
@@ -17,6 +17,7 @@ use turno_proto::v1::MapResult;
 use super::origin::{self, Note, Of};
 use super::out::Out;
 use crate::call::{failure, json as messages};
+use crate::tickets;
 
 /// Where answers go.
 pub(super) struct Results {
@@ -101,15 +102,36 @@ impl Results {
     /// `again` goes on with them.
     pub(super) fn of_ticket(self, again: &str) -> Self {
         let again = format!("`{again}` goes on with what is missing");
+        if let Some(note) = &self.note {
+            note.hint(&again);
+        }
         Self { sent: Sent::default(), again, ..self }
     }
 
-    /// The file that they go to, if it can be gone on with.
-    pub(super) fn file(&self) -> Option<&Path> {
-        self.file.as_deref()
+    /// The command that goes on with those of a ticket.
+    pub(super) fn command(&self, ticket: &str) -> String {
+        let again = tickets::again(ticket, self.file.as_deref());
+        if self.file.is_some() && self.note.is_none() { format!("{again} --unchecked") } else { again }
     }
 
-    /// How that is done.
+    /// Fails if the file has an answer to an item that the ticket, which has so many, has not: whoever vouches for it errs.
+    pub(super) fn must_be_within(&self, ticket: &str, items: u64) -> anyhow::Result<()> {
+        match self.known.last().zip(self.file.as_deref()) {
+            Some((last, file)) if *last >= items => bail!(
+                "{} has an answer to item {last}, and the map of {ticket} has {items} items, counted from 0: write to \
+                 another file",
+                file.display()
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// Says of what ticket they are, as soon as one has come: until then the file is what it was.
+    pub(super) fn tell_ticket(&self, name: &str) -> anyhow::Result<()> {
+        self.note.as_ref().map_or(Ok(()), |note| note.tell_ticket(name))
+    }
+
+    /// How the file can be gone on with, if it can.
     pub(super) fn hint(&self) -> Option<&str> {
         self.file.is_some().then_some(self.again.as_str())
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::desk::Desk;
@@ -11,12 +12,21 @@ use crate::map::{self, Target};
 
 /// Whose results.
 #[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "A line is an answer, as of `turno map`. Exit code: 1 if one is an error, or if the map has ended and is not done.
+
+Examples:
+  turno tickets results 9f3ac2b1                                           # what there is now
+  turno tickets results 9f3ac2b1 --follow --out infos.jsonl
+  turno tickets results 9f3ac2b1 --follow --out infos.jsonl --resume       # goes on where that ended
+  turno call turno.v1.Tickets/ReadMap '{\"name\": \"operations/ID\"}' --json   # if no node knows the answers' types"
+)]
 pub(crate) struct ResultsArgs {
     /// The ticket of a map; the end of its id is enough
     name: String,
     #[command(flatten)]
     target: Target,
-    /// Go on until the map has ended, and tell how; without it, what there is now
+    /// Go on until the map has ended; without it, what there is now
     #[arg(long)]
     follow: bool,
 }
@@ -24,10 +34,22 @@ pub(crate) struct ResultsArgs {
 pub(crate) async fn run(desk: &mut Desk, args: ResultsArgs) -> anyhow::Result<ExitCode> {
     let name = desk.name(&args.name).await?;
     let ticket = desk.get(&name).await?;
-    let method = desk.method(&ticket.metadata.method).await?;
+    let Some(items) = ticket.metadata.map_items else {
+        bail!("{name} is no map: it has one response, which `turno tickets show {}` shows", ticket.short());
+    };
+    let method = desk.method(&ticket.metadata.method).await.with_context(|| untyped(&name))?;
     let done = ticket.metadata.progress.as_ref().map_or(0, |progress| progress.done);
-    let most = (!args.follow).then_some(done);
-    map::results_of(desk.channel.clone(), &name, &method, &args.target, most).await
+    // What one that has ended has ended with is a part of it.
+    let most = (!args.follow && !ticket.has_ended()).then_some(done);
+    map::results_of(desk.channel.clone(), (name.as_str(), items), &method, &args.target, most).await
+}
+
+/// What can be done meanwhile.
+fn untyped(name: &str) -> String {
+    let raw = format!(r#"turno call turno.v1.Tickets/ReadMap '{{"name": "{name}"}}' --json"#);
+    format!(
+        "the results of {name} are kept, but cannot be shown without their types (`{raw}` shows them encoded)"
+    )
 }
 
 /// The command that goes on where results of a ticket have broken off.

@@ -110,6 +110,19 @@ fn an_answer_to_what_was_not_read_is_another_maps() {
 }
 
 #[test]
+fn who_vouches_for_answers_has_a_request_for_each() {
+    let (folder, _requests) = answered("a\n");
+    let open = || Requests::open(Note::open(&file(&folder), false).unwrap(), METHOD, None, Some(2)).unwrap();
+    let mut requests = open();
+    add(&mut requests, "a\nb\nc\n").unwrap();
+    requests.end().unwrap();
+    let mut requests = open();
+    add(&mut requests, "a\nb\n").unwrap();
+    let error = requests.end().unwrap_err().to_string();
+    assert!(error.starts_with("there are answers to 3 requests at least, and these are 2: "), "{error}");
+}
+
+#[test]
 fn other_methods_and_tickets_are_told_apart() {
     let (folder, _requests) = answered("a\n");
     let (file, note) = (file(&folder), note(&folder));
@@ -226,7 +239,7 @@ fn a_note_that_cannot_be_written_is_missed_only_where_something_is_checked() {
     std::fs::write(&file, "").unwrap();
     assert!(Note::open(&file, false).unwrap().is_none());
     let error = Note::open(&file, true).err().unwrap().to_string();
-    assert!(error.contains("--unchecked goes on without"), "{error}");
+    assert!(error.contains("--unchecked goes on without it"), "{error}");
     // One that is there would be believed.
     let (folder, file) = empty();
     std::fs::create_dir(note(&folder)).unwrap();
