@@ -206,6 +206,15 @@ mod tests {
     }
 
     #[test]
+    fn whoever_writes_a_script_is_told_of_exit_codes() {
+        for command in [&["map"][..], &["submit"], &["tickets", "results"]] {
+            let help =
+                Cli::try_parse_from([&["turno"][..], command, &["--help"]].concat()).unwrap_err().to_string();
+            assert!(help.contains("Exit code: 1 if"), "{command:?}: {help}");
+        }
+    }
+
+    #[test]
     fn every_role_can_be_started() {
         for role in ["gateway", "io", "worker", "up", "demo", "nodes", "methods"] {
             Cli::try_parse_from(["turno", role]).unwrap();

@@ -36,7 +36,10 @@ fn client(channel: Channel) -> AdminClient<Channel> {
 
 fn refused(status: Status) -> anyhow::Error {
     match status.code() {
-        Code::Unimplemented => anyhow!("what answers there is no Turno gateway (it has no turno.v1.Admin)"),
+        Code::Unimplemented => anyhow!(
+            "what answers there is no Turno gateway (it has no turno.v1.Admin); --address takes the port that clients call, \
+             not that of nodes or metrics"
+        ),
         code => anyhow!("{}: {}", code_name(code), status.message()),
     }
 }

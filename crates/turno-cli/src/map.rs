@@ -43,6 +43,7 @@ use results::{Before, Results};
 #[command(after_help = "A line of the input is a request, as JSON; a line of the output is an answer:
   {\"index\":0,\"response\":{…}}
   {\"index\":1,\"error\":{\"code\":\"NOT_FOUND\",\"message\":\"…\",\"details\":[…]}}
+Exit code: 1 if one is an error, or if the map did not come to its end.
 
 Examples:
   turno map turno.cpu.v1.Images/Info pictures.jsonl --out infos.jsonl
@@ -78,7 +79,8 @@ pub(crate) struct MapArgs {
     /// Say on standard error where the time of its chunks went, also of a map that broke
     #[arg(long, conflicts_with = "ticket")]
     explain: bool,
-    /// Submit it as a ticket: it goes on by itself, and its name is printed. With --out its results are written as they come
+    /// Submit it as a ticket: it goes on by itself, and its name is printed. With --out its results are written as they come;
+    /// where that ends, `turno tickets results` goes on
     #[arg(long, conflicts_with_all = ["resume", "deadline"])]
     ticket: bool,
     #[command(flatten)]

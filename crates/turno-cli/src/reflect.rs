@@ -156,12 +156,19 @@ fn is_unknown(status: &Status) -> bool {
     matches!(status.code(), Code::NotFound | Code::InvalidArgument)
 }
 
+/// What a gateway serves, and no other server.
+const GATEWAYS_OWN: &str = "turno.v1.Admin";
+const NODES: &str =
+    "\nthe others come with their nodes: start one that serves it; `turno nodes` shows those that are linked";
+
 async fn unknown_service(channel: Channel, wanted: &str) -> anyhow::Error {
     match list_services(channel).await {
         Ok(served) if served.is_empty() => anyhow!("no service {wanted}: nothing is served there"),
         Ok(served) => {
             let hint = nearest::hint(wanted, served.iter().map(String::as_str));
-            anyhow!("no service {wanted}{hint}\nserved: {}", served.join(", "))
+            let is_gateway = served.iter().any(|name| name == GATEWAYS_OWN);
+            let nodes = if is_gateway { NODES } else { "" };
+            anyhow!("no service {wanted}{hint}\nserved: {}{nodes}", served.join(", "))
         }
         Err(error) => error,
     }

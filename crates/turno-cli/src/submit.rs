@@ -26,11 +26,15 @@ pub(crate) use wishes::Wishes;
 
 /// Submit a call: it is on disk when this answers, and goes on by itself
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "Exit code: 1 if it is refused, one line of many too, or with --wait if the ticket ends otherwise than done.
+
+Examples:
   turno submit gallery.v1.Gallery/Thumbnail '{\"url\": \"https://a.example/cat.jpg\", \"width\": 256}' --key cat
   turno submit turno.cpu.v1.Images/Thumbnail '{\"data\": \"@cat.jpg\", \"width\": 256}' --wait --out small.jpg
   turno submit gallery.v1.Gallery/Thumbnail --many requests.jsonl --key nightly --label shop=bakery
-  turno submit gallery.v1.Gallery/Thumbnail '{}' --not-before 10m --retries 5 --timeout 30s")]
+  turno submit gallery.v1.Gallery/Thumbnail '{}' --not-before 10m --retries 5 --timeout 30s"
+)]
 pub(crate) struct SubmitArgs {
     /// The method: package.Service/Method. It takes one message and answers one
     pub(crate) method: String,

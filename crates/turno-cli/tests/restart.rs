@@ -49,14 +49,24 @@ impl Mesh {
 
     /// Until the kitchen is linked: what `turno` knows of a method, it has from there.
     async fn start_gateway(&mut self) {
+        self.start_gateway_with(1).await;
+    }
+
+    /// Of which no node knows where it is.
+    async fn start_lonely_gateway(&mut self) {
+        self.nodes = free_port();
+        self.start_gateway_with(0).await;
+    }
+
+    async fn start_gateway_with(&mut self, linked: usize) {
         let (clients, nodes) = (self.clients.to_string(), self.nodes.to_string());
         let data = self.file("data").display().to_string();
         let words = ["gateway", "--listen", &clients, "--nodes", &nodes, "--data", &data, "--log", "error"];
         self.gateway = Some(Process::start(TURNO, &words));
         let channel = Endpoint::from_shared(format!("http://{clients}")).unwrap().connect_lazy();
-        eventually("the kitchen is linked", async || {
+        eventually("the gateway has its nodes", async || {
             let listed = AdminClient::new(channel.clone()).list_nodes(ListNodesRequest {}).await;
-            listed.is_ok_and(|listed| !listed.into_inner().nodes.is_empty())
+            listed.is_ok_and(|listed| listed.into_inner().nodes.len() == linked)
         })
         .await;
     }
@@ -95,6 +105,11 @@ impl Seen {
     fn fine(self) -> String {
         assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{}", self.out);
         self.out
+    }
+
+    fn failed(self) -> String {
+        assert_eq!(self.code, Some(1), "{}{}", self.out, self.err);
+        self.err
     }
 }
 
@@ -195,4 +210,26 @@ async fn what_follows_a_ticket_outlives_a_gateway_that_is_killed() {
     assert!(!watched.contains("done after 1 attempt,"), "{watched}");
     let pie: Value = serde_json::from_str(&Seen::of(waiting).await.fine()).unwrap();
     assert_eq!(pie, json!({ "content": encoded("pie") }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_whose_types_no_node_has_brought_are_still_there() {
+    let mut mesh = Mesh::start().await;
+    let inputs = mesh.file("waits.jsonl");
+    std::fs::write(&inputs, waits(3, 1)).unwrap();
+    let map = ["map", "--ticket", SIMMER, inputs.to_str().unwrap()];
+    let name = Seen::of(mesh.turno(&map)).await.fine().trim().to_owned();
+    Seen::of(mesh.turno(&["tickets", "watch", &name])).await.fine();
+    mesh.kill_gateway();
+    mesh.start_lonely_gateway().await;
+    let said = Seen::of(mesh.turno(&["tickets", "results", &name])).await.failed();
+    let call = format!("`turno call turno.v1.Tickets/ReadMap '{{\"name\": \"{name}\"}}' --json`");
+    for part in [&call, "no service kitchen.v1.Kitchen", "start one that serves it"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let request = json!({ "name": name }).to_string();
+    let read = Seen::of(mesh.turno(&["call", "turno.v1.Tickets/ReadMap", &request, "--json"])).await.fine();
+    let messages = read.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let results = messages.map(|message| message["results"].as_array().map_or(0, Vec::len));
+    assert_eq!(results.sum::<usize>(), 3, "{read}");
 }

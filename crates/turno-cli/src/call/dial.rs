@@ -10,7 +10,10 @@ use tonic::transport::{Channel, Endpoint};
 pub(crate) async fn dial(address: &str) -> anyhow::Result<Channel> {
     let endpoint = endpoint(address)?.connect_timeout(Duration::from_secs(5)).http2_adaptive_window(true);
     endpoint.connect().await.map_err(|error| {
-        anyhow!("no gateway answers at {address} ({}); start one with `turno up`", innermost(&error))
+        anyhow!(
+            "no gateway answers at {address} ({}); start one with `turno up`, or name another by --address",
+            innermost(&error)
+        )
     })
 }
 
@@ -52,6 +55,6 @@ mod tests {
         assert!(
             error.starts_with(&format!("no gateway answers at http://127.0.0.1:{port} (Connection refused"))
         );
-        assert!(error.ends_with("start one with `turno up`"), "{error}");
+        assert!(error.ends_with("start one with `turno up`, or name another by --address"), "{error}");
     }
 }

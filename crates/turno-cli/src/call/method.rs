@@ -20,7 +20,9 @@ impl Name {
             Some((service, method)) if is_name(service) && is_name(method) && !method.contains('.') => {
                 Ok(Self { service: service.to_owned(), method: method.to_owned() })
             }
-            _ => bail!("{text:?} names no method; write it as package.Service/Method"),
+            _ => bail!(
+                "{text:?} names no method; write it as package.Service/Method, as `turno methods` shows them"
+            ),
         }
     }
 
