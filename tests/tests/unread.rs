@@ -1,4 +1,5 @@
-//! Answers that nobody reads: they take so much of the gateway's memory and no more, and nothing small waits for them.
+//! Answers that nobody reads: they take so much of the gateway's memory and no more, of each connection no more than they
+//! leave, and nothing small waits for them.
 
 #![allow(
     clippy::disallowed_methods,
@@ -21,10 +22,10 @@ use turno_tests::stubs::kitchen_client::KitchenClient;
 use turno_tests::stubs::{Courses, Dish};
 use turno_tests::{TestMesh, TestNode, eventually};
 
-/// Of an answer. Three of them leave less than 30 kB of the room that there is.
+/// Of an answer. A connection may have one of them unread, another one too, and a third none.
 const LARGE: usize = 340_000;
-/// Three of these leave nothing that a message of a stream would find.
-const LARGEST: usize = 349_000;
+/// Where nothing else waits, it has all the room, and leaves nothing that a message of a stream would find.
+const ALL: usize = 1_048_000;
 /// Longer than a stream waits for room when its client has read all.
 const PAUSE: Duration = Duration::from_millis(1500);
 
@@ -37,7 +38,7 @@ fn plate(bytes: usize) -> kitchen::Dish {
     kitchen::Dish { content: vec![7; bytes].into() }
 }
 
-/// A mesh with room for 1 MiB of answers, and a connection of somebody who takes 64 KiB of each before he reads.
+/// A mesh with room for 1 MiB of answers, and a connection of somebody who is slow.
 async fn start() -> (TestMesh, TestNode, Channel) {
     start_with(GatewayConfig::default()).await
 }
@@ -45,10 +46,15 @@ async fn start() -> (TestMesh, TestNode, Channel) {
 async fn start_with(config: GatewayConfig) -> (TestMesh, TestNode, Channel) {
     let mesh = TestMesh::gateway(GatewayConfig { max_bodies: Size::mib(1), ..config }).await;
     let node = mesh.kitchen(Role::Io, 1).await;
+    let slow = slow(&mesh).await;
+    (mesh, node, slow)
+}
+
+/// One more connection of somebody who takes 64 KiB of each answer before he reads.
+async fn slow(mesh: &TestMesh) -> Channel {
     let address = format!("http://{}", mesh.running().clients());
     let slow = Endpoint::from_shared(address).unwrap().initial_stream_window_size(64 * 1024_u32);
-    let slow = slow.initial_connection_window_size(16_u32 << 20).connect().await.unwrap();
-    (mesh, node, slow)
+    slow.initial_connection_window_size(16_u32 << 20).connect().await.unwrap()
 }
 
 /// Calls a method of one answer, which is not read.
@@ -73,54 +79,83 @@ fn assert_has_no_room(error: &Status) {
 }
 
 #[tokio::test]
-async fn who_does_not_read_takes_the_room_of_large_answers_and_of_no_small_one() {
+async fn who_does_not_read_has_his_share_while_another_gets_all_of_his() {
     let (mesh, _node, slow) = start().await;
     let mut kept = Vec::new();
-    for _ in 0..3 {
-        kept.push(unread(&slow).await.unwrap());
+    for _ in 0..20 {
+        match unread_of(&slow, 100_000).await {
+            Ok(answer) => kept.push(answer),
+            Err(error) => assert_has_no_room(&error),
+        }
     }
-    assert_has_no_room(&unread(&slow).await.unwrap_err());
-    // Another's, on its own stream from its node, and on the node's link.
+    assert_eq!(kept.len(), 5, "a sixth would be more than it leaves");
+    // He goes on like that.
+    let again = async {
+        for _ in 0..20 {
+            assert_has_no_room(&unread_of(&slow, 100_000).await.unwrap_err());
+        }
+    };
+    let linked = Client::connect(mesh.running().clients().to_string()).unwrap();
+    let other = async {
+        for _ in 0..20 {
+            let answer = mesh.client().echo(dish(100_000)).await.unwrap().into_inner();
+            assert_eq!(answer.content.len(), 100_000);
+            assert_eq!(linked.call::<Echo>(plate(60_000)).await.unwrap().content.len(), 60_000);
+        }
+        let courses = Courses { count: 20, bytes: 100_000, ..Courses::default() };
+        let mut read = mesh.client().serve(courses).await.unwrap().into_inner();
+        for _ in 0..20 {
+            assert_eq!(read.message().await.unwrap().unwrap().content.len(), 100_000);
+        }
+        assert!(read.message().await.unwrap().is_none());
+    };
+    futures_util::future::join(again, other).await;
+    for mut answer in kept {
+        assert_eq!(answer.message().await.unwrap().unwrap().content.len(), 100_000);
+    }
+}
+
+#[tokio::test]
+async fn those_who_do_not_read_take_the_room_of_large_answers_and_of_no_small_one() {
+    let (mesh, _node, one) = start().await;
+    let other = slow(&mesh).await;
+    let mut kept = vec![unread(&one).await.unwrap()];
+    assert_has_no_room(&unread(&one).await.unwrap_err());
+    kept.push(unread(&other).await.unwrap());
     assert_has_no_room(&mesh.client().echo(dish(LARGE)).await.unwrap_err());
     let linked = Client::connect(mesh.running().clients().to_string()).unwrap();
-    let linked = async |bytes| linked.call::<Echo>(plate(bytes)).await;
-    assert_has_no_room(&linked(60_000).await.unwrap_err());
     mesh.client().echo(dish(10_000)).await.unwrap();
-    linked(10_000).await.unwrap();
+    linked.call::<Echo>(plate(10_000)).await.unwrap();
     // What was kept is whole; read, it makes room, and so it does given up.
     assert_eq!(kept.pop().unwrap().message().await.unwrap().unwrap().content.len(), LARGE);
     eventually("one more has room", async || mesh.client().echo(dish(LARGE)).await.is_ok()).await;
     drop(kept);
-    eventually("all have", async || {
-        let calls = [(); 3].map(|()| unread(&slow));
+    eventually("both have", async || {
+        let calls = [unread(&one), unread(&other)];
         futures_util::future::join_all(calls).await.iter().all(Result::is_ok)
     })
     .await;
-    eventually("on the link too", async || linked(60_000).await.is_ok()).await;
 }
 
 #[tokio::test]
-async fn a_stream_that_is_not_read_waits_for_room_and_goes_on() {
+async fn a_stream_that_is_not_read_waits_for_its_share_and_goes_on() {
     let (mesh, _node, slow) = start().await;
     let courses = Courses { count: 10, bytes: LARGE as u32, ..Courses::default() };
-    let mut slow = KitchenClient::new(slow).serve(courses).await.unwrap().into_inner();
-    let echo = async || mesh.client().echo(dish(LARGE)).await;
-    eventually("it has taken the room", async || echo().await.is_err()).await;
-    assert_has_no_room(&echo().await.unwrap_err());
+    let mut stream = KitchenClient::new(slow.clone()).serve(courses).await.unwrap().into_inner();
+    assert_has_no_room(&unread(&slow).await.unwrap_err());
+    mesh.client().echo(dish(LARGE)).await.unwrap();
     for _ in 0..10 {
-        assert_eq!(slow.message().await.unwrap().unwrap().content.len(), LARGE);
+        assert_eq!(stream.message().await.unwrap().unwrap().content.len(), LARGE);
     }
-    assert!(slow.message().await.unwrap().is_none());
-    eventually("there is room again", async || echo().await.is_ok()).await;
+    assert!(stream.message().await.unwrap().is_none());
+    eventually("there is room again", async || unread(&slow).await.is_ok()).await;
 }
 
 #[tokio::test]
 async fn a_stream_goes_on_where_others_have_left_no_room() {
     let (mesh, _node, slow) = start().await;
-    let mut kept = Vec::new();
-    for _ in 0..3 {
-        kept.push(unread_of(&slow, LARGEST).await.unwrap());
-    }
+    let _kept = unread_of(&slow, ALL).await.unwrap();
+    assert_has_no_room(&mesh.client().echo(dish(LARGE)).await.unwrap_err());
     let courses = Courses { count: 200, bytes: 4096, ..Courses::default() };
     let mut read = mesh.client().serve(courses).await.unwrap().into_inner();
     // Its own window has place for a part of them.
@@ -138,10 +173,10 @@ async fn a_stream_goes_on_where_others_have_left_no_room() {
 
 #[tokio::test]
 async fn a_stream_waits_for_a_client_that_pauses() {
-    let (_mesh, _node, slow) = start().await;
-    let _kept = [unread(&slow).await.unwrap(), unread(&slow).await.unwrap()];
+    let (mesh, _node, one) = start().await;
+    let _kept = unread(&one).await.unwrap();
     let courses = Courses { count: 5, bytes: LARGE as u32, ..Courses::default() };
-    let mut paused = KitchenClient::new(slow).serve(courses).await.unwrap().into_inner();
+    let mut paused = KitchenClient::new(slow(&mesh).await).serve(courses).await.unwrap().into_inner();
     tokio::time::sleep(PAUSE).await;
     for _ in 0..5 {
         assert_eq!(paused.message().await.unwrap().unwrap().content.len(), LARGE);

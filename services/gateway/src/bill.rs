@@ -128,7 +128,6 @@ mod tests {
     use crate::methods::{Method, Methods, Seat};
     use crate::policy::Policy;
     use crate::scheduler::WorkerId;
-    use crate::unread::Unread;
     use metrics::with_local_recorder;
     use std::net::SocketAddr;
     use std::sync::Arc;
@@ -143,7 +142,7 @@ mod tests {
 
     fn link() -> Arc<Link> {
         let hello = Hello { name: "oven".to_owned(), node_id: "7".to_owned(), ..Hello::default() };
-        Arc::new(Link::new(WorkerId(1), hello, peer(), mpsc::channel(1).0, 1024, Unread::new(1024)))
+        Arc::new(Link::new(WorkerId(1), hello, peer(), mpsc::channel(1).0, 1024))
     }
 
     fn method() -> Arc<Method> {

@@ -23,6 +23,7 @@ use crate::link::pending::{Answer, Lost};
 use crate::methods::Method;
 use crate::router::Router;
 use crate::scheduler::WorkerId;
+use crate::unread::Reader;
 
 pub(crate) use run::{Ran, run};
 pub(crate) use stream::{Stream, stream};
@@ -38,6 +39,8 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     /// More than none: a chunk of a map, with so many requests in its body.
     pub(crate) items: u32,
+    /// Who may leave its answer unread; none for tickets and maps, which take what comes.
+    pub(crate) reader: Option<Arc<Reader>>,
 }
 
 /// The answer to a unary call.
@@ -143,7 +146,7 @@ async fn attempt(
             let _first = node.set(link.id);
         }
         course.send(&link, Instant::now());
-        match link.unary(invocation(call, target.index), target.place).await {
+        match link.unary(invocation(call, target.index), target.place, call.reader.clone()).await {
             Ok(answer) if goes_elsewhere(&answer.outcome) => attempts.not_started(answer.outcome)?,
             Ok(Answer { outcome, away }) => {
                 course.back(away, outcome.cost);

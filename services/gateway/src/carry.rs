@@ -126,9 +126,9 @@ struct Incoming<'l> {
     link: &'l Link,
     call: u64,
     max_message: usize,
-    may_be_left: bool,
     message: BytesMut,
-    room: Room,
+    /// None where who asked takes what comes.
+    room: Option<Room>,
     ahead: Arc<Ahead>,
     /// The one message of an answer that is no stream.
     whole: Bytes,
@@ -142,9 +142,8 @@ impl<'l> Incoming<'l> {
             link,
             call,
             max_message,
-            may_be_left: link.may_be_left(call),
             message: BytesMut::new(),
-            room: link.unread.room(),
+            room: link.reader_of(call).map(|reader| reader.room()),
             ahead: Arc::default(),
             whole: Bytes::new(),
             is_dropped: false,
@@ -165,7 +164,7 @@ impl<'l> Incoming<'l> {
         if length > self.max_message {
             return Some(too_large(self.call, self.max_message));
         }
-        if self.may_be_left && length > UNCOUNTED && !self.has_room(length).await {
+        if length > UNCOUNTED && !self.has_room(length).await {
             return self.drop_it();
         }
         self.message.extend_from_slice(&data);
@@ -181,48 +180,57 @@ impl<'l> Incoming<'l> {
         match self.events() {
             // A client that has gone away cancels the call, and the outcome follows.
             Some(events) => {
-                let _gone = events.send(Event::Message(message, self.room.pass(&self.ahead))).await;
+                let room = self.room.as_mut().map(|room| room.pass(&self.ahead));
+                let _gone = events.send(Event::Message(message, room)).await;
             }
-            None => self.whole = self.room.around(message),
+            None => {
+                self.whole = match &mut self.room {
+                    Some(room) => room.around(message),
+                    None => message,
+                }
+            }
         }
     }
 
     /// A stream ends where there is no room, one answer with its outcome.
     fn drop_it(&mut self) -> Option<Outcome> {
+        let reader = self.room.as_ref()?.reader().clone();
         if self.events().is_some() {
-            return Some(self.link.unread.instead(self.call, None));
+            return Some(reader.instead(self.call, None));
         }
-        (self.message, self.room, self.is_dropped) = (BytesMut::new(), self.link.unread.room(), true);
+        (self.message, self.room, self.is_dropped) = (BytesMut::new(), Some(reader.room()), true);
         None
     }
 
     fn end(self, outcome: Outcome) -> Outcome {
-        if self.is_dropped {
-            return self.link.unread.instead(self.call, outcome.cost);
+        match &self.room {
+            Some(room) if self.is_dropped => room.reader().instead(self.call, outcome.cost),
+            _ => Outcome { call: self.call, body: self.whole, ..outcome },
         }
-        Outcome { call: self.call, body: self.whole, ..outcome }
     }
 
-    /// Room for what has come of a message. A stream waits for it, which holds up its own method and nobody else: as long
-    /// as its client has something to read, and then a second. A small one needs none where there is nothing else to read:
-    /// the call's permit goes with it.
+    /// Room for what has come of a message, of its connection's share. A stream waits for it, which holds up its own method
+    /// and nobody else: as long as its client has something to read, and then a second. A small one needs none where there
+    /// is nothing else to read: the call's permit goes with it.
     async fn has_room(&mut self, length: usize) -> bool {
+        let Self { link, call, room: Some(room), ahead, .. } = self else { return true };
         let mut read_since: Option<Instant> = None;
-        while !self.room.reach(length) {
-            if self.events().is_none() {
+        while !room.reach(length) {
+            if link.stream_of(*call).flatten().is_none() {
                 return false;
             }
-            if !self.ahead.is_read() {
+            if !ahead.is_read() {
                 read_since = None;
             } else if length <= SMALL {
-                self.room.grow(length);
+                room.grow(length);
                 return true;
             } else if read_since.get_or_insert_with(Instant::now).elapsed() >= ROOM_PATIENCE {
                 return false;
             }
             let pause = if read_since.is_some() { ROOM_PAUSE } else { READING_PAUSE };
-            // Others make room too, which is not heard here.
-            let _either = tokio::time::timeout(pause, self.ahead.fewer()).await;
+            // What others read makes the share larger too. That is not heard here, but asked again in any case: to wake all
+            // who wait, each time, would cost more the more there are.
+            let _either = tokio::time::timeout(pause, ahead.fewer()).await;
         }
         true
     }
@@ -237,10 +245,11 @@ fn too_large(call: u64, max_message: usize) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::{Event, Link, ROOM_PATIENCE, Room, receive};
+    use crate::link::Sent;
     use crate::link::frames::Down;
     use crate::scheduler::WorkerId;
     use crate::unread::Unread;
-    use futures_util::future::join;
+    use futures_util::future::{join, join_all};
     use futures_util::{FutureExt as _, stream};
     use std::sync::Arc;
     use std::time::{Duration, Instant};
@@ -251,14 +260,14 @@ mod tests {
 
     const MAX_MESSAGE: usize = 1 << 20;
 
-    /// A link to a node whose answers find no room as long as the others are kept.
-    fn link() -> (Arc<Link>, Room, mpsc::Receiver<Down>) {
+    /// A link to a node whose answers find no room as long as those of another connection are kept.
+    fn link() -> (Arc<Link>, Arc<Unread>, Room, mpsc::Receiver<Down>) {
         let unread = Unread::new(100_000);
-        let taken = unread.add(100_000);
+        let taken = unread.reader().add(100_000);
         let (down, invocations) = mpsc::channel(8);
         let peer = "127.0.0.1:1".parse().unwrap();
-        let link = Link::new(WorkerId(1), Hello::default(), peer, down, 1024, unread);
-        (Arc::new(link), taken, invocations)
+        let link = Link::new(WorkerId(1), Hello::default(), peer, down, 1024);
+        (Arc::new(link), unread, taken, invocations)
     }
 
     fn message(bytes: usize) -> Result<CarryUp, Status> {
@@ -271,7 +280,12 @@ mod tests {
         Ok(CarryUp { outcome: Some(outcome), ..CarryUp::default() })
     }
 
-    async fn next(events: &mut mpsc::Receiver<Event>) -> (usize, Room) {
+    /// A call of one more connection.
+    async fn stream_of(link: &Arc<Link>, unread: &Arc<Unread>) -> (mpsc::Receiver<Event>, Sent) {
+        link.stream(Invocation::default(), None, Some(unread.reader())).await.unwrap()
+    }
+
+    async fn next(events: &mut mpsc::Receiver<Event>) -> (usize, Option<Room>) {
         match events.recv().await {
             Some(Event::Message(message, room)) => (message.len(), room),
             _ => panic!("it ended, or never began"),
@@ -280,8 +294,8 @@ mod tests {
 
     #[tokio::test]
     async fn one_answer_that_has_no_room_keeps_its_cost() {
-        let (link, _taken, _invocations) = link();
-        let mut asking = std::pin::pin!(link.unary(Invocation::default(), None));
+        let (link, unread, _taken, _invocations) = link();
+        let mut asking = std::pin::pin!(link.unary(Invocation::default(), None, Some(unread.reader())));
         assert!(asking.as_mut().now_or_never().is_none(), "nobody has answered it yet");
         let cost = Some(Cost { run_us: 7, ..Cost::default() });
         let up = stream::iter([message(60_000), message(60_000), end(cost)]);
@@ -292,8 +306,8 @@ mod tests {
 
     #[tokio::test]
     async fn small_messages_go_on_one_by_one_where_there_is_no_room() {
-        let (link, _taken, _invocations) = link();
-        let (mut events, _sent) = link.stream(Invocation::default(), None).await.unwrap();
+        let (link, unread, _taken, _invocations) = link();
+        let (mut events, _sent) = stream_of(&link, &unread).await;
         let up = stream::iter([message(4096), message(4096), message(10), end(None)]);
         let reading = async {
             let (length, unread) = next(&mut events).await;
@@ -309,9 +323,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn streams_of_all_connections_go_on_when_another_is_read() {
+        let (link, unread, taken, _invocations) = link();
+        let mut waiting = Vec::new();
+        for call in 1..=3 {
+            let (events, sent) = stream_of(&link, &unread).await;
+            let up = stream::iter([message(20_000), end(None)]);
+            let mut receiving = Box::pin(receive(&link, call, up, MAX_MESSAGE));
+            assert!(receiving.as_mut().now_or_never().is_none(), "there is no room");
+            waiting.push((receiving, events, sent));
+        }
+        drop(taken);
+        let going_on = waiting.iter_mut().map(|(receiving, events, _)| join(receiving, next(events)));
+        let ended = join_all(going_on).await;
+        assert_eq!(unread.bytes(), 60_000);
+        for (outcome, (length, _)) in ended {
+            assert_eq!((status::code_of(outcome.unwrap().code), length), (Code::Ok, 20_000));
+        }
+        assert_eq!(unread.bytes(), 0);
+    }
+
+    #[tokio::test]
     async fn a_stream_is_cut_off_a_second_after_its_client_has_read_all() {
-        let (link, _taken, _invocations) = link();
-        let (mut events, _sent) = link.stream(Invocation::default(), None).await.unwrap();
+        let (link, unread, _taken, _invocations) = link();
+        let (mut events, _sent) = stream_of(&link, &unread).await;
         let up = stream::iter([message(10), message(60_000), end(None)]);
         let reading = async {
             let (_, unread) = next(&mut events).await;

@@ -32,7 +32,7 @@ pub(crate) use client::Answer;
 pub(crate) async fn serve(
     edge: Arc<Edge>,
     request: http::Request<tonic::body::Body>,
-    origin: Origin,
+    origin: Arc<Origin>,
 ) -> Response<tonic::body::Body> {
     let linked = CallsServer::new(CallsService { edge, origin }).call(request).await;
     linked.unwrap_or_else(|never| match never {})
@@ -40,7 +40,7 @@ pub(crate) async fn serve(
 
 struct CallsService {
     edge: Arc<Edge>,
-    origin: Origin,
+    origin: Arc<Origin>,
 }
 
 #[tonic::async_trait]
@@ -56,7 +56,7 @@ impl Calls for CallsService {
         }
         let own = &self.edge.own;
         let closing = if self.origin.is_node { &own.nodes_closing } else { &own.closing };
-        let client = Client::new(self.edge.clone(), self.origin);
+        let client = Client::new(self.edge.clone(), self.origin.clone());
         task::spawn("gateway.client", read(client.clone(), up, closing.clone()));
         Ok(tonic::Response::new(Frames::new(client)))
     }

@@ -30,7 +30,8 @@ pub struct GatewayConfig {
     /// The largest message, request or response.
     pub max_message: Size,
     /// All requests' bodies together. As much again may be taken by answers that their clients have not read, and by
-    /// requests of tickets in hand.
+    /// requests of tickets in hand. Of those answers a connection may have no more than are left: twice `max_message` is
+    /// what lets it have one as large as they come beside others.
     pub max_bodies: Size,
     /// Calls at once.
     pub max_calls: usize,

@@ -131,7 +131,6 @@ mod tests {
     use super::{Course, Spent};
     use crate::link::Link;
     use crate::scheduler::WorkerId;
-    use crate::unread::Unread;
     use std::sync::Arc;
     use std::time::{Duration, Instant};
     use tokio::sync::mpsc;
@@ -139,7 +138,7 @@ mod tests {
 
     fn link(id: u64) -> Arc<Link> {
         let peer = "127.0.0.1:1".parse().unwrap();
-        Arc::new(Link::new(WorkerId(id), Hello::default(), peer, mpsc::channel(1).0, 1024, Unread::new(1024)))
+        Arc::new(Link::new(WorkerId(id), Hello::default(), peer, mpsc::channel(1).0, 1024))
     }
 
     const fn ms(ms: u64) -> Duration {

@@ -81,7 +81,7 @@ impl Edge {
     pub(crate) async fn answer(
         self: Arc<Self>,
         mut request: Request<Incoming>,
-        origin: Origin,
+        origin: Arc<Origin>,
     ) -> Response<Body> {
         if let Some(refused) = not_grpc(&request) {
             return refused;
@@ -92,13 +92,13 @@ impl Edge {
                 return Status::unauthenticated("wrong or missing join token").into_http();
             }
             if !task::is_watched() {
-                return self.serve(method, request, origin).await;
+                return self.serve(method, request, &origin).await;
             }
             let name = method.clone();
-            let served = Box::pin(async move { self.serve(method, request, origin).await });
+            let served = Box::pin(async move { self.serve(method, request, &origin).await });
             return task::watched(name.name(), served).await;
         }
-        request.extensions_mut().insert(origin);
+        request.extensions_mut().insert(origin.clone());
         Box::pin(self.answer_own(request, origin)).await
     }
 
@@ -111,11 +111,11 @@ impl Edge {
         Box::pin(tokio::time::timeout_at(self.settled.into(), self.methods.appears(path))).await.ok()
     }
 
-    async fn answer_own(self: &Arc<Self>, request: Request<Incoming>, origin: Origin) -> Response<Body> {
+    async fn answer_own(self: &Arc<Self>, request: Request<Incoming>, origin: Arc<Origin>) -> Response<Body> {
         let request = request.map(tonic::body::Body::new);
         let own = &self.own;
         let service = request.uri().path().rsplit_once('/').map_or("", |(service, _)| service).to_owned();
-        let counted = Counted::of(request.uri().path(), &self.unread);
+        let counted = Counted::of(request.uri().path(), &origin.reader);
         let has_method_of_nodes = matches!(&*service, "/turno.v1.Tickets" | "/google.longrunning.Operations");
         if has_method_of_nodes && origin.is_node && !self.admits(request.headers()) {
             return Status::unauthenticated("wrong or missing join token").into_http();
@@ -124,13 +124,15 @@ impl Edge {
             "/turno.mesh.v1.Mesh" if origin.is_node => own.mesh.clone().call(request).await,
             // Ends its streams by itself, once what came by them is answered.
             "/turno.v1.Calls" => {
+                let reader = origin.reader.clone();
                 let linked = clients::serve(self.clone(), request, origin).await;
-                return linked.map(|body| Body::own(body, None, Counted::Always(self.unread.clone())));
+                return linked.map(|body| Body::own(body, None, Counted::Always(reader)));
             }
             // A map ends by itself too: what is out comes back first.
             "/turno.v1.Map" => {
+                let reader = origin.reader.clone();
                 let mapped = map::serve(self.clone(), request, origin).await;
-                return mapped.map(|body| Body::own(body, None, Counted::Always(self.unread.clone())));
+                return mapped.map(|body| Body::own(body, None, Counted::Always(reader)));
             }
             "/turno.v1.Tickets" => own.tickets.clone().call(request).await,
             "/google.longrunning.Operations" => own.operations.clone().call(request).await,
@@ -154,7 +156,7 @@ impl Edge {
         &self,
         method: Arc<Method>,
         request: Box<Request<Incoming>>,
-        origin: Origin,
+        origin: &Origin,
     ) -> Response<Body> {
         let bill = Bill::open(method, origin.peer, is_explained(request.headers()));
         let (begun, permit) = match self.begin(request, origin, &bill).await {
@@ -178,7 +180,7 @@ impl Edge {
     async fn begin(
         &self,
         mut request: Box<Request<Incoming>>,
-        origin: Origin,
+        origin: &Origin,
         bill: &Bill,
     ) -> Result<(Begun, Permit), Status> {
         let Bill { method, started, course, .. } = bill;
@@ -208,6 +210,7 @@ impl Edge {
                     caller,
                     body,
                     items: 0,
+                    reader: Some(origin.reader.clone()),
                 };
                 if method.served().kind == Kind::Stream {
                     let stream = Box::pin(calls::stream(&self.router, call, messages, course)).await?;
@@ -259,7 +262,7 @@ pub(crate) fn is_own(path: &str) -> bool {
 }
 
 /// A node speaks for the client that its own call came from.
-pub(crate) fn caller(headers: &HeaderMap, origin: Origin) -> Caller {
+pub(crate) fn caller(headers: &HeaderMap, origin: &Origin) -> Caller {
     let said = |name| headers.get(name).filter(|_| origin.is_node).and_then(|value| value.to_str().ok());
     Caller {
         peer: said(headers::CALLER_PEER).map_or_else(|| origin.peer.to_string(), str::to_owned),
@@ -268,7 +271,7 @@ pub(crate) fn caller(headers: &HeaderMap, origin: Origin) -> Caller {
 }
 
 /// The join token is between node and gateway, and none of the method's business.
-pub(crate) fn metadata(headers: &HeaderMap, origin: Origin) -> Vec<turno_proto::mesh::v1::Entry> {
+pub(crate) fn metadata(headers: &HeaderMap, origin: &Origin) -> Vec<turno_proto::mesh::v1::Entry> {
     let mut entries = entries::from_request(headers);
     if origin.is_node {
         entries.retain(|entry| entry.key != headers::AUTHORIZATION);

@@ -97,7 +97,6 @@ impl Gateway {
             token: config.token.clone(),
             carry_above: bytes(config.carry_above),
             max_message: bytes(config.max_message),
-            unread: unread.clone(),
         };
         let admin = AdminService { nodes: nodes.clone(), methods: methods.clone() };
         let own = Own {

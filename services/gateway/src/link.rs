@@ -27,7 +27,7 @@ use crate::edge::Messages;
 use crate::methods::Method;
 use crate::queue::Place;
 use crate::scheduler::{MethodId, Spent, WorkerId};
-use crate::unread::Unread;
+use crate::unread::Reader;
 use crate::window::Window;
 use frames::Down;
 use load::Load;
@@ -41,8 +41,6 @@ pub(crate) struct Link {
     pub(crate) since: Instant,
     down: mpsc::Sender<Down>,
     carry_above: usize,
-    /// For what it answers.
-    pub(crate) unread: Arc<Unread>,
     /// Where this node has each method, by the gateway's id; filled once, when the node joins.
     index: Mutex<HashMap<MethodId, u32>>,
     /// By that place.
@@ -73,7 +71,6 @@ impl Link {
         peer: SocketAddr,
         down: mpsc::Sender<Down>,
         carry_above: usize,
-        unread: Arc<Unread>,
     ) -> Self {
         let slots = hello.slots;
         Self {
@@ -83,7 +80,6 @@ impl Link {
             since: Instant::now(),
             down,
             carry_above,
-            unread,
             index: Mutex::default(),
             methods: Mutex::default(),
             pending: Mutex::default(),
@@ -176,9 +172,10 @@ impl Link {
         self: &Arc<Self>,
         invocation: Invocation,
         place: Option<Place>,
+        reader: Option<Arc<Reader>>,
     ) -> Result<Answer, Lost> {
         let (reply, answer) = oneshot::channel();
-        let mut sent = self.send(invocation, Reply::Once(reply), place, None).await?;
+        let mut sent = self.send(invocation, Reply::Once(reply), place, None, reader).await?;
         let answer = answer.await.unwrap_or(Err(Lost { may_have_run: true }));
         sent.done = true;
         answer
@@ -189,9 +186,10 @@ impl Link {
         self: &Arc<Self>,
         invocation: Invocation,
         messages: Option<Unfetched>,
+        reader: Option<Arc<Reader>>,
     ) -> Result<(mpsc::Receiver<Event>, Sent), Lost> {
         let (reply, events) = mpsc::channel(EVENTS_WAITING);
-        let sent = self.send(invocation, Reply::Stream(reply), None, messages).await?;
+        let sent = self.send(invocation, Reply::Stream(reply), None, messages, reader).await?;
         Ok((events, sent))
     }
 
@@ -203,6 +201,7 @@ impl Link {
         reply: Reply,
         place: Option<Place>,
         messages: Option<Unfetched>,
+        reader: Option<Arc<Reader>>,
     ) -> Result<Sent, Lost> {
         let unsent = Lost { may_have_run: false };
         let room = self.down.reserve().await.map_err(|_| unsent)?;
@@ -211,7 +210,7 @@ impl Link {
         let body = (invocation.body.len() > self.carry_above).then(|| std::mem::take(&mut invocation.body));
         invocation.carried = body.is_some();
         let (method, since) = (pending::observed(&invocation), Instant::now());
-        let pending = Pending { reply: Some(reply), method, place, body, messages, sent_at: since };
+        let pending = Pending { reply: Some(reply), reader, method, place, body, messages, sent_at: since };
         if !self.keep(call, pending) {
             return Err(unsent);
         }
@@ -236,8 +235,8 @@ impl Link {
     pub(crate) fn outcome(&self, mut outcome: Outcome) {
         // A call that was given up by both sides at once is answered and already forgotten.
         let Some(pending) = self.forget(outcome.call) else { return };
-        if pending.may_be_left() {
-            self.unread.take(&mut outcome);
+        if let Some(reader) = &pending.reader {
+            reader.take(&mut outcome);
         }
         self.answer(pending, outcome);
     }
@@ -304,9 +303,9 @@ impl Link {
         self.pending.lock().get_mut(&call)?.messages.take()?.fetch()
     }
 
-    /// Whether the answer to `call` may be left unread.
-    pub(crate) fn may_be_left(&self, call: u64) -> bool {
-        self.pending.lock().get(&call).is_none_or(Pending::may_be_left)
+    /// Who may leave the answer to `call` unread.
+    pub(crate) fn reader_of(&self, call: u64) -> Option<Arc<Reader>> {
+        self.pending.lock().get(&call)?.reader.clone()
     }
 
     /// Whether the node still owes an outcome for `call`, and where the messages of its stream go.

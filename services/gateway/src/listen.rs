@@ -13,13 +13,16 @@ use tokio_util::task::TaskTracker;
 use turno_runtime::{Error, task};
 
 use crate::edge::Edge;
+use crate::unread::Reader;
 
-/// Where a request came from.
-#[derive(Clone, Copy, Debug)]
+/// Where a request came from: one for each connection.
+#[derive(Debug)]
 pub(crate) struct Origin {
     pub(crate) peer: SocketAddr,
     /// It came by the nodes' port.
     pub(crate) is_node: bool,
+    /// Who is to read the answers.
+    pub(crate) reader: Arc<Reader>,
 }
 
 /// A port that is bound.
@@ -48,7 +51,8 @@ impl Port {
         let places = Arc::new(Semaphore::new(max_connections));
         let ending = CancellationToken::new();
         let serve = |stream, peer, place| {
-            let served = connection::serve(stream, edge.clone(), Origin { peer, is_node }, ending.clone());
+            let origin = Origin { peer, is_node, reader: edge.unread.reader() };
+            let served = connection::serve(stream, edge.clone(), Arc::new(origin), ending.clone());
             let held = open.track_future(async move {
                 served.await;
                 drop(place);

@@ -44,7 +44,7 @@ use crate::methods::Method;
 pub(crate) async fn serve(
     edge: Arc<Edge>,
     request: http::Request<tonic::body::Body>,
-    origin: Origin,
+    origin: Arc<Origin>,
 ) -> http::Response<tonic::body::Body> {
     let max_message = edge.max_message;
     let mut server = MapServer::new(MapService { edge, origin }).max_decoding_message_size(max_message);
@@ -53,7 +53,7 @@ pub(crate) async fn serve(
 
 struct MapService {
     edge: Arc<Edge>,
-    origin: Origin,
+    origin: Arc<Origin>,
 }
 
 /// For the header.
@@ -129,8 +129,8 @@ impl MapService {
             longest_call: self.edge.longest_call,
             at_most: self.edge.longest_call,
             method,
-            metadata: batch(edge::metadata(headers, self.origin)),
-            caller: edge::caller(headers, self.origin),
+            metadata: batch(edge::metadata(headers, &self.origin)),
+            caller: edge::caller(headers, &self.origin),
             deadline,
             sent,
         };

@@ -20,7 +20,6 @@ use crate::listen::Origin;
 use crate::nodes::Nodes;
 use crate::scheduler::WorkerId;
 use crate::token::Token;
-use crate::unread::Unread;
 
 /// The `Mesh` service.
 pub(crate) struct MeshService {
@@ -28,7 +27,6 @@ pub(crate) struct MeshService {
     pub(crate) token: Token,
     pub(crate) carry_above: usize,
     pub(crate) max_message: usize,
-    pub(crate) unread: Arc<Unread>,
 }
 
 /// Invocations that gather while the writer is busy; a full channel makes callers wait.
@@ -51,8 +49,7 @@ impl Mesh for MeshService {
         let welcome = Welcome { link_id: id.0.to_string(), carry_above: self.carry_above as u64 };
         // It cannot fail: the channel is new and empty.
         let _sent = down.try_send(Down::Welcome(welcome));
-        let link = Link::new(id, hello, peer, down, self.carry_above, self.unread.clone());
-        let link = Arc::new(link);
+        let link = Arc::new(Link::new(id, hello, peer, down, self.carry_above));
         let frames = Frames::new(Arc::downgrade(&link), gathered);
         let (joined, has_joined) = oneshot::channel();
         task::spawn("gateway.link", read(self.nodes.clone(), link, up, joined));
@@ -93,7 +90,7 @@ impl MeshService {
 fn peer<T>(request: &Request<T>) -> SocketAddr {
     request
         .extensions()
-        .get::<Origin>()
+        .get::<Arc<Origin>>()
         .map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), |origin| origin.peer)
 }
 

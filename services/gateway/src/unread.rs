@@ -3,6 +3,9 @@
 //! Room goes with the bytes themselves, wherever they wait, down to the connection's own queue, and is given back when
 //! the last of them is written or dropped. Where there is none, an error takes the answer's place: waiting would hold
 //! its node's link, and everybody's answers behind it. Small ones cost nothing: a call has one, and calls are counted.
+//! How much of it a connection may have, `shares` knows.
+
+mod shares;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,17 +20,12 @@ use turno_proto::status;
 
 use crate::admission;
 
-/// All that waits.
-#[derive(Debug)]
-pub(crate) struct Unread {
-    bytes: AtomicUsize,
-    max_bytes: usize,
-}
+pub(crate) use shares::{Reader, Unread};
 
 /// What is held of it; given back when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Room {
-    unread: Arc<Unread>,
+    reader: Arc<Reader>,
     bytes: usize,
     /// Of a message of a stream.
     ahead: Option<Arc<Ahead>>,
@@ -49,19 +47,10 @@ const DOMAIN: &str = "turno";
 /// be twenty times as large.
 const CROWDED: usize = 16;
 
-impl Unread {
-    pub(crate) fn new(max_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { bytes: AtomicUsize::new(0), max_bytes })
-    }
-
-    /// Bytes that wait.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
+impl Reader {
     /// Room that grows.
     pub(crate) fn room(self: &Arc<Self>) -> Room {
-        Room { unread: self.clone(), bytes: 0, ahead: None }
+        Room { reader: self.clone(), bytes: 0, ahead: None }
     }
 
     /// Room for so much, if there is.
@@ -87,7 +76,7 @@ impl Unread {
             return;
         };
         let body = std::mem::take(&mut outcome.body);
-        let is_crowded = self.bytes() > self.max_bytes / CROWDED;
+        let is_crowded = self.unread.bytes() > self.unread.max_bytes / CROWDED;
         let body = if is_crowded { Bytes::copy_from_slice(&body) } else { body };
         outcome.body = holding(body, room);
     }
@@ -110,26 +99,24 @@ impl Unread {
     }
 
     fn why(&self, what: &str) -> String {
-        let max = self.max_bytes;
+        let (mine, all, max) = (self.bytes(), self.unread.bytes(), self.unread.max_bytes);
         format!(
-            "{what}: answers that their clients have not read would be more than {max} bytes (max_bodies)"
+            "{what}: of {max} bytes for answers that are not read yet (max_bodies) {all} are taken, {mine} of them by this \
+             connection, which may have no more than it leaves: read what has come"
         )
     }
 }
 
 impl Room {
-    /// So much from now on, if there is room. One that is larger than all the room there is may have it for itself.
+    /// Whose it is.
+    pub(crate) fn reader(&self) -> &Arc<Reader> {
+        &self.reader
+    }
+
+    /// So much from now on, if there is room.
     pub(crate) fn reach(&mut self, bytes: usize) -> bool {
-        let (held, max) = (self.bytes, self.unread.max_bytes);
-        let more = bytes.saturating_sub(held);
-        if more == 0 {
-            return true;
-        }
-        let grow = |before: usize| {
-            let after = before.saturating_add(more);
-            (after <= max || before == held).then_some(after)
-        };
-        let has_room = self.unread.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow).is_ok();
+        let more = bytes.saturating_sub(self.bytes);
+        let has_room = more == 0 || self.reader.try_grow(more, self.bytes);
         if has_room {
             self.bytes += more;
         }
@@ -139,7 +126,7 @@ impl Room {
     /// So much from now on, in any case.
     pub(crate) fn grow(&mut self, bytes: usize) {
         let more = bytes.saturating_sub(self.bytes);
-        self.unread.bytes.fetch_add(more, Ordering::Relaxed);
+        self.reader.grow(more);
         self.bytes += more;
     }
 
@@ -147,14 +134,14 @@ impl Room {
     pub(crate) fn pass(&mut self, ahead: &Arc<Ahead>) -> Self {
         ahead.messages.fetch_add(1, Ordering::Relaxed);
         let bytes = std::mem::take(&mut self.bytes);
-        Self { unread: self.unread.clone(), bytes, ahead: Some(ahead.clone()) }
+        Self { reader: self.reader.clone(), bytes, ahead: Some(ahead.clone()) }
     }
 
     /// The bytes hold from now on what this has held.
     pub(crate) fn around(&mut self, bytes: Bytes) -> Bytes {
         match std::mem::take(&mut self.bytes) {
             0 => bytes,
-            held => holding(bytes, Self { unread: self.unread.clone(), bytes: held, ahead: None }),
+            held => holding(bytes, Self { reader: self.reader.clone(), bytes: held, ahead: None }),
         }
     }
 }
@@ -162,7 +149,7 @@ impl Room {
 impl Drop for Room {
     fn drop(&mut self) {
         if self.bytes > 0 {
-            self.unread.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+            self.reader.give_back(self.bytes);
         }
         if let Some(ahead) = &self.ahead {
             ahead.messages.fetch_sub(1, Ordering::Relaxed);
@@ -201,7 +188,7 @@ impl<T> AsRef<[u8]> for Holding<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ahead, DROPPED, Outcome, SMALL, Unread};
+    use super::{Ahead, DROPPED, Outcome, Reader, SMALL, Unread};
     use bytes::Bytes;
     use std::sync::Arc;
     use tonic::Code;
@@ -217,8 +204,9 @@ mod tests {
     #[test]
     fn an_answer_is_counted_until_its_last_byte_is_gone() {
         let unread = Unread::new(100_000);
+        let reader = unread.reader();
         let mut answer = outcome(60_000);
-        unread.take(&mut answer);
+        reader.take(&mut answer);
         assert_eq!(unread.bytes(), 60_000);
         let (start, rest) = (answer.body.slice(..10), answer.body.slice(10..));
         drop(answer);
@@ -229,12 +217,13 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_room_says_so_and_keeps_its_cost() {
+    fn what_has_no_room_says_so_and_keeps_its_cost_and_others_have_theirs() {
         let unread = Unread::new(100_000);
+        let reader = unread.reader();
         let mut kept = outcome(60_000);
-        unread.take(&mut kept);
+        reader.take(&mut kept);
         let mut lost = outcome(60_000);
-        unread.take(&mut lost);
+        reader.take(&mut lost);
         assert_eq!((lost.call, lost.cost, lost.body.len()), (3, kept.cost, 0));
         let error = status::from_outcome(lost);
         assert_eq!(error.code(), Code::ResourceExhausted);
@@ -242,50 +231,55 @@ mod tests {
         assert!(says("the method has run") && says("max_bodies"), "{error}");
         assert_eq!(error.get_details_error_info().unwrap().reason, DROPPED);
         assert!(error.get_details_retry_info().is_none(), "who came again would run it again");
-        assert!(unread.full().get_details_retry_info().is_some(), "nothing has run for what is only read");
+        assert!(reader.full().get_details_retry_info().is_some(), "nothing has run for what is only read");
         assert_eq!(unread.bytes(), 60_000, "what was refused holds nothing");
+        let mut of_another = outcome(20_000);
+        unread.reader().take(&mut of_another);
+        assert_eq!((of_another.body.len(), unread.bytes()), (20_000, 80_000));
     }
 
     #[test]
     fn small_answers_pass_where_there_is_no_room() {
         let unread = Unread::new(100_000);
-        let _full = unread.add(200_000);
+        let reader = unread.reader();
+        let _full = reader.add(200_000);
         let mut small = outcome(SMALL);
-        unread.take(&mut small);
+        reader.take(&mut small);
         assert_eq!((small.body.len(), unread.bytes()), (SMALL, 200_000));
     }
 
     #[test]
     fn where_much_waits_an_answer_does_not_keep_its_frame() {
         let frame = Bytes::from(vec![7; 60_000]);
-        let place_of = |unread: &Arc<Unread>| {
+        let place_of = |reader: &Arc<Reader>| {
             let mut answer = Outcome { body: frame.slice(20_000..40_000), ..Outcome::default() };
-            unread.take(&mut answer);
+            reader.take(&mut answer);
             assert_eq!(answer.body, frame.slice(20_000..40_000));
             answer.body.as_ptr()
         };
-        assert_eq!(place_of(&Unread::new(1 << 30)), frame[20_000..].as_ptr());
-        assert_ne!(place_of(&Unread::new(1 << 16)), frame[20_000..].as_ptr());
+        assert_eq!(place_of(&Unread::new(1 << 30).reader()), frame[20_000..].as_ptr());
+        assert_ne!(place_of(&Unread::new(1 << 16).reader()), frame[20_000..].as_ptr());
     }
 
     #[test]
     fn what_is_larger_than_all_the_room_has_it_for_itself() {
         let unread = Unread::new(50_000);
-        let mut room = unread.room();
+        let reader = unread.reader();
+        let mut room = reader.room();
         assert!(room.reach(40_000) && room.reach(90_000));
-        assert!(unread.hold(1).is_none());
+        assert!(reader.hold(1).is_none());
         let body = room.around(Bytes::from(vec![7; 90_000]));
         assert!(room.around(Bytes::new()).is_empty());
         drop(room);
         assert_eq!(unread.bytes(), 90_000);
         drop(body);
-        assert!(unread.hold(50_000).is_some());
+        assert!(reader.hold(50_000).is_some());
     }
 
     #[test]
     fn what_a_stream_has_ahead_is_known_until_the_last_of_it_is_gone() {
         let (unread, ahead) = (Unread::new(50_000), Arc::new(Ahead::default()));
-        let mut room = unread.room();
+        let mut room = unread.reader().room();
         assert!(room.reach(40_000) && ahead.is_read());
         let (large, tiny) = (room.pass(&ahead), room.pass(&ahead));
         drop(large);

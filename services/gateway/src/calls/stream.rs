@@ -46,7 +46,8 @@ pub(crate) async fn stream(
         let target = router.route(&call, None).await?;
         let link = target.link;
         course.send(&link, Instant::now());
-        let lost = match link.stream(invocation(&call, target.index), messages.clone()).await {
+        let (invocation, reader) = (invocation(&call, target.index), call.reader.clone());
+        let lost = match link.stream(invocation, messages.clone(), reader).await {
             Ok((mut events, sent)) => match events.recv().await {
                 Some(Event::End(Ok(answer))) if goes_elsewhere(&answer.outcome) && may_go_elsewhere() => {
                     attempts.not_started(answer.outcome)?;

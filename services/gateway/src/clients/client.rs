@@ -26,7 +26,7 @@ use crate::methods::Method;
 /// One client.
 pub(crate) struct Client {
     pub(super) edge: Arc<Edge>,
-    pub(super) origin: Origin,
+    pub(super) origin: Arc<Origin>,
     pub(super) peer: String,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) state: Mutex<State>,
@@ -112,13 +112,13 @@ impl Answer {
 }
 
 impl Client {
-    pub(crate) fn new(edge: Arc<Edge>, origin: Origin) -> Arc<Self> {
+    pub(crate) fn new(edge: Arc<Edge>, origin: Arc<Origin>) -> Arc<Self> {
         let answers = Answers::new(MAX_BODY.min(edge.max_message));
         let state = State { calls: Table::default(), answers, no_more: false, closed: false };
         Arc::new(Self {
             edge,
-            origin,
             peer: origin.peer.to_string(),
+            origin,
             runtime: tokio::runtime::Handle::current(),
             state: Mutex::new(state),
             news: Notify::new(),

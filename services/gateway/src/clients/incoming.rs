@@ -103,7 +103,9 @@ impl Client {
             let envelope = Envelope::new(metadata, caller);
             self.ask_tickets(known.path.clone(), (number, turn), envelope, body, deadline)
         } else {
-            let make = move |method| Call { method, deadline: asked_for, metadata, caller, body, items: 0 };
+            let reader = Some(self.origin.reader.clone());
+            let make =
+                move |method| Call { method, deadline: asked_for, metadata, caller, body, items: 0, reader };
             self.send(known, number, turn, make)
         };
         state.calls.insert(number, turn, deadline, InFlight { head, permit, at });
@@ -178,7 +180,8 @@ impl Client {
     fn send_now(self: &Arc<Self>, call: &Call, number: u64, turn: Turn) -> Option<Sent> {
         let target = self.edge.router.at_once(call)?;
         let answer = Answer { client: self.clone(), number, turn };
-        let sent = target.link.send_now(calls::invocation(call, target.index), target.place, answer)?;
+        let invocation = calls::invocation(call, target.index);
+        let sent = target.link.send_now(invocation, target.place, answer, call.reader.clone())?;
         self.edge.router.trouble.passed();
         Some(sent)
     }

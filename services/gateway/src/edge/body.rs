@@ -22,7 +22,7 @@ use crate::edge::response::{error_trailers, framed, ok_trailers};
 use crate::link::Sent;
 use crate::link::pending::{Answer, Event, Lost};
 use crate::methods::Running;
-use crate::unread::{Room, SMALL, Unread, holding};
+use crate::unread::{Reader, Room, SMALL, holding};
 
 /// A response's body.
 #[derive(Default)]
@@ -58,11 +58,11 @@ const ROOM_PAUSE: Duration = Duration::from_millis(20);
 pub(crate) enum Counted {
     No,
     /// In any case: it has bounds of its own.
-    Always(Arc<Unread>),
+    Always(Arc<Reader>),
     /// And refused where there is no room: it can be asked for again.
-    IfRoom(Arc<Unread>),
+    IfRoom(Arc<Reader>),
     /// And waits for room: who hears a stream would take what cuts it off for the end of what it tells of.
-    WhenRoom(Arc<Unread>),
+    WhenRoom(Arc<Reader>),
 }
 
 /// Frames of a call's answer.
@@ -165,7 +165,7 @@ impl Frames {
     }
 
     /// What was just made ready is of a stream: it holds room, and the call's place.
-    fn hold(&mut self, room: Room) {
+    fn hold(&mut self, room: Option<Room>) {
         if let Some(last) = self.ready.back_mut().and_then(Frame::data_mut) {
             *last = holding(std::mem::take(last), (room, self.permit.clone()));
         }
@@ -226,8 +226,8 @@ impl Own {
                 Ok(counted) => return Poll::Ready(Some(Ok(counted))),
                 Err(frame) => frame,
             };
-            if let Counted::IfRoom(unread) = &self.counted {
-                let full = unread.full();
+            if let Counted::IfRoom(reader) = &self.counted {
+                let full = reader.full();
                 return Poll::Ready(Some(Ok(self.cut_off(&full))));
             }
             self.hold(frame, cx);
@@ -260,14 +260,14 @@ impl Own {
 
 impl Counted {
     /// How what is answered at `path` is counted.
-    pub(crate) fn of(path: &str, unread: &Arc<Unread>) -> Self {
+    pub(crate) fn of(path: &str, reader: &Arc<Reader>) -> Self {
         match path.strip_prefix("/turno.").unwrap_or_default() {
             // What goes down to a node is no answer.
             inner if inner.starts_with("mesh.v1.Mesh/") => Self::No,
             // Who heard that there is no room would submit again.
-            inner if inner.starts_with("v1.Tickets/Submit") => Self::Always(unread.clone()),
-            "v1.Tickets/ReadMap" | "v1.Tickets/Watch" => Self::WhenRoom(unread.clone()),
-            _ => Self::IfRoom(unread.clone()),
+            inner if inner.starts_with("v1.Tickets/Submit") => Self::Always(reader.clone()),
+            "v1.Tickets/ReadMap" | "v1.Tickets/Watch" => Self::WhenRoom(reader.clone()),
+            _ => Self::IfRoom(reader.clone()),
         }
     }
 
@@ -275,8 +275,8 @@ impl Counted {
     fn count(&self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Frame<Bytes>> {
         let bytes = frame.data_ref().map_or(0, Bytes::len);
         let room = match self {
-            Self::Always(unread) if bytes > SMALL => Some(unread.add(bytes)),
-            Self::IfRoom(unread) | Self::WhenRoom(unread) if bytes > SMALL => unread.hold(bytes),
+            Self::Always(reader) if bytes > SMALL => Some(reader.add(bytes)),
+            Self::IfRoom(reader) | Self::WhenRoom(reader) if bytes > SMALL => reader.hold(bytes),
             _ => return Ok(frame),
         };
         match room {
@@ -325,8 +325,9 @@ impl http_body::Body for Body {
 
 #[cfg(test)]
 mod tests {
-    use super::{Body, Counted, Unread};
+    use super::{Body, Counted};
     use crate::admission::Admission;
+    use crate::unread::Unread;
     use bytes::Bytes;
     use futures_util::FutureExt as _;
     use http::HeaderMap;
@@ -366,13 +367,14 @@ mod tests {
     #[tokio::test]
     async fn what_can_be_asked_for_again_is_cut_off_where_there_is_no_room() {
         let unread = Unread::new(100_000);
-        let first = next(&mut own(Counted::IfRoom(unread.clone()))).await;
+        let reader = unread.reader();
+        let first = next(&mut own(Counted::IfRoom(reader.clone()))).await;
         assert_eq!((first.data_ref().unwrap().len(), unread.bytes()), (60_000, 60_000));
-        let mut cut_off = own(Counted::IfRoom(unread.clone()));
+        let mut cut_off = own(Counted::IfRoom(reader.clone()));
         let trailers = next(&mut cut_off).await.into_trailers().unwrap();
         assert_eq!(trailers["grpc-status"], "8");
         assert!(cut_off.frame().await.is_none());
-        let other = next(&mut own(Counted::Always(unread.clone()))).await;
+        let other = next(&mut own(Counted::Always(reader.clone()))).await;
         assert_eq!(unread.bytes(), 120_000);
         let down = next(&mut own(Counted::No)).await;
         assert_eq!((down.data_ref().unwrap().len(), unread.bytes()), (60_000, 120_000));
@@ -383,11 +385,11 @@ mod tests {
     #[tokio::test]
     async fn what_is_told_in_a_stream_waits_for_room() {
         let unread = Unread::new(100_000);
-        let others = unread.hold(60_000).unwrap();
-        let is_waiting = |path| matches!(Counted::of(path, &unread), Counted::WhenRoom(_));
+        let (reader, others) = (unread.reader(), unread.reader().hold(60_000).unwrap());
+        let is_waiting = |path| matches!(Counted::of(path, &reader), Counted::WhenRoom(_));
         assert!(is_waiting("/turno.v1.Tickets/ReadMap") && is_waiting("/turno.v1.Tickets/Watch"));
         assert!(!is_waiting("/turno.v1.Tickets/Submit") && !is_waiting("/turno.v1.Tickets/Show"));
-        let mut told = own(Counted::of("/turno.v1.Tickets/ReadMap", &unread));
+        let mut told = own(Counted::of("/turno.v1.Tickets/ReadMap", &reader));
         let early = tokio::time::timeout(Duration::from_millis(100), told.frame()).await;
         assert!(early.is_err() && !told.is_end_stream());
         drop(others);
@@ -398,9 +400,9 @@ mod tests {
     #[tokio::test]
     async fn what_waits_for_room_ends_with_the_gateway() {
         let unread = Unread::new(100_000);
-        let (_others, closing) = (unread.hold(60_000).unwrap(), CancellationToken::new());
+        let (_others, closing) = (unread.reader().hold(60_000).unwrap(), CancellationToken::new());
         let body = tonic::body::Body::new(Full::new(Bytes::from(vec![7; 60_000])));
-        let mut told = Body::own(body, Some(closing.clone()), Counted::WhenRoom(unread.clone()));
+        let mut told = Body::own(body, Some(closing.clone()), Counted::WhenRoom(unread.reader()));
         assert!(told.frame().now_or_never().is_none());
         closing.cancel();
         let trailers = next(&mut told).await.into_trailers().unwrap();

@@ -117,7 +117,6 @@ mod tests {
     use super::{Down, Frames};
     use crate::link::Link;
     use crate::scheduler::WorkerId;
-    use crate::unread::Unread;
     use futures_util::StreamExt as _;
     use std::sync::Arc;
     use tokio::sync::mpsc;
@@ -128,7 +127,7 @@ mod tests {
         let (down, rx) = mpsc::channel(1);
         down.try_send(Down::Cancel(7)).unwrap();
         let peer = "127.0.0.1:1".parse().unwrap();
-        let link = Arc::new(Link::new(WorkerId(1), Hello::default(), peer, down, 1024, Unread::new(1024)));
+        let link = Arc::new(Link::new(WorkerId(1), Hello::default(), peer, down, 1024));
         link.want_slot();
         link.want_slot();
         let mut frames = Frames::new(Arc::downgrade(&link), rx);

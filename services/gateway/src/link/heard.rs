@@ -56,7 +56,7 @@ impl Link {
         reply: impl FnOnce(oneshot::Sender<Result<Answer, Lost>>) -> Reply + Send,
     ) -> Result<Answer, Lost> {
         let (sender, mut answer) = oneshot::channel();
-        let mut sent = self.send(invocation, reply(sender), place, None).await?;
+        let mut sent = self.send(invocation, reply(sender), place, None, None).await?;
         let answered = tokio::select! {
             biased;
             answered = &mut answer => answered,

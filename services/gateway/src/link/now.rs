@@ -11,6 +11,7 @@ use crate::link::frames::Down;
 use crate::link::pending::{self, Pending, Reply};
 use crate::link::{Link, Sent};
 use crate::queue::Place;
+use crate::unread::Reader;
 
 impl Link {
     /// Sends an invocation whose answer is one message; `None` when that cannot be done at once. Dropping what this
@@ -20,6 +21,7 @@ impl Link {
         mut invocation: Invocation,
         place: Option<Place>,
         answer: Answer,
+        reader: Option<Arc<Reader>>,
     ) -> Option<Sent> {
         if invocation.body.len() > self.carry_above {
             return None;
@@ -29,7 +31,7 @@ impl Link {
         invocation.call = call;
         let reply = Some(Reply::Client(answer));
         let (method, since) = (pending::observed(&invocation), Instant::now());
-        let pending = Pending { reply, method, place, body: None, messages: None, sent_at: since };
+        let pending = Pending { reply, reader, method, place, body: None, messages: None, sent_at: since };
         if !self.keep(call, pending) {
             return None;
         }

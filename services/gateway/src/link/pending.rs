@@ -12,12 +12,14 @@ use turno_proto::mesh::v1::{Invocation, Outcome, Progress};
 use crate::clients;
 use crate::edge::Messages;
 use crate::queue::Place;
-use crate::unread::Room;
+use crate::unread::{Reader, Room};
 
 /// What the gateway keeps of it.
 pub(crate) struct Pending {
     /// Who waits; nobody, once it was cancelled.
     pub(crate) reply: Option<Reply>,
+    /// Who may leave its answer unread; none where who waits takes what comes.
+    pub(crate) reader: Option<Arc<Reader>>,
     /// By its place at the node, where the time that it takes is compared with that of others.
     pub(crate) method: Option<u32>,
     /// The job's place, kept until the outcome is back.
@@ -43,11 +45,6 @@ pub(crate) struct GivenUp {
 }
 
 impl Pending {
-    /// Whether a client may leave its answer unread.
-    pub(crate) fn may_be_left(&self) -> bool {
-        !matches!(self.reply, Some(Reply::Heard(..)))
-    }
-
     /// Nobody waits for it any more. A stream takes as long as it likes, and what was given up before is known.
     pub(crate) fn give_up(&mut self) -> GivenUp {
         let is_one_answer = self.reply.as_ref().is_some_and(|reply| !matches!(reply, Reply::Stream(_)));
@@ -135,7 +132,7 @@ pub(crate) enum Event {
     /// A method that takes a stream will answer one, and wants to be asked.
     Begun,
     /// And what holds room for it while it is unread.
-    Message(Bytes, Room),
+    Message(Bytes, Option<Room>),
     End(Result<Answer, Lost>),
 }
 

@@ -42,20 +42,26 @@ const FIRST_WORD_PATIENCE: Duration = Duration::from_millis(1500);
 const QUIET_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Answers what comes on it, until either side ends it; it is asked to end some time after `ending`.
-pub(super) async fn serve(stream: TcpStream, edge: Arc<Edge>, origin: Origin, ending: CancellationToken) {
+pub(super) async fn serve(
+    stream: TcpStream,
+    edge: Arc<Edge>,
+    origin: Arc<Origin>,
+    ending: CancellationToken,
+) {
+    let Origin { peer, is_node, .. } = *origin;
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection without TCP_NODELAY");
     }
     if !speaks(&stream, &ending).await {
-        return tracing::debug!(peer = %origin.peer, "a connection on which nothing came");
+        return tracing::debug!(%peer, "a connection on which nothing came");
     }
     let service = service_fn(move |request: Request<Incoming>| {
-        let edge = edge.clone();
+        let (edge, origin) = (edge.clone(), origin.clone());
         // hyper moves it several times before it is at home: a pointer is cheaper to move.
         Box::pin(async move { Ok::<_, Infallible>(edge.answer(request, origin).await) })
     });
     let exchanges = TaskTracker::new();
-    let builder = builder(origin.is_node, Named { exchanges: exchanges.clone() });
+    let builder = builder(is_node, Named { exchanges: exchanges.clone() });
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     // Once before it may be asked to end: hyper knows then what has come so far.
     let ended = match connection.as_mut().now_or_never() {
@@ -71,7 +77,7 @@ pub(super) async fn serve(stream: TcpStream, edge: Arc<Edge>, origin: Origin, en
         },
     };
     if let Err(error) = ended {
-        tracing::debug!(peer = %origin.peer, %error, "connection ended");
+        tracing::debug!(%peer, %error, "connection ended");
     }
 }
 

@@ -123,6 +123,7 @@ impl Errands {
             caller: self.caller.clone(),
             body: chunk.body.clone(),
             items: chunk.items,
+            reader: None,
         }
     }
 

@@ -102,7 +102,8 @@ impl Tickets {
             Err(unreadable) => return Ended::Error(failure_of(&unreadable), None),
         };
         let timeout = self.timeout(&method, claimed.timeout);
-        let call = Call { method, deadline: None, metadata, caller, body: claimed.request, items: 0 };
+        let body = claimed.request;
+        let call = Call { method, deadline: None, metadata, caller, body, items: 0, reader: None };
         let ran = run(&self.0.around.router, &call, Some(timeout), hearing, course).await;
         self.came_to(ran, &call.method, attempt, failures).await
     }

@@ -25,7 +25,7 @@ const OWN: [&str; 4] = [headers::EXPLAIN, headers::LANE, headers::TICKET, header
 
 impl Envelope {
     /// Of a submit that came with these headers.
-    pub(crate) fn of(headers: &HeaderMap, origin: Origin) -> Self {
+    pub(crate) fn of(headers: &HeaderMap, origin: &Origin) -> Self {
         Self::new(entries::from_request(headers), crate::edge::caller(headers, origin))
     }
 
@@ -69,6 +69,7 @@ mod tests {
 
     use super::Envelope;
     use crate::listen::Origin;
+    use crate::unread::Unread;
 
     #[test]
     fn metadata_comes_back_without_credentials_and_in_the_lane_for_what_may_wait() {
@@ -82,8 +83,8 @@ mod tests {
         ] {
             headers.insert(key, value.parse().unwrap());
         }
-        let origin = Origin { is_node: false, peer: "10.0.0.1:5".parse().unwrap() };
-        let envelope = Envelope::of(&headers, origin);
+        let (peer, reader) = ("10.0.0.1:5".parse().unwrap(), Unread::new(1).reader());
+        let envelope = Envelope::of(&headers, &Origin { is_node: false, peer, reader });
         assert_eq!(envelope.tenant(), "bakery");
         let ticket = TicketId::new();
         let claimed = Claimed {

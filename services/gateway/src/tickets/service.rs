@@ -1,6 +1,7 @@
 //! `turno.v1.Tickets`.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
@@ -97,7 +98,7 @@ impl Service for TicketsService {
 
 fn opened<T>(request: Request<T>) -> (Envelope, T) {
     let (metadata, extensions, request) = request.into_parts();
-    let origin = extensions.get::<Origin>().copied().expect("the edge marks every request with its origin");
+    let origin = extensions.get::<Arc<Origin>>().expect("the edge marks every request with its origin");
     (Envelope::of(&metadata.into_headers(), origin), request)
 }
 
