@@ -1,6 +1,6 @@
 //! A PostgreSQL for tests, in a directory of its own, on a socket there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, getuid, kill_process};
@@ -21,12 +21,8 @@ impl Postgres {
     pub async fn start() -> Option<Self> {
         let programs = programs()?;
         let directory = tempfile::Builder::new().prefix("turno-pg").tempdir().expect("a directory");
-        let (folder, data) = (directory.path().display().to_string(), directory.path().join("data"));
-        let data = data.display().to_string();
-        if getuid().is_root() {
-            let given = Command::new("chown").args(["postgres", &folder]).status().expect("chown can be run");
-            assert!(given.success(), "the directory cannot be given to postgres");
-        }
+        let data = directory.path().join("data").display().to_string();
+        give(directory.path());
         let made = ["-D", &data, "-A", "trust", "-U", "turno", "-E", "UTF8", "--no-locale"];
         let made = as_user(&programs, "initdb", &made).status().expect("initdb can be run");
         assert!(made.success(), "initdb: {made}");
@@ -83,16 +79,43 @@ impl Postgres {
         drop(server.wait());
     }
 
-    /// `postgres://…` of its one database.
+    /// `postgres://…` of the database that it comes with.
     pub fn address(&self) -> String {
+        self.address_of("postgres")
+    }
+
+    /// That of a new one whose tables lie in `directory`, which is empty. All else of the server lies elsewhere, its log too.
+    pub fn database_in(&self, directory: &Path) -> String {
+        give(directory);
+        self.tell(&format!("CREATE TABLESPACE elsewhere LOCATION '{}'", directory.display()));
+        self.tell("CREATE DATABASE elsewhere TABLESPACE elsewhere");
+        self.address_of("elsewhere")
+    }
+
+    fn address_of(&self, database: &str) -> String {
         let socket = self.directory.path().display().to_string().replace('/', "%2F");
-        format!("postgres://turno@{socket}/postgres")
+        format!("postgres://turno@{socket}/{database}")
+    }
+
+    fn tell(&self, sql: &str) {
+        let folder = self.directory.path().display().to_string();
+        let arguments = ["-X", "-h", &folder, "-U", "turno", "-d", "postgres", "-c", sql];
+        let told = as_user(&self.programs, "psql", &arguments).status().expect("psql can be run");
+        assert!(told.success(), "{sql}: {told}");
     }
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// To the user that PostgreSQL runs as, if we are root.
+fn give(directory: &Path) {
+    if getuid().is_root() {
+        let given = Command::new("chown").arg("postgres").arg(directory).status().expect("chown can be run");
+        assert!(given.success(), "the directory cannot be given to postgres");
     }
 }
 
@@ -107,7 +130,7 @@ fn programs() -> Option<PathBuf> {
 }
 
 /// It refuses to run as root.
-fn as_user(programs: &std::path::Path, program: &str, arguments: &[&str]) -> Command {
+fn as_user(programs: &Path, program: &str, arguments: &[&str]) -> Command {
     let program = programs.join(program);
     let mut command = Command::new("setpriv");
     if getuid().is_root() {

@@ -1,12 +1,13 @@
-//! A gateway whose disk fills: submits are refused, and nothing else; it goes on when there is space.
+//! A gateway whose store's disk fills: submits are refused, and nothing else; it goes on when there is space.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test fails by it, or says why it is skipped")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use prost::Message as _;
+use tempfile::TempDir;
 use tonic::{Code, Response, Status};
 use tonic_types::StatusExt as _;
 use turno::node::config::Role;
@@ -15,24 +16,42 @@ use turno_proto::google::longrunning::{GetOperationRequest, Operation};
 use turno_proto::v1::SubmitRequest;
 use turno_tests::kitchen::Cook;
 use turno_tests::stubs::Dish;
-use turno_tests::{TestMesh, eventually};
+use turno_tests::{Postgres, TestMesh, TestNode, eventually};
 
 /// A small disk of its own, until it is dropped. Only root may mount one.
-struct Disk(PathBuf);
+struct Disk(TempDir);
 
 impl Disk {
-    fn mount(at: PathBuf) -> Option<Self> {
-        std::fs::create_dir_all(&at).unwrap();
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=64m", "tmpfs"]).arg(&at).output();
-        mounted.is_ok_and(|output| output.status.success()).then_some(Self(at))
+    fn mount() -> Option<Self> {
+        let at = tempfile::tempdir().unwrap();
+        let options = ["-t", "tmpfs", "-o", "size=64m", "tmpfs"];
+        let mounted = Command::new("mount").args(options).arg(at.path()).output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Some(Self(at));
+        }
+        println!("skipped: nothing may be mounted here");
+        None
+    }
+
+    /// For what is to fill it.
+    fn directory(&self) -> PathBuf {
+        let directory = self.0.path().join("data");
+        std::fs::create_dir(&directory).unwrap();
+        directory
+    }
+
+    /// What takes most of it.
+    fn ballast(&self) -> PathBuf {
+        let ballast = self.0.path().join("ballast");
+        std::fs::write(&ballast, vec![1; 40_000_000]).unwrap();
+        ballast
     }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
         // It is temporary, and may be busy.
-        drop(Command::new("umount").arg("-l").arg(&self.0).output());
+        drop(Command::new("umount").arg("-l").arg(self.0.path()).output());
     }
 }
 
@@ -60,39 +79,71 @@ async fn fill(mesh: &TestMesh) -> (Vec<String>, Status) {
     }
 }
 
+/// A mesh whose store is full, and a ticket that was running when it filled.
+struct Full {
+    _kitchen: TestNode,
+    mesh: TestMesh,
+    acknowledged: Vec<String>,
+    ended: String,
+}
+
+impl Full {
+    async fn of(config: GatewayConfig) -> Self {
+        let mesh = TestMesh::gateway(config).await;
+        let cook = Cook::default();
+        let kitchen = mesh.kitchen_of(&cook, Role::Both, 1).await;
+        let resting = mesh.tickets().submit(submit("Rest", Vec::new())).await.unwrap().into_inner().name;
+        eventually("it has begun", async || cook.resting() == 1).await;
+        let (acknowledged, refused) = fill(&mesh).await;
+        assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+        assert_eq!(refused.message(), "the store is full: nothing was stored");
+        assert!(refused.get_details_retry_info().is_some_and(|info| info.retry_delay.is_some()));
+        assert!(acknowledged.len() > 50);
+        // Calls go on, and reads; what ends meanwhile is held until it can be stored.
+        let bread = mesh.client().echo(Dish { content: "bread".into() }).await.unwrap().into_inner();
+        assert_eq!(bread.content, "bread");
+        let full = Self { _kitchen: kitchen, mesh, acknowledged, ended: resting };
+        full.nothing_is_lost().await;
+        cook.let_go(1);
+        eventually("it has ended", async || cook.resting() == 0).await;
+        full
+    }
+
+    async fn nothing_is_lost(&self) {
+        for name in &self.acknowledged {
+            assert!(!get(&self.mesh, name).await.done);
+        }
+    }
+
+    async fn goes_on_without(&self, ballast: &Path) {
+        std::fs::remove_file(ballast).unwrap();
+        eventually("what ended is stored", async || get(&self.mesh, &self.ended).await.done).await;
+        let bread = submit("Echo", Dish { content: "bread".into() }.encode_to_vec());
+        let last = self.mesh.tickets().submit(bread).await.unwrap().into_inner().name;
+        eventually("new ones run", async || get(&self.mesh, &last).await.done).await;
+        self.nothing_is_lost().await;
+    }
+}
+
 #[tokio::test]
 async fn a_full_disk_refuses_submits_and_nothing_else() {
-    let directory = tempfile::tempdir().unwrap();
-    let Some(disk) = Disk::mount(directory.path().join("disk")) else {
-        return println!("skipped: nothing may be mounted here");
-    };
-    let ballast = disk.0.join("ballast");
-    std::fs::write(&ballast, vec![1; 40_000_000]).unwrap();
-    let config = GatewayConfig { data: disk.0.join("data"), ..GatewayConfig::default() };
-    let mesh = TestMesh::gateway(config).await;
-    let cook = Cook::default();
-    let _kitchen = mesh.kitchen_of(&cook, Role::Both, 1).await;
-    let resting = mesh.tickets().submit(submit("Rest", Vec::new())).await.unwrap().into_inner().name;
-    eventually("it has begun", async || cook.resting() == 1).await;
-    let (acknowledged, refused) = fill(&mesh).await;
-    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
-    assert!(refused.get_details_retry_info().is_some_and(|info| info.retry_delay.is_some()));
-    assert!(acknowledged.len() > 50);
-    // Calls go on, and reads; what ends meanwhile is held until it can be stored.
-    assert_eq!(
-        mesh.client().echo(Dish { content: "bread".into() }).await.unwrap().into_inner().content,
-        "bread"
-    );
-    cook.let_go(1);
-    eventually("it has ended", async || cook.resting() == 0).await;
+    let Some(disk) = Disk::mount() else { return };
+    let ballast = disk.ballast();
+    let full = Full::of(GatewayConfig { data: disk.directory(), ..GatewayConfig::default() }).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(!get(&mesh, &resting).await.done);
-    std::fs::remove_file(ballast).unwrap();
-    eventually("what ended is stored", async || get(&mesh, &resting).await.done).await;
-    let bread = submit("Echo", Dish { content: "bread".into() }.encode_to_vec());
-    let last = mesh.tickets().submit(bread).await.unwrap().into_inner().name;
-    eventually("new ones run", async || get(&mesh, &last).await.done).await;
-    for name in &acknowledged {
-        assert!(!get(&mesh, name).await.done);
-    }
+    assert!(!get(&full.mesh, &full.ended).await.done);
+    full.goes_on_without(&ballast).await;
+}
+
+#[tokio::test]
+async fn a_postgres_whose_disk_is_full_refuses_submits_and_nothing_else() {
+    let Some(disk) = Disk::mount() else { return };
+    let Some(postgres) = Postgres::start().await else {
+        return println!("skipped: no PostgreSQL is installed");
+    };
+    let store = Some(postgres.database_in(&disk.directory()).try_into().unwrap());
+    let ballast = disk.ballast();
+    // What has ended may find room where something else had been: that it is held is not looked at.
+    let full = Full::of(GatewayConfig { store, ..GatewayConfig::default() }).await;
+    full.goes_on_without(&ballast).await;
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use turno_store::{Error, NewTicket, Outcome, Store, TicketId};
 
 use super::{Acknowledged, request_of, telling};
-use crate::suite::{self, gateway, new};
+use crate::suite::server::Server;
+use crate::suite::{self, eventually, gateway, new};
 
 /// Something mounted, until it is dropped.
 struct Mounted(PathBuf);
@@ -20,6 +21,18 @@ impl Mounted {
         }
         println!("skipped: `mount {}` is not permitted here", arguments.join(" "));
         None
+    }
+
+    /// A disk of 64 MiB, which everybody may write to.
+    fn small(at: &Path) -> Option<Self> {
+        Self::new(&["-t", "tmpfs", "-o", "size=64m", "tmpfs"], at.to_owned())
+    }
+
+    /// Leaves 24 MiB of a small one. The file that takes the rest.
+    fn with_ballast(&self) -> PathBuf {
+        let ballast = self.0.join("ballast");
+        std::fs::write(&ballast, vec![1; 40 << 20]).unwrap();
+        ballast
     }
 }
 
@@ -47,12 +60,21 @@ async fn fill(store: &dyn Store, heard: &mut Acknowledged) -> Error {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_refuses_changes_and_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
-    let options = ["-t", "tmpfs", "-o", "size=64m", "tmpfs"];
-    let Some(disk) = Mounted::new(&options, directory.path().join("disk")) else { return };
-    let ballast = disk.0.join("ballast");
-    std::fs::write(&ballast, vec![1; 40_000_000]).unwrap();
-    let data = disk.0.join("data");
-    let address = data.to_str().unwrap();
+    let Some(disk) = Mounted::small(directory.path()) else { return };
+    goes_on_when_there_is_space(disk.0.join("data").to_str().unwrap(), &disk.with_ballast()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgres_whose_disk_is_full_refuses_changes_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(disk) = Mounted::small(directory.path()) else { return };
+    let Some(server) = Server::start() else { return };
+    let address = server.address(&server.database_in(&disk.0.join("tables")));
+    goes_on_when_there_is_space(&address, &disk.with_ballast()).await;
+}
+
+/// What every store does whose disk fills, and has space again without `ballast`.
+async fn goes_on_when_there_is_space(address: &str, ballast: &Path) {
     let store = turno_store::open(address).await.unwrap();
     let gateway = gateway(&*store).await;
     let held = suite::begin(&*store, gateway).await;
@@ -64,17 +86,37 @@ async fn a_full_disk_refuses_changes_and_nothing_else() {
     heard.must_be_in_but_for(&*store, 1).await;
     std::fs::remove_file(ballast).unwrap();
     store.finish(held, Outcome::Done("bread".into())).await.unwrap();
-    for _ in 0..50 {
-        let id = TicketId::new();
-        store.submit(telling(id, None)).await.unwrap();
-        heard.stored.insert(id);
-    }
+    heard.submit_more(&*store).await;
     drop(store);
     let store = turno_store::open(address).await.unwrap();
     for id in &heard.stored {
         assert_eq!(store.request(*id).await.unwrap(), request_of(*id));
     }
     assert_eq!(store.whole(held.ticket).await.unwrap().1, Some("bread".into()));
+}
+
+/// A PostgreSQL without space for its log does not refuse, but ends, and cannot even start: what becomes of the change that it
+/// was at, nobody knows before it has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgres_whose_log_is_full_has_what_it_acknowledged_when_it_is_started_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = ["-t", "tmpfs", "-o", "size=32m", "tmpfs"];
+    let Some(disk) = Mounted::new(&options, directory.path().to_owned()) else { return };
+    let Some(mut server) = Server::start_with_log_in(&disk.0.join("log")) else { return };
+    let store = turno_store::open(&server.address(&server.database())).await.unwrap();
+    let mut heard = Acknowledged::default();
+    let refused = fill(&*store, &mut heard).await;
+    assert!(matches!(refused, Error::Unavailable(_)), "{refused:?}");
+    assert!(heard.stored.len() > 50, "it ended too early to show anything");
+    assert!(run("mount", &["-o", "remount,size=128m", disk.0.to_str().unwrap()]));
+    tokio::task::block_in_place(|| {
+        server.kill();
+        server.run();
+    });
+    eventually("the store answers again", || async { store.counts().await.ok() }).await;
+    heard.must_be_in(&*store).await;
+    heard.submit_more(&*store).await;
+    heard.must_be_in(&*store).await;
 }
 
 impl Acknowledged {
@@ -85,6 +127,15 @@ impl Acknowledged {
         }
         let counts = store.counts().await.unwrap();
         assert_eq!(counts.waiting + counts.running, self.stored.len() as u64 + others);
+    }
+
+    /// Changes go on too.
+    async fn submit_more(&mut self, store: &dyn Store) {
+        for _ in 0..50 {
+            let id = TicketId::new();
+            store.submit(telling(id, None)).await.unwrap();
+            self.stored.insert(id);
+        }
     }
 }
 
@@ -112,11 +163,7 @@ async fn an_fsync_that_fails_acknowledges_nothing() {
     assert!(heard.stored.len() > 50, "it failed too early to show anything");
     heard.must_be_in_but_for(&*store, 0).await;
     assert!(run("mount", &["-o", "remount,size=128m", behind.0.to_str().unwrap()]));
-    for _ in 0..50 {
-        let id = TicketId::new();
-        store.submit(telling(id, None)).await.unwrap();
-        heard.stored.insert(id);
-    }
+    heard.submit_more(&*store).await;
     drop(store);
     let store = turno_store::open(data.to_str().unwrap()).await.unwrap();
     heard.must_be_in_but_for(&*store, 0).await;

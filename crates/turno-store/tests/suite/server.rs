@@ -21,22 +21,28 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one; `None` where there is no PostgreSQL, which is said.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with(None)
+    }
+
+    /// The same with its log in `directory`, in segments of a MiB: all else of it lies elsewhere.
+    pub(crate) fn start_with_log_in(directory: &Path) -> Option<Self> {
+        Self::start_with(Some(directory))
+    }
+
+    fn start_with(log: Option<&Path>) -> Option<Self> {
         let Some(programs) = programs() else {
             println!("skipped: no PostgreSQL is installed (initdb is not to be found)");
             return None;
         };
         let directory = fresh();
-        if rustix::process::getuid().is_root() {
-            let path = directory.to_str().unwrap();
-            assert!(Command::new("chown").args(["postgres", path]).status().unwrap().success());
-        }
         let mut server = Self { programs, directory, running: false };
         let data = server.data();
-        let mut made = server.as_user(
-            "initdb",
-            &["-D", &data, "-A", "trust", "-U", "turno", "-E", "UTF8", "--no-locale", "-N"],
-        );
-        let made = made.output().unwrap();
+        let mut options = vec!["-D", &data, "-A", "trust", "-U", "turno", "-E", "UTF8", "--no-locale", "-N"];
+        if let Some(log) = log {
+            make_for_postgres(log);
+            options.extend(["-X", log.to_str().unwrap(), "--wal-segsize=1"]);
+        }
+        let made = server.as_user("initdb", &options).output().unwrap();
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
         server.run();
         Some(server)
@@ -49,7 +55,10 @@ impl Server {
     /// Starts the server on what lies there, and waits until it answers.
     pub(crate) fn run(&mut self) {
         let (data, socket) = (self.data(), self.directory.to_str().unwrap().to_owned());
-        let arguments = ["-D", &data, "-k", &socket, "-c", "listen_addresses=", "-c", "max_connections=400"];
+        let mut arguments = vec!["-D", &data, "-k", &socket];
+        for setting in ["listen_addresses=", "max_connections=400", "max_wal_size=1GB"] {
+            arguments.extend(["-c", setting]);
+        }
         let mut postgres = self.as_user("postgres", &arguments);
         // It dies with the thread that has started it, and so with these tests: that thread stays with it.
         std::thread::spawn(move || postgres.spawn().unwrap().wait());
@@ -66,21 +75,22 @@ impl Server {
         self.as_user("pg_isready", &["-h", socket, "-q"]).status().is_ok_and(|status| status.success())
     }
 
-    /// Kills it, as a power cut would; its children follow by themselves.
+    /// Kills it, as a power cut would; its children follow by themselves. It may have ended already.
     pub(crate) fn kill(&mut self) {
         if !std::mem::take(&mut self.running) {
             return;
         }
         let pid_file = Path::new(&self.data()).join("postmaster.pid");
-        let text = std::fs::read_to_string(pid_file).unwrap();
-        let pid = text.lines().next().and_then(|line| line.parse().ok()).unwrap();
-        let pid = Pid::from_raw(pid).unwrap();
-        kill_process(pid, Signal::KILL).unwrap();
+        let text = std::fs::read_to_string(pid_file).unwrap_or_default();
+        let pid = text.lines().next().and_then(|line| line.parse().ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            let _gone = kill_process(pid, Signal::KILL);
+        }
         // Children that were stopped do not notice.
         self.go_on();
         let began = Instant::now();
         // A server that starts too early finds the memory of the last one in use.
-        while test_kill_process(pid).is_ok() || !self.processes().is_empty() {
+        while pid.is_some_and(|pid| test_kill_process(pid).is_ok()) || !self.processes().is_empty() {
             assert!(began.elapsed() < Duration::from_secs(60), "PostgreSQL does not die");
             std::thread::yield_now();
         }
@@ -123,12 +133,27 @@ impl Server {
 
     /// A database that nobody has used yet.
     pub(crate) fn database(&self) -> String {
+        self.new_database("")
+    }
+
+    /// The same with its tables in `directory`. All else of the server lies elsewhere, its log too.
+    pub(crate) fn database_in(&self, directory: &Path) -> String {
+        make_for_postgres(directory);
+        self.tell(&format!("CREATE TABLESPACE elsewhere LOCATION '{}'", directory.display()));
+        self.new_database("TABLESPACE elsewhere")
+    }
+
+    fn new_database(&self, options: &str) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("store_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let socket = self.directory.to_str().unwrap();
-        let made = self.as_user("createdb", &["-h", socket, "-U", "turno", &name]).output().unwrap();
-        assert!(made.status.success(), "createdb: {}", String::from_utf8_lossy(&made.stderr));
+        self.tell(&format!("CREATE DATABASE {name} {options}"));
         name
+    }
+
+    fn tell(&self, sql: &str) {
+        let socket = self.directory.to_str().unwrap();
+        let arguments = ["-X", "-h", socket, "-U", "turno", "-d", "postgres", "-c", sql];
+        assert!(self.as_user("psql", &arguments).status().unwrap().success(), "{sql}");
     }
 
     /// A command of PostgreSQL's; it refuses to run as root.
@@ -152,6 +177,14 @@ impl Drop for Server {
     }
 }
 
+/// A directory that is PostgreSQL's, also if we are root.
+fn make_for_postgres(directory: &Path) {
+    std::fs::create_dir(directory).unwrap();
+    if rustix::process::getuid().is_root() {
+        assert!(Command::new("chown").arg("postgres").arg(directory).status().unwrap().success());
+    }
+}
+
 /// A directory for a server, and an end to those that earlier processes have left: statics are not dropped.
 fn fresh() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -165,7 +198,7 @@ fn fresh() -> PathBuf {
     }
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let directory = root.join(format!("{PREFIX}{}-{number}", std::process::id()));
-    std::fs::create_dir(&directory).unwrap();
+    make_for_postgres(&directory);
     directory
 }
 
@@ -184,6 +217,6 @@ fn programs() -> Option<PathBuf> {
     let path = Command::new("sh").args(["-c", "command -v initdb"]).output().ok()?;
     let path = String::from_utf8(path.stdout).ok()?;
     found.extend(Path::new(path.trim()).parent().map(Path::to_path_buf));
-    let all = ["initdb", "postgres", "pg_isready", "createdb"];
+    let all = ["initdb", "postgres", "pg_isready", "psql"];
     found.into_iter().rev().find(|directory| all.iter().all(|program| directory.join(program).exists()))
 }

@@ -53,9 +53,22 @@ pub(crate) fn exhausted(what: impl Into<String>, come_again: Duration) -> Status
 #[cfg(test)]
 mod tests {
     use tonic::Code;
+    use tonic_types::StatusExt as _;
     use turno_store::Error;
 
-    use super::{of_listing, status};
+    use super::{SOON, of_listing, status};
+
+    #[test]
+    fn a_store_that_is_full_is_told_from_one_that_is_away() {
+        let full = status(Error::Full);
+        assert_eq!(full.code(), Code::ResourceExhausted);
+        assert!(full.message().contains("nothing was stored"), "{full}");
+        assert_eq!(full.get_details_retry_info().and_then(|info| info.retry_delay), Some(SOON));
+        // Where the database is, and how it is, is for the gateway's log alone.
+        let away = status(Error::Unavailable("PostgreSQL ends for want of space at /srv".into()));
+        assert_eq!(away.code(), Code::Unavailable);
+        assert!(!away.message().contains("/srv"), "{away}");
+    }
 
     #[test]
     fn a_listing_that_takes_too_long_is_not_asked_for_again() {
