@@ -1,5 +1,5 @@
 //! Every process of a mesh is asked to end under load, one after the other, and has a successor: no call is lost, those
-//! included that may not be repeated.
+//! included that may not be repeated, no stream breaks, no map misses an item, and each submit is done once.
 
 #![allow(
     clippy::disallowed_methods,
@@ -7,18 +7,27 @@
     reason = "a test's own tasks, and its own failures"
 )]
 
+use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use prost::Message as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_stream::StreamExt as _;
+use tokio_stream::{Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use turno::node::config::Role;
-use turno::{Client, Status};
+use turno::{Client, Code, Status};
 use turno_gateway::GatewayConfig;
+use turno_proto::google::longrunning::WaitOperationRequest;
+use turno_proto::google::longrunning::operations_client::OperationsClient;
+use turno_proto::v1::tickets_client::TicketsClient;
+use turno_proto::v1::{SubmitRequest, TicketMetadata, TicketState};
 use turno_tests::kitchen::{self, kitchen as rpc};
 use turno_tests::stubs::kitchen_client::KitchenClient;
 use turno_tests::stubs::{Courses, Dish, Number, Wait};
@@ -26,8 +35,8 @@ use turno_tests::{GatewayProcess, Programs, TestMesh, eventually};
 
 const PROGRAMS: Programs = turno_tests::programs!();
 
-/// What callers call: what waits, what works, both together, what is carried, what streams. Only Echo and Square may be
-/// repeated.
+/// What callers call: what waits, what works, both together, what is carried, what streams, out, in, and both ways. Only Echo
+/// and Square may be repeated.
 #[derive(Clone, Copy, Debug)]
 enum What {
     Echo,
@@ -36,12 +45,33 @@ enum What {
     Order,
     Large,
     Serve,
+    Collect,
+    Banter,
 }
 
-const ALL: [What; 6] = [What::Echo, What::Simmer, What::Bake, What::Order, What::Large, What::Serve];
+const ALL: [What; 8] = [
+    What::Echo,
+    What::Simmer,
+    What::Bake,
+    What::Order,
+    What::Large,
+    What::Serve,
+    What::Collect,
+    What::Banter,
+];
 
 fn large() -> bytes::Bytes {
     vec![7; 100_000].into()
+}
+
+const MENU: [&str; 3] = ["soup", "bread", "cake"];
+
+/// One after the other, so that such streams are under way whoever is asked to end, whenever.
+fn menu() -> impl Stream<Item = Dish> + Send + 'static {
+    tokio_stream::iter(MENU).then(|course| async move {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        Dish { content: course.into() }
+    })
 }
 
 async fn linked(client: &Client, what: What) -> Result<bool, Status> {
@@ -57,6 +87,11 @@ async fn linked(client: &Client, what: What) -> Result<bool, Status> {
             let dishes = client.stream::<rpc::Serve>(courses).await?;
             dishes.collect::<Result<Vec<_>, _>>().await?.len() == 3
         }
+        // What takes a stream is called by methods alone.
+        What::Collect => {
+            client.call::<rpc::CollectNested>(Number { value: 3, ms: 0 }).await?.content == "0;1;2;"
+        }
+        What::Banter => client.call::<rpc::BanterNested>(Number { value: 3, ms: 0 }).await?.value == 3,
     })
 }
 
@@ -72,20 +107,79 @@ async fn plain(client: &mut KitchenClient<Channel>, what: What) -> Result<bool, 
             let dishes = client.serve(courses).await?.into_inner();
             dishes.collect::<Result<Vec<_>, _>>().await?.len() == 3
         }
+        What::Collect => client.collect(menu()).await?.into_inner().content == MENU.concat(),
+        What::Banter => {
+            let dishes = client.banter(menu()).await?.into_inner();
+            let dishes = dishes.collect::<Result<Vec<Dish>, _>>().await?;
+            dishes.iter().map(|dish| &dish.content).eq(MENU)
+        }
     })
 }
 
-/// As the README tells users of stock clients: what was never sent is made again, by another gateway.
-async fn repeated(mut clients: [KitchenClient<Channel>; 2], what: What) -> Result<bool, Status> {
+/// Before what a gateway did not take is made again.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// As the README tells users of stock clients: what was never sent is made again, by another gateway. Which has answered, and
+/// what.
+async fn repeated<T, F>(
+    mut gateways: [Channel; 2],
+    call: impl Fn(Channel) -> F,
+) -> Result<(Channel, T), Status>
+where
+    F: Future<Output = Result<T, Status>>,
+{
     loop {
-        match plain(&mut clients[0], what).await {
+        match call(gateways[0].clone()).await {
             Err(status) if turno::never_sent(&status) => {
-                clients.reverse();
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                gateways.reverse();
+                tokio::time::sleep(PAUSE).await;
             }
-            answer => return answer,
+            answer => {
+                let [gateway, _] = gateways;
+                return answer.map(|answer| (gateway, answer));
+            }
         }
     }
+}
+
+/// What may not be repeated, over a few items. A map ends with its gateway, and says by its results what has not run: that is
+/// mapped again.
+async fn mapped(client: &Client) -> Result<bool, Status> {
+    let mut missing: BTreeSet<u64> = (0..30).collect();
+    while !missing.is_empty() {
+        match map_once(client, &mut missing).await {
+            Err(status) if status.code() == Code::Unavailable || turno::never_sent(&status) => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            ended => ended?,
+        }
+    }
+    Ok(true)
+}
+
+async fn map_once(client: &Client, missing: &mut BTreeSet<u64>) -> Result<(), Status> {
+    let numbers: Vec<u64> = missing.iter().copied().collect();
+    let wait = |number: &u64| kitchen::Wait { ms: 0, content: number.to_string().into() };
+    let waits: Vec<_> = numbers.iter().map(wait).collect();
+    let mut answers = client.map::<rpc::Bake>(tokio_stream::iter(waits)).await?;
+    while let Some((index, answer)) = answers.try_next().await? {
+        let number = numbers[index as usize];
+        // An item's own error is not its map's end.
+        let dish = answer.map_err(|status| Status::data_loss(format!("item {number}: {status}")))?;
+        assert_eq!(dish.content, number.to_string());
+        assert!(missing.remove(&number), "item {number} has two answers");
+    }
+    assert!(missing.is_empty(), "the map is done without {missing:?}");
+    Ok(())
+}
+
+/// It has ended well, and no attempt has been lost: so it has run once.
+async fn is_done_once((gateway, name): (Channel, String)) {
+    let timeout = Some(prost_types::Duration { seconds: 20, nanos: 0 });
+    let request = WaitOperationRequest { name, timeout };
+    let ended = OperationsClient::new(gateway).wait_operation(request).await.unwrap().into_inner();
+    let metadata = TicketMetadata::decode(&ended.metadata.as_ref().unwrap().value[..]).unwrap();
+    assert_eq!((metadata.state(), metadata.failures), (TicketState::Done, 0), "{ended:?}");
 }
 
 fn channel(address: SocketAddr) -> Channel {
@@ -97,11 +191,18 @@ struct Load {
     callers: Vec<tokio::task::JoinHandle<()>>,
     done: Vec<Arc<AtomicU64>>,
     ending: CancellationToken,
+    /// Tickets, and where they are.
+    acknowledged: Arc<Mutex<Vec<(Channel, String)>>>,
 }
 
 impl Load {
     fn new() -> Self {
-        Self { callers: Vec::new(), done: Vec::new(), ending: CancellationToken::new() }
+        Self {
+            callers: Vec::new(),
+            done: Vec::new(),
+            ending: CancellationToken::new(),
+            acknowledged: Arc::default(),
+        }
     }
 
     /// By the SDK's client and by stock ones, which share a channel to each gateway.
@@ -116,18 +217,47 @@ impl Load {
                 let client = client.clone();
                 async move { linked(&client, what).await }
             });
-            for turned in [false, true] {
-                let mut clients = channels.clone().map(KitchenClient::new);
-                if turned {
-                    clients.reverse();
-                }
-                load.add(what, move || repeated(clients.clone(), what));
+            for channels in [channels.clone(), turned(&channels)] {
+                load.add(what, move || {
+                    let channels = channels.clone();
+                    let call = move |channel: Channel| async move {
+                        plain(&mut KitchenClient::new(channel), what).await
+                    };
+                    async move { repeated(channels, call).await.map(|(_, is_right)| is_right) }
+                });
             }
         }
+        load.add("Map", move || {
+            let client = client.clone();
+            async move { mapped(&client).await }
+        });
+        load.submits("Simmer", channels.clone());
+        load.submits("Bake", turned(&channels));
         load
     }
 
-    fn add<F>(&mut self, what: What, call: impl Fn() -> F + Send + 'static)
+    /// One after the other, without waiting for their ends: who has acknowledged one may be away by then.
+    fn submits(&mut self, method: &str, gateways: [Channel; 2]) {
+        let (method, acknowledged) = (format!("kitchen.v1.Kitchen/{method}"), self.acknowledged.clone());
+        let request = Wait { ms: 0, content: "x".into() }.encode_to_vec().into();
+        let order = SubmitRequest { method, request, ..SubmitRequest::default() };
+        self.add("Submit", move || {
+            let (gateways, order, acknowledged) = (gateways.clone(), order.clone(), acknowledged.clone());
+            let submit = move |channel: Channel| {
+                let order = order.clone();
+                async move { TicketsClient::new(channel).submit(order).await }
+            };
+            async move {
+                let (gateway, submitted) = repeated(gateways, submit).await?;
+                acknowledged.lock().push((gateway, submitted.into_inner().name));
+                // All of them are looked at in the end.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Ok(true)
+            }
+        });
+    }
+
+    fn add<F>(&mut self, what: impl Debug + Send + 'static, call: impl Fn() -> F + Send + 'static)
     where
         F: Future<Output = Result<bool, Status>> + Send,
     {
@@ -155,7 +285,13 @@ impl Load {
         for caller in self.callers {
             caller.await.unwrap();
         }
+        let acknowledged = std::mem::take(&mut *self.acknowledged.lock());
+        join_all(acknowledged.into_iter().map(is_done_once)).await;
     }
+}
+
+fn turned([one, other]: &[Channel; 2]) -> [Channel; 2] {
+    [other.clone(), one.clone()]
 }
 
 async fn linked_to_both(gateways: &[GatewayProcess; 2], nodes: usize) {
