@@ -3,6 +3,10 @@
 //!
 //! In fair worlds a job's cost is its method's, methods have no limits and nothing is lost: there the shares of tenants
 //! and lanes are checked to the job. In wild worlds anything goes.
+//!
+//! The seeds are always the same. But a seed stands for a world only as long as worlds are drawn as they were, so what a
+//! world has shown is shrunk to a test of its own. So far that is one: a worker that leaves takes with it what it was
+//! asked for, `who_is_left_is_asked_instead_of_one_that_has_gone` in `tests/chunks.rs`.
 
 mod books;
 mod dice;
