@@ -9,7 +9,9 @@ pub(crate) mod frames;
 pub(crate) mod link;
 pub(crate) mod progress;
 mod run;
-mod share;
+// For the simulation of whole meshes in `tests/`.
+#[doc(hidden)]
+pub mod share;
 pub mod token;
 mod windows;
 

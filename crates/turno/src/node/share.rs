@@ -1,7 +1,7 @@
 //! How a worker that is linked to several gateways shares its slots among them: those that report a backlog get
 //! them, in equal parts, and every other keeps one, so that its first job starts without asking. Equal parts as in
 //! max-min fairness, but for how deep the backlogs are: a gateway that takes less than its part has none, and says so.
-//! Pure; `link.rs` says the windows.
+//! Pure; `windows.rs` says them, and the simulation of whole meshes in `tests/` holds it to them.
 //!
 //! With `n` gateways, `b` of them with a backlog, and at least one slot:
 //! - `b > 0`: the windows of those with a backlog sum to max(slots, b), and each other's is 1;
@@ -11,11 +11,11 @@
 
 /// A link of this node, by a number of the node's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct LinkId(pub(crate) u64);
+pub struct LinkId(pub u64);
 
 /// The slots of one worker, and who may fill them.
 #[derive(Debug)]
-pub(crate) struct Share {
+pub struct Share {
     slots: u32,
     /// In the order in which they joined.
     gateways: Vec<Gateway>,
@@ -30,12 +30,12 @@ struct Gateway {
 
 impl Share {
     /// A worker with so many slots.
-    pub(crate) fn new(slots: u32) -> Self {
+    pub fn new(slots: u32) -> Self {
         Self { slots, gateways: Vec::new() }
     }
 
     /// A link stands. Its gateway goes by `Hello.slots` until it is told a window, so nothing is said if that is right.
-    pub(crate) fn join(&mut self, link: LinkId) -> Vec<(LinkId, u32)> {
+    pub fn join(&mut self, link: LinkId) -> Vec<(LinkId, u32)> {
         if !self.gateways.iter().any(|gateway| gateway.link == link) {
             self.gateways.push(Gateway { link, has_backlog: false, window: self.slots });
         }
@@ -43,13 +43,13 @@ impl Share {
     }
 
     /// A link is gone.
-    pub(crate) fn leave(&mut self, link: LinkId) -> Vec<(LinkId, u32)> {
+    pub fn leave(&mut self, link: LinkId) -> Vec<(LinkId, u32)> {
         self.gateways.retain(|gateway| gateway.link != link);
         self.settle()
     }
 
     /// So many jobs wait at a gateway that this worker could run.
-    pub(crate) fn backlog(&mut self, link: LinkId, waiting: u64) -> Vec<(LinkId, u32)> {
+    pub fn backlog(&mut self, link: LinkId, waiting: u64) -> Vec<(LinkId, u32)> {
         if let Some(gateway) = self.gateways.iter_mut().find(|gateway| gateway.link == link) {
             gateway.has_backlog = waiting > 0;
         }
