@@ -11,9 +11,9 @@ use turno_proto::mesh::v1::{Caller, Entry};
 use turno_proto::{entries, headers};
 
 use crate::calls::Mesh;
+use crate::lanes::Urgency;
 use crate::map::Map;
 use crate::node::progress::Teller;
-use crate::pool::Urgency;
 use crate::rpc::{BidiStreaming, ClientStreaming, ServerStreaming, Unary};
 
 /// The call that a method serves: its deadline, whether its caller is still there, who called with what metadata,

@@ -19,8 +19,9 @@ use turno_runtime::task;
 use turno_runtime::units::micros;
 
 use crate::context::Context;
+use crate::lanes::Urgency;
 use crate::node::answers::Bell;
-use crate::pool::{Job, Pool, Urgency};
+use crate::pool::{Job, Pool};
 use crate::service::{self, Entry, Handler};
 use crate::sink::RawSink;
 use crate::source::Source;
@@ -163,7 +164,8 @@ fn await_it<T: Send + 'static>(
         if let Some(outcome) = too_late(&ctx, call) {
             return answer.give(outcome).ring();
         }
-        let mut watched = Watched::new(record.clone(), at, AssertUnwindSafe(future).catch_unwind());
+        let future = AssertUnwindSafe(future).catch_unwind();
+        let mut watched = Watched::new(record.clone(), ctx.urgency(), at, future);
         let result = bounded(&ctx, &mut watched).await;
         let result =
             result.and_then(|caught| caught.unwrap_or_else(|panic| Err(panicked(record.name, &*panic))));

@@ -36,6 +36,7 @@ pub mod client;
 mod context;
 mod dispatch;
 mod error;
+mod lanes;
 pub mod map;
 pub mod node;
 mod policy;

@@ -2,7 +2,6 @@
 //! inside it may use rayon's parallel iterators, which then share the same threads.
 
 mod held;
-mod lanes;
 mod wants;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,10 +12,10 @@ use parking_lot::Mutex;
 use rayon::ThreadPool;
 
 use crate::error::Error;
+use crate::lanes::{Lanes, Urgency};
 use crate::node::answers::Bell;
 
 use held::Held;
-use lanes::Lanes;
 
 pub(crate) use wants::Wants;
 
@@ -26,15 +25,6 @@ pub(crate) struct Job {
     pub(crate) run: Box<dyn FnOnce() -> Bell + Send>,
     /// How long jobs of its kind take.
     pub(crate) expected: Duration,
-}
-
-/// What a job that has no slot yet asks of those that have one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Urgency {
-    /// Somebody waits for its answer: it passes what is of the batch, and chunks of maps give way.
-    Call,
-    /// Of a ticket or a map.
-    Batch,
 }
 
 /// Threads for jobs.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! watched.rs  the future around a call: at each poll it asks for a place, notes itself, and moves aside when it must
-//! lanes.rs    places: how many threads may be in users' code at once, and the runtime for those who were caught
+//! gate.rs     places: how many threads may be in users' code at once, and whose poll is next
+//! runtimes.rs the runtime at home, and the one for those who were caught
 //! slots.rs    what each thread polls at this moment
 //! patrol.rs   the thread that looks at the slots, and at answers that a job holds up
 //! judge.rs    who is guilty, and how often to say so (pure)
@@ -16,11 +17,12 @@
 //! behind them, to the runtime aside.
 
 mod board;
+mod gate;
 mod judge;
-mod lanes;
 mod patrol;
 mod queue;
 mod record;
+mod runtimes;
 mod slots;
 mod watched;
 

@@ -13,7 +13,7 @@ use futures_util::future::{Either, select};
 use tokio::sync::SetOnce;
 use tonic::{Code, Status};
 use turno_proto::mesh::v1::{Caller, Entry, Invocation, Outcome};
-use turno_proto::status;
+use turno_proto::{headers, status};
 use turno_runtime::units::micros;
 
 use crate::attempts::Attempts;
@@ -41,6 +41,19 @@ pub(crate) struct Call {
     pub(crate) items: u32,
     /// Who may leave its answer unread; none for tickets and maps, which take what comes.
     pub(crate) reader: Option<Arc<Reader>>,
+    /// Of the batch by itself, not called by what is: a ticket, a chunk of a map. It waits for its turn at a node.
+    pub(crate) begins_batch: bool,
+}
+
+impl Call {
+    /// Whether it stands behind others: of a ticket or a map, or called by what is.
+    pub(crate) fn is_batch(&self) -> bool {
+        self.begins_batch || is_batch(&self.metadata)
+    }
+}
+
+pub(crate) fn is_batch(metadata: &[Entry]) -> bool {
+    metadata.iter().any(|entry| entry.key == headers::LANE && entry.value == headers::BATCH.as_bytes())
 }
 
 /// The answer to a unary call.
@@ -146,7 +159,7 @@ async fn attempt(
             let _first = node.set(link.id);
         }
         course.send(&link, Instant::now());
-        match link.unary(invocation(call, target.index), target.place, call.reader.clone()).await {
+        match link.unary(invocation(call, target.index), target.hold, call.reader.clone()).await {
             Ok(answer) if goes_elsewhere(&answer.outcome) => attempts.not_started(answer.outcome)?,
             Ok(Answer { outcome, away }) => {
                 course.back(away, outcome.cost);

@@ -282,7 +282,7 @@ mod tests {
 
     /// A call of one more connection.
     async fn stream_of(link: &Arc<Link>, unread: &Arc<Unread>) -> (mpsc::Receiver<Event>, Sent) {
-        link.stream(Invocation::default(), None, Some(unread.reader())).await.unwrap()
+        link.stream(Invocation::default(), None, None, Some(unread.reader())).await.unwrap()
     }
 
     async fn next(events: &mut mpsc::Receiver<Event>) -> (usize, Option<Room>) {

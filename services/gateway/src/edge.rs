@@ -211,6 +211,7 @@ impl Edge {
                     body,
                     items: 0,
                     reader: Some(origin.reader.clone()),
+                    begins_batch: false,
                 };
                 if method.served().kind == Kind::Stream {
                     let stream = Box::pin(calls::stream(&self.router, call, messages, course)).await?;

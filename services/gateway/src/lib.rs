@@ -10,6 +10,7 @@ mod account;
 mod admin;
 mod admission;
 mod attempts;
+mod batch;
 mod bill;
 mod calls;
 mod carry;

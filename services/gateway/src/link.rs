@@ -6,6 +6,7 @@ pub(crate) mod heard;
 mod load;
 mod now;
 pub(crate) mod pending;
+pub(crate) mod stays;
 #[cfg(test)]
 mod tests;
 
@@ -19,10 +20,11 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use turno_proto::mesh::v1::{Blocking, Hello, Invocation, Outcome};
+use turno_proto::mesh::v1::{self as mesh, Blocking, Hello, Invocation, Outcome};
 use turno_runtime::task;
 use turno_runtime::units::micros;
 
+use crate::batch::Line;
 use crate::edge::Messages;
 use crate::methods::Method;
 use crate::queue::Place;
@@ -31,7 +33,8 @@ use crate::unread::Reader;
 use crate::window::Window;
 use frames::Down;
 use load::Load;
-use pending::{Answer, Calls, Event, GivenUp, Lost, Pending, Reply, Unfetched};
+use pending::{Answer, Calls, Event, GivenUp, Hold, Lost, Pending, Reply, Unfetched};
+use stays::Stays;
 
 /// The link to one node.
 pub(crate) struct Link {
@@ -48,6 +51,8 @@ pub(crate) struct Link {
     pending: Mutex<Calls>,
     next_call: AtomicU64,
     outstanding: AtomicUsize,
+    /// Those of them that are not of the batch.
+    in_front: AtomicUsize,
     served: AtomicU64,
     leaving: AtomicBool,
     /// Slots that this gateway may fill.
@@ -58,6 +63,8 @@ pub(crate) struct Link {
     window: Mutex<Window>,
     /// Whether its async threads keep up.
     pub(crate) load: Load,
+    /// Calls of the batch to its `async fn`s.
+    pub(crate) stays: Arc<Stays>,
     blocking: Mutex<Vec<Blocking>>,
 }
 
@@ -85,6 +92,7 @@ impl Link {
             pending: Mutex::default(),
             next_call: AtomicU64::new(1),
             outstanding: AtomicUsize::new(0),
+            in_front: AtomicUsize::new(0),
             served: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
             slots: AtomicU32::new(slots),
@@ -92,6 +100,7 @@ impl Link {
             slots_wanted: AtomicU32::new(0),
             window: Mutex::default(),
             load: Load::default(),
+            stays: Stays::new(),
             blocking: Mutex::default(),
         }
     }
@@ -118,6 +127,25 @@ impl Link {
     /// Calls at the node.
     pub(crate) fn outstanding(&self) -> usize {
         self.outstanding.load(Ordering::Relaxed)
+    }
+
+    /// Whether one more call to an `async fn` may go there, as the node keeps up with them.
+    pub(crate) fn has_room(&self) -> bool {
+        self.load.allows(|| self.in_front())
+    }
+
+    /// The node says what queue its async threads have; nothing if there is none.
+    pub(crate) fn heard_queue(&self, queue: Option<mesh::Queue>) {
+        self.load.heard(queue, || self.in_front());
+        let queue = queue.unwrap_or_default();
+        // One that does not tell them apart has them in one line.
+        let wait_us = queue.batch_wait_us.unwrap_or(queue.wait_us);
+        self.stays.heard(Line { wait_us, calls: queue.batch_waiting });
+    }
+
+    /// Calls at the node but for those of the batch.
+    fn in_front(&self) -> usize {
+        self.in_front.load(Ordering::Relaxed)
     }
 
     /// Calls that it has answered.
@@ -171,11 +199,11 @@ impl Link {
     pub(crate) async fn unary(
         self: &Arc<Self>,
         invocation: Invocation,
-        place: Option<Place>,
+        hold: Option<Hold>,
         reader: Option<Arc<Reader>>,
     ) -> Result<Answer, Lost> {
         let (reply, answer) = oneshot::channel();
-        let mut sent = self.send(invocation, Reply::Once(reply), place, None, reader).await?;
+        let mut sent = self.send(invocation, Reply::Once(reply), hold, None, reader).await?;
         let answer = answer.await.unwrap_or(Err(Lost { may_have_run: true }));
         sent.done = true;
         answer
@@ -185,11 +213,12 @@ impl Link {
     pub(crate) async fn stream(
         self: &Arc<Self>,
         invocation: Invocation,
+        hold: Option<Hold>,
         messages: Option<Unfetched>,
         reader: Option<Arc<Reader>>,
     ) -> Result<(mpsc::Receiver<Event>, Sent), Lost> {
         let (reply, events) = mpsc::channel(EVENTS_WAITING);
-        let sent = self.send(invocation, Reply::Stream(reply), None, messages, reader).await?;
+        let sent = self.send(invocation, Reply::Stream(reply), hold, messages, reader).await?;
         Ok((events, sent))
     }
 
@@ -199,7 +228,7 @@ impl Link {
         self: &Arc<Self>,
         mut invocation: Invocation,
         reply: Reply,
-        place: Option<Place>,
+        hold: Option<Hold>,
         messages: Option<Unfetched>,
         reader: Option<Arc<Reader>>,
     ) -> Result<Sent, Lost> {
@@ -210,7 +239,7 @@ impl Link {
         let body = (invocation.body.len() > self.carry_above).then(|| std::mem::take(&mut invocation.body));
         invocation.carried = body.is_some();
         let (method, since) = (pending::observed(&invocation), Instant::now());
-        let pending = Pending { reply: Some(reply), reader, method, place, body, messages, sent_at: since };
+        let pending = Pending { reply: Some(reply), reader, method, hold, body, messages, sent_at: since };
         if !self.keep(call, pending) {
             return Err(unsent);
         }
@@ -220,13 +249,16 @@ impl Link {
 
     /// Puts a call on record that is about to be sent. False when the link is closed.
     fn keep(&self, call: u64, pending: Pending) -> bool {
-        if pending.place.is_none() {
+        if pending.hold.is_none() {
             self.load.sent();
         }
+        let in_front = usize::from(pending.is_in_front());
         self.outstanding.fetch_add(1, Ordering::Relaxed);
+        self.in_front.fetch_add(in_front, Ordering::Relaxed);
         let kept = self.pending.lock().insert(call, pending);
         if !kept {
             self.outstanding.fetch_sub(1, Ordering::Relaxed);
+            self.in_front.fetch_sub(in_front, Ordering::Relaxed);
         }
         kept
     }
@@ -251,7 +283,7 @@ impl Link {
     fn answer(&self, pending: Pending, outcome: Outcome) {
         self.served.fetch_add(1, Ordering::Relaxed);
         let away = pending.sent_at.elapsed();
-        if let Some(place) = pending.place {
+        if let Some(Hold::Place(place)) = pending.hold {
             self.finish(place, &outcome, away);
         }
         match pending.reply {
@@ -318,8 +350,9 @@ impl Link {
 
     fn forget(&self, call: u64) -> Option<Pending> {
         let pending = self.pending.lock().remove(&call);
-        if pending.is_some() {
+        if let Some(pending) = &pending {
             self.outstanding.fetch_sub(1, Ordering::Relaxed);
+            self.in_front.fetch_sub(usize::from(pending.is_in_front()), Ordering::Relaxed);
         }
         pending
     }

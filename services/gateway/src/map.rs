@@ -36,6 +36,7 @@ use turno_proto::v1::{MapRequest, MapResponse};
 use turno_runtime::task;
 
 use crate::admission::Permit;
+use crate::calls;
 use crate::edge::{self, Edge};
 use crate::listen::Origin;
 use crate::methods::Method;
@@ -124,14 +125,18 @@ impl MapService {
         permit: &Permit,
     ) -> Map {
         let (sent, has_sent) = mpsc::channel(SENT_WAITING);
+        let metadata = edge::metadata(headers, &self.origin);
         let errands = Errands {
             router: self.edge.router.clone(),
             longest_call: self.edge.longest_call,
             at_most: self.edge.longest_call,
             method,
-            metadata: batch(edge::metadata(headers, &self.origin)),
+            // Of a method that is of the batch: it has its turn, and would wait for itself.
+            begins_batch: !(self.origin.is_node && calls::is_batch(&metadata)),
+            metadata: batch(metadata),
             caller: edge::caller(headers, &self.origin),
             deadline,
+            turns: Errands::turns(),
             sent,
         };
         let own = &self.edge.own;

@@ -129,14 +129,14 @@ async fn read(nodes: Arc<Nodes>, link: Arc<Link>, mut up: Streaming<NodeFrame>, 
                 for progress in frame.progress {
                     link.progress(progress);
                 }
-                let speaks = !frame.outcomes.is_empty();
+                let speaks = !frame.outcomes.is_empty() || frame.queue.is_some();
                 let mut parts = Parts::of(frame.outcomes.len());
                 for outcome in frame.outcomes {
                     parts.step().await;
                     link.outcome(outcome);
                 }
                 if speaks {
-                    link.load.heard(frame.queue, link.outstanding());
+                    link.heard_queue(frame.queue);
                 }
                 if let Some(slots) = frame.window {
                     nodes.resize(&link, slots);

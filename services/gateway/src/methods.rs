@@ -72,7 +72,7 @@ pub(crate) struct Seat {
 
 impl Seat {
     pub(crate) fn has_room(&self) -> bool {
-        self.link.load.allows(self.link.outstanding())
+        self.link.has_room()
     }
 }
 
@@ -208,23 +208,34 @@ impl Method {
 
     /// Lets a call of an `async fn` in that has a limit of its own; jobs above theirs wait in the queue.
     pub(crate) fn enter(self: &Arc<Self>) -> Result<Option<Running>, Status> {
-        let served = self.served();
-        let Some(limit) = served.policy.concurrency.filter(|_| served.kind != Kind::Job) else {
-            return Ok(None);
-        };
-        let limit = limit.get() as usize;
+        let Some(limit) = self.limit() else { return Ok(None) };
         let before = self.running.fetch_add(1, Ordering::Relaxed);
         // Made first, so that a refusal is counted back.
         let running = Running(self.clone());
-        if before < limit {
-            return Ok(Some(running));
+        if before < limit { Ok(Some(running)) } else { Err(self.full(limit)) }
+    }
+
+    /// Whether it would be let in now, for who has to wait for something else first.
+    pub(crate) fn could_enter(&self) -> Result<(), Status> {
+        match self.limit() {
+            Some(limit) if self.running.load(Ordering::Relaxed) >= limit => Err(self.full(limit)),
+            _ => Ok(()),
         }
+    }
+
+    fn limit(&self) -> Option<usize> {
+        let served = self.served();
+        let limit = served.policy.concurrency.filter(|_| served.kind != Kind::Job);
+        limit.map(|limit| limit.get() as usize)
+    }
+
+    fn full(&self, limit: usize) -> Status {
         let what = format!(
             "{limit} calls of {} are under way, which is all that may (its concurrency)",
             self.name()
         );
         let soon = ErrorDetails::with_retry_info(Some(Duration::from_millis(100)));
-        Err(Status::with_error_details(Code::ResourceExhausted, what, soon))
+        Status::with_error_details(Code::ResourceExhausted, what, soon)
     }
 
     /// Takes in how long a call was away at a node, where there is another to compare it with.

@@ -13,6 +13,8 @@ use turno_runtime::units::micros;
 
 use crate::calls::Call;
 use crate::link::Link;
+use crate::link::pending::Hold;
+use crate::link::stays::Stay;
 use crate::methods::{Method, Seat};
 use crate::nodes::Nodes;
 use crate::queue::{JobQueue, Place, Refused};
@@ -33,12 +35,13 @@ pub(crate) struct Router {
 pub(crate) struct Target {
     pub(crate) link: Arc<Link>,
     pub(crate) index: u32,
-    /// For a job: its place at the worker.
-    pub(crate) place: Option<Place>,
+    /// What the call has there.
+    pub(crate) hold: Option<Hold>,
 }
 
 impl Router {
-    /// Waits until there is a node, and for a job until there is a place. Fails rather than to go to `not_at`.
+    /// Waits until there is a node, for a job until there is a place, for what begins in the batch until it has its turn.
+    /// Fails rather than to go to `not_at`.
     pub(crate) async fn route(&self, call: &Call, not_at: Option<WorkerId>) -> Result<Target, Status> {
         let method = &call.method;
         loop {
@@ -52,10 +55,15 @@ impl Router {
             let found = if method.served().kind == Kind::Job {
                 Box::pin(self.worker(call, not_at)).await?
             } else {
-                self.io_node(method, not_at)?
+                self.io_node(call, not_at)?
             };
             match found {
                 Some(target) if Some(target.link.id) == not_at => return Err(no_other(method)),
+                Some(target) if target.hold.is_none() && call.begins_batch => {
+                    if let Some(stay) = Box::pin(turn(call, &target.link, not_at)).await {
+                        return Ok(Target { hold: Some(Hold::Stay(stay)), ..target });
+                    }
+                }
                 Some(target) => return Ok(target),
                 None => {}
             }
@@ -72,7 +80,7 @@ impl Router {
         }
         match served.kind {
             // Where there is no room, the caller hears so by the way of every call.
-            Kind::Awaited => self.io_node(&call.method, None).ok().flatten(),
+            Kind::Awaited => self.io_node(call, None).ok().flatten(),
             Kind::Job => self.target(&call.method, self.queue.place_now(&self.job(call, None))?),
             Kind::Stream | Kind::Unspecified => None,
         }
@@ -107,48 +115,106 @@ impl Router {
     fn target(&self, method: &Method, place: Place) -> Option<Target> {
         let link = self.nodes.get(place.worker)?;
         let index = link.index_of(method.id)?;
-        Some(Target { link, index, place: Some(place) })
+        Some(Target { link, index, hold: Some(Hold::Place(place)) })
     }
 
     fn job(&self, call: &Call, not_at: Option<WorkerId>) -> Job {
         let said = |key| call.metadata.iter().find(|entry| entry.key == key).map(|entry| &entry.value[..]);
-        let lane =
-            if said(headers::LANE) == Some(headers::BATCH.as_bytes()) { Lane::Batch } else { Lane::Calls };
+        let lane = if call.is_batch() { Lane::Batch } else { Lane::Calls };
         let tenant = said(headers::TENANT).map_or(Tenants::NAMELESS, |name| self.tenants.id(name));
         let left = call.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let left_us = left.map(micros);
         Job { method: call.method.id, lane, tenant, left_us, items: call.items.max(1), not_at }
     }
 
-    /// The less busy of two random seats, but for those that are set aside for being slow, and those that are full.
-    fn io_node(&self, method: &Method, not_at: Option<WorkerId>) -> Result<Option<Target>, Status> {
+    /// The less busy of two random seats, but for those that are set aside for being slow, and those that are full. What
+    /// begins in the batch has its turn still to wait for, where no node has room; the rest of it goes without.
+    fn io_node(&self, call: &Call, not_at: Option<WorkerId>) -> Result<Option<Target>, Status> {
+        let (method, lane) = (&call.method, AwaitedLane::of(call));
         let served = method.served();
         let seat = match served.seats.as_slice() {
             [] => return Ok(None),
             [only] => only,
             several => {
                 let now = Instant::now();
-                let is_good = |seat: &&Seat| {
-                    Some(seat.link.id) != not_at && seat.has_room() && !method.is_aside(seat.link.id, now)
-                };
-                two_choices(several, is_good)
+                let is_fit = |seat: &&Seat| is_fit(method, seat, not_at, now);
+                two_choices(several, |seat| lane.has_room(seat), is_fit, lane == AwaitedLane::Turn)
             }
         };
-        if !seat.has_room() {
+        if lane != AwaitedLane::Turn && !lane.has_room(seat) {
             return Err(overloaded(method, served.seats.len()));
         }
-        Ok(Some(Target { link: seat.link.clone(), index: seat.index, place: None }))
+        let hold = (lane == AwaitedLane::Guest).then_some(Hold::Stay(Stay::Guest));
+        Ok(Some(Target { link: seat.link.clone(), index: seat.index, hold }))
     }
 }
 
-/// Of two random seats the less busy; if neither is good, the least busy of all that are, or of all.
-fn two_choices(seats: &[Seat], is_good: impl Fn(&&Seat) -> bool) -> &Seat {
+/// How a call of an `async fn` comes to its node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AwaitedLane {
+    /// Before the batch, at once or not at all.
+    Calls,
+    /// It begins in the batch, and waits for its turn.
+    Turn,
+    /// It is called by what has had its turn.
+    Guest,
+}
+
+impl AwaitedLane {
+    fn of(call: &Call) -> Self {
+        match (call.begins_batch, call.is_batch()) {
+            (true, _) => Self::Turn,
+            (false, true) => Self::Guest,
+            (false, false) => Self::Calls,
+        }
+    }
+
+    fn has_room(self, seat: &Seat) -> bool {
+        match self {
+            Self::Calls => seat.has_room(),
+            Self::Turn => seat.link.stays.has_room(),
+            Self::Guest => seat.link.stays.may_pass(),
+        }
+    }
+}
+
+/// Waits for the turn of what begins in the batch; `None` when it is better to choose again: the node has left, or another
+/// has room meanwhile.
+async fn turn(call: &Call, link: &Link, not_at: Option<WorkerId>) -> Option<Stay> {
+    let method = &call.method;
+    let is_open = || method.served().seats.iter().any(|seat| seat.link.id == link.id);
+    // As `io_node` chooses, or it would be here again.
+    let is_better = || {
+        let (served, now) = (method.served(), Instant::now());
+        let is_good = |seat: &Seat| seat.link.stays.has_room() && is_fit(method, seat, not_at, now);
+        served.seats.iter().any(is_good)
+    };
+    link.stays.enter(call.items.max(1), is_open, is_better).await
+}
+
+/// Whether a call may go there, and the node is not set aside for being slow.
+fn is_fit(method: &Method, seat: &Seat, not_at: Option<WorkerId>, now: Instant) -> bool {
+    Some(seat.link.id) != not_at && !method.is_aside(seat.link.id, now)
+}
+
+/// Of two random seats the less busy; if neither is fit and has room, the least busy of all that are and have; and then that
+/// of those that are fit, for who may wait, or have room.
+fn two_choices(
+    seats: &[Seat],
+    has_room: impl Fn(&Seat) -> bool,
+    is_fit: impl Fn(&&Seat) -> bool,
+    may_wait: bool,
+) -> &Seat {
     let (one, other) = two_of(seats.len());
     let two = [&seats[one], &seats[other]];
     let busy = |seat: &&Seat| seat.link.outstanding();
-    let good = two.into_iter().filter(&is_good).min_by_key(busy);
-    good.or_else(|| seats.iter().filter(&is_good).min_by_key(busy))
-        .or_else(|| seats.iter().filter(|seat| seat.has_room()).min_by_key(busy))
+    let is_good = |seat: &&Seat| has_room(seat) && is_fit(seat);
+    let good = two.into_iter().filter(is_good).min_by_key(busy);
+    good.or_else(|| seats.iter().filter(is_good).min_by_key(busy))
+        .or_else(|| {
+            let would_do = |seat: &&Seat| if may_wait { is_fit(seat) } else { has_room(seat) };
+            seats.iter().filter(would_do).min_by_key(busy)
+        })
         .unwrap_or(two[0])
 }
 

@@ -18,6 +18,8 @@ pub(crate) enum Up {
     Hello(Box<Hello>),
     /// Slots that this gateway may fill, as they are when this is sent.
     Window(Arc<AtomicU32>),
+    /// There is a queue before the async threads, as it is when this is sent.
+    Queue,
     /// Methods that were caught holding a thread.
     Blocking(Vec<Blocking>),
     /// How far calls are.
@@ -49,6 +51,7 @@ impl Frames {
         match up {
             Some(Up::Hello(hello)) => frame.hello = Some(*hello),
             Some(Up::Window(slots)) => frame.window = Some(slots.load(Ordering::Relaxed)),
+            Some(Up::Queue) => frame.queue = self.board.queue(),
             Some(Up::Blocking(blocking)) => frame.blocking = blocking,
             Some(Up::Progress(said)) => frame.progress.extend(said),
             Some(Up::Leaving) => frame.leaving = true,

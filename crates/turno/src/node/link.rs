@@ -66,6 +66,8 @@ pub(crate) async fn serve(settings: &Arc<Settings>, address: &str) -> Result<(),
     link.take(first).await;
     let telling = settings.dispatch.board.clone().tell(link.up.clone());
     let _telling = AbortOnDropHandle::new(task::spawn("node.watchdog", telling));
+    let queue = settings.dispatch.board.clone().tell_queue(link.up.clone());
+    let _queue = AbortOnDropHandle::new(task::spawn("node.queue", queue));
     let words = link.words.clone().tell(link.up.clone());
     let _saying = AbortOnDropHandle::new(task::spawn("node.progress", words));
     let ended = link.follow(&mut down).await;

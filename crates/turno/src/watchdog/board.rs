@@ -8,9 +8,9 @@ use tokio::sync::{mpsc, watch};
 use turno_proto::mesh::v1::{Blocking, Queue};
 
 use super::clock;
-use super::lanes::Home;
 use super::patrol;
 use super::record::Record;
+use super::runtimes::Home;
 use crate::error::Error;
 use crate::node::frames::Up;
 use crate::pool::Pool;
@@ -24,6 +24,8 @@ pub(crate) struct Board {
 
 /// A gateway is told this often at most.
 const PAUSE: Duration = Duration::from_secs(1);
+/// While nothing ends, a gateway hears of a queue so often.
+const QUEUE_EVERY: Duration = Duration::from_millis(50);
 
 impl Board {
     /// Watches methods that are awaited in the runtime that is there. `limit`: how long one may hold its thread. And
@@ -55,6 +57,16 @@ impl Board {
             }
             tokio::time::sleep(PAUSE).await;
             if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Tells one gateway that there is a queue, also while no outcome takes it along, until the link is gone.
+    pub(crate) async fn tell_queue(self: Arc<Self>, up: mpsc::Sender<Up>) {
+        loop {
+            tokio::time::sleep(QUEUE_EVERY).await;
+            if self.queue().is_some() && up.send(Up::Queue).await.is_err() {
                 return;
             }
         }

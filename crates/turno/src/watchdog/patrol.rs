@@ -11,8 +11,8 @@ use turno_runtime::task;
 
 use super::clock;
 use super::judge::{Judge, Verdict, Voice};
-use super::lanes::Aside;
 use super::record::Record;
+use super::runtimes::Aside;
 use super::slots::{self, Seen};
 use crate::pool::Pool;
 

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use turno_proto::mesh::v1::Blocking;
 use turno_runtime::units::micros;
 
-use super::lanes::{Aside, Home};
 use super::nanos;
+use super::runtimes::{Aside, Home};
 use crate::tally::Tally;
 
 /// One method's.

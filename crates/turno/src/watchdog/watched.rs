@@ -12,13 +12,16 @@ use turno_proto::mesh::v1::Cost;
 use turno_runtime::task;
 use turno_runtime::units::micros;
 
-use super::lanes::{Aside, Gate};
+use super::gate::Gate;
 use super::record::Record;
+use super::runtimes::Aside;
 use super::{clock, clock_at, slots};
+use crate::lanes::Urgency;
 
 /// A call of a method, watched.
 pub(crate) struct Watched<F: Future> {
     record: Arc<Record>,
+    urgency: Urgency,
     lane: Lane,
     stage: Stage<F>,
     spent: Spent,
@@ -67,12 +70,12 @@ fn place(record: &Record, lane: Lane, now: Duration) -> Place {
     }
 }
 
-fn gate(record: &Record, place: Place) -> Option<&Gate> {
+fn gate(record: &Record, place: Place) -> Option<&Arc<Gate>> {
     match place {
         Place::Home => Some(&record.home.gate),
         Place::Move => None,
-        Place::Confined => Aside::started().map(|aside| &*aside.confined),
-        Place::Guest => Aside::started().map(|aside| &*aside.guests),
+        Place::Confined => Aside::started().map(|aside| &aside.confined),
+        Place::Guest => Aside::started().map(|aside| &aside.guests),
     }
 }
 
@@ -89,9 +92,9 @@ impl<F> Watched<F>
 where
     F: Future<Output: Send> + Send + Unpin + 'static,
 {
-    pub(crate) fn new(record: Arc<Record>, arrived: Instant, future: F) -> Self {
+    pub(crate) fn new(record: Arc<Record>, urgency: Urgency, arrived: Instant, future: F) -> Self {
         let spent = Spent { arrived, began: None, ended: None, inside: Duration::ZERO };
-        Self { record, lane: Lane::Home, stage: Stage::Here(future, None), spent }
+        Self { record, urgency, lane: Lane::Home, stage: Stage::Here(future, None), spent }
     }
 
     /// What the call has cost, up to its last poll: of a future that is given up while it is aside, up to its move.
@@ -114,7 +117,7 @@ where
         if self.lane == Lane::Aside {
             return;
         }
-        let queue = &self.record.home.queue;
+        let queue = self.record.home.queue.of(self.urgency);
         queue.polled(ended - began);
         if is_first {
             queue.begun(clock_at(began), began.saturating_duration_since(self.spent.arrived));
@@ -130,7 +133,7 @@ where
             unreachable!("only what is here is moved")
         };
         let (record, stage, spent) = (self.record.clone(), Stage::Here(future, None), self.spent);
-        let mut there = Self { record, lane: Lane::Aside, stage, spent };
+        let mut there = Self { record, urgency: self.urgency, lane: Lane::Aside, stage, spent };
         let moved = task::spawn_on(self.record.name, aside.runtime(), async move {
             let output = (&mut there).await;
             (output, there.spent)
@@ -164,7 +167,7 @@ where
                 this.move_aside();
                 continue;
             };
-            if !ready!(enter(&this.record, this.lane, place, waiting, cx)) {
+            if !ready!(enter(&this.record, (this.urgency, this.lane), place, waiting, cx)) {
                 continue;
             }
             let inside = Inside::begin(&this.record, gate, this.lane, now);
@@ -179,27 +182,27 @@ where
 /// Takes the place, or waits for it. False when the poll may belong elsewhere by now.
 fn enter(
     record: &Arc<Record>,
-    lane: Lane,
+    whose: (Urgency, Lane),
     place: Place,
     waiting: &mut Option<Waiting>,
     cx: &mut Context<'_>,
 ) -> Poll<bool> {
     // What waits elsewhere waits in vain; dropping it gives back what has come meanwhile.
     let waits_here = waiting.take_if(|waiting| waiting.place != place).is_none() && waiting.is_some();
-    if !waits_here && gate(record, place).is_some_and(Gate::enter) {
+    if !waits_here && gate(record, place).is_some_and(|gate| gate.enter()) {
         return Poll::Ready(true);
     }
     let record = record.clone();
     let waits =
-        waiting.get_or_insert_with(|| Waiting { place, has_come: Box::pin(wait(record, lane, place)) });
+        waiting.get_or_insert_with(|| Waiting { place, has_come: Box::pin(wait(record, whose, place)) });
     let has_come = ready!(waits.has_come.as_mut().poll(cx));
     *waiting = None;
     Poll::Ready(has_come)
 }
 
-async fn wait(record: Arc<Record>, lane: Lane, at: Place) -> bool {
+async fn wait(record: Arc<Record>, (urgency, lane): (Urgency, Lane), at: Place) -> bool {
     match gate(&record, at) {
-        Some(gate) => gate.wait(|| place(&record, lane, clock()) != at).await,
+        Some(gate) => gate.wait(urgency, || place(&record, lane, clock()) != at).await,
         None => false,
     }
 }
@@ -207,13 +210,13 @@ async fn wait(record: Arc<Record>, lane: Lane, at: Place) -> bool {
 /// A poll that is under way: has a place, and is noted in its thread's slot.
 struct Inside<'a> {
     record: &'a Record,
-    gate: &'a Gate,
+    gate: &'a Arc<Gate>,
     lane: Lane,
     began: Instant,
 }
 
 impl<'a> Inside<'a> {
-    fn begin(record: &'a Record, gate: &'a Gate, lane: Lane, began: Instant) -> Self {
+    fn begin(record: &'a Record, gate: &'a Arc<Gate>, lane: Lane, began: Instant) -> Self {
         slots::enter(record.id, lane == Lane::Aside, clock_at(began));
         Self { record, gate, lane, began }
     }
@@ -240,6 +243,7 @@ impl Spent {
 #[cfg(test)]
 mod tests {
     use super::{Cost, Watched};
+    use crate::lanes::Urgency;
     use crate::watchdog::Board;
     use std::future::Future;
     use std::time::{Duration, Instant};
@@ -248,7 +252,8 @@ mod tests {
 
     async fn cost(future: impl Future<Output = ()> + Send + 'static) -> Cost {
         let board = Board::new(["a.v1.A/Wait"].into_iter(), Duration::from_secs(3600), None).unwrap();
-        let mut watched = Watched::new(board.records[0].clone(), Instant::now(), Box::pin(future));
+        let mut watched =
+            Watched::new(board.records[0].clone(), Urgency::Call, Instant::now(), Box::pin(future));
         tokio::time::sleep(LONG).await;
         (&mut watched).await;
         watched.cost()

@@ -41,17 +41,16 @@ pub(crate) async fn run(
     hearing: &Hearing,
     course: &Course,
 ) -> Ran {
-    let _running = match call.method.enter() {
-        Ok(running) => running,
-        Err(full) => return Ran::NotNow(full),
-    };
     if let Err(poisonous) = router.trouble.admit(call) {
         return Ran::Poisonous(poisonous);
     }
     let mut attempts = Attempts::new(&router.trouble);
     loop {
+        if let Err(full) = call.method.could_enter() {
+            return Ran::NotNow(full);
+        }
         course.seek(Instant::now());
-        let Target { link, index, place } = tokio::select! {
+        let Target { link, index, hold } = tokio::select! {
             biased;
             () = hearing.stop.cancelled() => return Ran::Stopped,
             () = hearing.recall.cancelled() => return Ran::NotNow(Status::unavailable("the gateway is ending")),
@@ -60,9 +59,14 @@ pub(crate) async fn run(
                 Err(nobody) => return Ran::NotNow(nobody),
             },
         };
+        // Not before its turn at the node has come: others could not run meanwhile.
+        let _running = match call.method.enter() {
+            Ok(running) => running,
+            Err(full) => return Ran::NotNow(full),
+        };
         course.send(&link, Instant::now());
         let invocation = Invocation { timeout_us: timeout.map_or(0, micros), ..invocation(call, index) };
-        let handed_back = match within(timeout, link.heard(invocation, place, hearing)).await {
+        let handed_back = match within(timeout, link.heard(invocation, hold, hearing)).await {
             None => return Ran::Lost(too_long(call, timeout)),
             Some(Ok(answer)) if goes_elsewhere(&answer.outcome) => attempts.not_started(answer.outcome),
             Some(Ok(Answer { outcome, away })) => {

@@ -47,7 +47,7 @@ pub(crate) async fn stream(
         let link = target.link;
         course.send(&link, Instant::now());
         let (invocation, reader) = (invocation(&call, target.index), call.reader.clone());
-        let lost = match link.stream(invocation, messages.clone(), reader).await {
+        let lost = match link.stream(invocation, target.hold, messages.clone(), reader).await {
             Ok((mut events, sent)) => match events.recv().await {
                 Some(Event::End(Ok(answer))) if goes_elsewhere(&answer.outcome) && may_go_elsewhere() => {
                     attempts.not_started(answer.outcome)?;

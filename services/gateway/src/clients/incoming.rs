@@ -104,8 +104,16 @@ impl Client {
             self.ask_tickets(known.path.clone(), (number, turn), envelope, body, deadline)
         } else {
             let reader = Some(self.origin.reader.clone());
-            let make =
-                move |method| Call { method, deadline: asked_for, metadata, caller, body, items: 0, reader };
+            let make = move |method| Call {
+                method,
+                deadline: asked_for,
+                metadata,
+                caller,
+                body,
+                items: 0,
+                reader,
+                begins_batch: false,
+            };
             self.send(known, number, turn, make)
         };
         state.calls.insert(number, turn, deadline, InFlight { head, permit, at });
@@ -181,7 +189,7 @@ impl Client {
         let target = self.edge.router.at_once(call)?;
         let answer = Answer { client: self.clone(), number, turn };
         let invocation = calls::invocation(call, target.index);
-        let sent = target.link.send_now(invocation, target.place, answer, call.reader.clone())?;
+        let sent = target.link.send_now(invocation, target.hold, answer, call.reader.clone())?;
         self.edge.router.trouble.passed();
         Some(sent)
     }

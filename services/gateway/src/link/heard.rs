@@ -10,8 +10,7 @@ use turno_runtime::task;
 
 use crate::link::Link;
 use crate::link::frames::Down;
-use crate::link::pending::{Answer, Lost, Reply};
-use crate::queue::Place;
+use crate::link::pending::{Answer, Hold, Lost, Reply};
 
 /// The other end of a call that is heard of.
 #[derive(Clone)]
@@ -29,34 +28,34 @@ impl Link {
     pub(crate) async fn heard(
         self: &Arc<Self>,
         invocation: Invocation,
-        place: Option<Place>,
+        hold: Option<Hold>,
         hearing: &Hearing,
     ) -> Result<Answer, Lost> {
         let (invocation, progress) =
             (Invocation { tell_progress: true, ..invocation }, hearing.progress.clone());
         let reply = |answer| Reply::Heard(answer, Some(progress));
-        self.until_stopped(invocation, place, &hearing.stop, reply).await
+        self.until_stopped(invocation, hold, &hearing.stop, reply).await
     }
 
     /// The same, for who does not hear how far it is.
     pub(crate) async fn stoppable(
         self: &Arc<Self>,
         invocation: Invocation,
-        place: Option<Place>,
+        hold: Option<Hold>,
         stop: &CancellationToken,
     ) -> Result<Answer, Lost> {
-        self.until_stopped(invocation, place, stop, |answer| Reply::Heard(answer, None)).await
+        self.until_stopped(invocation, hold, stop, |answer| Reply::Heard(answer, None)).await
     }
 
     async fn until_stopped(
         self: &Arc<Self>,
         invocation: Invocation,
-        place: Option<Place>,
+        hold: Option<Hold>,
         stop: &CancellationToken,
         reply: impl FnOnce(oneshot::Sender<Result<Answer, Lost>>) -> Reply + Send,
     ) -> Result<Answer, Lost> {
         let (sender, mut answer) = oneshot::channel();
-        let mut sent = self.send(invocation, reply(sender), place, None, None).await?;
+        let mut sent = self.send(invocation, reply(sender), hold, None, None).await?;
         let answered = tokio::select! {
             biased;
             answered = &mut answer => answered,

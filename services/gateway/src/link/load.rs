@@ -32,18 +32,18 @@ impl Default for Load {
 
 impl Load {
     /// The node says what queue its threads have; nothing if there is none.
-    pub(crate) fn heard(&self, queue: Option<mesh::Queue>, in_flight: usize) {
+    pub(crate) fn heard(&self, queue: Option<mesh::Queue>, in_flight: impl FnOnce() -> usize) {
         if queue.is_some() || self.minds.load(Ordering::Relaxed) {
-            let mesh::Queue { wait_us, call_ns } = queue.unwrap_or_default();
-            let queue = Queue { wait_us, call_ns, in_flight: narrow(in_flight) };
+            let mesh::Queue { wait_us, call_ns, .. } = queue.unwrap_or_default();
+            let queue = Queue { wait_us, call_ns, in_flight: narrow(in_flight()) };
             self.with_limit(|limit, now_us| limit.heard(now_us, queue));
         }
     }
 
     /// Whether one more call may go there, beside those in flight.
-    pub(crate) fn allows(&self, in_flight: usize) -> bool {
+    pub(crate) fn allows(&self, in_flight: impl FnOnce() -> usize) -> bool {
         !self.holds.load(Ordering::Relaxed)
-            || self.with_limit(|limit, now_us| limit.allows(now_us, narrow(in_flight)))
+            || self.with_limit(|limit, now_us| limit.allows(now_us, narrow(in_flight())))
     }
 
     /// A call that is no job was sent.

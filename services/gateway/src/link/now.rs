@@ -8,9 +8,8 @@ use turno_proto::mesh::v1::Invocation;
 
 use crate::clients::Answer;
 use crate::link::frames::Down;
-use crate::link::pending::{self, Pending, Reply};
+use crate::link::pending::{self, Hold, Pending, Reply};
 use crate::link::{Link, Sent};
-use crate::queue::Place;
 use crate::unread::Reader;
 
 impl Link {
@@ -19,7 +18,7 @@ impl Link {
     pub(crate) fn send_now(
         self: &Arc<Self>,
         mut invocation: Invocation,
-        place: Option<Place>,
+        hold: Option<Hold>,
         answer: Answer,
         reader: Option<Arc<Reader>>,
     ) -> Option<Sent> {
@@ -31,7 +30,7 @@ impl Link {
         invocation.call = call;
         let reply = Some(Reply::Client(answer));
         let (method, since) = (pending::observed(&invocation), Instant::now());
-        let pending = Pending { reply, reader, method, place, body: None, messages: None, sent_at: since };
+        let pending = Pending { reply, reader, method, hold, body: None, messages: None, sent_at: since };
         if !self.keep(call, pending) {
             return None;
         }

@@ -11,6 +11,7 @@ use turno_proto::mesh::v1::{Invocation, Outcome, Progress};
 
 use crate::clients;
 use crate::edge::Messages;
+use crate::link::stays::Stay;
 use crate::queue::Place;
 use crate::unread::{Reader, Room};
 
@@ -22,13 +23,21 @@ pub(crate) struct Pending {
     pub(crate) reader: Option<Arc<Reader>>,
     /// By its place at the node, where the time that it takes is compared with that of others.
     pub(crate) method: Option<u32>,
-    /// The job's place, kept until the outcome is back.
-    pub(crate) place: Option<Place>,
+    /// Kept until the outcome is back.
+    pub(crate) hold: Option<Hold>,
     /// The body, until the node has fetched it.
     pub(crate) body: Option<Bytes>,
     /// The stream of requests, until the node has come for it.
     pub(crate) messages: Option<Unfetched>,
     pub(crate) sent_at: Instant,
+}
+
+/// What a call has of its node; a call to an `async fn` that is not of the batch has nothing.
+pub(crate) enum Hold {
+    /// A job.
+    Place(Place),
+    /// An `async fn`'s, of the batch. It is given back when this is dropped.
+    Stay(#[expect(dead_code, reason = "it is held")] Stay),
 }
 
 /// The method, unless this is for several items: they are not one call.
@@ -45,6 +54,11 @@ pub(crate) struct GivenUp {
 }
 
 impl Pending {
+    /// Whether it is not of the batch, or a job, which has its slot.
+    pub(crate) fn is_in_front(&self) -> bool {
+        !matches!(self.hold, Some(Hold::Stay(_)))
+    }
+
     /// Nobody waits for it any more. A stream takes as long as it likes, and what was given up before is known.
     pub(crate) fn give_up(&mut self) -> GivenUp {
         let is_one_answer = self.reply.as_ref().is_some_and(|reply| !matches!(reply, Reply::Stream(_)));

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
-use turno_proto::mesh::v1::{Caller, Entry, Invocation};
+use turno_proto::mesh::v1::{Caller, Entry, Invocation, Kind};
 
 use super::book::Chunk;
 use crate::account::Account;
@@ -29,8 +29,12 @@ pub(crate) struct Errands {
     pub(crate) method: Arc<Method>,
     pub(crate) metadata: Vec<Entry>,
     pub(crate) caller: Caller,
+    /// It is not called by what is of the batch itself.
+    pub(crate) begins_batch: bool,
     /// The map's own.
     pub(crate) deadline: Option<Instant>,
+    /// So many of its chunks wait for a turn at an I/O node at once: whoever comes to that line later stands behind them.
+    pub(crate) turns: Arc<Semaphore>,
     /// Hears when a chunk goes to its node.
     pub(crate) sent: mpsc::Sender<(u64, Instant, WorkerId)>,
 }
@@ -50,11 +54,17 @@ pub(crate) enum Back {
     Nobody(Status),
 }
 
+/// Chunks of one map that may wait for their turn at I/O nodes: the next ones are there before it comes.
+const TURNS: usize = 8;
 /// No item begins later than this after its chunk's first: what was wrong about their length is soon put right.
 const SLICE: Duration = Duration::from_millis(50);
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl Errands {
+    pub(crate) fn turns() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(TURNS))
+    }
+
     /// Brings a chunk to a node, and its outcome back, with where its time went. One that is to `stop` comes back when nothing
     /// of it runs; dropping the future cancels it without waiting for that.
     pub(crate) async fn run(self, chunk: Chunk, stop: CancellationToken) -> (Back, Account) {
@@ -93,7 +103,7 @@ impl Errands {
             Some(self.deadline.into_iter().chain(sent.checked_add(most)).min().unwrap_or(sent + SLICE));
         let slice_us = SLICE.as_micros() as u64;
         let invocation = Invocation { slice_us, ..calls::invocation(&call, target.index) };
-        let away = link.stoppable(invocation, target.place, stop);
+        let away = link.stoppable(invocation, target.hold, stop);
         // The node is told of the deadline too; but what does not listen there is not waited for here.
         let answer = match tokio::time::timeout(most, away).await {
             Ok(answer) => answer,
@@ -124,21 +134,32 @@ impl Errands {
             body: chunk.body.clone(),
             items: chunk.items,
             reader: None,
+            begins_batch: self.begins_batch,
         }
     }
 
     /// A node, or why there is none: but for a full house, which is waited for.
     async fn find(&self, call: &Call, avoid: Option<WorkerId>) -> Result<(Target, Option<Running>), Status> {
         loop {
-            if let Ok(running) = self.method.enter() {
-                match self.router.route(call, avoid).await {
-                    Ok(target) => return Ok((target, running)),
+            if self.method.could_enter().is_ok() {
+                match self.route(call, avoid).await {
+                    Ok(target) => {
+                        if let Ok(running) = self.method.enter() {
+                            return Ok((target, running));
+                        }
+                    }
                     Err(status) if status.code() != Code::ResourceExhausted => return Err(status),
                     Err(_) => {}
                 }
             }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    async fn route(&self, call: &Call, avoid: Option<WorkerId>) -> Result<Target, Status> {
+        let is_job = self.method.served().kind == Kind::Job;
+        let _turn = if is_job { None } else { self.turns.acquire().await.ok() };
+        self.router.route(call, avoid).await
     }
 
     /// A call of the method may take so long: then an item may too, beside those that ran before it, in its chunk and in

@@ -103,7 +103,16 @@ impl Tickets {
         };
         let timeout = self.timeout(&method, claimed.timeout);
         let body = claimed.request;
-        let call = Call { method, deadline: None, metadata, caller, body, items: 0, reader: None };
+        let call = Call {
+            method,
+            deadline: None,
+            metadata,
+            caller,
+            body,
+            items: 0,
+            reader: None,
+            begins_batch: true,
+        };
         let ran = run(&self.0.around.router, &call, Some(timeout), hearing, course).await;
         self.came_to(ran, &call.method, attempt, failures).await
     }

@@ -1,13 +1,20 @@
-//! Jobs that wait for a slot, in two lanes: calls pass what is of tickets and maps, as they do at the gateway, but not for
-//! ever. Deciding, without threads.
+//! What waits for a thread, in two lanes: calls pass what is of tickets and maps, as they do at the gateway, but not for
+//! ever. Jobs wait so for a slot of the pool, polls of `async fn`s for a place at home. Deciding, without threads.
 
 use std::collections::VecDeque;
 
-use super::Urgency;
+/// What one that has no thread yet asks of those that have one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// Somebody waits for its answer: it passes what is of the batch, and chunks of maps give way.
+    Call,
+    /// Of a ticket or a map.
+    Batch,
+}
 
-/// Those of one pool, each lane in the order in which they came.
+/// Those before the threads of one kind, each lane in the order in which they came.
 #[derive(Debug)]
-pub(super) struct Lanes<J> {
+pub(crate) struct Lanes<J> {
     calls: VecDeque<J>,
     batch: VecDeque<J>,
     /// Calls that have passed the first of the batch.
@@ -26,12 +33,18 @@ impl<J> Default for Lanes<J> {
 
 impl<J> Lanes<J> {
     /// How many wait.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.calls.len() + self.batch.len()
     }
 
+    /// Forgets those who do not wait any more.
+    pub(crate) fn retain(&mut self, waits: impl Fn(&J) -> bool) {
+        self.calls.retain(&waits);
+        self.batch.retain(&waits);
+    }
+
     /// The last of its lane. Answers how many slots have to become free until it has one, if no more come.
-    pub(super) fn push(&mut self, job: J, urgency: Urgency) -> usize {
+    pub(crate) fn push(&mut self, job: J, urgency: Urgency) -> usize {
         match urgency {
             Urgency::Call => {
                 self.calls.push_back(job);
@@ -46,7 +59,7 @@ impl<J> Lanes<J> {
     }
 
     /// Whose turn it is.
-    pub(super) fn pop(&mut self) -> Option<J> {
+    pub(crate) fn pop(&mut self) -> Option<J> {
         let is_turn_of_batch = self.calls.is_empty() || self.passed == MOST_PASSED;
         if is_turn_of_batch && let Some(job) = self.batch.pop_front() {
             self.passed = 0;
@@ -60,7 +73,7 @@ impl<J> Lanes<J> {
 #[cfg(test)]
 mod tests {
     use super::{Lanes, MOST_PASSED};
-    use crate::pool::Urgency::{self, Batch, Call};
+    use crate::lanes::Urgency::{self, Batch, Call};
     use proptest::prelude::*;
 
     fn urgencies() -> impl Strategy<Value = Vec<Urgency>> {
