@@ -1,5 +1,5 @@
 //! Answers that nobody reads: they take so much of the gateway's memory and no more, of each connection no more than they
-//! leave, and nothing small waits for them.
+//! leave, and nothing small waits for them. So it is with the places of calls that they hold.
 
 #![allow(
     clippy::disallowed_methods,
@@ -26,6 +26,10 @@ use turno_tests::{TestMesh, TestNode, eventually};
 const LARGE: usize = 340_000;
 /// Where nothing else waits, it has all the room, and leaves nothing that a message of a stream would find.
 const ALL: usize = 1_048_000;
+/// Of an answer that is counted by no byte, and has its call's place.
+const SMALL: usize = 10_000;
+/// As much of an answer is taken by who does not read it.
+const LITTLE: u32 = 1024;
 /// Longer than a stream waits for room when its client has read all.
 const PAUSE: Duration = Duration::from_millis(1500);
 
@@ -52,8 +56,12 @@ async fn start_with(config: GatewayConfig) -> (TestMesh, TestNode, Channel) {
 
 /// One more connection of somebody who takes 64 KiB of each answer before he reads.
 async fn slow(mesh: &TestMesh) -> Channel {
+    connection(mesh, 64 * 1024).await
+}
+
+async fn connection(mesh: &TestMesh, window: u32) -> Channel {
     let address = format!("http://{}", mesh.running().clients());
-    let slow = Endpoint::from_shared(address).unwrap().initial_stream_window_size(64 * 1024_u32);
+    let slow = Endpoint::from_shared(address).unwrap().initial_stream_window_size(window);
     slow.initial_connection_window_size(16_u32 << 20).connect().await.unwrap()
 }
 
@@ -68,6 +76,33 @@ async fn unread_of(slow: &Channel, bytes: usize) -> Result<Streaming<Dish>, Stat
     let path = PathAndQuery::from_static("/kitchen.v1.Kitchen/Echo");
     let codec = tonic_prost::ProstCodec::<Dish, Dish>::default();
     Ok(raw.server_streaming(Request::new(dish(bytes)), path, codec).await?.into_inner())
+}
+
+/// Begins a stream of a few small messages, of which none is read.
+async fn unread_stream(slow: &Channel) -> Result<Streaming<Dish>, Status> {
+    let courses = Courses { count: 3, bytes: SMALL as u32, ..Courses::default() };
+    Ok(KitchenClient::new(slow.clone()).serve(courses).await?.into_inner())
+}
+
+/// Calls until it is refused.
+async fn until_refused<F>(call: impl Fn() -> F) -> (Vec<Streaming<Dish>>, Status)
+where
+    F: Future<Output = Result<Streaming<Dish>, Status>>,
+{
+    let mut kept = Vec::new();
+    loop {
+        match call().await {
+            Ok(answer) => kept.push(answer),
+            Err(refused) => return (kept, refused),
+        }
+    }
+}
+
+fn assert_is_to_read(error: &Status) {
+    assert_eq!(error.code(), Code::ResourceExhausted, "{error}");
+    let says = |what: &str| error.message().contains(what);
+    assert!(says("max_calls") && says("read what has come"), "{error}");
+    assert!(error.get_details_retry_info().is_some(), "nothing has run: {error}");
 }
 
 fn assert_has_no_room(error: &Status) {
@@ -198,4 +233,47 @@ async fn a_stream_is_in_the_house_until_it_is_read() {
     assert_eq!(unread.message().await.unwrap().unwrap().content.len(), LARGE);
     assert!(unread.message().await.unwrap().is_none());
     eventually("there is a place again", async || mesh.client().echo(dish(1)).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn those_who_read_nothing_leave_places_to_others() {
+    let (mesh, _node, _slow) = start_with(GatewayConfig { max_calls: 64, ..GatewayConfig::default() }).await;
+    let mut kept = Vec::new();
+    for share in [32, 16, 8, 4] {
+        let deaf = connection(&mesh, LITTLE).await;
+        let (answers, refused) = until_refused(|| unread_of(&deaf, SMALL)).await;
+        assert_eq!(answers.len(), share, "{refused}");
+        assert_is_to_read(&refused);
+        kept.push((deaf, answers));
+    }
+    let linked = Client::connect(mesh.running().clients().to_string()).unwrap();
+    for _ in 0..20 {
+        mesh.client().echo(dish(SMALL)).await.unwrap();
+        linked.call::<Echo>(plate(SMALL)).await.unwrap();
+    }
+    // Who reads is let in again.
+    let (deaf, answers) = kept.swap_remove(0);
+    for mut answer in answers {
+        assert_eq!(answer.message().await.unwrap().unwrap().content.len(), SMALL);
+    }
+    eventually("who has read may call", async || unread_of(&deaf, SMALL).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn streams_that_nobody_reads_leave_places_to_others() {
+    let (mesh, _node, _slow) = start_with(GatewayConfig { max_calls: 16, ..GatewayConfig::default() }).await;
+    let deaf = connection(&mesh, LITTLE).await;
+    let (streams, refused) = until_refused(|| unread_stream(&deaf)).await;
+    assert_eq!(streams.len(), 8, "{refused}");
+    assert_is_to_read(&refused);
+    for _ in 0..20 {
+        mesh.client().echo(dish(SMALL)).await.unwrap();
+    }
+    for mut stream in streams {
+        for _ in 0..3 {
+            assert_eq!(stream.message().await.unwrap().unwrap().content.len(), SMALL);
+        }
+        assert!(stream.message().await.unwrap().is_none());
+    }
+    eventually("who has read may call", async || unread_stream(&deaf).await.is_ok()).await;
 }

@@ -1,5 +1,6 @@
 //! Who is let in: so many calls at once, so many bytes of bodies at once. A full house says so at once, and when to
-//! come again. Answers have room of their own (`unread`).
+//! come again. Answers have room of their own (`unread`), but each keeps its call's place until it is written: a
+//! connection that leaves as many of them unread as there are places left is let in no more, so that others find some.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -52,7 +53,13 @@ impl Admission {
         Room { admission: self.clone(), bytes: 0 }
     }
 
+    /// Lets in a call of a service whose door has asked already, or of none.
     pub(crate) fn admit(self: &Arc<Self>) -> Result<Permit, Status> {
+        self.admit_beside(0)
+    }
+
+    /// Lets in a call of a connection that has left so many answers unread. Its calls that run do not count.
+    pub(crate) fn admit_beside(self: &Arc<Self>, unread: usize) -> Result<Permit, Status> {
         let before = self.calls.fetch_add(1, Ordering::Relaxed);
         // Made first, so that a refusal gives the place back.
         let permit = Permit { room: self.room() };
@@ -62,7 +69,25 @@ impl Admission {
                 self.max_calls
             )));
         }
+        self.share(before, unread)?;
         Ok(permit)
+    }
+
+    /// The same of a call that takes its place later, if it takes one.
+    pub(crate) fn welcome(&self, unread: usize) -> Result<(), Status> {
+        self.share(self.calls(), unread)
+    }
+
+    /// Refuses a connection that has as much as it leaves, or more, where so many are in the house.
+    fn share(&self, inside: usize, unread: usize) -> Result<(), Status> {
+        let max = self.max_calls;
+        if unread == 0 || unread < max.saturating_sub(inside) {
+            return Ok(());
+        }
+        Err(full(format!(
+            "of {max} places for calls (max_calls) {inside} are taken, and {unread} answers are ready that this connection \
+             has not read, which is as many as are left, or more: read what has come"
+        )))
     }
 }
 
@@ -121,7 +146,8 @@ pub(crate) fn full(what: String) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use super::Admission;
+    use super::{Admission, Permit};
+    use proptest::prelude::*;
     use tonic::Code;
     use tonic_types::StatusExt as _;
 
@@ -148,5 +174,60 @@ mod tests {
         drop(one);
         assert_eq!(admission.calls(), 0);
         admission.admit().unwrap().room.hold(100).unwrap();
+    }
+
+    #[test]
+    fn who_reads_nothing_has_half_of_the_house_and_is_told_to_read() {
+        let admission = Admission::new(10, 0);
+        let mut unread = Vec::new();
+        let refused = loop {
+            match admission.admit_beside(unread.len()) {
+                Ok(permit) => unread.push(permit),
+                Err(refused) => break refused,
+            }
+        };
+        assert_eq!((unread.len(), admission.calls()), (5, 5));
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        let says = |what: &str| refused.message().contains(what);
+        assert!(says("max_calls") && says("5 answers are ready") && says("read what has come"), "{refused}");
+        assert!(refused.get_details_retry_info().is_some(), "nothing has run");
+        assert!(admission.welcome(5).is_err() && admission.welcome(4).is_ok());
+        // Calls that run are no share, and a full house is full for everybody.
+        let running: Vec<_> = (0..5).map(|_| admission.admit_beside(0).unwrap()).collect();
+        assert!(admission.admit_beside(0).is_err() && admission.welcome(0).is_ok());
+        drop(running);
+        unread.pop();
+        admission.admit_beside(unread.len()).unwrap();
+    }
+
+    const PLACES: usize = 64;
+    /// The n-th of those that read nothing has half of what the others leave: with one more there would be none.
+    const CONNECTIONS: usize = 6;
+
+    proptest! {
+        /// In whatever order they call, and read now and then: each has no more than it leaves, and who reads is let in.
+        #[test]
+        fn those_who_read_little_keep_nobody_out(
+            steps in prop::collection::vec((0..CONNECTIONS, prop::bool::weighted(0.1)), 0..500),
+        ) {
+            let admission = Admission::new(PLACES, 0);
+            let mut unread: [Vec<Permit>; CONNECTIONS] = Default::default();
+            for (connection, reads) in steps {
+                if reads {
+                    unread[connection].pop();
+                    continue;
+                }
+                let (mine, left) = (unread[connection].len(), PLACES - admission.calls());
+                match admission.admit_beside(mine) {
+                    Ok(permit) => {
+                        prop_assert!(mine < left);
+                        unread[connection].push(permit);
+                    }
+                    Err(_) => prop_assert!(mine >= left),
+                }
+                prop_assert!(admission.admit_beside(0).is_ok());
+                prop_assert_eq!(admission.calls(), unread.iter().map(Vec::len).sum::<usize>());
+            }
+        }
     }
 }

@@ -33,7 +33,8 @@ pub struct GatewayConfig {
     /// requests of tickets in hand. Of those answers a connection may have no more than are left: twice `max_message` is
     /// what lets it have one as large as they come beside others.
     pub max_bodies: Size,
-    /// Calls at once.
+    /// Calls at once, until their answers are written. A connection that has left as many answers unread as there are
+    /// places left is let in no more.
     pub max_calls: usize,
     /// Jobs that wait for a slot.
     pub max_waiting: usize,

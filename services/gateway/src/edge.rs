@@ -120,6 +120,12 @@ impl Edge {
         if has_method_of_nodes && origin.is_node && !self.admits(request.headers()) {
             return Status::unauthenticated("wrong or missing join token").into_http();
         }
+        // Streams of theirs hold places until they are read.
+        if service == "/turno.v1.Tickets"
+            && let Err(refused) = self.admission.welcome(origin.reader.answers())
+        {
+            return refused.into_http();
+        }
         let response = match service.as_str() {
             "/turno.mesh.v1.Mesh" if origin.is_node => own.mesh.clone().call(request).await,
             // Ends its streams by itself, once what came by them is answered.
@@ -132,7 +138,7 @@ impl Edge {
             "/turno.v1.Map" => {
                 let reader = origin.reader.clone();
                 let mapped = map::serve(self.clone(), request, origin).await;
-                return mapped.map(|body| Body::own(body, None, Counted::Always(reader)));
+                return mapped.map(|body| Body::own(body, None, Counted::Map(reader, Arc::default())));
             }
             "/turno.v1.Tickets" => own.tickets.clone().call(request).await,
             "/google.longrunning.Operations" => own.operations.clone().call(request).await,
@@ -171,7 +177,7 @@ impl Edge {
             Ok(response) => response,
             Err(error) => return error.into_http(),
         };
-        response.body_mut().keep(permit);
+        response.body_mut().keep(permit, &origin.reader);
         response.headers_mut().insert(http::header::CONTENT_TYPE, response::GRPC);
         response
     }
@@ -184,7 +190,7 @@ impl Edge {
         bill: &Bill,
     ) -> Result<(Begun, Permit), Status> {
         let Bill { method, started, course, .. } = bill;
-        let mut permit = self.admission.admit()?;
+        let mut permit = self.admission.admit_beside(origin.reader.answers())?;
         let asked = asked(request.headers())?.into_iter().chain(method.served().policy.timeout).min();
         let deadline = *started + asked.unwrap_or(self.longest_call).min(self.longest_call);
         // Pinned where they are, and gone behind this block: what is handed to `select!` is moved there.

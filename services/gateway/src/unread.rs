@@ -2,9 +2,11 @@
 //!
 //! Room goes with the bytes themselves, wherever they wait, down to the connection's own queue, and is given back when
 //! the last of them is written or dropped. Where there is none, an error takes the answer's place: waiting would hold
-//! its node's link, and everybody's answers behind it. Small ones cost nothing: a call has one, and calls are counted.
-//! How much of it a connection may have, `shares` knows.
+//! its node's link, and everybody's answers behind it. Of small ones no byte is counted: a call has one,
+//! and calls are counted. How much of it a connection may have, `shares` knows; how many answers it leaves unread, small
+//! ones too, `ready`.
 
+mod ready;
 mod shares;
 
 use std::collections::HashMap;
@@ -20,6 +22,7 @@ use turno_proto::status;
 
 use crate::admission;
 
+pub(crate) use ready::Ready;
 pub(crate) use shares::{Reader, Unread};
 
 /// What is held of it; given back when this is dropped.
@@ -31,7 +34,7 @@ pub(crate) struct Room {
     ahead: Option<Arc<Ahead>>,
 }
 
-/// The messages of one stream that its client has not read.
+/// The messages of one stream that its client has not read. While there are any, it is an answer that waits.
 #[derive(Debug, Default)]
 pub(crate) struct Ahead {
     messages: AtomicUsize,
@@ -132,7 +135,9 @@ impl Room {
 
     /// What this has held, for a message that is on its way now.
     pub(crate) fn pass(&mut self, ahead: &Arc<Ahead>) -> Self {
-        ahead.messages.fetch_add(1, Ordering::Relaxed);
+        if ahead.messages.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.reader.one_more();
+        }
         let bytes = std::mem::take(&mut self.bytes);
         Self { reader: self.reader.clone(), bytes, ahead: Some(ahead.clone()) }
     }
@@ -152,7 +157,9 @@ impl Drop for Room {
             self.reader.give_back(self.bytes);
         }
         if let Some(ahead) = &self.ahead {
-            ahead.messages.fetch_sub(1, Ordering::Relaxed);
+            if ahead.messages.fetch_sub(1, Ordering::Relaxed) == 1 {
+                self.reader.one_less();
+            }
             ahead.fewer.notify_one();
         }
     }
@@ -279,13 +286,15 @@ mod tests {
     #[test]
     fn what_a_stream_has_ahead_is_known_until_the_last_of_it_is_gone() {
         let (unread, ahead) = (Unread::new(50_000), Arc::new(Ahead::default()));
-        let mut room = unread.reader().room();
-        assert!(room.reach(40_000) && ahead.is_read());
+        let reader = unread.reader();
+        let mut room = reader.room();
+        assert!(room.reach(40_000) && ahead.is_read() && reader.answers() == 0);
         let (large, tiny) = (room.pass(&ahead), room.pass(&ahead));
         drop(large);
         assert!(!ahead.is_read() && unread.bytes() == 0);
+        assert_eq!(reader.answers(), 1, "a stream is one answer");
         drop(tiny);
-        assert!(ahead.is_read());
+        assert!(ahead.is_read() && reader.answers() == 0);
         room.grow(60_000);
         assert!(room.reach(60_000), "what it has it need not wait for");
     }

@@ -13,12 +13,12 @@ use turno_proto::v1::OutcomesFrame;
 
 use crate::admission::Permit;
 use crate::clients::client::Client;
-use crate::unread;
+use crate::unread::{self, Ready};
 
-/// What waits for the writer. As much as the calls that were let in: each keeps its permit until its answer is out.
-/// Large answers hold room beside it (`unread`).
+/// What waits for the writer. As much as the calls that were let in: each keeps its permit until its answer is out, and
+/// is one that its connection has not read. Large answers hold room beside it (`unread`).
 pub(crate) struct Answers {
-    ready: VecDeque<(Outcome, Option<Permit>)>,
+    ready: VecDeque<(Outcome, Option<Place>)>,
     bytes: usize,
     /// For the first frame.
     max_body: Option<u64>,
@@ -26,6 +26,9 @@ pub(crate) struct Answers {
     broken: Option<Status>,
     writer: Option<Waker>,
 }
+
+/// What an answer holds until it is out.
+type Place = (Permit, Ready);
 
 const MOST_OUTCOMES: usize = 256;
 const MOST_BYTES: usize = 256 * 1024;
@@ -47,13 +50,14 @@ impl Answers {
         }
     }
 
-    pub(crate) fn push(&mut self, mut outcome: Outcome, permit: Option<Permit>) {
+    /// A call that was not let in has no place.
+    pub(crate) fn push(&mut self, mut outcome: Outcome, place: Option<Place>) {
         if self.ready.len() >= MOST_OUTCOMES && outcome.body.len() <= unread::SMALL {
             // Behind a whole frame that waits: it does not keep all that came in the same frame of its node.
             outcome.body = Bytes::copy_from_slice(&outcome.body);
         }
         self.bytes += outcome.body.len();
-        self.ready.push_back((outcome, permit));
+        self.ready.push_back((outcome, place));
     }
 
     /// The gateway is ending.
@@ -146,6 +150,8 @@ impl Drop for Frames {
 #[cfg(test)]
 mod tests {
     use super::{Answers, LARGE, MOST_OUTCOMES, MOST_UNREAD};
+    use crate::admission::Admission;
+    use crate::unread::Unread;
     use turno_proto::mesh::v1::Outcome;
 
     fn outcome(call: u64, bytes: usize) -> Outcome {
@@ -181,5 +187,19 @@ mod tests {
         assert!(!answers.has_room());
         assert_eq!(next(&mut answers).len(), MOST_OUTCOMES);
         assert!(answers.has_room());
+    }
+
+    #[test]
+    fn an_answer_has_its_place_and_is_unread_until_it_is_in_a_frame_or_nobody_reads_any_more() {
+        let (admission, reader) = (Admission::new(1000, 0), Unread::new(0).reader());
+        let mut answers = Answers::new(7);
+        for call in 0..300 {
+            answers.push(outcome(call, 1), Some((admission.admit().unwrap(), reader.ready())));
+        }
+        assert_eq!((admission.calls(), reader.answers()), (300, 300));
+        next(&mut answers);
+        assert_eq!((admission.calls(), reader.answers()), (300 - MOST_OUTCOMES, 300 - MOST_OUTCOMES));
+        answers.clear();
+        assert_eq!((admission.calls(), reader.answers()), (0, 0));
     }
 }

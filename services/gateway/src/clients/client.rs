@@ -208,7 +208,7 @@ impl Client {
         let mut outcome = Outcome { call: number, cost: None, not_started: false, ..outcome };
         let account = self.record(&call.head, status_of(&outcome), spent, now);
         outcome.trailers.extend(account.map(bill::trailer));
-        state.answers.push(outcome, Some(call.permit));
+        state.answers.push(outcome, Some((call.permit, self.origin.reader.ready())));
         call.at
     }
 

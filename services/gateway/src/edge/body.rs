@@ -22,7 +22,7 @@ use crate::edge::response::{error_trailers, framed, ok_trailers};
 use crate::link::Sent;
 use crate::link::pending::{Answer, Event, Lost};
 use crate::methods::Running;
-use crate::unread::{Reader, Room, SMALL, holding};
+use crate::unread::{Ahead, Reader, Room, SMALL, holding};
 
 /// A response's body.
 #[derive(Default)]
@@ -61,8 +61,11 @@ pub(crate) enum Counted {
     Always(Arc<Reader>),
     /// And refused where there is no room: it can be asked for again.
     IfRoom(Arc<Reader>),
-    /// And waits for room: who hears a stream would take what cuts it off for the end of what it tells of.
-    WhenRoom(Arc<Reader>),
+    /// And waits for room: who hears a stream would take what cuts it off for the end of what it tells of. Its call has
+    /// a place, so it is an answer that waits while its client has something to read.
+    WhenRoom(Arc<Reader>, Arc<Ahead>),
+    /// A map's: in any case, and an answer that waits as well.
+    Map(Arc<Reader>, Arc<Ahead>),
 }
 
 /// Frames of a call's answer.
@@ -138,8 +141,9 @@ impl Body {
     }
 
     /// The call is in the house until its answer is written, or dropped: hyper takes all of it, and this with it, once
-    /// the client has read a byte. Its request is here no more.
-    pub(crate) fn keep(&mut self, mut permit: Permit) {
+    /// the client has read a byte. Until then it is one of those that `reader` leaves unread; a stream is while a message
+    /// of it is (`Ahead`). Its request is here no more.
+    pub(crate) fn keep(&mut self, mut permit: Permit, reader: &Arc<Reader>) {
         let Self::Frames(frames) = self else { return };
         let last = frames.ready.iter_mut().rev().find_map(Frame::data_mut);
         if let Some(rest) = &mut frames.rest {
@@ -152,7 +156,7 @@ impl Body {
             frames.permit = Some(permit);
         } else if let Some(last) = last {
             permit.room.give_back(usize::MAX);
-            *last = holding(std::mem::take(last), permit);
+            *last = holding(std::mem::take(last), (permit, reader.ready()));
         }
     }
 }
@@ -266,18 +270,21 @@ impl Counted {
             inner if inner.starts_with("mesh.v1.Mesh/") => Self::No,
             // Who heard that there is no room would submit again.
             inner if inner.starts_with("v1.Tickets/Submit") => Self::Always(reader.clone()),
-            "v1.Tickets/ReadMap" | "v1.Tickets/Watch" => Self::WhenRoom(reader.clone()),
+            "v1.Tickets/ReadMap" | "v1.Tickets/Watch" => Self::WhenRoom(reader.clone(), Arc::default()),
             _ => Self::IfRoom(reader.clone()),
         }
     }
 
     /// The frame, counted; the same as it was if there is no room for it.
     fn count(&self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Frame<Bytes>> {
-        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        let Some(data) = frame.data_ref() else { return Ok(frame) };
+        let bytes = if data.len() > SMALL { data.len() } else { 0 };
         let room = match self {
-            Self::Always(reader) if bytes > SMALL => Some(reader.add(bytes)),
-            Self::IfRoom(reader) | Self::WhenRoom(reader) if bytes > SMALL => reader.hold(bytes),
-            _ => return Ok(frame),
+            Self::Always(reader) if bytes > 0 => Some(reader.add(bytes)),
+            Self::IfRoom(reader) if bytes > 0 => reader.hold(bytes),
+            Self::WhenRoom(reader, ahead) => reader.hold(bytes).map(|mut room| room.pass(ahead)),
+            Self::Map(reader, ahead) => Some(reader.add(bytes).pass(ahead)),
+            Self::No | Self::Always(_) | Self::IfRoom(_) => return Ok(frame),
         };
         match room {
             Some(room) => Ok(frame.map_data(|data| holding(data, room))),
@@ -333,25 +340,28 @@ mod tests {
     use http::HeaderMap;
     use http_body::{Body as _, Frame};
     use http_body_util::{BodyExt as _, Full};
+    use std::sync::Arc;
     use std::time::Duration;
     use tokio_util::sync::CancellationToken;
 
     #[tokio::test]
     async fn a_call_is_in_the_house_until_its_answer_is_written() {
         for size in [0, 100, 100_000] {
-            let admission = Admission::new(10, 1000);
+            let (admission, reader) = (Admission::new(10, 1000), Unread::new(0).reader());
             let mut permit = admission.admit().unwrap();
             permit.room.hold(700).unwrap();
             let mut body = Body::once(vec![7; size].into(), HeaderMap::new());
-            body.keep(permit);
+            assert_eq!(reader.answers(), 0, "it runs");
+            body.keep(permit, &reader);
             let mut taken = Vec::new();
             while let Some(frame) = body.frame().await {
                 taken.push(frame.unwrap());
             }
             drop(body);
             assert_eq!((admission.calls(), admission.bytes()), (1, 0), "{size} bytes that nobody has read");
+            assert_eq!(reader.answers(), 1, "{size} bytes that nobody has read");
             drop(taken);
-            assert_eq!(admission.calls(), 0, "{size} bytes");
+            assert_eq!((admission.calls(), reader.answers()), (0, 0), "{size} bytes");
         }
     }
 
@@ -386,7 +396,7 @@ mod tests {
     async fn what_is_told_in_a_stream_waits_for_room() {
         let unread = Unread::new(100_000);
         let (reader, others) = (unread.reader(), unread.reader().hold(60_000).unwrap());
-        let is_waiting = |path| matches!(Counted::of(path, &reader), Counted::WhenRoom(_));
+        let is_waiting = |path| matches!(Counted::of(path, &reader), Counted::WhenRoom(..));
         assert!(is_waiting("/turno.v1.Tickets/ReadMap") && is_waiting("/turno.v1.Tickets/Watch"));
         assert!(!is_waiting("/turno.v1.Tickets/Submit") && !is_waiting("/turno.v1.Tickets/Show"));
         let mut told = own(Counted::of("/turno.v1.Tickets/ReadMap", &reader));
@@ -397,12 +407,35 @@ mod tests {
         assert!(told.frame().await.is_none());
     }
 
+    #[test]
+    fn what_is_told_in_a_stream_is_an_answer_that_waits_while_it_is_unread() {
+        let unread = Unread::new(100_000);
+        let reader = unread.reader();
+        let of = |path| Counted::of(path, &reader);
+        let map = Counted::Map(reader.clone(), Arc::default());
+        for counted in [of("/turno.v1.Tickets/ReadMap"), of("/turno.v1.Tickets/Watch"), map] {
+            for bytes in [10, 60_000] {
+                let frame = counted.count(Frame::data(Bytes::from(vec![7; bytes]))).unwrap();
+                let trailers = counted.count(Frame::trailers(HeaderMap::new())).unwrap();
+                assert_eq!(reader.answers(), 1, "{bytes} bytes");
+                drop(frame);
+                assert_eq!(reader.answers(), 0, "{bytes} bytes");
+                drop(trailers);
+            }
+        }
+        // What holds no place.
+        let frame = of("/turno.v1.Tickets/Show").count(Frame::data(Bytes::from(vec![7; 60_000]))).unwrap();
+        assert_eq!((reader.answers(), unread.bytes()), (0, 60_000));
+        drop(frame);
+    }
+
     #[tokio::test]
     async fn what_waits_for_room_ends_with_the_gateway() {
         let unread = Unread::new(100_000);
         let (_others, closing) = (unread.reader().hold(60_000).unwrap(), CancellationToken::new());
         let body = tonic::body::Body::new(Full::new(Bytes::from(vec![7; 60_000])));
-        let mut told = Body::own(body, Some(closing.clone()), Counted::WhenRoom(unread.reader()));
+        let counted = Counted::WhenRoom(unread.reader(), Arc::default());
+        let mut told = Body::own(body, Some(closing.clone()), counted);
         assert!(told.frame().now_or_never().is_none());
         closing.cancel();
         let trailers = next(&mut told).await.into_trailers().unwrap();

@@ -24,6 +24,8 @@ pub(crate) struct Reader {
     /// What he has not read. Locked while all that waits changes with it: of several who ask for one connection at once,
     /// each is answered by what the others have got.
     bytes: Mutex<usize>,
+    /// Answers that he has not read, small ones too (`ready`).
+    pub(super) answers: AtomicUsize,
 }
 
 impl Unread {
@@ -33,7 +35,7 @@ impl Unread {
 
     /// Of a connection that has come.
     pub(crate) fn reader(self: &Arc<Self>) -> Arc<Reader> {
-        Arc::new(Reader { unread: self.clone(), bytes: Mutex::new(0) })
+        Arc::new(Reader { unread: self.clone(), bytes: Mutex::new(0), answers: AtomicUsize::new(0) })
     }
 
     /// Bytes that wait.
