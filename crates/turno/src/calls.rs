@@ -1,6 +1,8 @@
 //! Calls from a method to other methods: plain gRPC to the gateway's port for nodes, on a connection beside the
 //! link, so that large bodies, streams, deadlines and cancellation are HTTP/2's business.
 
+mod held;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +10,6 @@ use futures_util::Stream;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::{AsciiMetadataKey, MetadataMap, MetadataValue};
-use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 use turno_proto::v1::{MapRequest, MapResponse};
@@ -18,17 +19,19 @@ use crate::context::Context;
 use crate::node::token::Token;
 use crate::rpc::{BidiStreaming, ClientStreaming, ServerStreaming, Unary};
 
+pub(crate) use held::Held;
+
 /// The way from a node to the methods of the mesh, by the gateway that a call came from.
 #[derive(Clone, Debug)]
 pub(crate) struct Mesh {
     /// Shared: a clone of a channel is made of several pieces of memory, and most calls make no other.
-    channel: Arc<Channel>,
+    channel: Arc<Held>,
     token: Token,
 }
 
 impl Mesh {
-    pub(crate) fn new(channel: Channel, token: Token) -> Self {
-        Self { channel: Arc::new(channel), token }
+    pub(crate) fn new(channel: impl Into<Held>, token: Token) -> Self {
+        Self { channel: Arc::new(channel.into()), token }
     }
 
     pub(crate) async fn unary<R: Unary>(&self, request: Request<R::Request>) -> crate::Result<R::Response> {
@@ -107,13 +110,13 @@ impl Mesh {
         }
     }
 
-    async fn ready(&self) -> crate::Result<Grpc<Channel>> {
-        ready(Channel::clone(&self.channel)).await
+    async fn ready(&self) -> crate::Result<Grpc<Held>> {
+        ready(Held::clone(&self.channel)).await
     }
 }
 
 /// A client that has a connection. How large a message may be is the gateway's to say.
-pub(crate) async fn ready(channel: Channel) -> crate::Result<Grpc<Channel>> {
+pub(crate) async fn ready(channel: Held) -> crate::Result<Grpc<Held>> {
     let mut client =
         Grpc::new(channel).max_decoding_message_size(usize::MAX).max_encoding_message_size(usize::MAX);
     let unreachable = |error| Status::unavailable(format!("the gateway cannot be reached: {error}"));

@@ -2,10 +2,12 @@
 //! each gateway. What a call is, does and answers is the same as by plain gRPC.
 //!
 //! `search` finds a gateway for a call, and has its patience; `call` takes it through its attempts, `repeats` says whether
-//! there is one more, `plain` takes one that is too large for a link; `links` knows the links that are up, `choice` picks
-//! one of them, `dialer` keeps them up, `link` speaks to one gateway, `pending` and `frames` make frames of what gathers;
-//! `trouble` is the patience of questions about tickets. The gateway's half is in its own `clients.rs`.
+//! there is one more, `plain` takes one that is too large for a link or answers a stream, `streams` says how many of those
+//! may be open, and `beside` has the connections for both; `links` knows the links that are up, `choice` picks one of them,
+//! `dialer` keeps them up, `link` speaks to one gateway, `pending` and `frames` make frames of what gathers; `trouble` is the
+//! patience of questions about tickets. The gateway's half is in its own `clients.rs`.
 
+mod beside;
 pub(crate) mod call;
 mod choice;
 mod dialer;
@@ -17,6 +19,7 @@ mod places;
 mod plain;
 mod repeats;
 mod search;
+mod streams;
 pub(crate) mod trouble;
 
 use std::fmt;
@@ -28,13 +31,15 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::metadata::MetadataMap;
 use tonic::{IntoRequest, IntoStreamingRequest, Request, Response, Status, Streaming};
-use turno_proto::entries;
+use turno_proto::{entries, headers};
 use turno_runtime::task;
 
 use crate::calls::Mesh;
 use crate::client::call::Call;
+use crate::client::link::Link;
 use crate::client::links::Links;
 use crate::client::search::Search;
+use crate::client::streams::Streams;
 use crate::error::Error;
 use crate::map::Map;
 use crate::node::token::Token;
@@ -82,6 +87,7 @@ pub struct Builder {
     gateways: Vec<String>,
     patience: Duration,
     in_flight: usize,
+    streams: usize,
 }
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -108,7 +114,7 @@ impl Client {
     /// ```
     pub fn to<G: Into<String>>(gateways: impl IntoIterator<Item = G>) -> Builder {
         let gateways = gateways.into_iter().map(Into::into).collect();
-        Builder { gateways, patience: PATIENCE, in_flight: IN_FLIGHT }
+        Builder { gateways, patience: PATIENCE, in_flight: IN_FLIGHT, streams: streams::USUAL }
     }
 
     /// Calls a method, wherever it runs, and waits for its answer.
@@ -170,39 +176,55 @@ impl Client {
     /// Maps a method over many requests: each is answered as by [`Client::call`], tiny ones many at a time. A deadline and
     /// metadata (`Request::new(stream)`) are those of the whole map. Await what this answers, after telling it its options.
     ///
-    /// It goes by plain gRPC on a connection of its own, and in the batch lane, behind calls.
+    /// It goes by plain gRPC on the connection of streams, of which it is one ([`Builder::streams`]), and in the batch lane,
+    /// behind calls.
     pub fn map<R: Unary>(&self, requests: impl IntoStreamingRequest<Message = R::Request>) -> Map<R> {
+        let requests = requests.into_streaming_request();
+        let has_deadline = requests.metadata().contains_key(headers::GRPC_TIMEOUT);
         // It dials for as long as the map waits for it.
         let client = self.clone();
         let mesh = async move {
-            let link = Search::new(&client.0.links).link().await?;
-            Ok(Mesh::new(link.plain(), Token::default()))
+            let mut search = Search::of_stream(&client.0.links);
+            let place = search.place_of_stream(has_deadline).await?;
+            let link = search.link().await?;
+            Ok(Mesh::new(link.streams.carry(place), Token::default()))
         };
         Map::new(mesh, requests)
     }
 
-    /// Calls a method that answers a stream, by plain gRPC on a connection of its own. Once its answer has begun it is not
-    /// called again, and what breaks is an error of the stream.
+    /// Calls a method that answers a stream, by plain gRPC on a connection that only streams have. Once its answer has begun
+    /// it is not called again, and what breaks is an error of the stream. It goes on when its gateway ends in
+    /// order, while new ones go elsewhere. Dropping it cancels it.
     ///
     /// # Errors
-    /// As [`Client::call`].
+    /// As [`Client::call`]; and `RESOURCE_EXHAUSTED` where [`Builder::streams`] are open and stay so.
     pub async fn stream<R: ServerStreaming>(
         &self,
         request: impl IntoRequest<R::Request>,
     ) -> crate::Result<Streaming<R::Response>> {
         let request = request.into_request();
         let deadline = call::asked(request.metadata())?;
-        let (repeats, mut search) = (&self.0.links.repeats, Search::new(&self.0.links));
+        let (repeats, mut search) = (&self.0.links.repeats, Search::of_stream(&self.0.links));
         let begun = async {
+            let place = search.place_of_stream(deadline.is_some()).await?;
             let link = search.link().await?;
-            plain::server_streaming::<R>(repeats, search, link, request, deadline).await
+            plain::server_streaming::<R>(repeats, search, link, request, deadline, place).await
         };
         Box::pin(call::within(deadline, begun)).await
     }
 
     /// A gateway to be asked for tickets, by plain gRPC.
     pub(crate) async fn mesh_within(&self, left: Duration) -> crate::Result<Mesh> {
-        Ok(Mesh::new(self.0.links.live_within(left).await?.plain(), Token::default()))
+        let link = self.0.links.live_within(left, Link::load).await?;
+        Ok(Mesh::new(link.tickets.channel(), Token::default()))
+    }
+
+    /// The same for one question that is a stream, or is answered by one, and its place until the answer has ended.
+    pub(crate) async fn stream_mesh_within(&self, left: Duration) -> crate::Result<Mesh> {
+        let links = &self.0.links;
+        let place = links.streams.place(Some(left)).await?;
+        let link = links.live_within(left, Link::load_of_streams).await?;
+        Ok(Mesh::new(link.streams.carry(place), Token::default()))
     }
 
     /// How long a call waits for a gateway.
@@ -234,13 +256,24 @@ impl Builder {
     }
 
     /// Calls in flight at once, large ones among them; one more waits for its turn. 65,536 unless told otherwise. Streams do
-    /// not count, however long they are quiet.
+    /// not count, however long they are quiet: [`streams`](Self::streams) says how many there may be.
     ///
     /// Methods that call others through the same client need room for all of them at once: where each place is taken by one
     /// that waits for such a call, none goes on before a deadline passes.
     #[must_use]
     pub fn in_flight(self, in_flight: usize) -> Self {
         Self { in_flight, ..self }
+    }
+
+    /// Streams that are open at once: answers of [`Client::stream`], maps on their way, and tickets that are watched or whose
+    /// map is read or submitted. 2,000 unless told otherwise, and 8,192 at most, as many as one gateway can have of a client;
+    /// the more, the less may be on its way of each.
+    ///
+    /// A stream has its place until it has ended or is dropped. One more waits for its turn until its deadline; without one,
+    /// for as long as [`patience`](Self::patience) says, and hears `RESOURCE_EXHAUSTED` then.
+    #[must_use]
+    pub fn streams(self, streams: usize) -> Self {
+        Self { streams, ..self }
     }
 
     /// Begins to dial. Call it inside a tokio runtime.
@@ -254,7 +287,7 @@ impl Builder {
         if gateways.is_empty() {
             return Err(Error::Address { address: String::new(), reason: "no gateway is named" });
         }
-        let links = Arc::new(Links::new(gateways.join(", "), self.patience));
+        let links = Arc::new(Links::new(gateways.join(", "), self.patience, Streams::new(self.streams)));
         let dial = |gateway| task::spawn("client.dialer", dialer::run(links.clone(), gateway));
         let clock = task::spawn("client.clock", links::keep_time(links.clone()));
         let tasks = gateways.into_iter().map(dial).chain([clock]).map(AbortOnDropHandle::new).collect();

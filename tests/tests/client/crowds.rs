@@ -8,7 +8,7 @@ use turno_gateway::GatewayConfig;
 use turno_tests::kitchen::{Courses, Dish, Number, Wait, kitchen};
 use turno_tests::{TestMesh, eventually};
 
-use crate::{client, dish, timed, wait};
+use crate::{client, client_of, dish, timed, wait};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_calls_at_once_are_all_answered() {
@@ -108,16 +108,20 @@ async fn streams_have_no_place_however_quiet_they_are() {
     quiet.iter().for_each(|stream| stream.abort());
 }
 
-/// Linked to both.
-async fn client_of(meshes: &[TestMesh; 2]) -> Client {
-    let gateways = meshes.each_ref().map(|mesh| mesh.running().clients().to_string());
-    let client = Client::to(gateways.clone()).connect().unwrap();
-    eventually("both are linked", async || {
-        let linked = format!("{client:?}");
-        gateways.iter().all(|gateway| linked.contains(gateway))
-    })
-    .await;
-    client
+#[tokio::test]
+async fn streams_spread_by_those_that_are_open() {
+    let meshes = [TestMesh::start(0, 1).await, TestMesh::start(0, 1).await];
+    let client = client_of(&meshes).await;
+    let courses = || Courses { count: 600, bytes: 1, pause_ms: 100, ..Courses::default() };
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        open.push(client.stream::<kitchen::Serve>(courses()).await.unwrap());
+        // By turns alone, all that stay open would be at one gateway.
+        drop(client.stream::<kitchen::Serve>(courses()).await.unwrap());
+    }
+    for mesh in &meshes {
+        eventually("each has half of them", async || mesh.in_flight().await == 2).await;
+    }
 }
 
 #[tokio::test]

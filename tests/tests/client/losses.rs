@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
+use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use turno::node::config::Role;
 use turno::{Client, Code};
 use turno_gateway::{Gateway, GatewayConfig};
-use turno_tests::kitchen::{Number, kitchen};
+use turno_tests::kitchen::{Courses, Number, kitchen};
 use turno_tests::{TestMesh, eventually, free_port};
 
 use crate::breaking::{self, Fate};
-use crate::{client, dish, timed, wait};
+use crate::{client, client_of, dish, timed, wait};
 
 #[tokio::test]
 async fn what_a_lost_node_had_is_repeated_only_if_it_may_be() {
@@ -79,6 +80,26 @@ async fn a_gateway_that_ends_answers_what_is_in_flight() {
     assert_eq!(one.await.unwrap().unwrap().value, 81);
     other.await.unwrap().unwrap();
     assert_eq!(third.await.unwrap().unwrap().value, 9);
+}
+
+#[tokio::test]
+async fn streams_outlive_a_gateway_that_ends_and_the_next_one_goes_elsewhere() {
+    let meshes = [TestMesh::start(0, 1).await, TestMesh::start(0, 1).await];
+    let client = client_of(&meshes).await;
+    let courses = || Courses { count: 100, bytes: 10, pause_ms: 20, ..Courses::default() };
+    let mut streams = Vec::new();
+    for _ in &meshes {
+        streams.push(client.stream::<kitchen::Serve>(courses()).await.unwrap());
+    }
+    let [one, _other] = meshes;
+    let gateway = one.running().clients().to_string();
+    let ending = tokio::spawn(one.end());
+    eventually("the client is told", async || !format!("{client:?}").contains(&gateway)).await;
+    streams.push(client.stream::<kitchen::Serve>(courses()).await.unwrap());
+    for stream in streams {
+        assert_eq!(stream.map(|dish| dish.unwrap().content.len()).collect::<Vec<_>>().await, [10; 100]);
+    }
+    ending.await.unwrap();
 }
 
 #[tokio::test]

@@ -16,11 +16,23 @@ mod raw;
 use std::time::Duration;
 
 use turno::{Client, Request};
-use turno_tests::TestMesh;
 use turno_tests::kitchen::{Dish, Wait, kitchen};
+use turno_tests::{TestMesh, eventually};
 
 pub(crate) fn client(mesh: &TestMesh) -> Client {
     Client::connect(mesh.running().clients().to_string()).unwrap()
+}
+
+/// Linked to both.
+pub(crate) async fn client_of(meshes: &[TestMesh; 2]) -> Client {
+    let gateways = meshes.each_ref().map(|mesh| mesh.running().clients().to_string());
+    let client = Client::to(gateways.clone()).connect().unwrap();
+    eventually("both are linked", async || {
+        let linked = format!("{client:?}");
+        gateways.iter().all(|gateway| linked.contains(gateway))
+    })
+    .await;
+    client
 }
 
 pub(crate) fn dish(content: impl Into<bytes::Bytes>) -> Dish {

@@ -2,8 +2,8 @@
 //! says that it is leaving: no call is sent any more, those that were may still be cancelled, and when the last of them has
 //! ended, so does the stream up.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use turno_proto::v1::calls_client::CallsClient;
 use turno_proto::v1::{CallsFrame, OutcomesFrame};
 use turno_runtime::parts::Parts;
 
+use crate::client::beside::Beside;
 use crate::client::call::Call;
 use crate::client::choice::Refusals;
 use crate::client::frames::Frames;
@@ -29,14 +30,17 @@ use crate::node::link::{endpoint, root};
 /// A link.
 pub(crate) struct Link {
     gateway: String,
-    endpoint: Endpoint,
     /// Places for calls that have not left.
     room: Semaphore,
     pending: Mutex<Pending>,
     pub(crate) refusals: Refusals,
     max_body: AtomicUsize,
-    plain: OnceLock<Channel>,
-    plain_calls: AtomicUsize,
+    /// For calls that are too large for it.
+    pub(crate) bodies: Beside,
+    /// For what answers a stream, or is one.
+    pub(crate) streams: Beside,
+    /// For questions about tickets, some of which stand for long.
+    pub(crate) tickets: Beside,
 }
 
 /// Calls that gather while the writer is busy; then callers wait.
@@ -48,7 +52,7 @@ pub(crate) async fn serve(links: &Links, address: &str) -> Result<(), Error> {
     let unreachable = |reason| Error::Unreachable { gateway: address.to_owned(), reason };
     let endpoint = endpoint(address).map_err(|error| unreachable(error.to_string()))?;
     let channel = endpoint.connect().await.map_err(|error| unreachable(root(&error)))?;
-    let link = Arc::new(Link::new(address, endpoint));
+    let link = Arc::new(Link::new(address, endpoint, links.streams.window()));
     // However this ends, be it that this future is dropped.
     let _over = Over { links, link: link.clone() };
     let opened = tokio::time::timeout(WELCOME_PATIENCE, open(channel, &link));
@@ -96,16 +100,16 @@ impl Drop for Over<'_> {
 }
 
 impl Link {
-    fn new(gateway: &str, endpoint: Endpoint) -> Self {
+    fn new(gateway: &str, endpoint: Endpoint, window_of_streams: u32) -> Self {
         Self {
             gateway: gateway.to_owned(),
-            endpoint,
             room: Semaphore::new(CALLS_WAITING),
             pending: Mutex::default(),
             refusals: Refusals::default(),
             max_body: AtomicUsize::new(0),
-            plain: OnceLock::new(),
-            plain_calls: AtomicUsize::new(0),
+            bodies: Beside::new(endpoint.clone()),
+            streams: Beside::new(endpoint.clone().initial_stream_window_size(window_of_streams)),
+            tickets: Beside::new(endpoint),
         }
     }
 
@@ -121,18 +125,12 @@ impl Link {
 
     /// Calls that wait for their answers, be it by plain gRPC, and those that were refused a short time ago.
     pub(crate) fn load(&self) -> usize {
-        self.pending.lock().len() + self.plain_calls.load(Ordering::Relaxed) + self.refusals.weight()
+        self.pending.lock().len() + self.bodies.under_way() + self.refusals.weight()
     }
 
-    /// One that goes by plain gRPC weighs on it until this is dropped.
-    pub(crate) fn weigh(&self) -> Weight<'_> {
-        self.plain_calls.fetch_add(1, Ordering::Relaxed);
-        Weight(self)
-    }
-
-    /// Plain gRPC to the same gateway, on a connection that is opened when it is first used.
-    pub(crate) fn plain(&self) -> Channel {
-        self.plain.get_or_init(|| self.endpoint.connect_lazy()).clone()
+    /// The same for one more stream, which is to go where fewer are open. Calls do not ask for them: most are quiet.
+    pub(crate) fn load_of_streams(&self) -> usize {
+        self.load() + self.streams.under_way()
     }
 
     /// Sends a call and waits for its outcome. Dropping the future cancels the call.
@@ -222,15 +220,6 @@ fn lose(replies: Vec<Reply>, lost: Lost) {
     for reply in replies {
         // A caller that has gone meanwhile.
         let _gone = reply.send(Err(lost));
-    }
-}
-
-/// A call beside the link.
-pub(crate) struct Weight<'a>(&'a Link);
-
-impl Drop for Weight<'_> {
-    fn drop(&mut self) {
-        self.0.plain_calls.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

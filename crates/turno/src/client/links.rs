@@ -12,6 +12,7 @@ use tonic::Status;
 use crate::client::choice;
 use crate::client::link::Link;
 use crate::client::repeats::Repeats;
+use crate::client::streams::Streams;
 use crate::error::Error;
 
 /// What a client knows of its gateways.
@@ -20,6 +21,7 @@ pub(crate) struct Links {
     gateways: String,
     patience: Duration,
     pub(crate) repeats: Repeats,
+    pub(crate) streams: Streams,
     live: Mutex<Vec<Arc<Link>>>,
     /// When there was a link for the last time.
     without_since: Mutex<Instant>,
@@ -40,11 +42,12 @@ pub(crate) async fn keep_time(links: Arc<Links>) {
 }
 
 impl Links {
-    pub(crate) fn new(gateways: String, patience: Duration) -> Self {
+    pub(crate) fn new(gateways: String, patience: Duration, streams: Streams) -> Self {
         Self {
             gateways,
             patience,
             repeats: Repeats::new(),
+            streams,
             live: Mutex::default(),
             without_since: Mutex::new(Instant::now()),
             // Many programs that call once shall not all call the same gateway.
@@ -59,14 +62,14 @@ impl Links {
         self.patience
     }
 
-    /// The link with the least on it.
-    pub(crate) fn pick(&self) -> Option<Arc<Link>> {
+    /// The link with the least on it, as who asks counts it.
+    pub(crate) fn pick(&self, load: fn(&Link) -> usize) -> Option<Arc<Link>> {
         let live = self.live.lock();
         match live.as_slice() {
             [only] => Some(only.clone()),
             several => {
                 let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-                choice::lightest(several, turn, |link| link.load()).cloned()
+                choice::lightest(several, turn, |link| load(link)).cloned()
             }
         }
     }
@@ -77,11 +80,15 @@ impl Links {
     }
 
     /// The same, waiting for one for what is left of the patience of who asks.
-    pub(crate) async fn live_within(&self, left: Duration) -> crate::Result<Arc<Link>> {
+    pub(crate) async fn live_within(
+        &self,
+        left: Duration,
+        load: fn(&Link) -> usize,
+    ) -> crate::Result<Arc<Link>> {
         let waiting = async {
             loop {
                 let come = self.come.notified();
-                if let Some(link) = self.pick() {
+                if let Some(link) = self.pick(load) {
                     return link;
                 }
                 come.await;

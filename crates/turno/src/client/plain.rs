@@ -1,4 +1,4 @@
-//! Calls by plain gRPC beside the links: large ones, and those that answer a stream. One that never left, since its
+//! Calls by plain gRPC beside the links (`beside`): large ones, and those that answer a stream. One that never left, since its
 //! gateway was ending just then, goes again by another, unseen, and at nobody's expense, as long as patience (`search`)
 //! lasts; of what may have run when its connection breaks, `repeats` says whether it goes again, as for the calls of a link.
 
@@ -12,15 +12,15 @@ use prost::Message;
 use tonic::client::Grpc;
 use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_prost::ProstDecoder;
 
-use crate::calls;
+use crate::calls::{self, Held};
 use crate::client::link::Link;
 use crate::client::pending::Lost;
 use crate::client::repeats::{Repeats, Runs};
 use crate::client::search::Search;
+use crate::client::streams::Place;
 use crate::node::link::root;
 use crate::rpc::{Rpc, ServerStreaming, Unary};
 use crate::unsent::{never_sent, nothing_left};
@@ -39,7 +39,7 @@ pub(crate) async fn unary<R: Unary>(
         first,
         request,
         deadline,
-        true,
+        |link| link.bodies.carry(()),
         async |mut client, request, path| {
             client.unary(request, path, Encoded::<R::Response>(PhantomData)).await
         },
@@ -47,21 +47,24 @@ pub(crate) async fn unary<R: Unary>(
     answer.await
 }
 
-/// Waits for the beginning of the answer, for as long as it takes.
+/// Waits for the beginning of the answer, for as long as it takes. The place is kept until the answer has ended.
 pub(crate) async fn server_streaming<R: ServerStreaming>(
     repeats: &Repeats,
     search: Search<'_>,
     first: Arc<Link>,
     request: Request<R::Request>,
     deadline: Option<Instant>,
+    place: Place,
 ) -> crate::Result<Streaming<R::Response>> {
+    // For whichever attempt is answered.
+    let place = Arc::new(place);
     let answer = attempts::<R, _, _>(
         repeats,
         search,
         first,
         request,
         deadline,
-        false,
+        move |link| link.streams.carry(place.clone()),
         async |mut client, request, path| {
             client.server_streaming(request, path, Encoded::<R::Response>(PhantomData)).await
         },
@@ -75,11 +78,11 @@ async fn attempts<R: Rpc, T, A>(
     first: Arc<Link>,
     request: Request<R::Request>,
     deadline: Option<Instant>,
-    weighs: bool,
+    way: impl Fn(&Link) -> Held,
     attempt: A,
 ) -> crate::Result<T>
 where
-    A: AsyncFn(Grpc<Channel>, Request<Bytes>, PathAndQuery) -> crate::Result<T>,
+    A: AsyncFn(Grpc<Held>, Request<Bytes>, PathAndQuery) -> crate::Result<T>,
 {
     let (metadata, _, message) = request.into_parts();
     let body = Bytes::from(message.encode_to_vec());
@@ -93,8 +96,7 @@ where
             request.set_timeout(deadline.saturating_duration_since(sent));
         }
         let answered = {
-            let _weight = weighs.then(|| link.weigh());
-            let client = calls::ready(link.plain()).await.map_err(|error| runs.told(error))?;
+            let client = calls::ready(way(&link)).await.map_err(|error| runs.told(error))?;
             attempt(client, request, PathAndQuery::from_static(R::PATH)).await
         };
         let status = match answered {

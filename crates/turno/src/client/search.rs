@@ -9,11 +9,14 @@ use tonic::Status;
 
 use crate::client::link::Link;
 use crate::client::links::Links;
+use crate::client::streams::Place;
 use crate::node::dialer::{LONGEST_WAIT, waits};
 
 /// Of one call.
 pub(crate) struct Search<'a> {
     links: &'a Links,
+    /// What a gateway has on it.
+    load: fn(&Link) -> usize,
     /// What is left of patience.
     left: Duration,
     /// Since when it looks for a gateway, if that is not now: the clock is not read for calls that find one at once.
@@ -26,7 +29,12 @@ type Pauses = Box<dyn Iterator<Item = Duration> + Send>;
 
 impl<'a> Search<'a> {
     pub(crate) fn new(links: &'a Links) -> Self {
-        Self { links, left: links.patience(), since: None, pauses: None }
+        Self { links, load: Link::load, left: links.patience(), since: None, pauses: None }
+    }
+
+    /// For a stream.
+    pub(crate) fn of_stream(links: &'a Links) -> Self {
+        Self { load: Link::load_of_streams, ..Self::new(links) }
     }
 
     /// Its turn among the calls of the client. To be taken before a gateway is looked for, which may be gone by then.
@@ -38,13 +46,27 @@ impl<'a> Search<'a> {
         places.acquire().await.expect("the semaphore is never closed")
     }
 
+    /// Its turn among the streams of the client, which may have no end: who has no deadline waits for it no longer than for
+    /// a gateway.
+    ///
+    /// # Errors
+    /// No place came free.
+    pub(crate) async fn place_of_stream(&mut self, has_deadline: bool) -> crate::Result<Place> {
+        if let Some(place) = self.links.streams.place_now() {
+            return Ok(place);
+        }
+        self.since = Some(Instant::now());
+        let longest = (!has_deadline).then(|| self.links.patience());
+        self.links.streams.place(longest).await
+    }
+
     /// The gateway with the least on it, as soon as there is one.
     ///
     /// # Errors
     /// Patience is at its end.
     pub(crate) async fn link(&mut self) -> crate::Result<Arc<Link>> {
         let since = self.since.take();
-        match self.links.pick() {
+        match self.links.pick(self.load) {
             Some(link) => Ok(link),
             None => Box::pin(self.wait(since.unwrap_or_else(Instant::now))).await,
         }
@@ -53,7 +75,7 @@ impl<'a> Search<'a> {
     async fn wait(&mut self, since: Instant) -> crate::Result<Arc<Link>> {
         // While others had their turns, there may have been one.
         let since = since.max(self.links.without_since());
-        let found = self.links.live_within(self.left.saturating_sub(since.elapsed())).await;
+        let found = self.links.live_within(self.left.saturating_sub(since.elapsed()), self.load).await;
         self.left = self.left.saturating_sub(since.elapsed());
         found.map_err(|nobody| {
             Status::unavailable(format!("{}; gave up after {:?}", nobody.message(), self.links.patience()))
@@ -83,6 +105,7 @@ impl<'a> Search<'a> {
 #[cfg(test)]
 mod tests {
     use super::{Duration, Instant, Links, Search, Status};
+    use crate::client::streams::Streams;
     use tokio::sync::Semaphore;
     use tonic::Code;
 
@@ -91,7 +114,7 @@ mod tests {
     const LATER: Duration = Duration::from_millis(400);
 
     fn links() -> Links {
-        Links::new("10.0.0.1:7070".to_owned(), PATIENCE)
+        Links::new("10.0.0.1:7070".to_owned(), PATIENCE, Streams::new(1))
     }
 
     #[tokio::test]

@@ -51,9 +51,9 @@ const PING_PATIENCE: Duration = Duration::from_millis(1500);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 const WELCOME_PATIENCE: Duration = Duration::from_secs(5);
 const SAYINGS_WAITING: usize = 1024;
-const STREAM_WINDOW: u32 = 1 << 20;
+pub(crate) const STREAM_WINDOW: u32 = 1 << 20;
 /// As large as HTTP/2 has it: streams limit themselves, and one that is not read must not stop the others.
-const CONNECTION_WINDOW: u32 = i32::MAX as u32;
+pub(crate) const CONNECTION_WINDOW: u32 = i32::MAX as u32;
 
 /// Links to the gateway at `address` and serves it until the link breaks, or until this node has left in order.
 pub(crate) async fn serve(settings: &Arc<Settings>, address: &str) -> Result<(), Error> {

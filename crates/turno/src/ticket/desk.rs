@@ -78,6 +78,14 @@ impl Desk {
         }
     }
 
+    /// The same for one question that is a stream, or is answered by one: those of a client are counted.
+    pub(super) async fn stream_mesh_within(&self, left: Duration) -> crate::Result<Mesh> {
+        match &self.way {
+            Way::Client(client) => client.stream_mesh_within(left).await,
+            Way::Method(ctx) => Ok(ctx.mesh().clone()),
+        }
+    }
+
     /// A question in the name of who asks. No deadline of a method goes with it: a ticket outlives its method.
     pub(super) fn request<Q>(&self, message: Q) -> Request<Q> {
         let mut request = Request::from_parts(self.metadata.clone(), Default::default(), message);

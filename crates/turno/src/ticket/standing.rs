@@ -47,7 +47,7 @@ impl<Q: ServerStreaming> Standing<Q> {
         let source = match &mut self.source {
             Some(source) => source,
             empty => {
-                let mesh = self.claim.desk.mesh_within(self.trouble.left()).await;
+                let mesh = self.claim.desk.stream_mesh_within(self.trouble.left()).await;
                 let mesh = mesh.map_err(|status| self.claim.lost(status))?;
                 let (asked, question) = (Instant::now(), self.claim.desk.request(question()));
                 let begun = mesh.server_streaming::<Q>(question);

@@ -1,15 +1,16 @@
-//! Large calls, at a gateway that does to them what a test wants.
+//! Large calls and streams, at a gateway that does to them what a test wants.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use futures_util::stream;
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use prost::Message;
 use tokio::net::{TcpListener, TcpStream};
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 use turno_proto::v1::OutcomesFrame;
 use turno_runtime::task;
 
@@ -17,12 +18,15 @@ use super::lost;
 use crate::client::pending::Lost;
 use crate::cpu::v1::{InfoRequest, InfoResponse, images};
 use crate::io::v1 as io;
+use crate::rpc::{AnswersStream, Rpc, TakesOne};
 use crate::{Client, never_sent};
 
-/// What becomes of a large call.
+/// What becomes of a large call, or of one that answers a stream.
 enum Fate {
     /// It is answered.
     Answered,
+    /// Its answer begins with one message, and does not end.
+    Begun,
     /// It is not even looked at.
     Refused,
     /// It is taken, and not answered.
@@ -31,7 +35,7 @@ enum Fate {
     Broken,
 }
 
-/// A gateway, and how many large calls have come to it. The first is number 0.
+/// A gateway, and how many such calls have come to it. The first is number 0.
 async fn serve(fate: fn(u64) -> Fate) -> (String, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, calls) = (listener.local_addr().unwrap(), Arc::new(AtomicU64::new(0)));
@@ -47,22 +51,29 @@ async fn accept(listener: TcpListener, calls: Arc<AtomicU64>, fate: fn(u64) -> F
 
 /// As large as a request: nothing has to be said of what was read.
 const WINDOW: u32 = 1 << 20;
+/// On one connection; what comes above that waits at the client.
+const MOST: u32 = 16;
 
 async fn converse(socket: TcpStream, calls: Arc<AtomicU64>, fate: fn(u64) -> Fate) {
     let mut server = h2::server::Builder::new();
-    server.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
+    server.initial_window_size(WINDOW).initial_connection_window_size(WINDOW).max_concurrent_streams(MOST);
     let Ok(mut connection) = server.handshake::<_, Bytes>(socket).await else { return };
-    let (mut links, mut held) = (Vec::new(), Vec::new());
+    let (mut open, mut held) = (Vec::new(), Vec::new());
     while let Some(Ok((request, mut respond))) = connection.accept().await {
         if request.uri().path() == "/turno.v1.Calls/Link" {
             let welcome = OutcomesFrame { max_body: 1000, ..OutcomesFrame::default() };
             let mut down = begin(&mut respond);
             down.send_data(framed(&welcome), false).unwrap();
-            links.push((request, down));
+            open.push((request, down));
             continue;
         }
         match fate(calls.fetch_add(1, Ordering::SeqCst)) {
             Fate::Answered => drop(task::spawn("double", answer(request, respond))),
+            Fate::Begun => {
+                let mut down = begin(&mut respond);
+                down.send_data(framed(&info()), false).unwrap();
+                open.push((request, down));
+            }
             Fate::Refused => respond.send_reset(h2::Reason::REFUSED_STREAM),
             Fate::Held => held.push((request, respond)),
             Fate::Broken => return,
@@ -77,8 +88,7 @@ async fn answer(request: http::Request<RecvStream>, mut respond: SendResponse<By
         let _gone = body.flow_control().release_capacity(data.len());
     }
     let mut down = begin(&mut respond);
-    let info = InfoResponse { width: 7, ..InfoResponse::default() };
-    down.send_data(framed(&info), false).unwrap();
+    down.send_data(framed(&info()), false).unwrap();
     let mut trailers = http::HeaderMap::new();
     trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
     down.send_trailers(trailers).unwrap();
@@ -96,6 +106,10 @@ fn framed(message: &impl Message) -> Bytes {
     frame.put_u32(message.encoded_len().try_into().unwrap());
     message.encode(&mut frame).unwrap();
     frame.freeze()
+}
+
+fn info() -> InfoResponse {
+    InfoResponse { width: 7, ..InfoResponse::default() }
 }
 
 fn large() -> InfoRequest {
@@ -186,4 +200,65 @@ async fn what_may_not_be_repeated_or_was_so_often_enough_is_unavailable() {
     assert_eq!(error.code(), Code::Unavailable);
     assert!(error.message().contains("may have run 3 times"), "{error}");
     assert!(calls.load(Ordering::SeqCst) <= 4);
+}
+
+/// A method that answers a stream, and may be repeated.
+struct Follow;
+
+impl Rpc for Follow {
+    type Request = InfoRequest;
+    type Response = InfoResponse;
+    const NAME: &'static str = "turno.cpu.v1.Images/Follow";
+    const PATH: &'static str = "/turno.cpu.v1.Images/Follow";
+    const REPEATABLE: bool = true;
+}
+
+impl TakesOne for Follow {}
+impl AnswersStream for Follow {}
+
+/// For what would wait for ever.
+const LONG: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn streams_do_not_stand_in_the_way_of_large_calls_and_of_tickets() {
+    let fate = |call: u64| if call < u64::from(MOST) { Fate::Begun } else { Fate::Answered };
+    let (gateway, calls) = serve(fate).await;
+    let client = Client::connect(gateway).unwrap();
+    let mut open = Vec::new();
+    for _ in 0..MOST {
+        open.push(client.stream::<Follow>(InfoRequest::default()).await.unwrap());
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), u64::from(MOST));
+    // Their connection has as many as it may.
+    let large = tokio::time::timeout(LONG, client.call::<images::Info>(large())).await;
+    assert_eq!(large.expect("it does not wait for them").unwrap().width, 7);
+    let mesh = client.mesh_within(LONG).await.unwrap();
+    let small = mesh.unary::<images::Info>(Request::new(InfoRequest::default()));
+    assert_eq!(tokio::time::timeout(LONG, small).await.expect("nor does this").unwrap().width, 7);
+}
+
+#[tokio::test]
+async fn a_stream_has_a_place_until_it_has_ended_or_is_dropped() {
+    let (gateway, _) = serve(|_| Fate::Answered).await;
+    let client = Client::to([gateway]).streams(1).patience(Duration::from_secs(2)).connect().unwrap();
+    let mut first = client.stream::<Follow>(InfoRequest::default()).await.unwrap();
+    let error = client.stream::<Follow>(InfoRequest::default()).await.unwrap_err();
+    assert_eq!(error.code(), Code::ResourceExhausted, "{error}");
+    assert!(error.message().contains("Builder::streams"), "{error}");
+    let map = client.map::<images::Info>(stream::iter([InfoRequest::default()]));
+    assert_eq!(map.await.unwrap_err().code(), Code::ResourceExhausted);
+    let soon = || {
+        let mut request = Request::new(InfoRequest::default());
+        request.set_timeout(Duration::from_millis(50));
+        request
+    };
+    assert_eq!(client.stream::<Follow>(soon()).await.unwrap_err().code(), Code::DeadlineExceeded);
+    assert_eq!(client.call::<images::Info>(large()).await.unwrap().width, 7);
+    assert_eq!(first.message().await.unwrap().unwrap().width, 7);
+    assert!(first.message().await.unwrap().is_none());
+    // The first is still at hand, and has ended.
+    let second = client.stream::<Follow>(InfoRequest::default()).await.unwrap();
+    drop(second);
+    drop(client.stream::<Follow>(InfoRequest::default()).await.unwrap());
+    drop(first);
 }

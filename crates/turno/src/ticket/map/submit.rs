@@ -157,7 +157,7 @@ async fn send<R: Unary>(
 ) -> crate::Result<Operation> {
     let mut trouble = Trouble::new(desk.patience());
     loop {
-        let mesh = desk.mesh_within(trouble.left()).await.map_err(nothing_left)?;
+        let mesh = desk.stream_mesh_within(trouble.left()).await.map_err(nothing_left)?;
         let request = desk.request(messages::<R>(header.clone(), source.lend()));
         let status = match mesh.client_streaming::<rpcs::HandInMap>(request).await {
             Err(status) if is_gone(&status) => status,
