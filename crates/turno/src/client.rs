@@ -193,7 +193,7 @@ impl Client {
     }
 
     /// Calls a method that answers a stream, by plain gRPC on a connection that only streams have. Once its answer has begun
-    /// it is not called again, and what breaks is an error of the stream. It goes on when its gateway ends in
+    /// it is not called again, and what breaks is an error of the stream: `UNAVAILABLE`. It goes on when its gateway ends in
     /// order, while new ones go elsewhere. Dropping it cancels it.
     ///
     /// # Errors

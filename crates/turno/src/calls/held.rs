@@ -2,6 +2,7 @@
 //! among the streams of its client, and its weight on its gateway.
 
 use std::any::Any;
+use std::error::Error as _;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,7 +12,9 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tonic::codegen::Service;
 use tonic::transport::Channel;
-use tonic::Status;
+use tonic::{Code, Status};
+
+use crate::node::link::root;
 
 /// A connection, and what is kept for what goes by it.
 #[derive(Clone, Debug)]
@@ -85,7 +88,7 @@ impl Body for Answer {
         if !matches!(&frame, Some(Ok(frame)) if frame.is_data()) {
             self.kept = None;
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(broken)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -94,5 +97,49 @@ impl Body for Answer {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// A connection that breaks under an answer is a gateway that is not there any more, as it is one before the answer begins;
+/// tonic calls most of it UNKNOWN or INTERNAL. What a gateway says of the stream alone stays what it is.
+fn broken(status: Status) -> Status {
+    let is_vague = matches!(status.code(), Code::Unknown | Code::Internal);
+    if !is_vague || status.source().is_none() || is_reset(&status) {
+        return status;
+    }
+    let why = root(&status);
+    let mut told =
+        Status::unavailable(format!("the connection broke while the answer was on its way: {why}"));
+    told.set_source(Arc::new(Broken(why)));
+    told
+}
+
+/// Why it broke. It was this end that noticed, and what is answered was sent, whatever the connection says of it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Broken(String);
+
+fn is_reset(status: &Status) -> bool {
+    let causes = std::iter::successors(status.source(), |&error| error.source());
+    causes.filter_map(|error| error.downcast_ref::<h2::Error>()).any(h2::Error::is_reset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Code, Status, broken};
+    use std::error::Error as _;
+
+    #[test]
+    fn a_connection_that_breaks_is_unavailable_and_has_a_cause() {
+        let told = broken(Status::from_error(Box::new(std::io::Error::other("broken pipe"))));
+        assert_eq!(told.code(), Code::Unavailable);
+        assert!(told.message().ends_with(": broken pipe"), "{told}");
+        assert!(told.source().is_some());
+    }
+
+    #[test]
+    fn what_a_method_or_a_gateway_says_stays_what_it_is() {
+        assert_eq!(broken(Status::unknown("what a method says")).code(), Code::Unknown);
+        assert_eq!(broken(Status::data_loss("what a method says")).code(), Code::DataLoss);
     }
 }

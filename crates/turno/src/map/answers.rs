@@ -14,6 +14,7 @@ use turno_proto::status;
 use turno_proto::v1::{MapResponse, MapResult, MapSummary};
 
 use super::{BoxStream, unreadable};
+use crate::node::link::root;
 use crate::rpc::Unary;
 
 /// A stream of answers, each with the number of its request, from 0 on. A request that failed has its own error beside
@@ -104,7 +105,7 @@ impl<R: Unary> Stream for Answers<R> {
 /// What has a cause was not said by the gateway: the connection broke.
 fn broken(status: Status) -> Status {
     match status.source() {
-        Some(cause) => Status::unavailable(format!("the map broke off: {}: {cause}", status.message())),
+        Some(cause) => Status::unavailable(format!("the map broke off: {}", root(cause))),
         None => status,
     }
 }

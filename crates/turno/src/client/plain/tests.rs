@@ -262,3 +262,17 @@ async fn a_stream_has_a_place_until_it_has_ended_or_is_dropped() {
     drop(client.stream::<Follow>(InfoRequest::default()).await.unwrap());
     drop(first);
 }
+
+#[tokio::test]
+async fn a_stream_whose_connection_breaks_is_unavailable() {
+    let (gateway, _) = serve(|call| if call == 1 { Fate::Broken } else { Fate::Begun }).await;
+    let client = Client::connect(gateway).unwrap();
+    let mut broken = client.stream::<Follow>(InfoRequest::default()).await.unwrap();
+    assert_eq!(broken.message().await.unwrap().unwrap().width, 7);
+    // The one that breaks the connection goes again, as its answer has not begun.
+    let mut again = client.stream::<Follow>(InfoRequest::default()).await.unwrap();
+    assert_eq!(again.message().await.unwrap().unwrap().width, 7);
+    let error = broken.message().await.unwrap_err();
+    assert_eq!((error.code(), never_sent(&error)), (Code::Unavailable, false), "{error}");
+    assert!(error.message().starts_with("the connection broke while the answer was on its way: "), "{error}");
+}
