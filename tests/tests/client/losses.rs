@@ -103,6 +103,17 @@ async fn streams_outlive_a_gateway_that_ends_and_the_next_one_goes_elsewhere() {
 }
 
 #[tokio::test]
+async fn who_dials_the_port_for_nodes_hears_so() {
+    let token = "open-sesame".to_owned().try_into().unwrap();
+    let mesh = TestMesh::gateway(GatewayConfig { token, ..GatewayConfig::default() }).await;
+    let wrong = mesh.running().nodes().to_string();
+    let client = Client::to([wrong]).patience(Duration::from_secs(1)).connect().unwrap();
+    let error = client.call::<kitchen::Echo>(dish("x")).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable);
+    assert!(error.message().contains("clients have one of their own"), "{error}");
+}
+
+#[tokio::test]
 async fn a_client_links_again_when_the_gateway_is_back() {
     let (listen, nodes) = (free_port(), free_port());
     let mesh = TestMesh::gateway(GatewayConfig { listen, nodes, ..GatewayConfig::default() }).await;

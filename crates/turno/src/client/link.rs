@@ -2,6 +2,7 @@
 //! says that it is leaving: no call is sent any more, those that were may still be cancelled, and when the last of them has
 //! ended, so does the stream up.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -11,7 +12,7 @@ use futures_channel::oneshot;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 use turno_proto::mesh::v1::Outcome;
 use turno_proto::v1::calls_client::CallsClient;
 use turno_proto::v1::{CallsFrame, OutcomesFrame};
@@ -57,7 +58,7 @@ pub(crate) async fn serve(links: &Links, address: &str) -> Result<(), Error> {
     let _over = Over { links, link: link.clone() };
     let opened = tokio::time::timeout(WELCOME_PATIENCE, open(channel, &link));
     let opened = opened.await.map_err(|_| unreachable("no welcome in time".to_owned()))?;
-    let mut down = opened.map_err(|status| unreachable(status.message().to_owned()))?;
+    let mut down = opened.map_err(|status| unreachable(refusal(&status)))?;
     links.add(&link);
     tracing::info!(gateway = address, "linked");
     let broken =
@@ -84,6 +85,21 @@ async fn open(channel: Channel, link: &Arc<Link>) -> crate::Result<Streaming<Out
         return Err(Status::unavailable("the gateway is ending"));
     }
     Ok(down)
+}
+
+/// Why a link was not opened, for who waits for one and may have dialled what is no gateway for clients.
+fn refusal(status: &Status) -> String {
+    match (status.source(), status.code()) {
+        // The connection broke.
+        (Some(cause), _) => root(cause),
+        (None, Code::Unimplemented) => {
+            "what listens there is no gateway: it does not know turno.v1.Calls/Link".to_owned()
+        }
+        (None, Code::Unauthenticated) => {
+            format!("{}; if this is its port for nodes, clients have one of their own", status.message())
+        }
+        (None, _) => status.message().to_owned(),
+    }
 }
 
 /// The end of a link.
