@@ -74,6 +74,7 @@ fn node_json(node: &Node) -> Value {
         "age_ms": node.age_ms,
         "leaving": node.leaving,
         "blocking": node.blocking.iter().map(blocking_json).collect::<Vec<_>>(),
+        "times_slower": node.times_slower,
     })
 }
 
@@ -101,8 +102,17 @@ fn node_table(nodes: &[Node]) -> String {
     }
     let columns = ["NAME", "ROLE", "STATE", "SLOTS", "IN FLIGHT", "SERVED", "AGE", "PEER", "VERSION"];
     let table = table(columns, &["SLOTS", "IN FLIGHT", "SERVED"], nodes.iter().map(node_row));
-    let blocking = blocking_lines(nodes);
-    if blocking.is_empty() { table } else { format!("{table}\n\n{}", blocking.join("\n")) }
+    let mut warnings = blocking_lines(nodes);
+    warnings.extend(nodes.iter().filter(|node| node.times_slower > 0).map(slow_line));
+    if warnings.is_empty() { table } else { format!("{table}\n\n{}", warnings.join("\n")) }
+}
+
+fn slow_line(node: &Node) -> String {
+    let Node { name, peer, times_slower, .. } = node;
+    format!(
+        "\u{26a0} jobs take {times_slower} times as long on {name} ({peer}) as on the others of its kind: it gets few; see what \
+         else runs there"
+    )
 }
 
 /// A line for each method and node where it has held its thread.
@@ -222,6 +232,7 @@ mod tests {
             age_ms: 192_400,
             leaving: role == "both",
             blocking: Vec::new(),
+            times_slower: 0,
         }
     }
 
@@ -261,6 +272,17 @@ gallery    both     leaving       2           3    12345   3m 12s   127.0.0.1:50
 \u{26a0} a.v1.A/Wait held its thread 3 times, up to 420ms, on gallery (127.0.0.1:50412): make it a plain fn";
         assert!(table.ends_with(expected), "\n{table}");
         assert_eq!(node_json(&gallery)["blocking"][1]["times"], 3);
+    }
+
+    #[test]
+    fn who_is_slow_is_named_under_the_table() {
+        let slow = Node { times_slower: 12, ..node("worker", "worker", 16) };
+        let table = node_table(&[slow.clone(), node("worker", "worker", 16)]);
+        let expected = "\n\n\
+\u{26a0} jobs take 12 times as long on worker (127.0.0.1:50412) as on the others of its kind: it gets few; see what else runs \
+there";
+        assert!(table.ends_with(expected), "\n{table}");
+        assert_eq!(node_json(&slow)["times_slower"], 12);
     }
 
     #[test]

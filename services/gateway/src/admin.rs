@@ -54,6 +54,7 @@ fn node(link: &Link) -> Node {
         age_ms: u64::try_from(link.since.elapsed().as_millis()).unwrap_or(u64::MAX),
         leaving: link.is_leaving(),
         blocking: link.blocking().iter().filter_map(|blocking| named(link, blocking)).collect(),
+        times_slower: link.times_slower(),
     }
 }
 

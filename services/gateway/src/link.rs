@@ -28,7 +28,7 @@ use crate::batch::Line;
 use crate::edge::Messages;
 use crate::methods::Method;
 use crate::queue::Place;
-use crate::scheduler::{MethodId, Spent, WorkerId};
+use crate::scheduler::{MethodId, Spent, Standing, WorkerId};
 use crate::unread::Reader;
 use crate::window::Window;
 use frames::Down;
@@ -66,6 +66,8 @@ pub(crate) struct Link {
     /// Calls of the batch to its `async fn`s.
     pub(crate) stays: Arc<Stays>,
     blocking: Mutex<Vec<Blocking>>,
+    /// How many times slower it is with its jobs than others, while it is set aside for that; else zero.
+    times_slower: AtomicU32,
 }
 
 /// Events of a stream on their way to the client; flow control is HTTP/2's.
@@ -102,6 +104,7 @@ impl Link {
             load: Load::default(),
             stays: Stays::new(),
             blocking: Mutex::default(),
+            times_slower: AtomicU32::new(0),
         }
     }
 
@@ -113,6 +116,29 @@ impl Link {
 
     pub(crate) fn blocking(&self) -> Vec<Blocking> {
         self.blocking.lock().clone()
+    }
+
+    /// It is set aside for being slow with its jobs, or is no longer.
+    pub(crate) fn set_standing(&self, standing: Standing) {
+        let (node, id) = (&self.hello.name, &self.hello.node_id);
+        let times = match standing {
+            Standing::Well => {
+                tracing::info!(node, id, "worker is as fast as the others again");
+                0
+            }
+            Standing::Aside { times } => {
+                let peer = self.peer;
+                tracing::warn!(node, id, %peer, times, "worker is much slower than the others: set aside");
+                metrics::counter!("turno_workers_set_aside_total").increment(1);
+                times
+            }
+            Standing::OnProbation { times } => times,
+        };
+        self.times_slower.store(times, Ordering::Relaxed);
+    }
+
+    pub(crate) fn times_slower(&self) -> u32 {
+        self.times_slower.load(Ordering::Relaxed)
     }
 
     pub(crate) fn learn(&self, method: Arc<Method>, index: u32) {

@@ -12,7 +12,7 @@ use crate::health::Health;
 use crate::link::Link;
 use crate::methods::{Methods, Seat};
 use crate::policy::Policy;
-use crate::queue::JobQueue;
+use crate::queue::{JobQueue, News};
 use crate::scheduler::{MethodId, WorkerId};
 
 /// All links.
@@ -92,8 +92,14 @@ impl Nodes {
     fn offer_slots(&self, link: &Arc<Link>, jobs: Vec<MethodId>) {
         if !jobs.is_empty() && link.hello.slots > 0 {
             let worker = Arc::downgrade(link);
-            let ask = move || worker.upgrade().into_iter().for_each(|link| link.want_slot());
-            self.queue.join(link.id, link.hello.slots, jobs, ask);
+            let tell = move |news: News| {
+                let Some(link) = worker.upgrade() else { return };
+                match news {
+                    News::SlotWanted => link.want_slot(),
+                    News::Stands(standing) => link.set_standing(standing),
+                }
+            };
+            self.queue.join(link.id, link.hello.slots, jobs, tell);
         }
     }
 

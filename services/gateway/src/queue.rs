@@ -7,7 +7,9 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
-use crate::scheduler::{Grant, Job, JobId, Limits, MethodId, Scheduler, Spent, Submitted, WorkerId};
+use crate::scheduler::{
+    Grant, Job, JobId, Limits, MethodId, Scheduler, Spent, Standing, Submitted, WorkerId,
+};
 
 /// The queue of all jobs.
 #[derive(Clone)]
@@ -16,11 +18,20 @@ pub(crate) struct JobQueue(Arc<Mutex<Inner>>);
 struct Inner {
     scheduler: Scheduler,
     waiters: HashMap<JobId, oneshot::Sender<Place>>,
-    /// By worker, how it is asked for a slot that a chunk of a map has.
-    asks: HashMap<WorkerId, Ask>,
+    /// By worker, how its link is told what concerns it.
+    tells: HashMap<WorkerId, Tell>,
 }
 
-type Ask = Arc<dyn Fn() + Send + Sync>;
+type Tell = Arc<dyn Fn(News) + Send + Sync>;
+
+/// What the scheduler has to say of a worker.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum News {
+    /// Calls want a slot that a chunk of a map has.
+    SlotWanted,
+    /// It is set aside for being slow, or is no longer.
+    Stands(Standing),
+}
 
 /// Why a job was not taken.
 #[derive(Debug)]
@@ -37,8 +48,8 @@ pub(crate) enum Refused {
 
 impl JobQueue {
     pub(crate) fn new(limits: Limits) -> Self {
-        let (waiters, asks) = (HashMap::new(), HashMap::new());
-        Self(Arc::new(Mutex::new(Inner { scheduler: Scheduler::new(limits), waiters, asks })))
+        let (waiters, tells) = (HashMap::new(), HashMap::new());
+        Self(Arc::new(Mutex::new(Inner { scheduler: Scheduler::new(limits), waiters, tells })))
     }
 
     /// Waits for a place; the turn of who has waited may come up at any worker. Dropping the future gives up the turn.
@@ -60,9 +71,15 @@ impl JobQueue {
     fn submit(&self, job: Job) -> Result<Result<Place, Waiting>, Refused> {
         let mut inner = self.0.lock();
         let submitted = inner.scheduler.submit(job);
-        let asked = inner.take_asked();
+        let grants = match submitted {
+            Submitted::Waiting(_) => inner.scheduler.spill(job.method),
+            _ => Vec::new(),
+        };
+        let news = inner.take_news();
         let answer = self.submitted(inner, job, submitted);
-        asked.iter().for_each(|ask| ask());
+        // Where it is this job's turn, its waiter stands there by now.
+        self.hand_out(grants);
+        news.iter().for_each(|(tell, news)| tell(*news));
         answer
     }
 
@@ -90,15 +107,15 @@ impl JobQueue {
         }
     }
 
-    /// A worker comes. It is asked for slots by `ask`, which must come back at once.
+    /// A worker comes. Its link hears what concerns it by `tell`, which must come back at once.
     pub(crate) fn join(
         &self,
         worker: WorkerId,
         slots: u32,
         methods: Vec<MethodId>,
-        ask: impl Fn() + Send + Sync + 'static,
+        tell: impl Fn(News) + Send + Sync + 'static,
     ) {
-        self.0.lock().asks.insert(worker, Arc::new(ask));
+        self.0.lock().tells.insert(worker, Arc::new(tell));
         self.change(|scheduler| scheduler.join(worker, slots, methods));
     }
 
@@ -123,11 +140,8 @@ impl JobQueue {
     }
 
     pub(crate) fn leave(&self, worker: WorkerId) {
-        self.change(|scheduler| {
-            scheduler.leave(worker);
-            Vec::new()
-        });
-        self.0.lock().asks.remove(&worker);
+        self.change(|scheduler| scheduler.leave(worker));
+        self.0.lock().tells.remove(&worker);
     }
 
     pub(crate) fn waiting(&self) -> usize {
@@ -141,10 +155,10 @@ impl JobQueue {
     fn change(&self, change: impl FnOnce(&mut Scheduler) -> Vec<Grant>) {
         let mut inner = self.0.lock();
         let grants = change(&mut inner.scheduler);
-        let asked = inner.take_asked();
+        let news = inner.take_news();
         drop(inner);
         self.hand_out(grants);
-        asked.iter().for_each(|ask| ask());
+        news.iter().for_each(|(tell, news)| tell(*news));
     }
 
     /// A waiter that has gone meanwhile drops its place, which hands it on; so not under the lock.
@@ -164,10 +178,12 @@ impl JobQueue {
 }
 
 impl Inner {
-    /// How those are asked that the scheduler has named; to be done when the lock is free again.
-    fn take_asked(&mut self) -> Vec<Ask> {
-        let asked = self.scheduler.take_asked();
-        asked.iter().filter_map(|worker| self.asks.get(worker).cloned()).collect()
+    /// What is to be told of those that the scheduler has named, and how; to be done when the lock is free again.
+    fn take_news(&mut self) -> Vec<(Tell, News)> {
+        let asked = self.scheduler.take_asked().into_iter().map(|worker| (worker, News::SlotWanted));
+        let verdicts = self.scheduler.take_verdicts().into_iter();
+        let news = asked.chain(verdicts.map(|(worker, standing)| (worker, News::Stands(standing))));
+        news.filter_map(|(worker, news)| Some((self.tells.get(&worker)?.clone(), news))).collect()
     }
 }
 
@@ -213,8 +229,8 @@ impl Drop for Waiting {
 
 #[cfg(test)]
 mod tests {
-    use super::JobQueue;
-    use crate::scheduler::{Job, Lane, Limits, MethodId, TenantId, WorkerId};
+    use super::{JobQueue, News};
+    use crate::scheduler::{Job, Lane, Limits, MethodId, Spent, Standing, TenantId, WorkerId};
     use futures_util::FutureExt as _;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -230,7 +246,7 @@ mod tests {
     #[tokio::test]
     async fn who_gives_up_leaves_the_place_to_the_next() {
         let queue = queue(10);
-        queue.join(WorkerId(1), 1, vec![METHOD], || ());
+        queue.join(WorkerId(1), 1, vec![METHOD], |_| ());
         let held = queue.place(JOB).await.unwrap();
         let (mut first, mut second) = (Box::pin(queue.place(JOB)), Box::pin(queue.place(JOB)));
         assert!(first.as_mut().now_or_never().is_none());
@@ -245,7 +261,7 @@ mod tests {
     #[test]
     fn who_cannot_wait_has_a_place_now_or_none() {
         let queue = queue(10);
-        queue.join(WorkerId(1), 1, vec![METHOD], || ());
+        queue.join(WorkerId(1), 1, vec![METHOD], |_| ());
         let held = queue.place_now(&JOB).unwrap();
         assert!(queue.place_now(&JOB).is_none());
         assert_eq!(queue.waiting(), 0);
@@ -257,7 +273,7 @@ mod tests {
     fn a_worker_with_a_chunk_is_asked_once_for_a_call() {
         let (queue, asked) = (queue(10), Arc::new(AtomicUsize::new(0)));
         let counter = asked.clone();
-        queue.join(WorkerId(1), 1, vec![METHOD], move || {
+        queue.join(WorkerId(1), 1, vec![METHOD], move |_| {
             counter.fetch_add(1, Ordering::Relaxed);
         });
         let chunk = queue.place_now(&Job { lane: Lane::Batch, items: 9, ..JOB }).unwrap();
@@ -268,6 +284,33 @@ mod tests {
         drop(chunk);
         assert!(call.now_or_never().is_some());
         assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_slow_worker_is_told_and_gets_what_would_wait_for_long() {
+        let (queue, told) = (queue(1_000), Arc::new(AtomicUsize::new(0)));
+        let counter = told.clone();
+        queue.join(WorkerId(1), 1, vec![METHOD], move |news| {
+            let is_aside = matches!(news, News::Stands(Standing::Aside { .. }));
+            counter.fetch_add(usize::from(is_aside), Ordering::Relaxed);
+        });
+        queue.join(WorkerId(2), 1, vec![METHOD], |_| ());
+        for _ in 0..64 {
+            if told.load(Ordering::Relaxed) == 0 {
+                for place in [(); 2].map(|()| queue.place_now(&JOB).unwrap()) {
+                    let run_us = if place.worker == WorkerId(1) { 1_000_000 } else { 10_000 };
+                    place.finish(Spent { run_us, cpu_us: run_us, items: 1 }, 0);
+                }
+            }
+        }
+        assert_eq!(told.load(Ordering::Relaxed), 1);
+        let held = queue.place_now(&JOB).unwrap();
+        assert_eq!(held.worker, WorkerId(2));
+        let mut turns: Vec<_> = (0..200).map(|_| Box::pin(queue.place(JOB))).collect();
+        assert!(turns.iter_mut().all(|turn| turn.as_mut().now_or_never().is_none()));
+        let first = turns[0].as_mut().now_or_never().expect("it is its turn").unwrap();
+        assert_eq!(first.worker, WorkerId(1));
+        assert!(turns[1].as_mut().now_or_never().is_none());
     }
 
     #[tokio::test]

@@ -5,12 +5,15 @@
 //! room takes what goes next: calls before batch, but for batch's share (`share`); among tenants the one that has had the
 //! least CPU time (`fair`); of its jobs the oldest. A method at its limit stands aside (`methods`). What jobs cost is
 //! learned (`estimate`), and a job that could not be finished by its deadline, or would wait for long in a queue that
-//! stands, is refused when it comes (`forecast`).
+//! stands, is refused when it comes (`forecast`). A worker that is much slower than the others of its kind is set aside
+//! (`aside`).
 //!
 //! No decision looks at every job, worker or tenant: each costs a few steps in ordered sets, for each class that
-//! serves the method and each limited method that the tenant waits for. Hash maps are looked into, never walked where the
+//! serves the method and each limited method that the tenant waits for; but a worker that seems slow is compared with each
+//! of the others, once in four of its jobs. Hash maps are looked into, never walked where the
 //! order would matter: the same inputs give the same outputs.
 
+mod aside;
 mod chunks;
 mod classes;
 mod estimate;
@@ -19,6 +22,7 @@ mod fifo;
 mod forecast;
 mod job;
 mod methods;
+mod pace;
 mod share;
 mod work;
 
@@ -28,8 +32,9 @@ use turno_proto::habits::CHUNK_GIVES_WAY;
 
 use classes::{ClassId, Classes, Next};
 use methods::Method;
+use pace::Ran;
 
-pub use job::{Grant, Job, JobId, Lane, Limits, MethodId, Spent, Submitted, TenantId, WorkerId};
+pub use job::{Grant, Job, JobId, Lane, Limits, MethodId, Spent, Standing, Submitted, TenantId, WorkerId};
 
 /// The state of all job queues and workers.
 #[derive(Debug)]
@@ -44,6 +49,8 @@ pub struct Scheduler {
     classes: Classes,
     /// See [`Self::take_asked`].
     asked: Vec<WorkerId>,
+    /// See [`Self::take_verdicts`].
+    verdicts: Vec<(WorkerId, Standing)>,
 }
 
 /// A job that waits.
@@ -98,10 +105,11 @@ impl Scheduler {
             methods,
             classes: Classes::default(),
             asked: Vec::new(),
+            verdicts: Vec::new(),
         }
     }
 
-    /// A job arrives.
+    /// A job arrives. Where it has come to wait, [`Self::spill`] is to be asked next.
     pub fn submit(&mut self, job: Job) -> Submitted {
         if let Some(refused) = self.refused(&job) {
             return refused;
@@ -140,7 +148,7 @@ impl Scheduler {
 
     /// A worker comes, with so many slots for these methods. One that was there under the same id has left.
     pub fn join(&mut self, worker: WorkerId, slots: u32, mut methods: Vec<MethodId>) -> Vec<Grant> {
-        self.leave(worker);
+        let (mut grants, left) = self.withdraw(worker);
         methods.sort_unstable();
         methods.dedup();
         let (class, new) = self.classes.class_of(methods, self.limits.batch_share);
@@ -148,7 +156,8 @@ impl Scheduler {
             self.open_class(class);
         }
         self.classes.add(worker, class, slots);
-        let grants = self.fill(worker);
+        grants.extend(self.fill(worker));
+        left.into_iter().for_each(|left| self.ask(left));
         self.ask(class);
         grants
     }
@@ -156,32 +165,43 @@ impl Scheduler {
     /// A worker has another number of slots now. Below what it holds, it gets nothing until it has finished enough.
     pub fn resize(&mut self, worker: WorkerId, slots: u32) -> Vec<Grant> {
         self.classes.change(worker, |worker| worker.slots = slots);
-        let grants = self.fill(worker);
+        let mut grants = self.fill(worker);
         if let Some(class) = self.classes.worker(worker).map(|worker| worker.class) {
+            grants.extend(self.spill_in(class));
             self.ask(class);
         }
         grants
     }
 
     /// A worker takes no more work, or is gone. What it has must still be finished.
-    pub fn leave(&mut self, worker: WorkerId) {
-        let Some(class) = self.classes.worker(worker).map(|worker| worker.class) else { return };
+    pub fn leave(&mut self, worker: WorkerId) -> Vec<Grant> {
+        let (grants, left) = self.withdraw(worker);
+        left.into_iter().for_each(|left| self.ask(left));
+        grants
+    }
+
+    /// Answers the class that it leaves behind: it may have been asked for a slot, and others are to be instead.
+    fn withdraw(&mut self, worker: WorkerId) -> (Vec<Grant>, Option<ClassId>) {
+        let Some(class) = self.classes.worker(worker).map(|worker| worker.class) else {
+            return (Vec::new(), None);
+        };
         let Some((gone, class)) = self.classes.remove(worker) else {
-            // It may have been asked for a slot.
-            return self.ask(class);
+            // Those that are aside may be needed now.
+            return (self.spill_in(class), Some(class));
         };
         for method in &class.methods {
             if let Some(method) = self.methods.get_mut(method) {
                 method.classes.retain(|class| *class != gone);
             }
         }
+        (Vec::new(), None)
     }
 
     /// A granted job is over: what it cost, if that is known (else it costs its tenant nothing), and how many jobs its
     /// worker may hold beyond its slots from now on, if that is known.
     pub fn finish(&mut self, job: JobId, spent: Option<Spent>, prefetch: Option<u32>) -> Vec<Grant> {
         let Some(granted) = self.granted.remove(&job) else { return Vec::new() };
-        self.settle(&granted, spent);
+        let ran = self.settle(&granted, spent);
         self.release(granted.job.method);
         let mut grants = Vec::new();
         if self.classes.worker(granted.worker).is_some_and(|worker| worker.visit == granted.visit) {
@@ -191,11 +211,15 @@ impl Scheduler {
                 worker.prefetch = prefetch.unwrap_or(worker.prefetch);
                 worker.chunks -= u32::from(granted.job.is_chunk());
                 worker.asked = worker.asked.saturating_sub(1);
+                ran.into_iter().for_each(|ran| worker.pace.take(ran));
             });
+            self.judge(granted.worker);
             grants = self.fill(granted.worker);
         }
         // The method may have been at its limit, with room elsewhere.
         grants.extend(self.fill_method(granted.job.method));
+        self.try_again(granted.class);
+        grants.extend(self.spill(granted.job.method));
         self.ask(granted.class);
         self.ask_for(granted.job.method);
         grants
@@ -212,7 +236,8 @@ impl Scheduler {
             }
         }
         self.show_limit(method, was_open);
-        let grants = self.fill_method(method);
+        let mut grants = self.fill_method(method);
+        grants.extend(self.spill(method));
         self.ask_for(method);
         grants
     }
@@ -222,9 +247,11 @@ impl Scheduler {
         self.waiting.len()
     }
 
-    /// Waiting jobs that this worker could run, were there room: those of methods at their limit it could not.
+    /// Waiting jobs that this worker could run, were there room: those of methods at their limit it could not, and one
+    /// that is aside none, unless so many wait that it would get one.
     pub fn backlog(&self, worker: WorkerId) -> usize {
-        let class = self.classes.worker(worker).and_then(|worker| self.classes.get(worker.class));
+        let Some(worker) = self.classes.worker(worker) else { return 0 };
+        let class = self.classes.get(worker.class).filter(|class| class.next_at(worker.order()).is_some());
         class.map_or(0, |class| class.backlog.iter().sum())
     }
 
@@ -260,11 +287,11 @@ impl Scheduler {
     }
 
     /// The worker with the most free slots of all, or of all but one, that may take a job of this method now. Whoever has
-    /// room has it because nothing waits that it could run, so nobody is overtaken.
+    /// room has it because nothing waits that it could run, so nobody is overtaken. Those that are aside are passed over.
     fn best_worker(&self, method: MethodId, not_at: Option<WorkerId>) -> Option<WorkerId> {
         let method = self.methods.get(&method).filter(|method| method.is_open())?;
         let best = method.classes.iter().filter_map(|class| self.classes.get(*class)?.best(not_at)).min();
-        best.map(|(_, worker)| worker)
+        best.map(|(_, _, worker)| worker)
     }
 
     /// Gives a worker what goes next, as long as it has room.
@@ -289,7 +316,7 @@ impl Scheduler {
 
     fn next_for(&self, worker: WorkerId) -> Option<Next> {
         let worker = self.classes.worker(worker).filter(|worker| worker.has_room())?;
-        self.classes.get(worker.class)?.next()
+        self.classes.get(worker.class)?.next_at(worker.order())
     }
 
     /// A job that waits goes to a worker.
@@ -325,21 +352,23 @@ impl Scheduler {
         self.granted.insert(id, granted);
     }
 
-    /// Learns from a finished job, and corrects what it was charged.
-    fn settle(&mut self, granted: &Granted, spent: Option<Spent>) {
+    /// Learns from a finished job, and corrects what it was charged. Answers what it says of its worker.
+    fn settle(&mut self, granted: &Granted, spent: Option<Spent>) -> Option<Ran> {
         let Granted { job, class, charged_us, contended, .. } = *granted;
         let method = self.methods.get_mut(&job.method).expect("a job's method is known");
-        if let Some(spent) = spent {
+        let ran = spent.map(|spent| {
             method.estimate.learn(spent);
             method.worked(estimate::run_of(spent));
-        }
-        let Some(class) = self.classes.get_mut(class) else { return };
+            method.usual[job.lane as usize].ran(estimate::run_of(spent) / u64::from(spent.items.max(1)))
+        });
+        let Some(class) = self.classes.get_mut(class) else { return ran };
         class.worked(spent.map_or(0, estimate::run_of));
         let more_us = spent.map_or(0, estimate::cpu_of) - charged_us;
         if contended {
             class.share.count(job.lane, more_us);
         }
         class.lane_mut(job.lane).fair.finish(job.tenant, more_us);
+        ran
     }
 
     fn release(&mut self, id: MethodId) {

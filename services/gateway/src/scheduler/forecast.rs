@@ -22,11 +22,12 @@ impl Scheduler {
     fn ahead(&self, method: MethodId, lane: Lane, tenant: TenantId) -> Option<Ahead> {
         let method = self.methods.get(&method)?;
         let classes = || method.classes.iter().filter_map(|class| self.class(*class));
-        let slots: u64 = classes().map(|class| class.load.slots).sum();
+        let slots: u64 = classes().map(|class| class.crew().load.slots).sum();
         if slots == 0 {
             return None;
         }
-        if method.is_open() && classes().any(|class| class.best(None).is_some_and(|(rank, _)| rank < 0)) {
+        if method.is_open() && classes().any(|class| class.best(None).is_some_and(|(_, above, _)| above < 0))
+        {
             return Some(Ahead::default());
         }
         let for_a_slot = classes().map(|class| ahead_in(class, lane, tenant, slots)).min();
@@ -101,7 +102,7 @@ fn ahead_in(class: &Class, lane: Lane, tenant: TenantId, slots: u64) -> Ahead {
             before + if share > 0.0 { (before * (1.0 - share) / share).min(others) } else { others }
         }
     };
-    let load = class.load;
+    let load = class.crew().load;
     let beyond = load.service_us as f64 * load.beyond as f64 / load.outstanding.max(1) as f64;
     let own_slots = load.slots.max(1);
     Ahead {

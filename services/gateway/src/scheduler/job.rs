@@ -66,6 +66,24 @@ pub struct Grant {
     pub worker: WorkerId,
 }
 
+/// Whether a worker is much slower with its jobs than the others of its kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// It is not.
+    #[default]
+    Well,
+    /// It is set aside: jobs go there when too many wait for the others.
+    Aside {
+        /// How many times as long as the others it took.
+        times: u32,
+    },
+    /// It was set aside, and gets a job now and then that shows whether it still is slow.
+    OnProbation {
+        /// How many times as long as the others it took.
+        times: u32,
+    },
+}
+
 /// What becomes of a job that arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Submitted {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::classes::ClassId;
 use super::estimate::Estimate;
 use super::fifo::Fifo;
+use super::pace::Usual;
 use super::work::Work;
 use super::{JobId, Lane, TenantId};
 
@@ -20,6 +21,8 @@ pub(super) struct Method {
     /// The kinds of worker that serve it.
     pub(super) classes: Vec<ClassId>,
     pub(super) estimate: Estimate,
+    /// In each lane: inputs of tickets and maps may be larger than those of calls.
+    pub(super) usual: [Usual; 2],
     /// Jobs refused by their deadline since one was last let through.
     pub(super) refused: u32,
     lanes: [MethodLane; 2],
@@ -48,6 +51,7 @@ impl Method {
             waiting: [0, 0],
             classes: Vec::new(),
             estimate: Estimate::default(),
+            usual: [Usual::default(); 2],
             refused: 0,
             lanes: [lane(), lane()],
         }

@@ -2,12 +2,15 @@
 //! what they promise.
 
 mod accounts;
+mod aside;
 mod chunks;
 mod deadlines;
 mod model;
 mod places;
 
-use super::{Grant, Job, JobId, Lane, Limits, MethodId, Scheduler, Spent, Submitted, TenantId, WorkerId};
+use super::{
+    Grant, Job, JobId, Lane, Limits, MethodId, Scheduler, Spent, Standing, Submitted, TenantId, WorkerId,
+};
 
 const RESIZE: MethodId = MethodId(1);
 const CLASSIFY: MethodId = MethodId(2);

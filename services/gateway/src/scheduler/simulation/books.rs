@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::scheduler::{Grant, Job, JobId, Lane, MethodId, Scheduler, Submitted, TenantId, WorkerId};
+use crate::scheduler::{
+    Grant, Job, JobId, Lane, MethodId, Scheduler, Standing, Submitted, TenantId, WorkerId,
+};
 
 pub(super) const METHODS: usize = 4;
 pub(super) const TENANTS: usize = 6;
@@ -26,6 +28,14 @@ pub(super) struct Known {
 }
 
 impl Known {
+    /// Where it is.
+    pub(super) fn worker(&self) -> Option<WorkerId> {
+        match self.state {
+            State::Waiting => None,
+            State::Granted { worker, .. } => Some(worker),
+        }
+    }
+
     fn is_chunk(&self) -> bool {
         self.lane == Lane::Batch && self.items > 1
     }
@@ -41,9 +51,14 @@ pub(super) struct Worker {
     chunks: usize,
     /// To end so many of them.
     asked: usize,
+    standing: Standing,
 }
 
 impl Worker {
+    fn is_well(&self) -> bool {
+        self.standing == Standing::Well
+    }
+
     fn has_room(&self) -> bool {
         self.outstanding < self.slots + self.prefetch
     }
@@ -69,6 +84,8 @@ pub(super) struct Books {
     last: u64,
     pub(super) begun: usize,
     pub(super) ended: usize,
+    /// How often a worker was.
+    pub(super) set_aside: usize,
 }
 
 impl Books {
@@ -104,6 +121,7 @@ impl Books {
             }
             Submitted::NoOther => {
                 let could = self.workers.iter().filter(|(_, worker)| worker.has_room());
+                let could = could.filter(|(_, worker)| self.leaves(worker) == 0);
                 let could = could.filter(|(_, worker)| worker.methods.contains(&method)).map(|(id, _)| *id);
                 assert!(not_at.is_some() && could.eq(not_at) && self.is_open(method), "refused in vain");
             }
@@ -165,6 +183,37 @@ impl Books {
         assert!(limit.is_none_or(|limit| self.granted_of[method] <= limit), "above its limit");
     }
 
+    /// A worker is set aside, or is no longer. Half of those that could be are well.
+    pub(super) fn stands(&mut self, id: WorkerId, standing: Standing) {
+        let Some(worker) = self.workers.get_mut(&id) else { panic!("{id:?} has left") };
+        let was_well = worker.is_well();
+        worker.standing = standing;
+        let methods = worker.methods.clone();
+        if was_well {
+            assert!(matches!(standing, Standing::Aside { .. }), "{standing:?} out of nothing");
+            self.set_aside += 1;
+            let of_its_kind = self.workers.values().filter(|worker| worker.methods == methods);
+            let (well, all) = of_its_kind
+                .fold((0, 0), |(well, all), worker| (well + usize::from(worker.is_well()), all + 1));
+            assert!(2 * well >= all, "{well} of {all} are well");
+        }
+    }
+
+    /// So many jobs a worker leaves to the others: those that these do in the time in which it does one. None if it is well.
+    fn leaves(&self, worker: &Worker) -> usize {
+        let times = match worker.standing {
+            Standing::Well => 1,
+            Standing::OnProbation { .. } if worker.outstanding == 0 => 1,
+            Standing::OnProbation { times } | Standing::Aside { times } => times,
+        };
+        (times as usize - 1) * self.well_slots(&worker.methods)
+    }
+
+    fn well_slots(&self, class: &Class) -> usize {
+        let well = self.workers.values().filter(|worker| worker.methods == *class && worker.is_well());
+        well.map(|worker| worker.slots as usize).sum()
+    }
+
     /// A worker was asked to end a chunk for a call that waits: it has one that it was not asked for, and there was reason.
     pub(super) fn asked(&mut self, worker: WorkerId) {
         let methods = self.workers[&worker].methods.clone();
@@ -175,12 +224,15 @@ impl Books {
         assert!(worker.asked <= worker.chunks, "more was asked than it has");
     }
 
-    /// Calls that wait for one kind of worker, chunks that are there, and how many of them were asked to end.
+    /// Calls that wait for one kind of worker, chunks that are where these would go, and how many of them were asked to
+    /// end.
     fn chunks_in(&self, class: &Class) -> (usize, usize, usize) {
         let open = class.iter().filter(|method| self.is_open(**method));
         let in_lane = &self.waiting_in[Lane::Calls as usize];
         let calls = open.map(|method| in_lane.iter().map(|of| of[method.0 as usize]).sum::<usize>()).sum();
-        let workers = self.workers.values().filter(|worker| worker.methods == *class);
+        let of_it = || self.workers.values().filter(|worker| worker.methods == *class);
+        let well = self.well_slots(class) > 0 || of_it().all(Worker::is_well);
+        let workers = of_it().filter(|worker| worker.is_well() == well);
         workers.fold((calls, 0, 0), |(calls, chunks, asked), worker| {
             (calls, chunks + worker.chunks, asked + worker.asked)
         })
@@ -213,8 +265,16 @@ impl Books {
 
     pub(super) fn joined(&mut self, id: WorkerId, slots: u32, methods: Class) {
         self.visits += 1;
-        let worker =
-            Worker { methods, visit: self.visits, slots, prefetch: 0, outstanding: 0, chunks: 0, asked: 0 };
+        let worker = Worker {
+            methods,
+            visit: self.visits,
+            slots,
+            prefetch: 0,
+            outstanding: 0,
+            chunks: 0,
+            asked: 0,
+            standing: Standing::Well,
+        };
         self.workers.insert(id, worker);
     }
 
@@ -234,12 +294,14 @@ impl Books {
         limit.is_none_or(|limit| self.granted_of[method.0 as usize] < limit)
     }
 
-    /// The sums are true, no slot idles while a job that it may run waits, and no call waits for a chunk that was not asked.
+    /// The sums are true, no slot idles while a job that it may run waits, one that is aside while more wait than it leaves
+    /// to others, and no call waits for a chunk that was not asked.
     pub(super) fn check(&self, scheduler: &Scheduler) {
         assert_eq!(scheduler.waiting(), self.waiting);
         for (id, worker) in &self.workers {
             let could = worker.methods.iter().filter(|method| self.is_open(**method));
             let backlog: usize = could.map(|method| self.waiting_of[method.0 as usize]).sum();
+            let backlog = if backlog > self.leaves(worker) { backlog } else { 0 };
             assert_eq!(scheduler.backlog(*id), backlog);
             assert!(backlog == 0 || !worker.has_room(), "a slot idles while work for it waits");
             let (calls, chunks, asked) = self.chunks_in(&worker.methods);

@@ -1,0 +1,162 @@
+//! How a worker keeps up with the others of its kind, and how it stands for that. Knows no clock but its kind's: what
+//! their slots have worked.
+//!
+//! What is compared is how long each job ran beside what jobs of its method and lane took at about the same time,
+//! wherever they ran: as a logarithm, whose mean a few long jobs do not move (`outliers.rs` says how far it strays). So
+//! a worker is not accused by inputs that have become smaller since its last jobs, nor by methods or maps of which it
+//! has got more than others. Of items that ran together it is their mean. Whoever does most of the work is what is
+//! usual, and never slow.
+//!
+//! A job that was given up ran shorter than it would have. That is so at every worker, and accuses none.
+
+use super::Standing;
+
+const SECOND_US: u64 = 1_000_000;
+/// A verdict needs so many jobs.
+const JOBS: u32 = 16;
+/// And on probation so many: this worker has been slow before.
+const JOBS_ON_PROBATION: u32 = 4;
+/// The others are asked once in so many jobs of a worker that seems slow: that looks at each of them.
+const EVERY: u32 = 4;
+/// A slow worker takes so many times as long as the median of the others does,
+const TIMES: f64 = 5.0;
+/// and so much longer: what is less no caller notices.
+const ABOVE_US: f64 = 20_000.0;
+/// More is said of nobody.
+const MOST_TIMES: f64 = 1_000.0;
+/// Weight of what is new, for a worker.
+const WEIGHT: f64 = 1.0 / 16.0;
+/// How much slower it is, once it is known to be: there the jobs before it became slow do not count.
+const WEIGHT_LATELY: f64 = 1.0 / 4.0;
+/// For what is usual: of all workers, so it changes sooner than any of them.
+const WEIGHT_USUAL: f64 = 1.0 / 64.0;
+/// Aside until each slot of its kind has worked for so long; then twice as long, each time that it is as slow as before.
+const FIRST_US: u64 = 5 * SECOND_US;
+const LONGEST_US: u64 = 60 * SECOND_US;
+/// What has been well for so long since it came back has no past.
+const FORGIVEN_US: u64 = 60 * SECOND_US;
+
+/// How long jobs of a method run in one lane.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Usual {
+    log_us: f64,
+    jobs: u32,
+}
+
+impl Usual {
+    /// An item of a job ran for so long. The plain mean of the first ones, then smoothed.
+    pub(super) fn ran(&mut self, us: u64) -> Ran {
+        let log_us = (us.max(1) as f64).ln();
+        self.jobs = self.jobs.saturating_add(1);
+        smooth(&mut self.log_us, log_us, WEIGHT_USUAL, self.jobs);
+        Ran { log_us, beside: log_us - self.log_us }
+    }
+}
+
+/// What a job says of its worker.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ran {
+    log_us: f64,
+    /// Beside what is usual.
+    beside: f64,
+}
+
+/// The time of a kind of worker.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    /// What its slots have worked.
+    pub(super) worked_us: u64,
+    /// How many will.
+    pub(super) slots: u64,
+}
+
+impl Clock {
+    fn after(self, us: u64) -> u64 {
+        self.worked_us.saturating_add(us.saturating_mul(self.slots.max(1)))
+    }
+}
+
+/// A worker's pace.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    /// Since it came, or began its probation.
+    jobs: u32,
+    beside: f64,
+    lately: f64,
+    log_us: f64,
+    pub(super) standing: Standing,
+    /// While it is aside: until then, by its kind's clock. Else: a past is not forgotten before.
+    until_us: u64,
+    for_us: u64,
+}
+
+impl Pace {
+    pub(super) fn is_well(&self) -> bool {
+        self.standing == Standing::Well
+    }
+
+    /// Until when it is aside.
+    pub(super) fn until_us(&self) -> Option<u64> {
+        matches!(self.standing, Standing::Aside { .. }).then_some(self.until_us)
+    }
+
+    /// How it compares, if it is an example to others.
+    pub(super) fn example(&self) -> Option<f64> {
+        (self.is_well() && self.jobs >= JOBS).then_some(self.beside)
+    }
+
+    /// What a job of a worker that is aside took says nothing: it may have begun before.
+    pub(super) fn take(&mut self, ran: Ran) {
+        if self.until_us().is_some() {
+            return;
+        }
+        self.jobs = self.jobs.saturating_add(1);
+        smooth(&mut self.beside, ran.beside, WEIGHT, self.jobs);
+        smooth(&mut self.lately, ran.beside, WEIGHT_LATELY, self.jobs);
+        smooth(&mut self.log_us, ran.log_us, WEIGHT, self.jobs);
+    }
+
+    /// Whether a verdict is to be had now: of one that is well, if it may be slow.
+    pub(super) fn is_due(&self) -> bool {
+        match self.standing {
+            Standing::Well => self.jobs >= JOBS && self.jobs.is_multiple_of(EVERY) && self.may_be_slow(),
+            Standing::OnProbation { .. } => self.jobs >= JOBS_ON_PROBATION,
+            Standing::Aside { .. } => false,
+        }
+    }
+
+    /// It is half as far above what is usual as it would have to be above the others. Who does most of the work is not.
+    fn may_be_slow(&self) -> bool {
+        self.beside > TIMES.ln() / 2.0 && self.log_us.exp() > ABOVE_US
+    }
+
+    /// How many times as long as the others it takes, if that is too long.
+    pub(super) fn times_slower(&self, others: f64) -> Option<u32> {
+        let (times, mine_us) = ((self.beside - others).exp(), self.log_us.exp());
+        let is_slow = self.may_be_slow() && times > TIMES && mine_us - mine_us / times > ABOVE_US;
+        // A float above the range becomes the largest integer; within it, it is cut.
+        is_slow.then(|| (self.lately - others).exp().clamp(TIMES, MOST_TIMES) as u32)
+    }
+
+    pub(super) fn set_aside(&mut self, times: u32, clock: Clock) {
+        let has_no_past = self.for_us == 0 || (self.is_well() && clock.worked_us >= self.until_us);
+        let for_us = if has_no_past { FIRST_US } else { (self.for_us * 2).min(LONGEST_US) };
+        let standing = Standing::Aside { times };
+        *self = Self { standing, until_us: clock.after(for_us), for_us, ..Self::default() };
+    }
+
+    /// Its time is over.
+    pub(super) fn begin_probation(&mut self) {
+        if let Standing::Aside { times } = self.standing {
+            self.standing = Standing::OnProbation { times };
+        }
+    }
+
+    pub(super) fn acquit(&mut self, clock: Clock) {
+        (self.standing, self.until_us) = (Standing::Well, clock.after(FORGIVEN_US));
+    }
+}
+
+fn smooth(known: &mut f64, sample: f64, weight: f64, samples: u32) {
+    *known += weight.max(1.0 / f64::from(samples)) * (sample - *known);
+}
