@@ -94,7 +94,7 @@ impl Kitchen {
 
     fn knead(&self, wait: Wait, ctx: Context) -> turno::Result<Dish> {
         let begun = self.cook.begin();
-        for _ in 0..wait.ms {
+        for _ in 0..self.cook.as_slow(wait.ms).as_millis() {
             hold_the_slot(1);
             ctx.checkpoint()?;
         }
@@ -312,8 +312,7 @@ impl Kitchen {
     }
 
     fn hedged_job(&self, wait: Wait, ctx: Context) -> turno::Result<Dish> {
-        let ms = self.cook.as_slow(wait.ms).as_millis() as u64;
-        self.knead(Wait { ms, ..wait }, ctx)
+        self.knead(wait, ctx)
     }
 
     fn gulp(&self, dish: Dish) -> turno::Result<Dish> {

@@ -1,4 +1,4 @@
-//! A node that is much slower than the others gets no calls for a while, and comes back.
+//! A node that is much slower than the others gets no calls for a while, and comes back; a worker gets few jobs.
 
 #![allow(
     clippy::disallowed_methods,
@@ -24,13 +24,18 @@ struct Callers {
 }
 
 impl Callers {
-    fn start(mesh: &TestMesh, callers: usize) -> Self {
+    /// Of an `async fn`, or of a job.
+    fn start(mesh: &TestMesh, role: Role, callers: usize) -> Self {
         let ending = CancellationToken::new();
         let call = |_| {
             let (mut client, ending) = (mesh.client(), ending.clone());
             tokio::spawn(async move {
                 while !ending.is_cancelled() {
-                    client.simmer(Wait { ms: 1, ..Wait::default() }).await.unwrap();
+                    match role {
+                        // So long that hardly any is held ready at a worker.
+                        Role::Worker => client.knead(Wait { ms: 5, ..Wait::default() }).await.unwrap(),
+                        _ => client.simmer(Wait { ms: 1, ..Wait::default() }).await.unwrap(),
+                    };
                 }
             })
         };
@@ -46,12 +51,15 @@ impl Callers {
     }
 }
 
-async fn three_nodes() -> (TestMesh, [Cook; 3], Vec<TestNode>) {
+/// What a call takes longer at a slow node.
+const SLOW_MS: u64 = 100;
+
+async fn three_nodes(role: Role) -> (TestMesh, [Cook; 3], Vec<TestNode>) {
     let mesh = TestMesh::gateway(GatewayConfig::default()).await;
     let cooks: [Cook; 3] = std::array::from_fn(|_| Cook::default());
     let mut nodes = Vec::new();
     for cook in &cooks {
-        nodes.push(mesh.kitchen_of(cook, Role::Io, 1).await);
+        nodes.push(mesh.kitchen_of(cook, role, 1).await);
     }
     (mesh, cooks, nodes)
 }
@@ -69,19 +77,42 @@ async fn is_left_alone(cook: &Cook, others: [&Cook; 2]) {
     .await;
 }
 
-#[tokio::test]
-async fn a_slow_node_is_left_alone_for_a_while_and_then_has_another_chance() {
-    let (mesh, [slow, one, other], _nodes) = three_nodes().await;
-    let callers = Callers::start(&mesh, 12);
+async fn is_left_alone_and_then_has_another_chance(role: Role) {
+    let (mesh, [slow, one, other], _nodes) = three_nodes(role).await;
+    let callers = Callers::start(&mesh, role, 12);
     for cook in [&slow, &one, &other] {
         eventually("all get calls", async || cook.begun() > 20).await;
     }
-    slow.slow_down(60);
+    slow.slow_down(SLOW_MS);
     is_left_alone(&slow, [&one, &other]).await;
     // It is well again when its time is over, and stays.
     slow.slow_down(0);
     let before = slow.begun();
     eventually("it gets calls again", async || slow.begun() > before + 100).await;
+    callers.end().await;
+}
+
+#[tokio::test]
+async fn a_slow_node_is_left_alone_for_a_while_and_then_has_another_chance() {
+    is_left_alone_and_then_has_another_chance(Role::Io).await;
+}
+
+#[tokio::test]
+async fn a_slow_worker_too() {
+    is_left_alone_and_then_has_another_chance(Role::Worker).await;
+}
+
+#[tokio::test]
+async fn a_slow_worker_is_listed_as_one() {
+    let (mesh, [slow, ..], nodes) = three_nodes(Role::Worker).await;
+    slow.slow_down(SLOW_MS);
+    let callers = Callers::start(&mesh, Role::Worker, 12);
+    let id = nodes[0].running.id();
+    eventually("it is listed as slow, and no other", async || {
+        let listed = mesh.nodes().await;
+        listed.iter().all(|node| (node.times_slower > 0) == (node.id == id))
+    })
+    .await;
     callers.end().await;
 }
 
@@ -96,7 +127,7 @@ async fn hasty_call_is_at(cook: &Cook, mesh: &TestMesh) -> bool {
 
 #[tokio::test]
 async fn a_node_that_answers_nothing_in_time_is_left_alone_too() {
-    let (mesh, [stuck, one, other], _nodes) = three_nodes().await;
+    let (mesh, [stuck, one, other], _nodes) = three_nodes(Role::Io).await;
     eventually("all are known", async || {
         hasty_call_is_at(&stuck, &mesh).await;
         [&stuck, &one, &other].iter().all(|cook| cook.begun() > 20)
@@ -113,12 +144,11 @@ async fn a_node_that_answers_nothing_in_time_is_left_alone_too() {
     .await;
 }
 
-#[tokio::test]
-async fn who_is_needed_comes_back_at_once() {
-    let (mesh, [slow, one, other], mut nodes) = three_nodes().await;
-    let callers = Callers::start(&mesh, 12);
+async fn comes_back_when_it_is_needed(role: Role) {
+    let (mesh, [slow, one, other], mut nodes) = three_nodes(role).await;
+    let callers = Callers::start(&mesh, role, 12);
     eventually("all get calls", async || [&slow, &one, &other].iter().all(|cook| cook.begun() > 20)).await;
-    slow.slow_down(60);
+    slow.slow_down(SLOW_MS);
     is_left_alone(&slow, [&one, &other]).await;
     // Of two nodes one may be aside; of the one that is left none.
     nodes.pop().unwrap().leave().await;
@@ -126,4 +156,14 @@ async fn who_is_needed_comes_back_at_once() {
     let before = slow.begun();
     eventually("the slow node serves", async || slow.begun() > before).await;
     callers.end().await;
+}
+
+#[tokio::test]
+async fn who_is_needed_comes_back_at_once() {
+    comes_back_when_it_is_needed(Role::Io).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_is_needed_does_too() {
+    comes_back_when_it_is_needed(Role::Worker).await;
 }

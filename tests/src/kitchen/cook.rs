@@ -35,7 +35,7 @@ impl Cook {
         self.waited_for.lock().clone()
     }
 
-    /// Calls that wait shall wait so much longer here, and jobs that rest keep their slots so much longer.
+    /// Calls that wait shall wait so much longer here, and jobs that knead or rest keep their slots so much longer.
     pub fn slow_down(&self, ms: u64) {
         self.slow_ms.store(ms, Ordering::SeqCst);
     }
