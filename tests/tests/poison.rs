@@ -11,12 +11,16 @@ use std::time::Duration;
 
 use futures_util::{TryStreamExt as _, stream};
 use prost::Message as _;
-use tonic::{Code, Status};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, Streaming};
 use turno::Client;
 use turno::node::config::{NodeConfig, Role};
 use turno_gateway::GatewayConfig;
 use turno_proto::google::longrunning::operation::Result as Ending;
 use turno_proto::google::longrunning::{GetOperationRequest, Operation, WaitOperationRequest};
+use turno_proto::mesh::v1::mesh_client::MeshClient;
+use turno_proto::mesh::v1::{GatewayFrame, Hello, Kind, Method, NodeFrame, Outcome, Role as MeshRole};
 use turno_proto::v1::{RedriveRequest, ShowRequest, SubmitRequest, TicketMetadata, TicketState};
 use turno_runtime::units::Span;
 use turno_tests::kitchen::{self, Kitchen, kitchen as rpc};
@@ -141,7 +145,12 @@ async fn a_ticket_that_has_killed_two_nodes_is_dead_and_others_run_on() {
     let shown = mesh.tickets().show(ShowRequest { name: poison }).await.unwrap().into_inner();
     let failures: Vec<_> = shown.failed_attempts.into_iter().filter_map(|attempt| attempt.failure).collect();
     assert_eq!(failures[0].code, Code::Unavailable as i32);
-    assert!(failures[0].message.contains("was lost while"), "{failures:?}");
+    for failure in &failures {
+        assert!(failure.message.contains("was lost while"), "{failures:?}");
+        let is_marked = |any: &prost_types::Any| any.value.windows(9).any(|word| word == b"NODE_LOST");
+        assert!(failure.details.iter().any(is_marked), "{failures:?}");
+    }
+    assert!(failures[1].message.contains("until it is redriven"), "{failures:?}");
     // The same again is dead before a node has it.
     let again = submitted(&mesh, POISON).await;
     assert_dead(&mesh, &again, 1).await;
@@ -217,6 +226,66 @@ async fn a_dead_ticket_that_is_redriven_may_kill_two_nodes_more() {
     let same = submitted(&mesh, POISON).await;
     assert_dead(&mesh, &same, 1).await;
     eventually("one is left", async || mesh.nodes().await.len() == 1).await;
+}
+
+/// A node whose link breaks when the test lets go of it: the same one each time.
+struct Linked {
+    up: mpsc::Sender<NodeFrame>,
+    down: Streaming<GatewayFrame>,
+}
+
+impl Linked {
+    async fn to(mesh: &TestMesh) -> Self {
+        let (up, frames) = mpsc::channel(1);
+        let path = "/kitchen.v1.Kitchen/Prove".to_owned();
+        let method = Method { path, kind: Kind::Awaited.into(), ..Method::default() };
+        let hello = Hello {
+            node_id: "survivor".to_owned(),
+            name: "survivor".to_owned(),
+            role: MeshRole::Io.into(),
+            methods: vec![method],
+            ..Hello::default()
+        };
+        up.send(NodeFrame { hello: Some(hello), ..NodeFrame::default() }).await.unwrap();
+        let address = format!("http://{}", mesh.running().nodes());
+        let mut client = MeshClient::connect(address).await.unwrap();
+        let down = client.link(ReceiverStream::new(frames)).await.unwrap().into_inner();
+        Self { up, down }
+    }
+
+    /// The number of a call that has come.
+    async fn call(&mut self) -> u64 {
+        loop {
+            let frame = self.down.message().await.unwrap().unwrap();
+            if let Some(invocation) = frame.invocations.first() {
+                return invocation.call;
+            }
+        }
+    }
+
+    async fn answer(&self, call: u64, number: Number) {
+        let outcome = Outcome { call, body: number.encode_to_vec().into(), ..Outcome::default() };
+        self.up.send(NodeFrame { outcomes: vec![outcome], ..NodeFrame::default() }).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_comes_again_speaks_against_no_ticket_however_often_its_link_breaks() {
+    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    let mut node = Linked::to(&mesh).await;
+    let seven = Number { value: 7, ms: 0 };
+    let name = submitted_to(&mesh, "Prove", seven).await;
+    for _ in 0..2 {
+        node.call().await;
+        drop(node);
+        eventually("the link is known to be broken", async || mesh.nodes().await.is_empty()).await;
+        node = Linked::to(&mesh).await;
+    }
+    let call = node.call().await;
+    node.answer(call, seven).await;
+    assert_done(&mesh, &name, 7).await;
+    let (_, metadata) = ended(&mesh, &name).await;
+    assert_eq!((metadata.attempts, metadata.failures), (3, 2));
 }
 
 async fn serve(mesh: &TestMesh, courses: Courses) -> Result<Vec<Dish>, Status> {

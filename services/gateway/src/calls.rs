@@ -25,7 +25,7 @@ use crate::router::Router;
 use crate::scheduler::WorkerId;
 use crate::unread::Reader;
 
-pub(crate) use run::{Ran, run};
+pub(crate) use run::{Death, Ran, run};
 pub(crate) use stream::{Stream, stream};
 pub(crate) use trial::Trial;
 

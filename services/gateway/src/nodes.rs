@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use dashmap::DashMap;
+use tokio::sync::Notify;
 use turno_proto::mesh::v1::Kind;
 
 use crate::descriptors::Descriptors;
@@ -24,6 +26,8 @@ pub(crate) struct Nodes {
     descriptors: Descriptors,
     health: Health,
     telling: tokio::sync::Mutex<()>,
+    /// A node has come.
+    come: Notify,
 }
 
 impl Nodes {
@@ -42,6 +46,7 @@ impl Nodes {
             descriptors,
             health,
             telling: tokio::sync::Mutex::default(),
+            come: Notify::new(),
         }
     }
 
@@ -58,6 +63,26 @@ impl Nodes {
         let mut all: Vec<_> = self.links.iter().map(|link| link.value().clone()).collect();
         all.sort_by_key(|link| link.id);
         all
+    }
+
+    /// Whether the node lives: each start of one makes an id of its own.
+    pub(crate) fn is_linked(&self, node_id: &str) -> bool {
+        !node_id.is_empty() && self.links.iter().any(|link| link.hello.node_id == node_id)
+    }
+
+    /// Looks as often as a node comes until it `is_so`, and no longer than that.
+    pub(crate) async fn come_until(&self, is_so: impl Fn() -> bool + Send, patience: Duration) {
+        let looking = async move {
+            loop {
+                let come = self.come.notified();
+                if is_so() {
+                    return;
+                }
+                come.await;
+            }
+        };
+        // Either way whoever waits looks again.
+        let _late = tokio::time::timeout(patience, looking).await;
     }
 
     /// A node has come: from now on it gets work.
@@ -85,6 +110,7 @@ impl Nodes {
         self.offer_slots(link, jobs);
         self.tell_health(link).await;
         self.count();
+        self.come.notify_waiters();
         let (name, id, peer, slots) = (&link.hello.name, &link.hello.node_id, link.peer, link.hello.slots);
         tracing::info!(node = name, id, %peer, slots, methods = link.hello.methods.len(), "node joined");
     }

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 pub(crate) const DEATHS: u32 = 2;
 
 /// A method and the bytes of its request, by keyed hashes: who does not know the key cannot make two of them meet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     /// Of method and length.
     shape: u64,

@@ -3,8 +3,8 @@
 //! A ticket's way through the files: `service` and `operations` take what clients ask; `submission` looks at a submit,
 //! `submit` stores it; `runner` claims what is due, `hand` has places and memory for it,
 //! `shares` how much of them each queue may have, `attempt` has the method run
-//! once, `losses` counts the nodes that were lost with a ticket, `verdict` says what follows from what the attempt came to,
-//! `bill` where its time went. `board` knows what runs here and who watches; `keeper` keeps
+//! once, `losses` counts the nodes that were lost with a ticket, `weigh` asks whether they live, `verdict` says what follows
+//! from what the attempt came to, `bill` where its time went. `board` knows what runs here and who watches; `keeper` keeps
 //! the lease. `operation` is a ticket in the words of `google.longrunning`, `filter` reads what a listing wants, and
 //! `listing` makes a page of it.
 
@@ -31,6 +31,7 @@ mod submission;
 mod submit;
 mod verdict;
 mod waiting;
+mod weigh;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -94,11 +95,15 @@ struct Inner {
     attempts: TaskTracker,
     crowd: Mutex<Crowd>,
     counts: Counts,
+    /// Places for those who read what a ticket came to before.
+    looks_back: Semaphore,
     since: Instant,
 }
 
 /// Submits on their way to the disk.
 const MOST_SUBMITS: usize = 16_384;
+/// Of the tickets that were at a node when it was lost, so many are looked up at once: the store has others to serve.
+const MOST_LOOKS_BACK: usize = 16;
 /// To tell the store that this gateway has ended.
 const RESIGNING: Duration = Duration::from_secs(2);
 
@@ -116,6 +121,7 @@ impl Tickets {
             attempts: TaskTracker::new(),
             crowd: Mutex::default(),
             counts: Counts::default(),
+            looks_back: Semaphore::new(MOST_LOOKS_BACK),
             since: Instant::now(),
         }))
     }

@@ -11,7 +11,7 @@ use turno_runtime::units::micros;
 
 use crate::calls::Call;
 use crate::link::Link;
-use crate::quarantine::Quarantine;
+use crate::quarantine::{DEATHS, Key, Quarantine};
 use crate::scheduler::WorkerId;
 
 /// The memory of one gateway.
@@ -86,13 +86,27 @@ impl Trouble {
         if link.is_leaving() {
             return Ok(());
         }
-        let key = self.quarantine.key(call.method.name(), &call.body);
-        if self.quarantine.died(key, link.id.0, self.now_us()) < 2 {
-            return Ok(());
+        match self.accuse(call, link) {
+            (_, true) => Err(in_quarantine(call.method.name())),
+            (_, false) => Ok(()),
         }
+    }
+
+    /// The same of a node that was not leaving, for who looks further: what the input is remembered by, and whether it is in
+    /// quarantine now.
+    pub(crate) fn accuse(&self, call: &Call, link: &Link) -> (Key, bool) {
         let (method, bytes) = (call.method.name(), call.body.len());
-        tracing::error!(method, bytes, "two nodes were lost with the same request: it is in quarantine");
-        Err(in_quarantine(method))
+        let key = self.quarantine.key(method, &call.body);
+        let is_quarantined = self.quarantine.died(key, link.id.0, self.now_us()) >= DEATHS;
+        if is_quarantined {
+            tracing::error!(method, bytes, "two nodes were lost with the same request: it is in quarantine");
+        }
+        (key, is_quarantined)
+    }
+
+    /// The node that seemed to be lost with it lives.
+    pub(crate) fn clear(&self, key: Key) {
+        self.quarantine.answered(key);
     }
 
     /// The call was answered, after so long away at a node: its input is innocent.

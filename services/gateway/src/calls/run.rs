@@ -10,8 +10,10 @@ use turno_runtime::units;
 use super::{Call, goes_elsewhere, invocation};
 use crate::attempts::Attempts;
 use crate::course::Course;
+use crate::link::Link;
 use crate::link::heard::Hearing;
 use crate::link::pending::{Answer, Lost};
+use crate::quarantine::Key;
 use crate::router::{Router, Target};
 
 /// What a run has come to.
@@ -22,12 +24,23 @@ pub(crate) enum Ran {
     Stopped,
     /// No node has had it, and one may later.
     NotNow(Status),
-    /// Its node did not end it in time, be it that it was leaving: it may have run.
+    /// Its node did not end it in time, be it that it was leaving, or only its link broke: it may have run.
     Lost(Status),
     /// Its node was lost: it may have run.
-    Died(Status),
-    /// Its input has killed nodes.
+    Died(Death),
+    /// Its input has killed nodes, and it was given to no more of them.
     Poisonous(Status),
+}
+
+/// A node that was lost, as it seems, with a call.
+pub(crate) struct Death {
+    pub(crate) lost: Status,
+    /// The node's own id.
+    pub(crate) node: String,
+    /// What this gateway remembers the input by.
+    pub(crate) key: Key,
+    /// It remembers another node that was lost with such an input.
+    pub(crate) is_quarantined: bool,
 }
 
 /// A node ends a call at its deadline by itself; one that does not is not waited for any longer.
@@ -84,19 +97,19 @@ pub(crate) async fn run(
     }
 }
 
-fn lost(router: &Router, call: &Call, link: &crate::link::Link) -> Ran {
+fn lost(router: &Router, call: &Call, link: &Link) -> Ran {
     let lost = Status::unavailable(format!(
         "node {} was lost while {} was there: it may have run",
         link.hello.name,
         call.method.name()
     ));
-    if link.is_leaving() {
+    let node = link.hello.node_id.clone();
+    // Which may be before the gateway has noticed that the old link is broken.
+    if link.is_leaving() || router.nodes.is_linked(&node) {
         return Ran::Lost(lost);
     }
-    match router.trouble.died(call, link) {
-        Ok(()) => Ran::Died(lost),
-        Err(poisonous) => Ran::Poisonous(poisonous),
-    }
+    let (key, is_quarantined) = router.trouble.accuse(call, link);
+    Ran::Died(Death { lost, node, key, is_quarantined })
 }
 
 async fn within<T>(timeout: Option<Duration>, answer: impl Future<Output = T>) -> Option<T> {

@@ -10,7 +10,7 @@ use turno_proto::mesh::v1::{self as mesh, Kind};
 use turno_proto::status;
 use turno_store::{Attempt, Claimed, Error, Outcome, Progress, State};
 
-use crate::calls::{Call, Ran, run};
+use crate::calls::{self, Call, Ran, run};
 use crate::course::Course;
 use crate::link::heard::Hearing;
 use crate::methods::Method;
@@ -19,9 +19,8 @@ use crate::tickets::bill::Bill;
 use crate::tickets::board::Running;
 use crate::tickets::envelope::Envelope;
 use crate::tickets::hand::Place;
-use crate::tickets::losses;
 use crate::tickets::operation::{failure_of, storable, wrapped};
-use crate::tickets::verdict::{self, Ended, Standing, Verdict};
+use crate::tickets::verdict::{self, Death, Ended, Standing, Verdict};
 
 /// The disk hears of progress no more often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -49,6 +48,16 @@ impl Tickets {
             ended = self.begun(claimed, &running.hearing, &mut place, &bill.course) => Some(ended),
         };
         bill.settle(&self.0.counts, ended.as_ref());
+        // Behind the bill too: that the store is asked, and the node waited for, is not the attempt's time.
+        let ended = match ended {
+            Some(Ended::Died(death)) => tokio::select! {
+                biased;
+                () = running.abandon.cancelled() => None,
+                // Few die: the others do not carry what one needs.
+                weighed = Box::pin(self.weigh(attempt, standing.failures, death)) => Some(weighed),
+            },
+            ended => ended,
+        };
         if let Some(ended) = ended {
             self.note_last(attempt, &running.hearing).await;
             let cancel_requested = running.hearing.stop.is_cancelled();
@@ -96,7 +105,6 @@ impl Tickets {
             // Few are maps: the others do not carry what one needs.
             return Box::pin(self.run_map(claimed, inputs, method, hearing)).await;
         }
-        let (attempt, failures) = (claimed.attempt, claimed.failures);
         let Envelope { metadata, caller } = match Envelope::opened(&claimed) {
             Ok(envelope) => envelope,
             Err(unreadable) => return Ended::Error(failure_of(&unreadable), None),
@@ -114,14 +122,14 @@ impl Tickets {
             begins_batch: true,
         };
         let ran = run(&self.0.around.router, &call, Some(timeout), hearing, course).await;
-        self.came_to(ran, &call.method, attempt, failures).await
+        self.came_to(ran, &call.method)
     }
 
     fn timeout(&self, method: &Method, asked: Option<Duration>) -> Duration {
         longest(asked, method.served().policy.timeout, self.0.around.longest_call)
     }
 
-    async fn came_to(&self, ran: Ran, method: &Method, attempt: Attempt, failures: u32) -> Ended {
+    fn came_to(&self, ran: Ran, method: &Method) -> Ended {
         match ran {
             Ran::Answered(outcome) => {
                 if status::code_of(outcome.code) == Code::Ok {
@@ -134,32 +142,10 @@ impl Tickets {
             Ran::Stopped => Ended::Stopped,
             Ran::NotNow(status) => Ended::NotNow(come_again(&status)),
             Ran::Lost(status) => Ended::Lost(failure_of(&status)),
-            Ran::Died(status) => {
-                let failure = losses::marked(&status, attempt.ticket);
-                // A loss is a failure too: where there is none yet, there is nothing to be read.
-                let before = if failures > 0 { self.nodes_lost_before(attempt).await } else { 0 };
-                Ended::Died { failure, before }
+            Ran::Died(calls::Death { lost, node, key, is_quarantined }) => {
+                Ended::Died(Death { failure: failure_of(&lost), node, key, is_quarantined, others: 0 })
             }
             Ran::Poisonous(status) => Ended::Poisonous(failure_of(&status)),
-        }
-    }
-
-    /// Nodes that were lost with earlier attempts of it, at whichever gateway. While the store cannot say, the attempt is held.
-    async fn nodes_lost_before(&self, attempt: Attempt) -> u32 {
-        let mut pause = PAUSE;
-        loop {
-            match self.store().attempts(attempt.ticket).await {
-                Ok(attempts) => return losses::count(attempt.ticket, &attempts),
-                Err(error) if is_passing(&error) => {
-                    tracing::warn!(ticket = %attempt.ticket, %error, "what it came to before cannot be read yet");
-                }
-                Err(error) => {
-                    tracing::error!(ticket = %attempt.ticket, %error, "what it came to before cannot be read");
-                    return 0;
-                }
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 

@@ -14,7 +14,7 @@ use turno_store::{Attempt, Claimed};
 use crate::account::Account;
 use crate::course::Course;
 use crate::spending::Spending;
-use crate::tickets::verdict::Ended;
+use crate::tickets::verdict::{Death, Ended};
 
 const ATTEMPTS: &str = "turno_attempts_total";
 const MICROSECONDS: &str = "turno_attempt_microseconds_total";
@@ -75,7 +75,7 @@ fn words(ended: Option<&Ended>) -> (Option<Code>, &str) {
         Some(
             Ended::Error(failure, _)
             | Ended::Lost(failure)
-            | Ended::Died { failure, .. }
+            | Ended::Died(Death { failure, .. })
             | Ended::Poisonous(failure)
             | Ended::Refused(failure),
         ) => (Some(Code::from_i32(failure.code)), failure.message.as_str()),

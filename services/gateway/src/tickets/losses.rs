@@ -1,10 +1,13 @@
-//! Nodes that were lost with attempts of a ticket. The record of such an attempt says so, and of which ticket it is, so that
-//! whichever gateway runs the next one can count them, however much later. What a gateway that was killed had under way has
-//! no such record: nobody knows whether its node lived. Pure.
+//! Nodes that were lost with attempts of a ticket. The record of such an attempt says so, of which ticket it is, and which
+//! node it was, so that whichever gateway runs the next one can count them, however much later. What a gateway that was killed
+//! had under way has no such record: nobody knows whether its node lived. Pure.
 //!
 //! Why it names the ticket: a method's error may pass on what came of another ticket, details and all.
+//!
+//! Why it names the node: a link may break and its node live. That shows when it comes again, which may be later than the
+//! record, and at another gateway; and a node whose link breaks twice is one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -17,40 +20,62 @@ const NODE_LOST: &str = "NODE_LOST";
 const DOMAIN: &str = "turno";
 /// In its metadata.
 const TICKET: &str = "ticket";
+const NODE: &str = "node";
 
 /// What the attempt is recorded with whose node was lost.
-pub(crate) fn marked(lost: &Status, ticket: TicketId) -> Failure {
-    let metadata = HashMap::from([(TICKET.to_owned(), name_of(ticket))]);
+pub(crate) fn marked(lost: Failure, ticket: TicketId, node: &str) -> Failure {
+    let metadata = HashMap::from([(TICKET.to_owned(), name_of(ticket)), (NODE.to_owned(), node.to_owned())]);
     let details = ErrorDetails::with_error_info(NODE_LOST, DOMAIN, metadata);
-    failure_of(&Status::with_error_details(lost.code(), lost.message(), details))
+    failure_of(&Status::with_error_details(Code::from_i32(lost.code), lost.message, details))
 }
 
-/// How many of these attempts of the ticket have such a record.
-pub(crate) fn count(ticket: TicketId, attempts: &[AttemptRecord]) -> u32 {
-    let name = name_of(ticket);
-    let lost = attempts.iter().filter(|attempt| is_marked(&attempt.failure, &name)).count();
-    u32::try_from(lost).unwrap_or(u32::MAX)
+/// The nodes that were lost with a ticket.
+#[derive(Debug, Default)]
+pub(crate) struct Losses {
+    nodes: BTreeSet<String>,
+    /// Of which nobody knows more: each is one.
+    nameless: u32,
 }
 
-fn is_marked(failure: &Failure, name: &str) -> bool {
+impl Losses {
+    /// By the records of its attempts.
+    pub(crate) fn of(ticket: TicketId, attempts: &[AttemptRecord]) -> Self {
+        let (name, mut losses) = (name_of(ticket), Self::default());
+        for node in attempts.iter().filter_map(|attempt| lost(&attempt.failure, &name)) {
+            if node.is_empty() {
+                losses.nameless = losses.nameless.saturating_add(1);
+            } else {
+                losses.nodes.insert(node);
+            }
+        }
+        losses
+    }
+
+    /// How many there are beside this one, but for those that live.
+    pub(crate) fn others(&self, node: &str, lives: impl Fn(&str) -> bool) -> u32 {
+        let others = self.nodes.iter().filter(|other| *other != node && !lives(other)).count();
+        u32::try_from(others).unwrap_or(u32::MAX).saturating_add(self.nameless)
+    }
+}
+
+/// Which node was lost, if that is what has ended this attempt.
+fn lost(failure: &Failure, name: &str) -> Option<String> {
     let status = Status::with_details(Code::from_i32(failure.code), "", failure.details.clone());
-    status.get_details_error_info().is_some_and(|info| {
-        info.reason == NODE_LOST
-            && info.domain == DOMAIN
-            && info.metadata.get(TICKET).is_some_and(|ticket| ticket == name)
-    })
+    let mut info = status.get_details_error_info()?;
+    let is_own = info.metadata.get(TICKET).is_some_and(|ticket| ticket == name);
+    let is_loss = is_own && info.reason == NODE_LOST && info.domain == DOMAIN;
+    is_loss.then(|| info.metadata.remove(NODE).unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
-    use tonic::Status;
     use turno_store::{AttemptRecord, Failure, TicketId, Timestamp};
 
-    use super::{count, marked};
-    use crate::tickets::operation::failure_of;
+    use super::{Losses, marked};
 
-    fn lost() -> Status {
-        Status::unavailable("node n was lost while kitchen.v1.Kitchen/Risk was there: it may have run")
+    fn lost() -> Failure {
+        let message = "node n was lost while kitchen.v1.Kitchen/Risk was there: it may have run".to_owned();
+        Failure { code: 14, message, ..Failure::default() }
     }
 
     fn records(failures: impl IntoIterator<Item = Failure>) -> Vec<AttemptRecord> {
@@ -61,10 +86,15 @@ mod tests {
         (1..).zip(failures).map(record).collect()
     }
 
+    /// Beside node "z", where these live.
+    fn others(ticket: TicketId, failures: impl IntoIterator<Item = Failure>, living: &[&str]) -> u32 {
+        Losses::of(ticket, &records(failures)).others("z", |node| living.contains(&node))
+    }
+
     #[test]
     fn what_is_recorded_says_the_same_to_people_and_more_to_programs() {
-        let failure = marked(&lost(), TicketId::new());
-        assert_eq!((failure.code, failure.message.as_str()), (lost().code() as i32, lost().message()));
+        let failure = marked(lost(), TicketId::new(), "a");
+        assert_eq!((failure.code, &failure.message), (lost().code, &lost().message));
         assert!(!failure.details.is_empty());
     }
 
@@ -72,13 +102,22 @@ mod tests {
     fn attempts_whose_node_was_lost_are_told_from_all_others() {
         let (ticket, other) = (TicketId::new(), TicketId::new());
         // The same words, and no mark: of a node that was leaving, of a gateway that was lost, of a method.
-        let unmarked = failure_of(&lost());
-        let odd = Failure { details: "no status".into(), ..failure_of(&lost()) };
-        let passed_on = marked(&lost(), other);
-        let own = || marked(&lost(), ticket);
-        assert_eq!(count(ticket, &records([unmarked.clone(), odd, passed_on])), 0);
-        assert_eq!(count(ticket, &records([own(), unmarked.clone()])), 1);
-        assert_eq!(count(ticket, &records([own(), unmarked, own()])), 2);
-        assert_eq!(count(ticket, &[]), 0);
+        let odd = Failure { details: "no status".into(), ..lost() };
+        let passed_on = marked(lost(), other, "a");
+        let own = |node| marked(lost(), ticket, node);
+        assert_eq!(others(ticket, [lost(), odd, passed_on], &[]), 0);
+        assert_eq!(others(ticket, [own("a"), lost()], &[]), 1);
+        assert_eq!(others(ticket, [own("a"), lost(), own("b")], &[]), 2);
+        assert_eq!(others(ticket, [], &[]), 0);
+    }
+
+    #[test]
+    fn a_node_is_one_however_often_its_link_breaks_and_none_while_it_lives() {
+        let ticket = TicketId::new();
+        let own = |node| marked(lost(), ticket, node);
+        assert_eq!(others(ticket, [own("a"), own("a")], &[]), 1);
+        assert_eq!(others(ticket, [own("a"), own("z"), own("z")], &[]), 1);
+        assert_eq!(others(ticket, [own("a"), own("b"), own("c")], &["c", "a"]), 1);
+        assert_eq!(others(ticket, [own(""), own("")], &[""]), 2, "of these nobody knows");
     }
 }

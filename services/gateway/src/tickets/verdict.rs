@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tonic::Code;
 use turno_store::Failure;
 
-use crate::quarantine::DEATHS;
+use crate::quarantine::{DEATHS, Key};
 
 /// What an attempt has come to.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,11 +23,11 @@ pub(crate) enum Ended {
     Done(Bytes),
     /// The method's error, and when it says to come again.
     Error(Failure, Option<Duration>),
-    /// Its node was leaving and had no time left for it, or never ended it.
+    /// Its node was leaving and had no time left for it, or never ended it, or only its link broke.
     Lost(Failure),
-    /// Its node was lost with it, as so many were `before` with other attempts of it.
-    Died { failure: Failure, before: u32 },
-    /// Its input has killed nodes, as far as this gateway remembers.
+    /// Its node was lost with it.
+    Died(Death),
+    /// Its input has killed nodes, as far as this gateway remembers: no other has had it.
     Poisonous(Failure),
     /// What was wanted of it says that it ends so.
     Refused(Failure),
@@ -35,6 +35,20 @@ pub(crate) enum Ended {
     NotNow(Option<Duration>),
     /// It was stopped before it began, or a map before its end: nothing of it runs.
     Stopped,
+}
+
+/// A node that was lost with an attempt.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Death {
+    pub(crate) failure: Failure,
+    /// The node's own id.
+    pub(crate) node: String,
+    /// What this gateway remembers the input by.
+    pub(crate) key: Key,
+    /// It remembers another node that was lost with such an input.
+    pub(crate) is_quarantined: bool,
+    /// Nodes that were lost with other attempts of the ticket, at whichever gateway.
+    pub(crate) others: u32,
 }
 
 /// What is to be done.
@@ -79,16 +93,21 @@ pub(crate) fn judge(ended: Ended, standing: Standing) -> Verdict {
         Ended::Refused(failure) => Verdict::Failed(failure),
         Ended::Error(failure, _) if is_final(failure.code) => Verdict::Failed(failure),
         Ended::Poisonous(failure) => Verdict::Dead(failure),
-        Ended::Died { failure, before } if before.saturating_add(1) >= DEATHS => {
-            Verdict::Dead(poisonous(failure))
-        }
+        Ended::Died(death) if death.is_last(death.others) => Verdict::Dead(poisonous(death)),
         _ if standing.cancel_requested => Verdict::Cancelled,
         Ended::Error(failure, asked) => again(failure, asked, standing),
-        Ended::Lost(failure) | Ended::Died { failure, .. } => again(failure, None, standing),
+        Ended::Lost(failure) | Ended::Died(Death { failure, .. }) => again(failure, None, standing),
         Ended::NotNow(asked) => {
             let pause = asked.unwrap_or(NOT_NOW).clamp(LEAST_PAUSE, LONGEST_PAUSE);
             Verdict::Later(scattered(pause, standing.chance))
         }
+    }
+}
+
+impl Death {
+    /// Whether no other node may have the ticket, if so many were lost with other attempts of it.
+    pub(crate) fn is_last(&self, others: u32) -> bool {
+        self.is_quarantined || others.saturating_add(1) >= DEATHS
     }
 }
 
@@ -103,10 +122,11 @@ fn again(failure: Failure, asked: Option<Duration>, standing: Standing) -> Verdi
 }
 
 /// Why a ticket is dead with which nodes were lost. The details stay: the last attempt's record says by them what it came to.
-fn poisonous(failure: Failure) -> Failure {
+fn poisonous(Death { failure, others, .. }: Death) -> Failure {
+    // Else the other node had it from somebody else.
+    let what = if others.saturating_add(1) >= DEATHS { "this ticket" } else { "this very request" };
     let message = format!(
-        "this ticket was running on two nodes when they were lost: it is not tried again until it is redriven. The last \
-         time: {}",
+        "{what} was running on two nodes when they were lost: it is not tried again until it is redriven. The last time: {}",
         failure.message
     );
     Failure { code: Code::FailedPrecondition as i32, message, ..failure }
@@ -147,7 +167,7 @@ mod tests {
     use std::time::Duration;
     use turno_store::{Event, Failure, State};
 
-    use super::{Ended, LONGEST_ASKED, LONGEST_PAUSE, Standing, Verdict, is_final, judge};
+    use super::{Death, Ended, LONGEST_ASKED, LONGEST_PAUSE, Standing, Verdict, is_final, judge};
 
     fn failure(code: i32) -> Failure {
         Failure { code, ..Failure::default() }
@@ -192,8 +212,12 @@ mod tests {
         assert_eq!(judge(died(0), standing(0, 2, true)), Verdict::Cancelled);
     }
 
-    fn died(before: u32) -> Ended {
-        Ended::Died { failure: Failure { message: "node n".into(), ..failure(14) }, before }
+    fn death(others: u32) -> Death {
+        Death { failure: Failure { message: "node n".into(), ..failure(14) }, others, ..Death::default() }
+    }
+
+    fn died(others: u32) -> Ended {
+        Ended::Died(death(others))
     }
 
     #[test]
@@ -208,6 +232,19 @@ mod tests {
             );
         }
         assert!(matches!(judge(died(u32::MAX), standing(1, 9, false)), Verdict::Dead(_)));
+    }
+
+    #[test]
+    fn where_another_had_the_same_request_the_first_node_that_is_lost_is_the_last_one_and_the_record_the_same()
+     {
+        let failure = Failure { details: "marked".into(), ..death(0).failure };
+        let death = Death { failure, is_quarantined: true, ..death(0) };
+        let verdict = judge(Ended::Died(death), standing(0, 9, false));
+        let Verdict::Dead(why) = verdict else { panic!("{verdict:?}") };
+        assert_eq!((why.code, &why.details[..]), (9, &b"marked"[..]));
+        for says in ["this very request was running on two nodes", "until it is redriven", "node n"] {
+            assert!(why.message.contains(says), "{why:?}");
+        }
     }
 
     #[test]
@@ -229,7 +266,9 @@ mod tests {
             any::<Vec<u8>>().prop_map(|body| Ended::Done(body.into())),
             (0..20, pause.clone()).prop_map(|(code, pause)| Ended::Error(failure(code), pause)),
             (0..20).prop_map(|code| Ended::Lost(failure(code))),
-            any::<u32>().prop_map(|before| Ended::Died { failure: failure(14), before }),
+            (any::<u32>(), any::<bool>()).prop_map(|(others, is_quarantined)| {
+                Ended::Died(Death { is_quarantined, ..death(others) })
+            }),
             (0..20).prop_map(|code| Ended::Poisonous(failure(code))),
             pause.prop_map(Ended::NotNow),
             proptest::strategy::Just(Ended::Stopped),

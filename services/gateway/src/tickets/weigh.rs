@@ -1,0 +1,61 @@
+//! What is to be thought of a node that was lost with a ticket. The second one ends the ticket, and only a person takes it up
+//! again; so before that is believed, nodes whose links have only broken have time to come again.
+
+use std::time::Duration;
+
+use turno_store::Attempt;
+
+use crate::tickets::Tickets;
+use crate::tickets::attempt::{LONGEST_PAUSE, PAUSE, is_passing};
+use crate::tickets::losses::{self, Losses};
+use crate::tickets::verdict::{Death, Ended};
+
+/// A node that lives has a link again by then: it notices within 3 s that the old one is broken, and dials every 0.8 s.
+const COMES_AGAIN: Duration = Duration::from_secs(4);
+
+impl Tickets {
+    /// Looks at what earlier attempts came to, and at who lives.
+    pub(super) async fn weigh(&self, attempt: Attempt, failures: u32, death: Death) -> Ended {
+        // A loss is a failure too: where there is none yet, there is nothing to be read.
+        let before = if failures > 0 { self.losses_before(attempt).await } else { Losses::default() };
+        let router = &self.0.around.router;
+        let is_linked = |node: &str| router.nodes.is_linked(node);
+        let others = || before.others(&death.node, is_linked);
+        let may_go_on = || is_linked(&death.node) || !death.is_last(others());
+        router.nodes.come_until(may_go_on, COMES_AGAIN).await;
+        if is_linked(&death.node) {
+            router.trouble.clear(death.key);
+            return Ended::Lost(death.failure);
+        }
+        let others = others();
+        let failure = losses::marked(death.failure, attempt.ticket, &death.node);
+        Ended::Died(Death { failure, others, ..death })
+    }
+
+    /// What its attempts on record say, of whichever gateway. While the store cannot say, the attempt is held.
+    async fn losses_before(&self, attempt: Attempt) -> Losses {
+        let mut pause = PAUSE;
+        loop {
+            match self.attempts_of(attempt).await {
+                Ok(losses) => return losses,
+                Err(error) if is_passing(&error) => {
+                    tracing::warn!(ticket = %attempt.ticket, %error, "what it came to before cannot be read yet");
+                }
+                // It is gone, or what is stored of it is damaged. Nothing is held against it that nobody can read: its retries
+                // bound what it may still do.
+                Err(error) => {
+                    tracing::error!(ticket = %attempt.ticket, %error, "what it came to before cannot be read");
+                    return Losses::default();
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn attempts_of(&self, attempt: Attempt) -> Result<Losses, turno_store::Error> {
+        let _place = self.0.looks_back.acquire().await.expect("it is never closed");
+        let attempts = self.store().attempts(attempt.ticket).await?;
+        Ok(Losses::of(attempt.ticket, &attempts))
+    }
+}
