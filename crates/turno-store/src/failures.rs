@@ -19,6 +19,13 @@ pub(crate) static UNREADABLE: LazyLock<Failure> = LazyLock::new(|| {
     failure(15, "what is stored of this attempt is damaged: nobody knows what it failed with")
 });
 
+impl Failure {
+    /// Whether a store has found it by itself: it says nothing of what a method did.
+    pub fn is_the_stores(&self) -> bool {
+        [&*LOST, &*DAMAGED, &*UNREADABLE].contains(&self)
+    }
+}
+
 fn failure(code: i32, message: &str) -> Failure {
     Failure { code, message: message.to_owned(), details: Bytes::new() }
 }

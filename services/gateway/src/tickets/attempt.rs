@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use turno_proto::mesh::v1::{self as mesh, Kind};
 use turno_proto::status;
-use turno_store::{Attempt, Claimed, Error, Outcome, Progress, State};
+use turno_store::{Attempt, Claimed, Error, Outcome, Progress, State, TicketId};
 
 use crate::calls::{self, Call, Ran, run};
 use crate::course::Course;
@@ -19,6 +19,7 @@ use crate::tickets::bill::Bill;
 use crate::tickets::board::Running;
 use crate::tickets::envelope::Envelope;
 use crate::tickets::hand::Place;
+use crate::tickets::losses;
 use crate::tickets::operation::{failure_of, storable, wrapped};
 use crate::tickets::verdict::{self, Death, Ended, Standing, Verdict};
 
@@ -105,6 +106,7 @@ impl Tickets {
             // Few are maps: the others do not carry what one needs.
             return Box::pin(self.run_map(claimed, inputs, method, hearing)).await;
         }
+        let ticket = claimed.attempt.ticket;
         let Envelope { metadata, caller } = match Envelope::opened(&claimed) {
             Ok(envelope) => envelope,
             Err(unreadable) => return Ended::Error(failure_of(&unreadable), None),
@@ -122,14 +124,14 @@ impl Tickets {
             begins_batch: true,
         };
         let ran = run(&self.0.around.router, &call, Some(timeout), hearing, course).await;
-        self.came_to(ran, &call.method)
+        self.came_to(ran, &call.method, ticket)
     }
 
     fn timeout(&self, method: &Method, asked: Option<Duration>) -> Duration {
         longest(asked, method.served().policy.timeout, self.0.around.longest_call)
     }
 
-    fn came_to(&self, ran: Ran, method: &Method) -> Ended {
+    fn came_to(&self, ran: Ran, method: &Method, ticket: TicketId) -> Ended {
         match ran {
             Ran::Answered(outcome) => {
                 if status::code_of(outcome.code) == Code::Ok {
@@ -141,7 +143,7 @@ impl Tickets {
             }
             Ran::Stopped => Ended::Stopped,
             Ran::NotNow(status) => Ended::NotNow(come_again(&status)),
-            Ran::Lost(status) => Ended::Lost(failure_of(&status)),
+            Ran::Lost(status) => Ended::Lost(losses::unanswered(failure_of(&status), ticket)),
             Ran::Died(calls::Death { lost, node, key, is_quarantined }) => {
                 Ended::Died(Death { failure: failure_of(&lost), node, key, is_quarantined, others: 0 })
             }

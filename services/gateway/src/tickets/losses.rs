@@ -4,19 +4,24 @@
 //!
 //! Why it names the ticket: a method's error may pass on what came of another ticket, details and all.
 //!
+//! A method that has answered, be it with an error, acquits its ticket of what was before, as it does in the quarantine. So what
+//! ends an attempt without an answer says so too, or it would look like one.
+//!
 //! Why it names the node: a link may break and its node live. That shows when it comes again, which may be later than the
 //! record, and at another gateway; and a node whose link breaks twice is one.
 
 use std::collections::{BTreeSet, HashMap};
 
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
+use tonic_types::{ErrorDetails, ErrorInfo, StatusExt as _};
 use turno_store::{AttemptRecord, Failure, TicketId};
 
 use crate::tickets::operation::{failure_of, name_of};
 
 /// The reason of a `google.rpc.ErrorInfo`.
 const NODE_LOST: &str = "NODE_LOST";
+/// The same of what may have run, where no node died of it.
+const NOT_ANSWERED: &str = "NOT_ANSWERED";
 const DOMAIN: &str = "turno";
 /// In its metadata.
 const TICKET: &str = "ticket";
@@ -24,12 +29,21 @@ const NODE: &str = "node";
 
 /// What the attempt is recorded with whose node was lost.
 pub(crate) fn marked(lost: Failure, ticket: TicketId, node: &str) -> Failure {
-    let metadata = HashMap::from([(TICKET.to_owned(), name_of(ticket)), (NODE.to_owned(), node.to_owned())]);
-    let details = ErrorDetails::with_error_info(NODE_LOST, DOMAIN, metadata);
+    with_info(lost, NODE_LOST, [(TICKET, name_of(ticket)), (NODE, node.to_owned())])
+}
+
+/// What it is recorded with if it is not known to have ended, and its node did not die.
+pub(crate) fn unanswered(lost: Failure, ticket: TicketId) -> Failure {
+    with_info(lost, NOT_ANSWERED, [(TICKET, name_of(ticket))])
+}
+
+fn with_info<const N: usize>(lost: Failure, reason: &str, metadata: [(&str, String); N]) -> Failure {
+    let metadata: HashMap<_, _> = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
     failure_of(&Status::with_error_details(Code::from_i32(lost.code), lost.message, details))
 }
 
-/// The nodes that were lost with a ticket.
+/// The nodes that were lost with a ticket since a method has answered it.
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
     nodes: BTreeSet<String>,
@@ -38,14 +52,17 @@ pub(crate) struct Losses {
 }
 
 impl Losses {
-    /// By the records of its attempts.
+    /// By the records of its attempts, the first one first.
     pub(crate) fn of(ticket: TicketId, attempts: &[AttemptRecord]) -> Self {
         let (name, mut losses) = (name_of(ticket), Self::default());
-        for node in attempts.iter().filter_map(|attempt| lost(&attempt.failure, &name)) {
-            if node.is_empty() {
-                losses.nameless = losses.nameless.saturating_add(1);
-            } else {
-                losses.nodes.insert(node);
+        for attempt in attempts.iter().rev() {
+            match end_of(&attempt.failure, &name) {
+                End::Lost(node) if node.is_empty() => losses.nameless = losses.nameless.saturating_add(1),
+                End::Lost(node) => {
+                    losses.nodes.insert(node);
+                }
+                End::Unknown => {}
+                End::Answered => break,
             }
         }
         losses
@@ -58,20 +75,35 @@ impl Losses {
     }
 }
 
-/// Which node was lost, if that is what has ended this attempt.
-fn lost(failure: &Failure, name: &str) -> Option<String> {
+/// What has ended an attempt.
+enum End {
+    /// This node was lost.
+    Lost(String),
+    /// Nobody knows.
+    Unknown,
+    Answered,
+}
+
+fn end_of(failure: &Failure, name: &str) -> End {
     let status = Status::with_details(Code::from_i32(failure.code), "", failure.details.clone());
-    let mut info = status.get_details_error_info()?;
-    let is_own = info.metadata.get(TICKET).is_some_and(|ticket| ticket == name);
-    let is_loss = is_own && info.reason == NODE_LOST && info.domain == DOMAIN;
-    is_loss.then(|| info.metadata.remove(NODE).unwrap_or_default())
+    let is_own = |info: &ErrorInfo| {
+        info.domain == DOMAIN && info.metadata.get(TICKET).is_some_and(|ticket| ticket == name)
+    };
+    match status.get_details_error_info().filter(is_own) {
+        Some(mut info) if info.reason == NODE_LOST => {
+            End::Lost(info.metadata.remove(NODE).unwrap_or_default())
+        }
+        Some(_) => End::Unknown,
+        None if failure.is_the_stores() => End::Unknown,
+        None => End::Answered,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use turno_store::{AttemptRecord, Failure, TicketId, Timestamp};
 
-    use super::{Losses, marked};
+    use super::{Losses, marked, unanswered};
 
     fn lost() -> Failure {
         let message = "node n was lost while kitchen.v1.Kitchen/Risk was there: it may have run".to_owned();
@@ -101,14 +133,30 @@ mod tests {
     #[test]
     fn attempts_whose_node_was_lost_are_told_from_all_others() {
         let (ticket, other) = (TicketId::new(), TicketId::new());
-        // The same words, and no mark: of a node that was leaving, of a gateway that was lost, of a method.
+        // The same words, and no mark: of a method.
         let odd = Failure { details: "no status".into(), ..lost() };
         let passed_on = marked(lost(), other, "a");
         let own = |node| marked(lost(), ticket, node);
         assert_eq!(others(ticket, [lost(), odd, passed_on], &[]), 0);
-        assert_eq!(others(ticket, [own("a"), lost()], &[]), 1);
-        assert_eq!(others(ticket, [own("a"), lost(), own("b")], &[]), 2);
+        assert_eq!(others(ticket, [lost(), own("a")], &[]), 1);
+        assert_eq!(others(ticket, [own("a"), own("b")], &[]), 2);
         assert_eq!(others(ticket, [], &[]), 0);
+    }
+
+    #[test]
+    fn a_method_that_has_answered_acquits_of_what_was_before_and_nothing_else_does() {
+        let ticket = TicketId::new();
+        let own = |node| marked(lost(), ticket, node);
+        let answered = || Failure { code: 14, message: "the oven is cold".into(), ..Failure::default() };
+        assert_eq!(others(ticket, [own("a"), answered()], &[]), 0);
+        assert_eq!(others(ticket, [own("a"), answered(), own("b"), own("c")], &[]), 2);
+        // Of a node that was leaving, or did not keep a timeout; of a gateway that was lost.
+        let of_another = marked(lost(), TicketId::new(), "a");
+        let gateway = "the gateway that ran it has ended, or its lease has".to_owned();
+        let gateway = Failure { message: gateway, ..lost() };
+        assert_eq!(others(ticket, [own("a"), unanswered(lost(), ticket), own("b")], &[]), 2);
+        assert_eq!(others(ticket, [own("a"), gateway, own("b")], &[]), 2);
+        assert_eq!(others(ticket, [own("a"), of_another, own("b")], &[]), 1, "which a method has passed on");
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl Tickets {
         router.nodes.come_until(may_go_on, COMES_AGAIN).await;
         if is_linked(&death.node) {
             router.trouble.clear(death.key);
-            return Ended::Lost(death.failure);
+            return Ended::Lost(losses::unanswered(death.failure, attempt.ticket));
         }
         let others = others();
         let failure = losses::marked(death.failure, attempt.ticket, &death.node);
