@@ -139,7 +139,7 @@ impl Tickets {
                     return Ended::Done(wrapped(outcome.body, answer.as_deref()));
                 }
                 let error = status::from_outcome(*outcome);
-                Ended::Error(failure_of(&error), come_again(&error))
+                Ended::Error(losses::of_method(failure_of(&error), ticket), come_again(&error))
             }
             Ran::Stopped => Ended::Stopped,
             Ran::NotNow(status) => Ended::NotNow(come_again(&status)),

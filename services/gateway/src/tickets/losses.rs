@@ -2,7 +2,8 @@
 //! node it was, so that whichever gateway runs the next one can count them, however much later. What a gateway that was killed
 //! had under way has no such record: nobody knows whether its node lived. Pure.
 //!
-//! Why it names the ticket: a method's error may pass on what came of another ticket, details and all.
+//! Why it names the ticket: a method's error may pass on what came of another ticket, details and all. What names its own it
+//! has from its own record, and that is left out.
 //!
 //! A method that has answered, be it with an error, acquits its ticket of what was before, as it does in the quarantine. So what
 //! ends an attempt without an answer says so too, or it would look like one.
@@ -12,8 +13,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use prost::Message as _;
+use prost_types::Any;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, ErrorInfo, StatusExt as _};
+use tonic_types::{ErrorDetails, ErrorInfo, StatusExt as _, pb};
+use turno_proto::google::rpc;
 use turno_store::{AttemptRecord, Failure, TicketId};
 
 use crate::tickets::operation::{failure_of, name_of};
@@ -35,6 +39,29 @@ pub(crate) fn marked(lost: Failure, ticket: TicketId, node: &str) -> Failure {
 /// What it is recorded with if it is not known to have ended, and its node did not die.
 pub(crate) fn unanswered(lost: Failure, ticket: TicketId) -> Failure {
     with_info(lost, NOT_ANSWERED, [(TICKET, name_of(ticket))])
+}
+
+/// The error of a method, as it is, but for what only the gateway says of the ticket.
+pub(crate) fn of_method(error: Failure, ticket: TicketId) -> Failure {
+    let (name, Ok(mut rich)) = (name_of(ticket), rpc::Status::decode(error.details.clone())) else {
+        return error;
+    };
+    let before = rich.details.len();
+    rich.details.retain(|detail| !is_said_of(&name, detail));
+    if rich.details.len() == before {
+        return error;
+    }
+    Failure { details: rich.encode_to_vec().into(), ..error }
+}
+
+fn is_said_of(name: &str, detail: &Any) -> bool {
+    detail.type_url == ErrorInfo::TYPE_URL
+        && pb::ErrorInfo::decode(&detail.value[..])
+            .is_ok_and(|info| is_own(&info.domain, &info.metadata, name))
+}
+
+fn is_own(domain: &str, metadata: &HashMap<String, String>, name: &str) -> bool {
+    domain == DOMAIN && metadata.get(TICKET).is_some_and(|ticket| ticket == name)
 }
 
 fn with_info<const N: usize>(lost: Failure, reason: &str, metadata: [(&str, String); N]) -> Failure {
@@ -86,10 +113,8 @@ enum End {
 
 fn end_of(failure: &Failure, name: &str) -> End {
     let status = Status::with_details(Code::from_i32(failure.code), "", failure.details.clone());
-    let is_own = |info: &ErrorInfo| {
-        info.domain == DOMAIN && info.metadata.get(TICKET).is_some_and(|ticket| ticket == name)
-    };
-    match status.get_details_error_info().filter(is_own) {
+    let info = status.get_details_error_info();
+    match info.filter(|info| is_own(&info.domain, &info.metadata, name)) {
         Some(mut info) if info.reason == NODE_LOST => {
             End::Lost(info.metadata.remove(NODE).unwrap_or_default())
         }
@@ -101,9 +126,14 @@ fn end_of(failure: &Failure, name: &str) -> End {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+    use tonic::{Code, Status};
+    use tonic_types::{ErrorDetails, StatusExt as _};
+    use turno_proto::google::rpc;
     use turno_store::{AttemptRecord, Failure, TicketId, Timestamp};
 
-    use super::{Losses, marked, unanswered};
+    use super::{Losses, marked, of_method, unanswered};
+    use crate::tickets::operation::failure_of;
 
     fn lost() -> Failure {
         let message = "node n was lost while kitchen.v1.Kitchen/Risk was there: it may have run".to_owned();
@@ -157,6 +187,29 @@ mod tests {
         assert_eq!(others(ticket, [own("a"), unanswered(lost(), ticket), own("b")], &[]), 2);
         assert_eq!(others(ticket, [own("a"), gateway, own("b")], &[]), 2);
         assert_eq!(others(ticket, [own("a"), of_another, own("b")], &[]), 1, "which a method has passed on");
+    }
+
+    #[test]
+    fn a_method_does_not_speak_for_the_gateway_of_its_own_ticket() {
+        let ticket = TicketId::new();
+        let passed_on = marked(lost(), ticket, "a");
+        let error = of_method(passed_on.clone(), ticket);
+        assert_eq!((error.code, &error.message), (lost().code, &lost().message));
+        assert_eq!(others(ticket, [error], &[]), 0);
+        // All else of it is untouched, be it beside that.
+        let mut details =
+            ErrorDetails::with_error_info("COLD", "kitchen", [("oven".to_owned(), "2".to_owned())]);
+        details.set_localized_message("de", "kalt");
+        let own = failure_of(&Status::with_error_details(Code::Unavailable, "cold", details));
+        assert_eq!(of_method(own.clone(), ticket), own);
+        assert_eq!(of_method(passed_on.clone(), TicketId::new()), passed_on);
+        let odd = Failure { details: "no status".into(), ..lost() };
+        assert_eq!(of_method(odd.clone(), ticket), odd);
+        let details_of = |failure: &Failure| rpc::Status::decode(failure.details.clone()).unwrap();
+        let mut both = details_of(&own);
+        both.details.insert(0, details_of(&passed_on).details.remove(0));
+        let both = Failure { details: both.encode_to_vec().into(), ..own.clone() };
+        assert_eq!(of_method(both, ticket), own);
     }
 
     #[test]
