@@ -31,10 +31,10 @@ impl Bill {
         Self { method, started, ticket, in_trailers, spent: Account::default(), chunks: 0 }
     }
 
-    /// A chunk has come back.
-    pub(super) fn add(&mut self, account: &Account) {
+    /// A chunk has come back. What did not come to a node is no chunk; its time was the map's all the same.
+    pub(super) fn add(&mut self, account: &Account, was_there: bool) {
         self.spent += *account;
-        self.chunks += 1;
+        self.chunks += u64::from(was_there);
     }
 
     /// The map has ended; or nobody waits for it any more. Answers what is still to be said to whoever has it: an error, or
@@ -82,15 +82,16 @@ mod tests {
     fn bill(in_trailers: bool) -> Bill {
         let mut bill = Bill::open(Method::alone("/kitchen.v1.Kitchen/Square"), None, in_trailers);
         for cpu in [30, 40] {
-            bill.add(&Account { wire: 2, cpu, ..Account::default() });
+            bill.add(&Account { wire: 2, cpu, ..Account::default() }, true);
         }
+        bill.add(&Account { again: 5, ..Account::default() }, false);
         bill
     }
 
     #[test]
     fn who_has_asked_has_the_account_of_all_chunks_however_the_map_ends() {
         let text =
-            "total=74us edge=0us queue=0us again=0us away=0us wire=4us window=0us wait=0us cpu=70us chunks=2";
+            "total=79us edge=0us queue=0us again=5us away=0us wire=4us window=0us wait=0us cpu=70us chunks=2";
         for ended in [Ok(()), Err(Status::aborted("stopped"))] {
             let code = ended.as_ref().map_or_else(Status::code, |_| Code::Ok);
             let last = bill(true).settle(Some(ended)).unwrap();

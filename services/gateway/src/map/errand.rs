@@ -54,6 +54,16 @@ pub(crate) enum Back {
     Nobody(Status),
 }
 
+impl Back {
+    /// Whether a node has run of it, or may have: else it was a try, and the same goes again.
+    pub(crate) fn was_there(&self) -> bool {
+        match self {
+            Self::Answered(_) | Self::Lost(_) | Self::Late(..) => true,
+            Self::Unstarted | Self::NoOther | Self::Nobody(_) => false,
+        }
+    }
+}
+
 /// Chunks of one map that may wait for their turn at I/O nodes: the next ones are there before it comes.
 const TURNS: usize = 8;
 /// No item begins later than this after its chunk's first: what was wrong about their length is soon put right.

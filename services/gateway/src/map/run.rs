@@ -191,7 +191,7 @@ impl Running {
                     self.book.sent(id, self.at_us(sent), node);
                 }
                 Some((id, (back, account))) = self.out.next() => {
-                    self.bill.add(&account);
+                    self.bill.add(&account, back.was_there());
                     self.take_back(id, back)?;
                 }
                 room = results.reserve(), if self.outbox.is_ready() => {
@@ -424,8 +424,8 @@ async fn hand_out(outbox: &mut Outbox, results: &Results) {
 }
 
 async fn all_back(out: &mut FuturesUnordered<Errand>, bill: &mut Bill) {
-    while let Some((_, (_, account))) = out.next().await {
-        bill.add(&account);
+    while let Some((_, (back, account))) = out.next().await {
+        bill.add(&account, back.was_there());
     }
 }
 
