@@ -71,7 +71,7 @@ impl Quarantine {
 
     /// What `died` wants. Reads all of `body`.
     pub(crate) fn key(&self, path: &str, body: &[u8]) -> Key {
-        let mut hasher = self.shape(path, body);
+        let mut hasher = self.shape(path, body.len());
         let shape = hasher.finish();
         hasher.write(body);
         Key { shape, whole: hasher.finish() }
@@ -79,13 +79,17 @@ impl Quarantine {
 
     /// The key, if an input of this method and length is remembered. Nearly always none, and then cheap.
     pub(crate) fn suspect(&self, path: &str, body: &[u8], now_us: u64) -> Option<Key> {
-        if self.is_empty() {
-            return None;
-        }
-        let shape = self.shape(path, body).finish();
-        let known = self.with_deaths(now_us, |deaths| deaths.shapes.contains_key(&shape));
         // Not under the lock: a body may be long.
-        known.then(|| self.key(path, body))
+        self.knows_of(path, body.len(), now_us).then(|| self.key(path, body))
+    }
+
+    /// Whether an input of this method and so many bytes is remembered.
+    pub(crate) fn knows_of(&self, path: &str, bytes: usize, now_us: u64) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        let shape = self.shape(path, bytes).finish();
+        self.with_deaths(now_us, |deaths| deaths.shapes.contains_key(&shape))
     }
 
     /// The call was lost with its node, whose link was `link`. Answers how many nodes have gone down with such calls.
@@ -110,11 +114,11 @@ impl Quarantine {
     }
 
     /// Has taken in the method and the length, and may go on with the bytes.
-    fn shape(&self, path: &str, body: &[u8]) -> DefaultHasher {
+    fn shape(&self, path: &str, bytes: usize) -> DefaultHasher {
         let mut hasher = self.random.build_hasher();
         hasher.write_usize(path.len());
         hasher.write(path.as_bytes());
-        hasher.write_usize(body.len());
+        hasher.write_usize(bytes);
         hasher
     }
 

@@ -129,6 +129,11 @@ impl Trouble {
         }
     }
 
+    /// Whether there may be something to forget of a request with so many bytes, which need not be read to know that.
+    pub(crate) fn knows_of(&self, method: &str, bytes: u64) -> bool {
+        usize::try_from(bytes).is_ok_and(|bytes| self.quarantine.knows_of(method, bytes, self.now_us()))
+    }
+
     /// Whether the budget has room for a repetition, before it is known whether there will be one.
     pub(crate) fn could_repeat(&self) -> bool {
         self.budget.has_room(self.now_us())

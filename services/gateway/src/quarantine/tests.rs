@@ -61,6 +61,7 @@ fn only_what_looks_alike_is_hashed() {
     assert_eq!(quarantine.suspect(PATH, b"poison", 0), Some(key));
     assert_eq!(quarantine.suspect(PATH, b"longer than poison", 0), None);
     assert_eq!(quarantine.suspect("/gallery.v1.Gallery/Other", b"poison", 0), None);
+    assert_eq!([6, 7].map(|bytes| quarantine.knows_of(PATH, bytes, 0)), [true, false]);
     assert!(quarantine.suspect(PATH, b"potion", 0).is_some_and(|other| other != key));
     // What has expired is found out here too, so that the next call is cheap again.
     assert_eq!(quarantine.suspect(PATH, b"poison", TTL), None);

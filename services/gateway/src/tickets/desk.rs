@@ -66,7 +66,8 @@ impl Tickets {
             return Ok(());
         }
         let ticket = self.store().get(dead).await.map_err(refusal::status)?;
-        if ticket.state == State::Dead && ticket.redriven_as.is_none() {
+        let is_news = ticket.state == State::Dead && ticket.redriven_as.is_none();
+        if is_news && trouble.knows_of(&ticket.method, ticket.request_bytes) {
             let request = self.store().request(dead).await.map_err(refusal::status)?;
             trouble.forget(&ticket.method, &request);
         }
