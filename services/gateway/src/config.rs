@@ -30,8 +30,9 @@ pub struct GatewayConfig {
     /// The largest message, request or response.
     pub max_message: Size,
     /// All requests' bodies together. As much again may be taken by answers that their clients have not read, and by
-    /// requests of tickets in hand. Of those answers a connection may have no more than are left: twice `max_message` is
-    /// what lets it have one as large as they come beside others.
+    /// requests of tickets in hand. Of those answers a connection may have no more than are left: one finds room where twice
+    /// its size is free, or where nothing else waits. So below four times `max_message` a client that reads may lose a large
+    /// answer to another's.
     pub max_bodies: Size,
     /// Calls at once, until their answers are written. A connection that has left as many answers unread as there are
     /// places left is let in no more.
@@ -139,6 +140,11 @@ impl Config for GatewayConfig {
 }
 
 impl GatewayConfig {
+    /// Whether a client that reads may lose an answer as large as they come while two such are read by others.
+    pub(crate) fn is_tight(&self) -> bool {
+        self.max_bodies.as_u64() < self.max_message.as_u64().saturating_mul(4)
+    }
+
     /// Where tickets are kept, as [`turno_store::open`] takes it.
     pub(crate) fn tickets_at(&self) -> String {
         let directory = || self.data.display().to_string();
@@ -231,7 +237,7 @@ pub struct GatewayFlags {
 
 #[cfg(test)]
 mod tests {
-    use super::{GatewayConfig, GatewayFlags, StoreUrl, Token};
+    use super::{GatewayConfig, GatewayFlags, Size, StoreUrl, Token};
     use clap::{CommandFactory as _, Parser as _};
     use turno_runtime::config::{Config as _, load, print};
 
@@ -257,6 +263,14 @@ mod tests {
         let told = Told::try_parse_from(&words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
         let config: GatewayConfig = load(None, &told.flags).unwrap();
         assert_eq!(config, GatewayConfig::default(), "{words:?}");
+    }
+
+    #[test]
+    fn room_for_four_of_the_largest_answers_is_enough() {
+        assert!(!GatewayConfig::default().is_tight());
+        let config = |mib| GatewayConfig { max_bodies: Size::mib(mib), ..GatewayConfig::default() };
+        assert_eq!([255, 256].map(|mib| config(mib).is_tight()), [true, false]);
+        config(64).validate().unwrap();
     }
 
     #[test]
