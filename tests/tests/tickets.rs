@@ -673,7 +673,10 @@ async fn attempts_are_counted_with_where_their_time_went_the_store_first() {
     let attempts = |method, code| counted(&text, &["turno_attempts_total{", method, code]);
     assert_eq!((attempts("Simmer\"", "CANCELLED"), attempts("Reheat\"", "\"OK\"")), (1, 1), "{text}");
     let spent = |part| counted(&text, &["turno_attempt_microseconds_total{", "Reheat\"", part]);
-    assert!(spent("\"store\"") >= 45_000 && spent("\"wait\"") >= 45_000, "{text}");
+    // Of what is counted in another unit, or twice, there would be far more.
+    for part in ["\"store\"", "\"wait\""] {
+        assert!((45_000..10_000_000).contains(&spent(part)), "{part}: {text}");
+    }
     // Calls are counted apart.
     let calls = ["turno_calls_total{", "turno_call_microseconds_total{"];
     assert_eq!(calls.map(|metric| counted(&text, &[metric, "Reheat\""])), [0, 0], "{text}");
