@@ -33,6 +33,7 @@ pub(crate) use self::dial::dial;
 use self::show::{Show, Style};
 use crate::aside::Aside;
 use crate::reflect;
+use crate::stdout::Stdout;
 
 /// After its deadline a call is given up here even if no status comes.
 const GRACE: Duration = Duration::from_millis(500);
@@ -71,7 +72,7 @@ pub(crate) struct CallArgs {
 /// Calls and shows what is answered. A gRPC error is shown too, and fails.
 pub(crate) async fn run(args: CallArgs, address: &str) -> anyhow::Result<ExitCode> {
     let terminal = io::stdout().is_terminal();
-    run_on(&args, address, Screen { out: &mut io::stdout(), err: &mut Aside, terminal }).await
+    run_on(&args, address, Screen { out: &mut Stdout, err: &mut Aside, terminal }).await
 }
 
 /// Where a call is shown.

@@ -1,7 +1,7 @@
 //! The command line, and who carries out which command.
 
 use std::future::Future;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -12,6 +12,7 @@ use turno_io::IoFlags;
 use turno_runtime::telemetry::{self, TelemetryConfig};
 use turno_worker::WorkerFlags;
 
+use crate::stdout::{Stdout, is_unread};
 use crate::{bench, call, children, demo, health, listing, map, submit, tickets, up};
 
 /// A compute mesh in which the signature is the schedule.
@@ -142,7 +143,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
             // It panics where it cannot write.
             let mut script = Vec::<u8>::new();
             clap_complete::generate(shell, &mut Cli::command(), "turno", &mut script);
-            unless_unread(io::stdout().write_all(&script).map(|()| ExitCode::SUCCESS).map_err(Into::into))
+            unless_unread(Stdout.write_all(&script).map(|()| ExitCode::SUCCESS).map_err(Into::into))
         }
     }
 }
@@ -152,12 +153,9 @@ fn answer(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
     unless_unread(in_runtime(command))
 }
 
-/// Who no longer reads what is written, such as `head`, is no error.
+/// Who no longer reads standard output, such as `head`, is no error.
 fn unless_unread(ended: Result<ExitCode>) -> Result<ExitCode> {
-    ended.or_else(|error| match error.downcast_ref::<io::Error>() {
-        Some(io) if io.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        _ => Err(error),
-    })
+    ended.or_else(|error| if is_unread(&error) { Ok(ExitCode::SUCCESS) } else { Err(error) })
 }
 
 async fn list_methods(listing: Listing) -> Result<ExitCode> {

@@ -10,6 +10,7 @@ mod health;
 mod listing;
 mod map;
 mod reflect;
+mod stdout;
 mod submit;
 mod tickets;
 mod up;

@@ -18,6 +18,7 @@ use turno_proto::v1::SubmitRequest;
 
 use crate::aside::Aside;
 use crate::call::{self, Screen, failure, json, method, show::Style};
+use crate::stdout::Stdout;
 use crate::tickets::desk::Desk;
 use crate::tickets::live::Live;
 use crate::tickets::ticket::Ticket;
@@ -78,7 +79,7 @@ impl SubmitArgs {
 /// Submits, and shows what is answered. An error of the gateway, or with `--wait` of the method, is shown, and fails.
 pub(crate) async fn run(args: SubmitArgs, address: &str) -> anyhow::Result<ExitCode> {
     let terminal = io::stdout().is_terminal();
-    run_on(&args, address, Screen { out: &mut io::stdout(), err: &mut Aside, terminal }).await
+    run_on(&args, address, Screen { out: &mut Stdout, err: &mut Aside, terminal }).await
 }
 
 async fn run_on<'a>(args: &'a SubmitArgs, address: &str, mut screen: Screen<'a>) -> anyhow::Result<ExitCode> {

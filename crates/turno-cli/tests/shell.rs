@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
+use tokio::net::unix::pipe::OpenOptions;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 use turno::io::v1::{FetchRequest, FetchResponse, http};
@@ -644,6 +645,23 @@ async fn a_map_that_has_ended_undone_fails_whoever_reads_it() {
         let next = format!("the map has ended so; turno tickets show {} tells more", end_of(name));
         assert!(said.starts_with("CANCELLED: ") && said.contains(&next), "{said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_no_longer_reads_another_pipe_has_lost_answers() {
+    let shell = Shell::open().await;
+    let pipe = shell.file("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().await.unwrap().success());
+    let reader = OpenOptions::new().open_receiver(&pipe).unwrap();
+    let mut map = shell.start(TURNO, &["map", FETCH, &format!("--out={}", pipe.display())]);
+    let mut requests = map.stdin.take().unwrap();
+    requests.write_all(pages(&["a"]).as_bytes()).await.unwrap();
+    eventually("an answer comes", async || reader.try_read(&mut [0; 1024]).is_ok_and(|read| read > 0)).await;
+    drop(reader);
+    requests.write_all(pages(&["b"]).as_bytes()).await.unwrap();
+    drop(requests);
+    let said = Shell::end(map).await.failed();
+    assert!(said.contains("cannot write answers: "), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,6 +17,7 @@ use turno_proto::v1::MapResult;
 use super::origin::{self, Note, Of};
 use super::out::Out;
 use crate::call::{failure, json as messages};
+use crate::stdout::Stdout;
 use crate::tickets;
 
 /// Where answers go.
@@ -81,7 +82,7 @@ impl Results {
     ) -> anyhow::Result<Self> {
         let (mut known, mut failed, mut file, mut note) = (BTreeSet::new(), 0, None, None);
         let to: Box<dyn Write + Send> = match out {
-            None => Box::new(BufWriter::new(io::stdout())),
+            None => Box::new(BufWriter::new(Stdout)),
             Some(out) => {
                 if out.is_file {
                     (known, failed) = there(&out, before)?;

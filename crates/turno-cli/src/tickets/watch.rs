@@ -13,6 +13,7 @@ use super::live::{Live, line};
 use super::object;
 use super::ticket::{Ticket, millis, span};
 use crate::listing::print;
+use crate::stdout::Stdout;
 
 /// Which ticket is followed.
 #[derive(Args, Clone, Debug)]
@@ -49,7 +50,7 @@ pub(crate) async fn run(desk: &Desk, args: WatchArgs) -> anyhow::Result<ExitCode
 
 /// Who no longer reads has seen enough: unlike what is printed of something done, this ends with its reader.
 fn tell(line: &str) -> anyhow::Result<()> {
-    Ok(writeln!(stdout(), "{line}")?)
+    Ok(writeln!(Stdout, "{line}")?)
 }
 
 /// "2026-11-25T22:41:07Z  running, attempt 1 of 3: 3 of 10"
