@@ -5,8 +5,12 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use prost_reflect::DescriptorPool;
-use tonic::Status;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
+use turno_proto::google::longrunning::GetOperationRequest;
+use turno_proto::google::longrunning::operation::Result as Ended;
+use turno_proto::google::longrunning::operations_client::OperationsClient;
+use turno_proto::google::rpc;
 use turno_proto::v1::tickets_client::TicketsClient;
 use turno_proto::v1::{MapResponse, ReadMapRequest};
 
@@ -19,6 +23,7 @@ use crate::tickets::patience::{PAUSE, Patience, is_away};
 /// How far it was read. Results are stored in an order that stays: so many lines are the first so many of them.
 pub(super) struct Reading {
     tickets: TicketsClient<Channel>,
+    operations: OperationsClient<Channel>,
     name: String,
     results: Results,
     /// Those that are written.
@@ -30,30 +35,48 @@ pub(super) struct Reading {
 
 impl Reading {
     pub(super) fn new(channel: Channel, name: &str, results: Results, most: Option<u64>) -> Self {
+        let operations = OperationsClient::new(channel.clone());
         let tickets = TicketsClient::new(channel).max_decoding_message_size(usize::MAX);
         let (from, most) = (results.count(), most.unwrap_or(u64::MAX));
-        Self { tickets, name: name.to_owned(), results, from, most, patience: Patience::new() }
+        Self { tickets, operations, name: name.to_owned(), results, from, most, patience: Patience::new() }
     }
 
     /// Until what is wanted is there, or the map has ended; fails if an item did, or the map. `again`: the command that goes
     /// on, should no gateway come back.
     pub(super) async fn run(mut self, types: &DescriptorPool, again: &str) -> anyhow::Result<ExitCode> {
         loop {
-            match self.listen().await? {
+            let status = match self.listen().await? {
                 Ok(()) if self.results.failed() == 0 => return Ok(ExitCode::SUCCESS),
                 Ok(()) => return Ok(ExitCode::FAILURE),
-                Err(status) if is_told(&status) || !is_away(&status) => {
-                    failure::report(&status, types, false, &mut Aside)?;
-                    if is_told(&status) {
-                        let short = name::short(&self.name);
-                        writeln!(Aside, "  the map has ended so; turno tickets show {short} tells more")?;
-                    }
-                    return Ok(ExitCode::FAILURE);
+                Err(status) => status,
+            };
+            let has_ended = self.has_ended_with(&status).await;
+            if has_ended || !is_away(&status) {
+                failure::report(&status, types, false, &mut Aside)?;
+                if has_ended {
+                    let short = name::short(&self.name);
+                    writeln!(Aside, "  the map has ended so; turno tickets show {short} tells more")?;
                 }
-                Err(status) => self.patience.check(&status, again)?,
+                return Ok(ExitCode::FAILURE);
             }
+            self.patience.check(&status, again)?;
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// Whether that is the map's own end, whatever its code, and not a gateway that can give nothing now: either may have
+    /// details, so that the ticket is asked. Where that too fails, nothing is claimed.
+    async fn has_ended_with(&mut self, status: &Status) -> bool {
+        // What a map has ended with always has some.
+        if status.details().is_empty() {
+            return false;
+        }
+        let asked = self.operations.get_operation(GetOperationRequest { name: self.name.clone() }).await;
+        let result = asked.ok().and_then(|operation| operation.into_inner().result);
+        let is_it = |error: &rpc::Status| {
+            Code::from_i32(error.code) == status.code() && error.message == status.message()
+        };
+        matches!(result, Some(Ended::Error(error)) if is_it(&error))
     }
 
     /// Writes what one gateway has, until it is gone.
@@ -92,11 +115,6 @@ impl Reading {
     }
 }
 
-/// What a map has ended with has details, whatever its code; a gateway that is away has none to give.
-fn is_told(status: &Status) -> bool {
-    !status.details().is_empty()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::origin::Of;
@@ -115,9 +133,12 @@ mod tests {
     use tokio_stream::wrappers::TcpListenerStream;
     use tonic::body::Body;
     use tonic::codegen::{BoxFuture, Service};
-    use tonic::server::{Grpc, NamedService, ServerStreamingService};
+    use tonic::server::{Grpc, NamedService, ServerStreamingService, UnaryService};
     use tonic::{Code, Request, Response, Status};
     use tonic_prost::ProstCodec;
+    use turno_proto::google::longrunning::operation::Result as Ended;
+    use turno_proto::google::longrunning::{GetOperationRequest, Operation};
+    use turno_proto::google::rpc;
     use turno_proto::v1::{MapResult, MapSummary};
 
     type Answers = Vec<Result<MapResponse, Status>>;
@@ -127,6 +148,8 @@ mod tests {
     struct Double {
         answers: Arc<Mutex<VecDeque<Answers>>>,
         asked: Arc<Mutex<Vec<u64>>>,
+        /// What the map has ended with.
+        ended: Option<rpc::Status>,
     }
 
     impl NamedService for Double {
@@ -163,11 +186,49 @@ mod tests {
         }
     }
 
+    /// The same gateway, where tickets are asked for.
+    #[derive(Clone)]
+    struct Desk(Double);
+
+    impl NamedService for Desk {
+        const NAME: &'static str = "google.longrunning.Operations";
+    }
+
+    impl Service<http::Request<Body>> for Desk {
+        type Response = http::Response<Body>;
+        type Error = Infallible;
+        type Future = BoxFuture<Self::Response, Infallible>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+            let desk = self.clone();
+            Box::pin(async move {
+                let mut grpc = Grpc::new(ProstCodec::<Operation, GetOperationRequest>::default());
+                Ok(grpc.unary(desk, request).await)
+            })
+        }
+    }
+
+    impl UnaryService<GetOperationRequest> for Desk {
+        type Response = Operation;
+        type Future = BoxFuture<Response<Operation>, Status>;
+
+        fn call(&mut self, request: Request<GetOperationRequest>) -> Self::Future {
+            let (name, result) = (request.into_inner().name, self.0.ended.clone().map(Ended::Error));
+            let operation = Operation { name, done: result.is_some(), result, ..Operation::default() };
+            Box::pin(async move { Ok(Response::new(operation)) })
+        }
+    }
+
     #[allow(clippy::disallowed_methods, reason = "a test's server needs no name")]
     async fn serve(double: Double) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let server = tonic::transport::Server::builder().add_service(double);
+        let server =
+            tonic::transport::Server::builder().add_service(Desk(double.clone())).add_service(double);
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         address
     }
@@ -211,12 +272,22 @@ mod tests {
 
     /// Goes on with a file.
     async fn read(file: &str, most: Option<u64>, answers: Vec<Answers>) -> Seen {
+        read_of(None, file, most, answers).await
+    }
+
+    /// The same of a map that has ended with an error, if it has.
+    async fn read_of(
+        ended: Option<rpc::Status>,
+        file: &str,
+        most: Option<u64>,
+        answers: Vec<Answers>,
+    ) -> Seen {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.jsonl");
         let note = folder.path().join("out.jsonl.turno");
         std::fs::write(&path, file).unwrap();
         std::fs::write(&note, BEFORE).unwrap();
-        let double = Double { answers: Arc::new(Mutex::new(answers.into())), ..Double::default() };
+        let double = Double { answers: Arc::new(Mutex::new(answers.into())), ended, ..Double::default() };
         let channel = dial(&serve(double.clone()).await).await.unwrap();
         let out = Some(Out::open(&path, true).unwrap());
         let results = Results::open(out, Before::Kept { is_checked: true }, &print()).unwrap().of_ticket("");
@@ -241,9 +312,31 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_map_has_ended_with_is_no_gateway_that_is_away() {
-        let dead = Status::with_details(Code::Unavailable, "the oven is cold", (&b"\x08\x0e"[..]).into());
-        let answers = vec![vec![Ok(results(&[0])), Err(dead)], vec![Ok(end())]];
-        read("", None, answers).await.must_be(ExitCode::FAILURE, &[0], &[0]);
+        for code in [Code::Unavailable, Code::ResourceExhausted] {
+            let dead = with_details(code, "the oven is cold");
+            let answers = vec![vec![Ok(results(&[0])), Err(dead)], vec![Ok(end())]];
+            let ended = rpc::Status {
+                code: code.into(),
+                message: "the oven is cold".to_owned(),
+                ..rpc::Status::default()
+            };
+            read_of(Some(ended), "", None, answers).await.must_be(ExitCode::FAILURE, &[0], &[0]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_is_full_has_ended_no_map() {
+        let full = || Err(with_details(Code::ResourceExhausted, "which is all that may (max_calls)"));
+        let answers = vec![vec![full()], vec![Ok(results(&[0])), full()], vec![Ok(results(&[1])), Ok(end())]];
+        read("", None, answers).await.must_be(ExitCode::SUCCESS, &[0, 1], &[0, 0, 1]);
+        // Nor has one that is full when the map has ended with something else: there may be results before that.
+        let ended = rpc::Status { code: Code::Aborted.into(), ..rpc::Status::default() };
+        let answers = vec![vec![full()], vec![Ok(results(&[0])), Err(with_details(Code::Aborted, ""))]];
+        read_of(Some(ended), "", None, answers).await.must_be(ExitCode::FAILURE, &[0], &[0, 0]);
+    }
+
+    fn with_details(code: Code, message: &str) -> Status {
+        Status::with_details(code, message, (&b"\x08\x0e"[..]).into())
     }
 
     #[tokio::test]

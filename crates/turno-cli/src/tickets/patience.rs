@@ -1,4 +1,4 @@
-//! Patience with a gateway that is away, for whoever follows a ticket or reads what comes of a map.
+//! Patience with a gateway that is away, or full, for whoever follows a ticket or reads what comes of a map.
 
 use std::error::Error as _;
 use std::time::{Duration, Instant};
@@ -30,15 +30,16 @@ impl Patience {
     pub(crate) fn check(&self, why: &Status, again: &str) -> anyhow::Result<()> {
         if self.heard.elapsed() > MOST {
             let why = why.message();
-            bail!("no gateway has answered for {MOST:?} ({why}); the ticket goes on, and `{again}` with it");
+            bail!("no gateway has served it for {MOST:?} ({why}); the ticket goes on, and `{again}` with it");
         }
         Ok(())
     }
 }
 
-/// Nobody has answered: the gateway is not available, or the connection broke, of which this end alone knows.
+/// Nobody has answered: the gateway is not available, or has no room now, or the connection broke, of which this end alone
+/// knows.
 pub(crate) fn is_away(status: &Status) -> bool {
-    status.code() == Code::Unavailable || status.source().is_some()
+    matches!(status.code(), Code::Unavailable | Code::ResourceExhausted) || status.source().is_some()
 }
 
 #[cfg(test)]
@@ -55,7 +56,7 @@ mod tests {
         patience.check(&gone, "").unwrap();
         patience.heard = ago(MOST + Duration::from_secs(1));
         let error = patience.check(&gone, "turno tickets watch 9f3ac2b1").unwrap_err().to_string();
-        let why = "no gateway has answered for 60s (connection refused)";
+        let why = "no gateway has served it for 60s (connection refused)";
         assert_eq!(error, format!("{why}; the ticket goes on, and `turno tickets watch 9f3ac2b1` with it"));
         patience.heard();
         patience.check(&gone, "").unwrap();
@@ -64,6 +65,7 @@ mod tests {
     #[test]
     fn who_says_something_is_not_away() {
         assert!(is_away(&Status::unavailable("the gateway is ending")));
+        assert!(is_away(&Status::resource_exhausted("16384 calls are in flight")));
         assert!(is_away(&Status::from_error(Box::new(std::io::Error::other("broken pipe")))));
         assert!(!is_away(&Status::not_found("no such ticket")));
     }
