@@ -2,6 +2,7 @@
 //! order: the gateway first, so that what is in flight still finds its nodes.
 
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use turno_runtime::task;
+
+use crate::aside::Aside;
 
 /// Flags of a process that was started by another `turno`.
 #[derive(Debug, Args)]
@@ -193,10 +196,9 @@ async fn end(role: &Role, mut child: Child) {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the person who started the mesh is to see it")]
 fn report(role: &Role, status: Option<&ExitStatus>) {
     let how = status.map_or_else(|| "for an unknown reason".to_owned(), |status| format!("({status})"));
-    eprintln!("{} ended {how}; starting it again", role.name);
+    let _said = writeln!(Aside, "{} ended {how}; starting it again", role.name);
 }
 
 /// Two ports that are free now. Whoever takes them meanwhile makes the gateway say so.

@@ -17,6 +17,7 @@ use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 use serde::Serialize;
 
 use crate::children::{Role, free_ports};
+use crate::listing::print;
 use crate::up::Mesh;
 use shop::{Picture, Shop};
 use story::{Story, Times};
@@ -80,12 +81,10 @@ async fn tell(args: &DemoArgs, shop: &Shop, clients: u16, slots: u32) -> Result<
         let (waiting, working) = (story.waiting, story.working);
         let report =
             Report { pictures: shop.len(), waiting, working, slots, workers: WORKERS, sheet: &sheet };
-        say(&serde_json::to_string(&report)?);
-        return Ok(());
+        return print(serde_json::to_string(&report)?);
     }
-    say(&summary(args, &story, slots));
-    say(&format!("The contact sheet: {}", sheet.display()));
-    Ok(())
+    print(summary(args, &story, slots))?;
+    print(format!("The contact sheet: {}", sheet.display()))
 }
 
 fn slots_each() -> u32 {
@@ -181,11 +180,6 @@ fn write(folder: &Path, args: &DemoArgs, story: &Story, slots: u32) -> Result<Pa
     let page = sheet::html(&story::sheet(story, args.latency, slots, WORKERS));
     std::fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
     path.canonicalize().context("the sheet has just been written")
-}
-
-#[expect(clippy::print_stdout, reason = "the demo's own story")]
-fn say(text: &str) {
-    println!("{text}");
 }
 
 /// How long one round of a story takes at the most.

@@ -8,6 +8,8 @@ use clap::Args;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::listing::print;
+
 /// `turno health`
 #[derive(Debug, Args)]
 pub(crate) struct HealthArgs {
@@ -19,13 +21,12 @@ pub(crate) struct HealthArgs {
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Asks `/readyz`.
-#[expect(clippy::print_stdout, reason = "printing is what it is for")]
 pub(crate) async fn run(args: HealthArgs) -> Result<ExitCode> {
     // A process that listens on every address is asked on this machine's own.
     let address = args.address.trim_start_matches("http://").replace("0.0.0.0:", "127.0.0.1:");
     let status = tokio::time::timeout(PATIENCE, ready(&address)).await;
     let status = status.with_context(|| format!("{address} does not answer"))??;
-    println!("{address}: {status}");
+    print(format!("{address}: {status}"))?;
     Ok(if status.starts_with("200") { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

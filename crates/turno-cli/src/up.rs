@@ -1,5 +1,6 @@
 //! `turno up`: a gateway, an I/O node and workers on this machine, each a process of its own.
 
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,6 +13,7 @@ use tonic::transport::{Channel, Endpoint};
 use turno_proto::v1::admin_client::AdminClient;
 use turno_proto::v1::{ListMethodsRequest, ListNodesRequest, Method};
 
+use crate::aside::Aside;
 use crate::children::{Role, Watched};
 
 /// `turno up`
@@ -254,7 +256,7 @@ fn place(kind: &str) -> &'static str {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "for the person at the terminal; standard output is for data")]
+/// For the person at the terminal; standard output is for data.
 fn say(text: &str) {
-    eprintln!("{text}");
+    let _said = writeln!(Aside, "{text}");
 }

@@ -1,5 +1,5 @@
-//! `turno` while the gateway that it talks to is killed with -9 and started again where it was, all of them processes. Beside
-//! the program itself, whose path no other package's tests are told.
+//! `turno` while the gateway that it talks to is killed with -9 and started again where it was, all of them processes; and
+//! while what `turno up` has started is killed. Beside the program itself, whose path no other package's tests are told.
 
 #![allow(clippy::unwrap_used, reason = "a test's own failures")]
 
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -232,4 +233,47 @@ async fn results_whose_types_no_node_has_brought_are_still_there() {
     let messages = read.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let results = messages.map(|message| message["results"].as_array().map_or(0, Vec::len));
     assert_eq!(results.sum::<usize>(), 3, "{read}");
+}
+
+/// The process that `parent` has started in this role, if it runs.
+fn child_of(parent: u32, role: &str) -> Option<Pid> {
+    let is_it = |process: &Path| -> Option<bool> {
+        let status = std::fs::read_to_string(process.join("status")).ok()?;
+        // Of one that has died it is empty.
+        let words = std::fs::read_to_string(process.join("cmdline")).ok()?;
+        let is_child = status.lines().any(|line| line == format!("PPid:\t{parent}"));
+        Some(is_child && words.split('\0').nth(1) == Some(role))
+    };
+    let mut processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let child = processes.find(|process| is_it(&process.path()) == Some(true))?;
+    Pid::from_raw(child.file_name().to_str()?.parse().ok()?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_dies_is_started_again_though_nobody_reads_of_it() {
+    let (clients, files) = (free_port(), tempfile::tempdir().unwrap());
+    let [listen, nodes, metrics] =
+        [clients, free_port(), free_port()].map(|address: SocketAddr| address.to_string());
+    let data = files.path().display().to_string();
+    let words = ["up", "--workers=1", "--listen", &listen, "--nodes", &nodes, "--metrics", &metrics];
+    let mut command = Command::new(TURNO);
+    command.args(words).args(["--data", &data]).stdin(Stdio::null()).kill_on_drop(true);
+    // As behind a `| head` that has ended.
+    command.stderr(Stdio::from(std::io::pipe().unwrap().1));
+    let mut up = command.spawn().unwrap();
+    let parent = up.id().unwrap();
+    let channel = Endpoint::from_shared(format!("http://{clients}")).unwrap().connect_lazy();
+    eventually("the mesh is up", async || {
+        let listed = AdminClient::new(channel.clone()).list_nodes(ListNodesRequest {}).await;
+        listed.is_ok_and(|listed| listed.into_inner().nodes.len() == 2)
+    })
+    .await;
+    let worker = child_of(parent, "worker").unwrap();
+    kill_process(worker, Signal::KILL).unwrap();
+    let has_successor = || child_of(parent, "worker").is_some_and(|process| process != worker);
+    eventually("the worker has a successor", async || has_successor()).await;
+    let pid = i32::try_from(parent).ok().and_then(Pid::from_raw).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(60), up.wait()).await;
+    assert!(ended.expect("it ends").unwrap().success());
 }

@@ -4,6 +4,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 pub(crate) use crate::bench::stats::median;
+use crate::listing::print;
 
 /// One figure.
 #[derive(Debug, Serialize)]
@@ -21,23 +22,20 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
-    #[expect(clippy::print_stdout, reason = "figures are what a bench is for")]
     pub(crate) fn print(&self, json: bool) -> Result<()> {
         if json {
-            println!("{}", serde_json::to_string(self)?);
-            return Ok(());
+            return print(serde_json::to_string(self)?);
         }
         let reference =
             self.reference.map(|value| format!("   direct {:>10}", short(value))).unwrap_or_default();
         let ratio = self.ratio.map(|ratio| format!("   ratio {ratio:.3}")).unwrap_or_default();
-        println!(
+        print(format!(
             "{:28} {:22} {:>10} {:7}{reference}{ratio}",
             self.case,
             self.metric,
             short(self.value),
             self.unit
-        );
-        Ok(())
+        ))
     }
 }
 

@@ -1,8 +1,11 @@
 //! What a bench is doing now, on standard error: a line that moves on a terminal, a line a step anywhere else.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::aside::Aside;
 
 /// Tells how far a bench is. Its line is gone when this is dropped.
 #[derive(Debug)]
@@ -21,20 +24,18 @@ impl Progress {
     }
 
     /// Begins a step.
-    #[expect(clippy::print_stderr, reason = "a person waits")]
     pub(crate) fn step(&self, what: impl Into<String>) {
         let what = what.into();
         if self.bar.is_hidden() {
-            eprintln!("{what}");
+            let _said = writeln!(Aside, "{what}");
         }
         self.bar.set_message(what);
         self.bar.inc(1);
     }
 
-    /// Says what stays to be read.
-    #[expect(clippy::print_stderr, reason = "standard output holds the figures alone")]
+    /// Says what stays to be read; standard output holds the figures alone.
     pub(crate) fn note(&self, what: &str) {
-        self.bar.suspend(|| eprintln!("{what}"));
+        let _said = self.bar.suspend(|| writeln!(Aside, "{what}"));
     }
 }
 

@@ -1,12 +1,11 @@
 //! What a bench says in the end: for people a table, with what is wanted and whether it is met; for programs one JSON
 //! object a figure, as soon as it is known.
 
-use std::io::{self, Write as _};
-
 use anyhow::Result;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use crate::bench::figure::{Figure, short};
+use crate::listing::print;
 
 /// What a figure should be.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,7 +57,7 @@ impl Report {
     /// Takes in a figure.
     pub(crate) fn add(&mut self, figure: &Figure, wanted: Option<Wanted>) -> Result<()> {
         if self.json {
-            return say(&serde_json::to_string(figure)?);
+            return print(serde_json::to_string(figure)?);
         }
         let repeated = self.rows.iter().rev().find(|row| !row[0].is_empty());
         let is_repeated = repeated.is_some_and(|row| row[0] == figure.case);
@@ -75,7 +74,7 @@ impl Report {
 
     /// The table, unless everything has been said as JSON.
     pub(crate) fn finish(self) -> Result<()> {
-        if self.json { Ok(()) } else { say(&self.table()) }
+        if self.json { Ok(()) } else { print(self.table()) }
     }
 
     fn table(&self) -> String {
@@ -98,14 +97,6 @@ fn quantity(value: Option<f64>, unit: &str) -> String {
         None => String::new(),
         Some(value) if value.is_nan() => "none".to_owned(),
         Some(value) => format!("{} {unit}", short(value)),
-    }
-}
-
-/// To stdout, whose reader may have left.
-fn say(text: &str) -> Result<()> {
-    match writeln!(io::stdout(), "{text}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
     }
 }
 
