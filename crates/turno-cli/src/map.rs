@@ -1,7 +1,9 @@
 //! `turno map`: one method over the lines of a file, JSON in and JSON out. `inputs` reads requests, `out` is the file that
-//! answers go to, `results` writes them and knows which are there already, `origin` keeps whose these are, `progress` tells a
-//! person how far it is. Of a map that is a ticket, `ticket` submits it and `reading` brings the answers.
+//! answers go to, `results` writes them and knows which are there already, `origin` keeps whose these are, `again` says what
+//! goes on with them, `progress` tells a person how far it is. Of a map that is a ticket, `ticket` submits it and `reading`
+//! brings the answers.
 
+mod again;
 mod inputs;
 mod origin;
 mod out;
@@ -147,13 +149,16 @@ pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode
         Err(error) => return failed(error, &method, address, None),
     };
     let ended = follow(&mut answers, &mut results, &mut progress).await;
-    results.flush()?;
+    // What ended the map, if it was a line that is no request, or is another's than one that was answered.
+    let broken = failed_input.take();
+    if broken.is_none() {
+        results.flush()?;
+    }
     progress.finish(results.failed());
     if args.explain {
         explain(&ended, &mut answers).await?;
     }
-    // What ended the map, if it was a line that is no request.
-    if let Some(error) = failed_input.take() {
+    if let Some(error) = broken {
         return Err(error);
     }
     let hint = results.hint();
@@ -162,9 +167,9 @@ pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode
         Ok(Some(_)) => Ok(ExitCode::FAILURE),
         Ok(None) => {
             let broken = Status::unavailable("the map broke off before its end");
-            failed(broken.into(), &method, address, hint)
+            failed(broken.into(), &method, address, hint.as_deref())
         }
-        Err(error) => failed(error, &method, address, hint),
+        Err(error) => failed(error, &method, address, hint.as_deref()),
     }
 }
 
@@ -236,9 +241,7 @@ async fn read(
     results: Results,
     most: Option<u64>,
 ) -> anyhow::Result<ExitCode> {
-    let again = results.command(name);
-    let reading = Reading::new(channel, name, results.of_ticket(&again), most);
-    reading.run(method.parent_pool(), &again).await
+    Reading::new(channel, name, results.of_ticket(name), most).run(method.parent_pool()).await
 }
 
 async fn method(args: &MapArgs, channel: Channel) -> anyhow::Result<MethodDescriptor> {
@@ -311,8 +314,10 @@ async fn follow(
         for result in message.results {
             results.write(result)?;
         }
-        // Whoever reads along sees each as it comes.
-        results.flush()?;
+        if count > 0 {
+            // Whoever reads along sees each as it comes.
+            results.flush()?;
+        }
         progress.done(count, results.failed());
     }
     Ok(summary)

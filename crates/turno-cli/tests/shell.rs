@@ -455,7 +455,7 @@ async fn a_map_goes_on_with_answers_of_its_own_alone() {
         let refused = shell.turno(&resume).await.failed();
         assert!(refused.contains(why) && refused.contains("answers.jsonl.turno says"), "{urls:?}: {refused}");
     }
-    assert_eq!(read(&file), whole.split_inclusive('\n').next().unwrap().as_bytes());
+    assert_eq!(read(&file), cut.as_bytes());
     let check = ["map", "grpc.health.v1.Health/Check", &out, "--resume"];
     let refused = shell.turno(&check).await.failed();
     let what = "has answers of a map of turno.io.v1.Http/Fetch, not of a map of grpc.health.v1.Health/Check";
@@ -597,6 +597,15 @@ async fn a_disk_that_is_full_says_how_it_goes_on() {
     }
     shell.turno(&[&map[..], &["--resume"]].concat()).await.ended_well();
     assert_eq!(answered(&shell.file("others.jsonl")), urls);
+    // Whoever vouches for answers has to do so until it is written whose they are.
+    std::fs::remove_file(shell.file("others.jsonl.turno")).unwrap();
+    let unchecked = [&map[..], &["--resume", "--unchecked"]].concat();
+    let failed = Shell::end(shell.start("sh", &[&limited[..], &unchecked[..]].concat())).await.failed();
+    assert!(failed.contains("(--resume --unchecked goes on with what is missing): "), "{failed}");
+    let refused = shell.turno(&[&map[..], &["--resume"]].concat()).await.failed();
+    assert!(refused.contains("others.jsonl.turno is not there, or empty"), "{refused}");
+    shell.turno(&unchecked).await.ended_well();
+    shell.turno(&[&map[..], &["--resume"]].concat()).await.ended_well();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -606,6 +615,9 @@ async fn who_vouches_for_a_file_is_refused_what_cannot_be() {
     let note = shell.file("answers.jsonl.turno");
     let out = format!("--out={}", file.display());
     shell.turno_with(&["map", FETCH, &out], &pages(&["a", "b", "c"])).await.ended_well();
+    // It was killed in the middle of a line: what is refused changes not even that.
+    let torn = [&read(&file)[..], b"{\"index\":3,\"resp"].concat();
+    std::fs::write(&file, torn).unwrap();
     let before = (read(&file), read(&note));
     // Fewer requests than there are answers, of a pipe and of a file.
     let (few, why) = (pages(&["a", "b"]), "there are answers to 3 requests at least, and these are 2");

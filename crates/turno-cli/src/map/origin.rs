@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
 
+use super::again::Again;
 use crate::aside::Aside;
 use crate::tickets;
 
@@ -127,14 +128,18 @@ fn read(file: &Path) -> anyhow::Result<Option<Origin>> {
     let note = path.display();
     let sure = "if you know that they are of this map, add --unchecked";
     let text = match fs::read_to_string(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
-            "nothing says what map {file} has answers of: {note} is not there; if the file was moved, move that one along, \
-             and {sure}"
-        ),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         text => text.with_context(|| {
             format!("nothing says what map {file} has answers of ({sure}): cannot read {note}")
         })?,
     };
+    // A run that was refused, or had no room for a word, leaves an empty one.
+    if text.is_empty() {
+        bail!(
+            "nothing says what map {file} has answers of: {note} is not there, or empty; if the file was moved, move that \
+             one along, and {sure}"
+        );
+    }
     let Ok(said) = serde_json::from_str::<Said>(text.lines().next().unwrap_or_default()) else {
         bail!("{note} is damaged, and nothing else says what map {file} has answers of; {sure}");
     };
@@ -293,8 +298,9 @@ struct Page {
     /// What this run has told of.
     origin: Option<Origin>,
     first: Option<String>,
-    /// What to do when it cannot be written.
-    hint: String,
+    /// There are answers that somebody vouches for, and it does not say yet what map they are of.
+    must_vouch: bool,
+    again: Again,
 }
 
 impl Note {
@@ -320,13 +326,20 @@ impl Note {
         };
         let length = usize::try_from(file.metadata()?.len())?;
         let first = first_line(answers).unwrap_or_default();
-        let hint = "--resume goes on with what is missing".to_owned();
-        Ok(Some(Self(Arc::new(Mutex::new(Page { file, path, length, origin: None, first, hint })))))
+        let must_vouch = !is_checked && answers.metadata()?.len() > 0;
+        let again = Again::default();
+        let page = Page { file, path, length, origin: None, first, must_vouch, again };
+        Ok(Some(Self(Arc::new(Mutex::new(page)))))
     }
 
     /// What to do when it cannot be written: without it no answer is.
-    pub(super) fn hint(&self, hint: &str) {
-        hint.clone_into(&mut self.0.lock().hint);
+    pub(super) fn goes_on_by(&self, command: String) {
+        self.0.lock().again = Again::by(command);
+    }
+
+    /// Whoever goes on with the answers has to vouch for them, as this run does.
+    pub(super) fn must_vouch(&self) -> bool {
+        self.0.lock().must_vouch
     }
 
     /// Says that the answers are of this ticket.
@@ -356,9 +369,11 @@ impl Page {
         let Some(origin) = self.origin.clone() else { return Ok(()) };
         let line = format!("{}\n", serde_json::to_string(&Said { origin, first: self.first.clone() })?);
         self.replace(&line).with_context(|| {
-            let (path, hint) = (self.path.display(), &self.hint);
+            let (path, hint) = (self.path.display(), self.again.hint(self.must_vouch));
             format!("cannot write {path}, and so no more answers; those that there are stay ({hint})")
-        })
+        })?;
+        self.must_vouch = false;
+        Ok(())
     }
 
     /// In place, so that it has a whole line whenever the program is killed.

@@ -41,9 +41,10 @@ impl Reading {
         Self { tickets, operations, name: name.to_owned(), results, from, most, patience: Patience::new() }
     }
 
-    /// Until what is wanted is there, or the map has ended; fails if an item did, or the map. `again`: the command that goes
-    /// on, should no gateway come back.
-    pub(super) async fn run(mut self, types: &DescriptorPool, again: &str) -> anyhow::Result<ExitCode> {
+    /// Until what is wanted is there, or the map has ended; fails if an item did, or the map.
+    pub(super) async fn run(mut self, types: &DescriptorPool) -> anyhow::Result<ExitCode> {
+        // There may be nothing to come, and half a line that has to go.
+        self.results.flush()?;
         loop {
             let status = match self.listen().await? {
                 Ok(()) if self.results.failed() == 0 => return Ok(ExitCode::SUCCESS),
@@ -59,7 +60,7 @@ impl Reading {
                 }
                 return Ok(ExitCode::FAILURE);
             }
-            self.patience.check(&status, again)?;
+            self.patience.check(&status, &self.results.command())?;
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -290,9 +291,11 @@ mod tests {
         let double = Double { answers: Arc::new(Mutex::new(answers.into())), ended, ..Double::default() };
         let channel = dial(&serve(double.clone()).await).await.unwrap();
         let out = Some(Out::open(&path, true).unwrap());
-        let results = Results::open(out, Before::Kept { is_checked: true }, &print()).unwrap().of_ticket("");
+        let results = Results::open(out, Before::Kept { is_checked: true }, &print())
+            .unwrap()
+            .of_ticket("operations/1");
         let reading = Reading::new(channel, "operations/1", results, most);
-        let ended = reading.run(album().parent_pool(), "").await.unwrap();
+        let ended = reading.run(album().parent_pool()).await.unwrap();
         let written = std::fs::read_to_string(&path).unwrap();
         let index = |line| serde_json::from_str::<Value>(line).unwrap()["index"].as_u64().unwrap();
         let (asked, said) = (double.asked.lock().clone(), std::fs::read_to_string(note).unwrap());
@@ -356,9 +359,30 @@ mod tests {
         for (name, end) in [("a".repeat(250), " --resume --unchecked"), ("a".to_owned(), "/a --resume")] {
             let out = Out::open(&folder.path().join(name), false).unwrap();
             let results = Results::open(Some(out), Before::Refused(Of::NewTicket), &print()).unwrap();
-            let again = results.command("operations/1");
+            let again = results.of_ticket("operations/1").command();
             assert!(again.ends_with(end), "{again}");
         }
+    }
+
+    #[test]
+    fn who_vouches_for_answers_does_so_until_it_is_written_whose_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.jsonl");
+        std::fs::write(&path, lines(&[0])).unwrap();
+        std::fs::write(folder.path().join("out.jsonl.turno"), "{\"ticket\":\"operations/2\"}\n").unwrap();
+        let open = |is_checked| {
+            let out = Some(Out::open(&path, true).unwrap());
+            Results::open(out, Before::Kept { is_checked }, &print()).unwrap().of_ticket("operations/1")
+        };
+        assert!(open(true).command().ends_with("out.jsonl --resume"));
+        let results = open(false);
+        assert!(results.command().ends_with("out.jsonl --resume --unchecked"));
+        results.tell_ticket("operations/1").unwrap();
+        assert!(results.command().ends_with("out.jsonl --resume"));
+        drop(results);
+        // Nobody vouches for what is not there.
+        std::fs::write(&path, "").unwrap();
+        assert!(open(false).command().ends_with("out.jsonl --resume"));
     }
 
     #[tokio::test]

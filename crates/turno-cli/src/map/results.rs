@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, BufWriter, Write};
+use std::io::{BufRead as _, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use turno_proto::status;
 use turno_proto::v1::MapResult;
 
+use super::again::Again;
 use super::origin::{self, Note, Of};
 use super::out::Out;
 use crate::call::{failure, json as messages};
@@ -30,8 +31,9 @@ pub(super) struct Results {
     failed: u64,
     /// The file, if it can be gone on with.
     file: Option<PathBuf>,
-    /// What goes on with it.
-    again: String,
+    again: Again,
+    /// The same file, and how long it is to be, if its last line was cut off in the middle: that goes before others come.
+    torn: Option<(File, u64)>,
     note: Option<Note>,
     /// A digest of the file's first line, until the note has it.
     first: Option<String>,
@@ -80,39 +82,45 @@ impl Results {
         before: Before<'_>,
         method: &MethodDescriptor,
     ) -> anyhow::Result<Self> {
-        let (mut known, mut failed, mut file, mut note) = (BTreeSet::new(), 0, None, None);
+        let (mut known, mut failed, mut torn, mut file, mut note) = (BTreeSet::new(), 0, None, None, None);
         let to: Box<dyn Write + Send> = match out {
             None => Box::new(BufWriter::new(Stdout)),
             Some(out) => {
                 if out.is_file {
-                    (known, failed) = there(&out, before)?;
+                    let (indexes, failures, whole) = there(&out, before)?;
+                    (known, failed) = (indexes, failures);
+                    if out.file.metadata()?.len() > whole {
+                        torn = Some((out.file.try_clone()?, whole));
+                    }
                     note = Note::open(&out.path, matches!(before, Before::Kept { is_checked: true }))?;
                     file = Some(out.path);
                 }
                 Box::new(BufWriter::new(out.file))
             }
         };
-        let resume = if note.is_some() { "--resume" } else { "--resume --unchecked" };
-        let again = format!("{resume} goes on with what is missing");
         let (sent, is_empty) = (Sent((!known.is_empty()).then(Arc::default)), known.is_empty());
         let (answer, types, known) = (method.output(), method.parent_pool().clone(), Arc::new(known));
-        Ok(Self { to, answer, types, known, sent, failed, file, again, note, first: None, is_empty })
+        let again = Again::default();
+        Ok(Self { to, answer, types, known, sent, failed, file, again, torn, note, first: None, is_empty })
     }
 
-    /// Those of a map that is a ticket: none of its items was left out, however many answers there are, and the command
-    /// `again` goes on with them.
-    pub(super) fn of_ticket(self, again: &str) -> Self {
-        let again = format!("`{again}` goes on with what is missing");
+    /// Those of a map that is a ticket: none of its items was left out, however many answers there are.
+    pub(super) fn of_ticket(self, ticket: &str) -> Self {
+        let command = tickets::again(ticket, self.file.as_deref());
         if let Some(note) = &self.note {
-            note.hint(&again);
+            note.goes_on_by(command.clone());
         }
-        Self { sent: Sent::default(), again, ..self }
+        Self { sent: Sent::default(), again: Again::by(command), ..self }
     }
 
-    /// The command that goes on with those of a ticket.
-    pub(super) fn command(&self, ticket: &str) -> String {
-        let again = tickets::again(ticket, self.file.as_deref());
-        if self.file.is_some() && self.note.is_none() { format!("{again} --unchecked") } else { again }
+    /// What goes on with them, as things are now.
+    pub(super) fn command(&self) -> String {
+        self.again.command(self.must_vouch())
+    }
+
+    /// Where there can be no note, always.
+    fn must_vouch(&self) -> bool {
+        self.file.is_some() && self.note.as_ref().is_none_or(Note::must_vouch)
     }
 
     /// Fails if the file has an answer to an item that the ticket, which has so many, has not: whoever vouches for it errs.
@@ -133,8 +141,8 @@ impl Results {
     }
 
     /// How the file can be gone on with, if it can.
-    pub(super) fn hint(&self) -> Option<&str> {
-        self.file.is_some().then_some(self.again.as_str())
+    pub(super) fn hint(&self) -> Option<String> {
+        self.file.is_some().then(|| self.again.hint(self.must_vouch()))
     }
 
     /// Where it is told of what they are.
@@ -158,6 +166,7 @@ impl Results {
     }
 
     pub(super) fn write(&mut self, result: MapResult) -> anyhow::Result<()> {
+        self.mend()?;
         let index = self.sent.index(result.index)?;
         let line = match result.error {
             None => json!({ "index": index, "response": self.response(result.response)? }),
@@ -178,7 +187,16 @@ impl Results {
         messages::render(&message)
     }
 
+    /// What was cut off in the middle is cut off altogether.
+    fn mend(&mut self) -> anyhow::Result<()> {
+        match self.torn.take() {
+            Some((file, whole)) => file.set_len(whole).with_context(|| self.what_failed()),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn flush(&mut self) -> anyhow::Result<()> {
+        self.mend()?;
         self.to.flush().with_context(|| self.what_failed())?;
         // Only now it is there.
         match (self.first.take(), &self.note) {
@@ -189,14 +207,16 @@ impl Results {
 
     fn what_failed(&self) -> String {
         match &self.file {
-            Some(file) => format!("cannot write {} ({})", file.display(), self.again),
+            Some(file) => {
+                format!("cannot write {} ({})", file.display(), self.again.hint(self.must_vouch()))
+            }
             None => "cannot write answers".to_owned(),
         }
     }
 }
 
 /// What a file has already, if it may have something.
-fn there(out: &Out, before: Before<'_>) -> anyhow::Result<(BTreeSet<u64>, u64)> {
+fn there(out: &Out, before: Before<'_>) -> anyhow::Result<(BTreeSet<u64>, u64, u64)> {
     match before {
         Before::Kept { .. } => earlier(&out.path).with_context(|| format!("--resume {}", out.path.display())),
         Before::Refused(of) if out.file.metadata()?.len() > 0 => Err(origin::has_answers(&out.path, of)),
@@ -204,15 +224,10 @@ fn there(out: &Out, before: Before<'_>) -> anyhow::Result<(BTreeSet<u64>, u64)> 
     }
 }
 
-/// The indexes that a file has, and how many of them failed. A line that was cut off in the middle is cut off altogether.
-fn earlier(path: &Path) -> anyhow::Result<(BTreeSet<u64>, u64)> {
-    let file = match File::options().read(true).write(true).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((BTreeSet::new(), 0)),
-        Err(error) => return Err(error.into()),
-    };
+/// The indexes that a file has, how many of them failed, and how long it is without a line that was cut off in the middle.
+fn earlier(path: &Path) -> anyhow::Result<(BTreeSet<u64>, u64, u64)> {
     let (mut known, mut failed, mut whole) = (BTreeSet::new(), 0, 0);
-    let (mut lines, mut line, mut number) = (BufReader::new(&file), Vec::new(), 0);
+    let (mut lines, mut line, mut number) = (BufReader::new(File::open(path)?), Vec::new(), 0);
     while lines.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
         number += 1;
         let Line { index, error } =
@@ -221,8 +236,7 @@ fn earlier(path: &Path) -> anyhow::Result<(BTreeSet<u64>, u64)> {
         whole += line.len() as u64;
         line.clear();
     }
-    file.set_len(whole)?;
-    Ok((known, failed))
+    Ok((known, failed, whole))
 }
 
 #[cfg(test)]
@@ -230,15 +244,14 @@ mod tests {
     use super::earlier;
 
     #[test]
-    fn what_was_cut_off_is_written_again() {
+    fn what_was_cut_off_has_no_answer() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.jsonl");
-        assert_eq!(earlier(&path).unwrap().0.len(), 0);
         let whole = "{\"index\":3,\"response\":{}}\n{\"index\":1,\"error\":{\"code\":\"NOT_FOUND\"}}\n";
         std::fs::write(&path, format!("{whole}{{\"index\":2,\"resp")).unwrap();
-        let (known, failed) = earlier(&path).unwrap();
+        let (known, failed, length) = earlier(&path).unwrap();
         assert_eq!((known.into_iter().collect::<Vec<_>>(), failed), (vec![1, 3], 1));
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), whole);
+        assert_eq!(length, whole.len() as u64);
     }
 
     #[test]

@@ -160,14 +160,18 @@ fn other_methods_and_tickets_are_told_apart() {
 fn what_says_nothing_is_not_trusted() {
     let (folder, _requests) = answered("a\n");
     let (file, note) = (file(&folder), note(&folder));
-    for text in ["", "{", "{}", "{\"method\":\"a.v1.A/Do\"}", "milk"] {
+    for text in ["{", "{}", "{\"method\":\"a.v1.A/Do\"}", "milk"] {
         std::fs::write(&note, text).unwrap();
         let error = of_map(&file, METHOD).unwrap_err().to_string();
         assert!(error.contains("out.jsonl.turno is damaged") && error.contains("--unchecked"), "{error}");
     }
+    // An empty one is as good as none.
+    std::fs::write(&note, "").unwrap();
+    let empty = of_ticket(&file, TICKET).unwrap_err().to_string();
     std::fs::remove_file(&note).unwrap();
     let error = of_ticket(&file, TICKET).unwrap_err().to_string();
     assert!(error.contains("out.jsonl.turno is not there") && error.contains("--unchecked"), "{error}");
+    assert_eq!(empty, error);
 }
 
 #[test]
