@@ -2,6 +2,7 @@
 //! one service. Called by `turno call`, which needs no `.proto` at hand; nothing here reads a file.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use anyhow::{Context as _, anyhow, bail};
 use prost_reflect::prost_types::FileDescriptorProto;
@@ -174,16 +175,28 @@ async fn unknown_service(channel: Channel, wanted: &str) -> anyhow::Error {
     }
 }
 
-fn refused(status: Status) -> anyhow::Error {
-    let name = code_name(status.code());
-    match status.code() {
-        Code::Unimplemented => {
-            anyhow!(
-                "what answers there does not offer server reflection (grpc.reflection.v1), which is needed here"
-            )
-        }
-        _ => anyhow!("server reflection failed: {name}: {}", status.message()),
+/// Nothing was heard of what is served, such as that something is not.
+#[derive(Debug)]
+pub(crate) struct Refused(String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
+}
+
+impl std::error::Error for Refused {}
+
+pub(crate) fn refused(status: Status) -> anyhow::Error {
+    let name = code_name(status.code());
+    let what = match status.code() {
+        Code::Unimplemented => {
+            "what answers there does not offer server reflection (grpc.reflection.v1), which is needed here"
+                .to_owned()
+        }
+        _ => format!("server reflection failed: {name}: {}", status.message()),
+    };
+    Refused(what).into()
 }
 
 #[cfg(test)]

@@ -224,7 +224,8 @@ async fn results_whose_types_no_node_has_brought_are_still_there() {
     mesh.kill_gateway();
     mesh.start_lonely_gateway().await;
     let said = Seen::of(mesh.turno(&["tickets", "results", &name])).await.failed();
-    let call = format!("`turno call turno.v1.Tickets/ReadMap '{{\"name\": \"{name}\"}}' --json`");
+    let read = format!("turno call turno.v1.Tickets/ReadMap '{{\"name\": \"{name}\"}}' --json");
+    let call = format!("`{read} --address {}`", mesh.clients);
     for part in [&call, "no service kitchen.v1.Kitchen", "start one that serves it"] {
         assert!(said.contains(part), "{part}: {said}");
     }

@@ -24,7 +24,7 @@ use crate::reflect;
 /// The way to one gateway.
 pub(crate) struct Desk {
     pub(crate) channel: Channel,
-    address: String,
+    pub(super) address: String,
     /// Methods whose types are known, by name.
     types: BTreeMap<String, MethodDescriptor>,
 }

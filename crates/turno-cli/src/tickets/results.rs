@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Args;
 
 use super::desk::Desk;
 use super::name;
 use crate::map::{self, Target};
+use crate::reflect::Refused;
 
 /// Whose results.
 #[derive(Args, Clone, Debug)]
@@ -37,38 +38,57 @@ pub(crate) async fn run(desk: &mut Desk, args: ResultsArgs) -> anyhow::Result<Ex
     let Some(items) = ticket.metadata.map_items else {
         bail!("{name} is no map: it has one response, which `turno tickets show {}` shows", ticket.short());
     };
-    let method = desk.method(&ticket.metadata.method).await.with_context(|| untyped(&name))?;
+    let found = desk.method(&ticket.metadata.method).await;
+    let method = found.map_err(|error| untyped(error, &name, &desk.address))?;
     let done = ticket.metadata.progress.as_ref().map_or(0, |progress| progress.done);
     // What one that has ended has ended with is a part of it.
     let most = (!args.follow && !ticket.has_ended()).then_some(done);
     map::results_of(desk.channel.clone(), (name.as_str(), items), &method, &args.target, most).await
 }
 
-/// What can be done meanwhile.
-fn untyped(name: &str) -> String {
-    let raw = format!(r#"turno call turno.v1.Tickets/ReadMap '{{"name": "{name}"}}' --json"#);
-    format!(
+/// What can be done meanwhile, if the gateway has said that it does not know the types.
+fn untyped(error: anyhow::Error, name: &str, address: &str) -> anyhow::Error {
+    if error.is::<Refused>() {
+        return error;
+    }
+    let raw = format!(
+        r#"turno call turno.v1.Tickets/ReadMap '{{"name": "{name}"}}' --json --address {}"#,
+        quoted(address)
+    );
+    error.context(format!(
         "the results of {name} are kept, but cannot be shown without their types (`{raw}` shows them encoded)"
-    )
+    ))
 }
 
 /// The command that goes on where results of a ticket have broken off.
 pub(crate) fn again(name: &str, out: Option<&Path>) -> String {
-    let out = out.map_or_else(String::new, |file| format!(" --out {} --resume", quoted(file)));
+    let out =
+        out.map_or_else(String::new, |file| format!(" --out {} --resume", quoted(&file.to_string_lossy())));
     format!("turno tickets results {} --follow{out}", name::short(name))
 }
 
 /// As a shell takes it for one word.
-fn quoted(file: &Path) -> String {
-    let text = file.display().to_string();
+fn quoted(text: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "-_./,:+@%=".contains(c);
-    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::again;
+    use super::{again, untyped};
+    use crate::reflect::refused;
     use std::path::Path;
+    use tonic::Status;
+
+    #[test]
+    fn types_that_are_not_known_are_told_from_a_gateway_that_is_gone() {
+        let told = |error| untyped(error, "operations/7", "[::1]:7070").to_string();
+        let raw = r#"`turno call turno.v1.Tickets/ReadMap '{"name": "operations/7"}' --json --address '[::1]:7070'`"#;
+        let unknown = told(anyhow::anyhow!("no service kitchen.v1.Kitchen"));
+        assert!(unknown.contains(raw), "{unknown}");
+        let gone = told(refused(Status::unavailable("the gateway is ending")));
+        assert_eq!(gone, "server reflection failed: UNAVAILABLE: the gateway is ending");
+    }
 
     #[test]
     fn what_goes_on_names_the_file_that_is_there() {
