@@ -190,6 +190,7 @@ impl World {
             let known = at.jobs.remove(&job).expect("it has just been there");
             let grants = at.scheduler.finish(job, None, None);
             self.requests[known.request].lost += 1;
+            self.asked.lost += 1;
             self.hand_out(gateway, &grants);
             if self.dice.below(4) > 0 {
                 self.submit(gateway, known.request);

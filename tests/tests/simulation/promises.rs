@@ -21,7 +21,8 @@ use crate::world::{HELD, Kind, Link, METHODS, TOLD_EVERY, Time, World};
 const LONG: u64 = 50;
 const MOST: u64 = 256;
 
-/// How often the promises were at stake that most worlds keep without a rule.
+/// How often the promises were at stake that a world may keep without a rule, as nothing happens that would break them. The
+/// others are at stake at every step.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Asked {
     /// A job was granted where none may be held beyond the window.
@@ -30,6 +31,10 @@ pub(crate) struct Asked {
     idle: usize,
     /// Work waited at some of a worker's gateways, and at some not.
     moved: usize,
+    /// Two tenants had waited at a gateway since before: in calm worlds.
+    shared: usize,
+    /// A job was lost with its link: in wild worlds.
+    pub(crate) lost: usize,
 }
 
 impl Asked {
@@ -37,10 +42,14 @@ impl Asked {
         self.beyond += other.beyond;
         self.idle += other.idle;
         self.moved += other.moved;
+        self.shared += other.shared;
+        self.lost += other.lost;
     }
 
-    pub(crate) fn least(&self) -> usize {
-        self.beyond.min(self.idle).min(self.moved)
+    /// Of those that a world of this kind has at stake, but for what is lost.
+    pub(crate) fn least(&self, kind: Kind) -> usize {
+        let least = self.beyond.min(self.idle).min(self.moved);
+        if kind == Kind::Calm { least.min(self.shared) } else { least }
     }
 }
 
@@ -78,7 +87,7 @@ impl World {
             at.shares.forget();
         }
         if self.kind == Kind::Calm {
-            at.shares.check(largest);
+            self.asked.shared += at.shares.check(largest);
         }
     }
 

@@ -29,7 +29,9 @@ impl Shares {
         self.both_wait = Default::default();
     }
 
-    pub(crate) fn check(&mut self, largest: u64) {
+    /// Answers for how many pairs of tenants that was at stake.
+    pub(crate) fn check(&mut self, largest: u64) -> usize {
+        let mut at_stake = 0;
         for ((waiting, cpu), both_wait) in self.waiting.iter().zip(&self.cpu).zip(&mut self.both_wait) {
             for one in 0..TENANTS {
                 for other in one + 1..TENANTS {
@@ -39,6 +41,7 @@ impl Shares {
                         continue;
                     }
                     let now = [cpu[one], cpu[other]];
+                    at_stake += usize::from(then.is_some());
                     let then = *then.get_or_insert(now);
                     let apart = (now[0] - then[0]).abs_diff(now[1] - then[1]);
                     assert!(
@@ -48,5 +51,6 @@ impl Shares {
                 }
             }
         }
+        at_stake
     }
 }
