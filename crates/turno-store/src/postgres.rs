@@ -9,6 +9,10 @@ mod rack;
 mod reader;
 mod rows;
 mod schema;
+#[cfg(test)]
+#[path = "../tests/suite/server.rs"]
+#[allow(dead_code, reason = "the conformance suite needs all of it")]
+mod server;
 mod session;
 mod tables;
 

@@ -57,16 +57,44 @@ pub(super) fn is_lost(error: &sqlx::Error) -> bool {
 /// Whether it is the last that this connection has to say, whatever its code.
 fn is_last_word(error: &sqlx::Error) -> bool {
     let said = error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
-    said.is_some_and(|said| matches!(said.severity(), PgSeverity::Fatal | PgSeverity::Panic))
+    said.is_some_and(|said| is_final(said.severity()))
+}
+
+fn is_final(severity: PgSeverity) -> bool {
+    matches!(severity, PgSeverity::Fatal | PgSeverity::Panic)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::said;
+    use super::super::server;
+    use super::{PgSeverity, is_final, is_last_word, is_lost, said};
     use crate::error::Error;
+    use sqlx::{Connection as _, PgConnection};
 
     fn of(code: &str, is_last_word: bool) -> Error {
         said(Some(code), is_last_word, "as PostgreSQL has it".to_owned())
+    }
+
+    #[test]
+    fn after_a_last_word_there_is_none() {
+        assert!(is_final(PgSeverity::Fatal) && is_final(PgSeverity::Panic));
+        for other in [PgSeverity::Error, PgSeverity::Warning, PgSeverity::Notice, PgSeverity::Log] {
+            assert!(!is_final(other), "{other:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_ends_a_connection_has_had_its_last_word() {
+        let Some(server) = server::shared() else { return };
+        // Of a connection that it does not take: of its code alone nobody would know.
+        let lost = PgConnection::connect(&server.address("nowhere")).await.unwrap_err();
+        assert!(is_last_word(&lost) && is_lost(&lost), "{lost:?}");
+        let mut person = PgConnection::connect(&server.address(&server.database())).await.unwrap();
+        let refused = sqlx::query("SELECT 1 / 0").execute(&mut person).await.unwrap_err();
+        assert!(!is_last_word(&refused) && !is_lost(&refused), "{refused:?}");
+        let sql = "SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(60)";
+        let ended = sqlx::query(sql).execute(&mut person).await.unwrap_err();
+        assert!(is_last_word(&ended) && is_lost(&ended), "{ended:?}");
     }
 
     #[test]

@@ -1,11 +1,8 @@
 //! Databases of older versions, left as they may be, and with others at work in them.
 
-#[path = "../../../tests/suite/server.rs"]
-#[allow(dead_code, reason = "the conformance suite needs all of it")]
-mod server;
-
 use sqlx::{Connection as _, PgConnection};
 
+use super::super::server;
 use super::{STEPS, make};
 use crate::{Error, Query, State, TicketId};
 
