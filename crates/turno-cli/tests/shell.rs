@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::pipe::OpenOptions;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
@@ -405,6 +405,16 @@ async fn a_map_bears_failures_up_to_a_share() {
             assert_eq!(read(&file).iter().filter(|byte| **byte == b'\n').count(), 4, "{words:?}: {said}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_to_type_requests_is_told_so() {
+    let shell = Shell::open().await;
+    let mut map = shell.start("script", &["-qec", &format!("{TURNO} map {FETCH}"), "/dev/null"]);
+    let (mut terminal, mut line) = (BufReader::new(map.stdout.take().unwrap()), String::new());
+    let read = tokio::time::timeout(Duration::from_secs(60), terminal.read_line(&mut line)).await;
+    read.expect("it says what it waits for").unwrap();
+    assert!(line.starts_with("requests are read from the terminal"), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Stdin, stdin};
+use std::io::{self, BufRead, BufReader, IsTerminal as _, Stdin, Write as _, stdin};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -17,6 +17,7 @@ use turno_proto::v1::{MapHeader, MapRequest};
 
 use super::origin::Requests;
 use super::results::Sent;
+use crate::aside::Aside;
 use crate::call::json;
 
 /// Lines that are to be sent.
@@ -63,7 +64,14 @@ impl Inputs {
         mut requests: Requests,
     ) -> anyhow::Result<Self> {
         if path == "-" {
-            let lines = Source::Stdin(BufReader::with_capacity(BUFFER, stdin()));
+            let stdin = stdin();
+            if stdin.is_terminal() {
+                writeln!(
+                    Aside,
+                    "requests are read from the terminal, one JSON object a line; Ctrl-D ends them"
+                )?;
+            }
+            let lines = Source::Stdin(BufReader::with_capacity(BUFFER, stdin));
             return Ok(Self { lines, descriptor, total: None, known, sent, requests });
         }
         let open = || File::open(path).with_context(|| format!("cannot read {path}"));
