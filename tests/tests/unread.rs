@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
@@ -276,4 +277,31 @@ async fn streams_that_nobody_reads_leave_places_to_others() {
         assert!(stream.message().await.unwrap().is_none());
     }
     eventually("who has read may call", async || unread_stream(&deaf).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn streams_that_are_read_keep_nobody_out_until_they_are_left_alone() {
+    let (mesh, _node, _slow) = start_with(GatewayConfig { max_calls: 16, ..GatewayConfig::default() }).await;
+    let proxy = connection(&mesh, LITTLE).await;
+    // Half of the house, and always something of each is on its way.
+    let endless = Courses { count: 1_000_000, bytes: SMALL as u32, ..Courses::default() };
+    let mut streams = Vec::new();
+    for _ in 0..8 {
+        streams.push(KitchenClient::new(proxy.clone()).serve(endless).await.unwrap().into_inner());
+    }
+    let call = async || KitchenClient::new(proxy.clone()).echo(dish(1)).await;
+    assert_is_to_read(&call().await.unwrap_err());
+    let streams = Mutex::new(streams);
+    eventually("who reads them may call", async || {
+        for stream in streams.lock().await.iter_mut() {
+            assert_eq!(stream.message().await.unwrap().unwrap().content.len(), SMALL);
+        }
+        call().await.is_ok()
+    })
+    .await;
+    eventually("who has left them may not", async || {
+        call().await.is_err_and(|refused| refused.message().contains("read what has come"))
+    })
+    .await;
+    mesh.client().echo(dish(1)).await.unwrap();
 }

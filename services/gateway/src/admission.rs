@@ -9,6 +9,8 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use crate::unread::Reader;
+
 /// What is in the house.
 #[derive(Debug)]
 pub(crate) struct Admission {
@@ -55,11 +57,23 @@ impl Admission {
 
     /// Lets in a call of a service whose door has asked already, or of none.
     pub(crate) fn admit(self: &Arc<Self>) -> Result<Permit, Status> {
-        self.admit_beside(0)
+        self.enter().map(|(permit, _)| permit)
     }
 
-    /// Lets in a call of a connection that has left so many answers unread. Its calls that run do not count.
-    pub(crate) fn admit_beside(self: &Arc<Self>, unread: usize) -> Result<Permit, Status> {
+    /// Lets in a call of this connection, unless it leaves too many answers unread. Its calls that run do not count.
+    pub(crate) fn admit_beside(self: &Arc<Self>, reader: &Reader) -> Result<Permit, Status> {
+        let (permit, before) = self.enter()?;
+        self.share(before, reader)?;
+        Ok(permit)
+    }
+
+    /// The same of a call that takes its place later.
+    pub(crate) fn welcome(&self, reader: &Reader) -> Result<(), Status> {
+        self.share(self.calls(), reader)
+    }
+
+    /// A place, and how many were taken before.
+    fn enter(self: &Arc<Self>) -> Result<(Permit, usize), Status> {
         let before = self.calls.fetch_add(1, Ordering::Relaxed);
         // Made first, so that a refusal gives the place back.
         let permit = Permit { room: self.room() };
@@ -69,21 +83,14 @@ impl Admission {
                 self.max_calls
             )));
         }
-        self.share(before, unread)?;
-        Ok(permit)
-    }
-
-    /// The same of a call that takes its place later, if it takes one.
-    pub(crate) fn welcome(&self, unread: usize) -> Result<(), Status> {
-        self.share(self.calls(), unread)
+        Ok((permit, before))
     }
 
     /// Refuses a connection that has as much as it leaves, or more, where so many are in the house.
-    fn share(&self, inside: usize, unread: usize) -> Result<(), Status> {
+    fn share(&self, inside: usize, reader: &Reader) -> Result<(), Status> {
         let max = self.max_calls;
-        if unread == 0 || unread < max.saturating_sub(inside) {
-            return Ok(());
-        }
+        let left = max.saturating_sub(inside);
+        let Some(unread) = reader.leaves_unread(left.max(1)) else { return Ok(()) };
         Err(full(format!(
             "of {max} places for calls (max_calls) {inside} are taken, and {unread} answers are ready that this connection \
              has not read, which is as many as are left, or more: read what has come"
@@ -147,6 +154,7 @@ pub(crate) fn full(what: String) -> Status {
 #[cfg(test)]
 mod tests {
     use super::{Admission, Permit};
+    use crate::unread::{Ready, Unread};
     use proptest::prelude::*;
     use tonic::Code;
     use tonic_types::StatusExt as _;
@@ -178,11 +186,12 @@ mod tests {
 
     #[test]
     fn who_reads_nothing_has_half_of_the_house_and_is_told_to_read() {
-        let admission = Admission::new(10, 0);
+        let (admission, places) = (Admission::new(10, 0), Unread::new(0));
+        let (reader, other) = (places.reader(), places.reader());
         let mut unread = Vec::new();
         let refused = loop {
-            match admission.admit_beside(unread.len()) {
-                Ok(permit) => unread.push(permit),
+            match admission.admit_beside(&reader) {
+                Ok(permit) => unread.push((permit, reader.ready())),
                 Err(refused) => break refused,
             }
         };
@@ -191,13 +200,13 @@ mod tests {
         let says = |what: &str| refused.message().contains(what);
         assert!(says("max_calls") && says("5 answers are ready") && says("read what has come"), "{refused}");
         assert!(refused.get_details_retry_info().is_some(), "nothing has run");
-        assert!(admission.welcome(5).is_err() && admission.welcome(4).is_ok());
+        assert!(admission.welcome(&reader).is_err() && admission.welcome(&other).is_ok());
         // Calls that run are no share, and a full house is full for everybody.
-        let running: Vec<_> = (0..5).map(|_| admission.admit_beside(0).unwrap()).collect();
-        assert!(admission.admit_beside(0).is_err() && admission.welcome(0).is_ok());
+        let running: Vec<_> = (0..5).map(|_| admission.admit_beside(&other).unwrap()).collect();
+        assert!(admission.admit_beside(&other).is_err() && admission.welcome(&other).is_ok());
         drop(running);
         unread.pop();
-        admission.admit_beside(unread.len()).unwrap();
+        admission.admit_beside(&reader).unwrap();
     }
 
     const PLACES: usize = 64;
@@ -210,22 +219,23 @@ mod tests {
         fn those_who_read_little_keep_nobody_out(
             steps in prop::collection::vec((0..CONNECTIONS, prop::bool::weighted(0.1)), 0..500),
         ) {
-            let admission = Admission::new(PLACES, 0);
-            let mut unread: [Vec<Permit>; CONNECTIONS] = Default::default();
+            let (admission, places) = (Admission::new(PLACES, 0), Unread::new(0));
+            let (readers, reads_all) = ([(); CONNECTIONS].map(|()| places.reader()), places.reader());
+            let mut unread: [Vec<(Permit, Ready)>; CONNECTIONS] = Default::default();
             for (connection, reads) in steps {
                 if reads {
                     unread[connection].pop();
                     continue;
                 }
                 let (mine, left) = (unread[connection].len(), PLACES - admission.calls());
-                match admission.admit_beside(mine) {
+                match admission.admit_beside(&readers[connection]) {
                     Ok(permit) => {
                         prop_assert!(mine < left);
-                        unread[connection].push(permit);
+                        unread[connection].push((permit, readers[connection].ready()));
                     }
                     Err(_) => prop_assert!(mine >= left),
                 }
-                prop_assert!(admission.admit_beside(0).is_ok());
+                prop_assert!(admission.admit_beside(&reads_all).is_ok());
                 prop_assert_eq!(admission.calls(), unread.iter().map(Vec::len).sum::<usize>());
             }
         }

@@ -122,7 +122,7 @@ impl Edge {
         }
         // Streams of theirs hold places until they are read.
         if service == "/turno.v1.Tickets"
-            && let Err(refused) = self.admission.welcome(origin.reader.answers())
+            && let Err(refused) = self.admission.welcome(&origin.reader)
         {
             return refused.into_http();
         }
@@ -190,7 +190,7 @@ impl Edge {
         bill: &Bill,
     ) -> Result<(Begun, Permit), Status> {
         let Bill { method, started, course, .. } = bill;
-        let mut permit = self.admission.admit_beside(origin.reader.answers())?;
+        let mut permit = self.admission.admit_beside(&origin.reader)?;
         let asked = asked(request.headers())?.into_iter().chain(method.served().policy.timeout).min();
         let deadline = *started + asked.unwrap_or(self.longest_call).min(self.longest_call);
         // Pinned where they are, and gone behind this block: what is handed to `select!` is moved there.

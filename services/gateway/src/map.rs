@@ -83,7 +83,7 @@ impl MapRpc for MapService {
                 headers::AUTHORIZATION
             )));
         }
-        let permit = self.edge.admission.admit_beside(self.origin.reader.answers())?;
+        let permit = self.edge.admission.admit_beside(&self.origin.reader)?;
         let (terms, first) = begin(&mut requests).await?;
         let method = self.method(&terms.path).await?;
         let deadline = edge::asked(&headers)?.and_then(|asked| started.checked_add(asked));

@@ -4,17 +4,17 @@
 //! the last of them is written or dropped. Where there is none, an error takes the answer's place: waiting would hold
 //! its node's link, and everybody's answers behind it. Of small ones no byte is counted: a call has one,
 //! and calls are counted. How much of it a connection may have, `shares` knows; how many answers it leaves unread, small
-//! ones too, `ready`.
+//! ones too, `ready`, and whether a stream is one of them, `ahead` and `moving`.
 
+mod ahead;
+mod moving;
 mod ready;
 mod shares;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use tokio::sync::Notify;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use turno_proto::mesh::v1::{Cost, Outcome};
@@ -22,6 +22,7 @@ use turno_proto::status;
 
 use crate::admission;
 
+pub(crate) use ahead::Ahead;
 pub(crate) use ready::Ready;
 pub(crate) use shares::{Reader, Unread};
 
@@ -32,13 +33,6 @@ pub(crate) struct Room {
     bytes: usize,
     /// Of a message of a stream.
     ahead: Option<Arc<Ahead>>,
-}
-
-/// The messages of one stream that its client has not read. While there are any, it is an answer that waits.
-#[derive(Debug, Default)]
-pub(crate) struct Ahead {
-    messages: AtomicUsize,
-    fewer: Notify,
 }
 
 /// Up to this size an answer is not counted.
@@ -135,9 +129,7 @@ impl Room {
 
     /// What this has held, for a message that is on its way now.
     pub(crate) fn pass(&mut self, ahead: &Arc<Ahead>) -> Self {
-        if ahead.messages.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.reader.one_more();
-        }
+        ahead.one_more(&self.reader);
         let bytes = std::mem::take(&mut self.bytes);
         Self { reader: self.reader.clone(), bytes, ahead: Some(ahead.clone()) }
     }
@@ -157,23 +149,8 @@ impl Drop for Room {
             self.reader.give_back(self.bytes);
         }
         if let Some(ahead) = &self.ahead {
-            if ahead.messages.fetch_sub(1, Ordering::Relaxed) == 1 {
-                self.reader.one_less();
-            }
-            ahead.fewer.notify_one();
+            ahead.one_less(&self.reader);
         }
-    }
-}
-
-impl Ahead {
-    /// Whether its client has read all that there was.
-    pub(crate) fn is_read(&self) -> bool {
-        self.messages.load(Ordering::Relaxed) == 0
-    }
-
-    /// Returns when the client has read a message, perhaps one of before.
-    pub(crate) async fn fewer(&self) {
-        self.fewer.notified().await;
     }
 }
 

@@ -162,7 +162,7 @@ impl Client {
                 body.len()
             )));
         }
-        let mut permit = self.edge.admission.admit_beside(self.origin.reader.answers())?;
+        let mut permit = self.edge.admission.admit_beside(&self.origin.reader)?;
         permit.room.hold(body.len())?;
         Ok(permit)
     }

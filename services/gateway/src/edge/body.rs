@@ -62,7 +62,7 @@ pub(crate) enum Counted {
     /// And refused where there is no room: it can be asked for again.
     IfRoom(Arc<Reader>),
     /// And waits for room: who hears a stream would take what cuts it off for the end of what it tells of. Its call has
-    /// a place, so it is an answer that waits while its client has something to read.
+    /// a place, so it is an answer that waits while its client does not read it.
     WhenRoom(Arc<Reader>, Arc<Ahead>),
     /// A map's: in any case, and an answer that waits as well.
     Map(Arc<Reader>, Arc<Ahead>),
@@ -141,8 +141,8 @@ impl Body {
     }
 
     /// The call is in the house until its answer is written, or dropped: hyper takes all of it, and this with it, once
-    /// the client has read a byte. Until then it is one of those that `reader` leaves unread; a stream is while a message
-    /// of it is (`Ahead`). Its request is here no more.
+    /// the client has read a byte. Until then it is one of those that `reader` leaves unread; of a stream `Ahead` knows
+    /// when it is. Its request is here no more.
     pub(crate) fn keep(&mut self, mut permit: Permit, reader: &Arc<Reader>) {
         let Self::Frames(frames) = self else { return };
         let last = frames.ready.iter_mut().rev().find_map(Frame::data_mut);

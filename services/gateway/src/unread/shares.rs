@@ -7,14 +7,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
+
+use super::moving::Moving;
 
 /// All that waits.
 #[derive(Debug)]
 pub(crate) struct Unread {
     bytes: AtomicUsize,
     pub(super) max_bytes: usize,
+    /// What seconds are counted from.
+    began: Instant,
 }
 
 /// Who reads at the other end of one connection.
@@ -26,16 +31,23 @@ pub(crate) struct Reader {
     bytes: Mutex<usize>,
     /// Answers that he has not read, small ones too (`ready`).
     pub(super) answers: AtomicUsize,
+    /// Those of them that are streams which he reads. Locked last.
+    pub(super) moving: Mutex<Moving>,
 }
 
 impl Unread {
     pub(crate) fn new(max_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { bytes: AtomicUsize::new(0), max_bytes })
+        Arc::new(Self { bytes: AtomicUsize::new(0), max_bytes, began: Instant::now() })
     }
 
     /// Of a connection that has come.
     pub(crate) fn reader(self: &Arc<Self>) -> Arc<Reader> {
-        Arc::new(Reader { unread: self.clone(), bytes: Mutex::new(0), answers: AtomicUsize::new(0) })
+        Arc::new(Reader {
+            unread: self.clone(),
+            bytes: Mutex::new(0),
+            answers: AtomicUsize::new(0),
+            moving: Mutex::default(),
+        })
     }
 
     /// Bytes that wait.
@@ -50,6 +62,11 @@ impl Unread {
 }
 
 impl Reader {
+    /// The second that it is now.
+    pub(super) fn second(&self) -> u64 {
+        self.unread.began.elapsed().as_secs()
+    }
+
     pub(super) fn bytes(&self) -> usize {
         *self.bytes.lock()
     }
