@@ -19,7 +19,7 @@ mod places;
 mod plain;
 mod repeats;
 mod search;
-mod streams;
+pub(crate) mod streams;
 pub(crate) mod trouble;
 
 use std::fmt;
@@ -39,7 +39,7 @@ use crate::client::call::Call;
 use crate::client::link::Link;
 use crate::client::links::Links;
 use crate::client::search::Search;
-use crate::client::streams::Streams;
+use crate::client::streams::{Place, Streams};
 use crate::error::Error;
 use crate::map::Map;
 use crate::node::token::Token;
@@ -219,12 +219,21 @@ impl Client {
         Ok(Mesh::new(link.tickets.channel(), Token::default()))
     }
 
-    /// The same for one question that is a stream, or is answered by one, and its place until the answer has ended.
-    pub(crate) async fn stream_mesh_within(&self, left: Duration) -> crate::Result<Mesh> {
-        let links = &self.0.links;
-        let place = links.streams.place(Some(left)).await?;
+    /// The same for one question that is a stream, or is answered by one. If it has no place yet, it gets one in the same
+    /// time, for as long as it is kept: while gateways come and go it is not for others.
+    pub(crate) async fn stream_mesh_within(
+        &self,
+        left: Duration,
+        kept: &mut Option<Arc<Place>>,
+    ) -> crate::Result<Mesh> {
+        let (links, began) = (&self.0.links, Instant::now());
+        let place = match kept {
+            Some(place) => place,
+            empty => empty.insert(Arc::new(links.streams.place(Some(left)).await?)),
+        };
+        let left = left.saturating_sub(began.elapsed());
         let link = links.live_within(left, Link::load_of_streams).await?;
-        Ok(Mesh::new(link.streams.carry(place), Token::default()))
+        Ok(Mesh::new(link.streams.carry(place.clone()), Token::default()))
     }
 
     /// How long a call waits for a gateway.
@@ -269,8 +278,9 @@ impl Builder {
     /// map is read or submitted. 2,000 unless told otherwise, and 8,192 at most, as many as one gateway can have of a client;
     /// the more, the less may be on its way of each.
     ///
-    /// A stream has its place until it has ended or is dropped. One more waits for its turn until its deadline; without one,
-    /// for as long as [`patience`](Self::patience) says, and hears `RESOURCE_EXHAUSTED` then.
+    /// A stream has its place until it has ended or is dropped; that of a ticket also while gateways come and go. One more
+    /// waits for its turn until its deadline; without one, for as long as [`patience`](Self::patience) says, or that of the
+    /// ticket ([`Ticket::patience`](crate::Ticket::patience)), and hears `RESOURCE_EXHAUSTED` then.
     #[must_use]
     pub fn streams(self, streams: usize) -> Self {
         Self { streams, ..self }

@@ -2,6 +2,7 @@
 //! is asked again once it, or another one, is there.
 
 use std::error::Error as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::SemaphorePermit;
@@ -12,6 +13,7 @@ use turno_proto::headers;
 use crate::calls::Mesh;
 use crate::client::Client;
 use crate::client::call::asked;
+use crate::client::streams::Place;
 use crate::client::trouble::Trouble;
 use crate::context::Context;
 use crate::rpc::Unary;
@@ -78,10 +80,15 @@ impl Desk {
         }
     }
 
-    /// The same for one question that is a stream, or is answered by one: those of a client are counted.
-    pub(super) async fn stream_mesh_within(&self, left: Duration) -> crate::Result<Mesh> {
+    /// The same for one question that is a stream, or is answered by one: those of a client are counted, and this one has its
+    /// place for as long as it is kept.
+    pub(super) async fn stream_mesh_within(
+        &self,
+        left: Duration,
+        kept: &mut Option<Arc<Place>>,
+    ) -> crate::Result<Mesh> {
         match &self.way {
-            Way::Client(client) => client.stream_mesh_within(left).await,
+            Way::Client(client) => client.stream_mesh_within(left, kept).await,
             Way::Method(ctx) => Ok(ctx.mesh().clone()),
         }
     }

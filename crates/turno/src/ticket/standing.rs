@@ -1,9 +1,11 @@
 //! A question that a gateway answers for as long as it stands: asked again by another gateway when one is gone.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tonic::{Status, Streaming};
 
+use crate::client::streams::Place;
 use crate::client::trouble::Trouble;
 use crate::rpc::ServerStreaming;
 use crate::ticket::claim::Claim;
@@ -13,17 +15,32 @@ use crate::ticket::desk::{is_gone, no_room};
 pub(super) struct Standing<Q: ServerStreaming> {
     claim: Claim,
     trouble: Trouble,
+    /// Among the streams of its client.
+    place: Option<Arc<Place>>,
     source: Option<Streaming<Q::Response>>,
 }
 
 impl<Q: ServerStreaming> Standing<Q> {
     pub(super) fn new(claim: Claim) -> Self {
         let trouble = Trouble::new(claim.patience);
-        Self { claim, trouble, source: None }
+        Self { claim, trouble, place: None, source: None }
     }
 
     /// What a gateway says next. A new one is asked what `question` says by then.
     pub(super) async fn word(&mut self, question: impl Fn() -> Q::Request) -> crate::Result<Q::Response> {
+        let word = self.next(question).await;
+        if word.is_err() {
+            self.end();
+        }
+        word
+    }
+
+    /// That was the last word: its place is for others.
+    pub(super) fn end(&mut self) {
+        (self.source, self.place) = (None, None);
+    }
+
+    async fn next(&mut self, question: impl Fn() -> Q::Request) -> crate::Result<Q::Response> {
         loop {
             match self.ask(&question).await? {
                 Ok(word) => {
@@ -47,9 +64,10 @@ impl<Q: ServerStreaming> Standing<Q> {
         let source = match &mut self.source {
             Some(source) => source,
             empty => {
-                let mesh = self.claim.desk.stream_mesh_within(self.trouble.left()).await;
+                let desk = &self.claim.desk;
+                let mesh = desk.stream_mesh_within(self.trouble.left(), &mut self.place).await;
                 let mesh = mesh.map_err(|status| self.claim.lost(status))?;
-                let (asked, question) = (Instant::now(), self.claim.desk.request(question()));
+                let (asked, question) = (Instant::now(), desk.request(question()));
                 let begun = mesh.server_streaming::<Q>(question);
                 let begun = tokio::time::timeout(self.claim.longest_answer, begun).await;
                 match self.trouble.heard(asked, begun) {

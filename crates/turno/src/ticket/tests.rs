@@ -6,6 +6,7 @@ mod maps;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request};
@@ -197,6 +198,30 @@ async fn who_watches_outlives_a_gateway_and_hears_nothing_twice() {
     double.finish(ticket.name(), 480);
     let (end, nothing_follows) = following.await.unwrap();
     assert_eq!((end.state, nothing_follows), (State::Done, true));
+}
+
+#[tokio::test]
+async fn who_watches_keeps_his_place_until_the_end_while_gateways_come_and_go() {
+    let double = Double::default();
+    let up = double.start().await;
+    let client = Client::to([up.address.to_string()]).streams(1).connect().unwrap();
+    let (ticket, other) = (submitted(&client).await, submitted(&client).await);
+    let mut watch = ticket.watch();
+    assert_eq!(watch.next().await.unwrap().unwrap().state, State::Waiting);
+    let mut waits = other.watch();
+    let mut waiting = std::pin::pin!(waits.next());
+    assert!(waiting.as_mut().now_or_never().is_none(), "there is one place");
+    let address = up.address;
+    drop(up);
+    eventually("the gateway is gone", || double.readers(ticket.name()) == 0).await;
+    let _up = double.start_at(address).await;
+    let following = task::spawn("watches", async move { (watch.next().await, watch) });
+    eventually("it is followed again", || double.readers(ticket.name()) == 1).await;
+    double.finish(ticket.name(), 480);
+    let (end, _watch) = following.await.unwrap();
+    assert_eq!(end.unwrap().unwrap().state, State::Done);
+    // What has had its last word leaves its place, though it is still at hand.
+    assert_eq!(waiting.await.unwrap().unwrap().state, State::Waiting);
 }
 
 #[tokio::test]

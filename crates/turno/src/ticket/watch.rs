@@ -71,6 +71,9 @@ impl Following {
         let change = self.change().await;
         let read = change.and_then(|metadata| Snapshot::of(self.claim.name.clone(), metadata));
         self.over = read.as_ref().map_or(true, |snapshot| snapshot.state.is_final());
+        if self.over {
+            self.standing.end();
+        }
         Some(read)
     }
 

@@ -84,6 +84,9 @@ impl Reading {
         }
         let message = self.message().await;
         self.over = message.as_ref().map_or(true, |message| message.summary.is_some());
+        if self.over {
+            self.standing.end();
+        }
         Some(message)
     }
 

@@ -155,9 +155,9 @@ async fn send<R: Unary>(
     header: &SubmitMapHeader,
     source: Source<R::Request>,
 ) -> crate::Result<Operation> {
-    let mut trouble = Trouble::new(desk.patience());
+    let (mut trouble, mut place) = (Trouble::new(desk.patience()), None);
     loop {
-        let mesh = desk.stream_mesh_within(trouble.left()).await.map_err(nothing_left)?;
+        let mesh = desk.stream_mesh_within(trouble.left(), &mut place).await.map_err(nothing_left)?;
         let request = desk.request(messages::<R>(header.clone(), source.lend()));
         let status = match mesh.client_streaming::<rpcs::HandInMap>(request).await {
             Err(status) if is_gone(&status) => status,
