@@ -17,6 +17,8 @@ use tonic_types::StatusExt as _;
 use turno::Client;
 use turno::node::config::Role;
 use turno_gateway::GatewayConfig;
+use turno_proto::v1::ShowRequest;
+use turno_proto::v1::tickets_client::TicketsClient;
 use turno_runtime::units::Size;
 use turno_tests::kitchen::{self, kitchen::Echo};
 use turno_tests::stubs::kitchen_client::KitchenClient;
@@ -267,6 +269,10 @@ async fn streams_that_nobody_reads_leave_places_to_others() {
     let (streams, refused) = until_refused(|| unread_stream(&deaf)).await;
     assert_eq!(streams.len(), 8, "{refused}");
     assert_is_to_read(&refused);
+    // What has no place is answered.
+    let nobodys = ShowRequest { name: "operations/none".into() };
+    let answer = TicketsClient::new(deaf.clone()).show(nobodys).await.unwrap_err();
+    assert_ne!(answer.code(), Code::ResourceExhausted, "{answer}");
     for _ in 0..20 {
         mesh.client().echo(dish(SMALL)).await.unwrap();
     }

@@ -120,8 +120,7 @@ impl Edge {
         if has_method_of_nodes && origin.is_node && !self.admits(request.headers()) {
             return Status::unauthenticated("wrong or missing join token").into_http();
         }
-        // Streams of theirs hold places until they are read.
-        if service == "/turno.v1.Tickets"
+        if takes_place(request.uri().path())
             && let Err(refused) = self.admission.welcome(&origin.reader)
         {
             return refused.into_http();
@@ -268,6 +267,13 @@ pub(crate) fn is_own(path: &str) -> bool {
     ["/grpc.", "/turno.v1.", "/turno.mesh.", "/google.longrunning."].iter().any(|own| path.starts_with(own))
 }
 
+/// Questions about tickets that have a call's place: what submits, and what stands until it is read. Others are answered
+/// also to who leaves answers unread.
+fn takes_place(path: &str) -> bool {
+    path.strip_prefix("/turno.v1.Tickets/")
+        .is_some_and(|method| method.starts_with("Submit") || matches!(method, "ReadMap" | "Watch"))
+}
+
 /// A node speaks for the client that its own call came from.
 pub(crate) fn caller(headers: &HeaderMap, origin: &Origin) -> Caller {
     let said = |name| headers.get(name).filter(|_| origin.is_node).and_then(|value| value.to_str().ok());
@@ -314,11 +320,22 @@ pub(crate) fn too_late(name: &str, started: Instant) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use super::Edge;
+    use super::{Edge, takes_place};
     use std::future::Future;
 
     fn size_of_answer<A, B, C, F: Future>(_: fn(A, B, C) -> F) -> usize {
         size_of::<F>()
+    }
+
+    #[test]
+    fn who_asks_of_a_ticket_without_a_place_is_not_asked_what_he_reads() {
+        for method in ["Submit", "SubmitMany", "SubmitMap", "ReadMap", "Watch"] {
+            assert!(takes_place(&format!("/turno.v1.Tickets/{method}")), "{method}");
+        }
+        for path in ["Show", "Redrive", "Edit"].map(|method| format!("/turno.v1.Tickets/{method}")) {
+            assert!(!takes_place(&path), "{path}");
+        }
+        assert!(!takes_place("/google.longrunning.Operations/CancelOperation"));
     }
 
     #[test]
