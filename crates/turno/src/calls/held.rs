@@ -10,9 +10,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tonic::Status;
 use tonic::codegen::Service;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
 
 use crate::node::link::root;
 
@@ -101,10 +101,10 @@ impl Body for Answer {
 }
 
 /// A connection that breaks under an answer is a gateway that is not there any more, as it is one before the answer begins;
-/// tonic calls most of it UNKNOWN or INTERNAL. What a gateway says of the stream alone stays what it is.
+/// tonic calls most of it UNKNOWN or INTERNAL, and the rest after the reason of a GOAWAY. So its cause is asked, not its code:
+/// only what this end has made up has one. What a gateway says of the stream alone stays what it is.
 fn broken(status: Status) -> Status {
-    let is_vague = matches!(status.code(), Code::Unknown | Code::Internal);
-    if !is_vague || status.source().is_none() || is_reset(&status) {
+    if status.source().is_none() || is_reset(&status) {
         return status;
     }
     let why = root(&status);
@@ -126,8 +126,9 @@ fn is_reset(status: &Status) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Code, Status, broken};
+    use super::{Status, broken};
     use std::error::Error as _;
+    use tonic::Code;
 
     #[test]
     fn a_connection_that_breaks_is_unavailable_and_has_a_cause() {
@@ -135,6 +136,17 @@ mod tests {
         assert_eq!(told.code(), Code::Unavailable);
         assert!(told.message().ends_with(": broken pipe"), "{told}");
         assert!(told.source().is_some());
+    }
+
+    #[test]
+    fn why_a_gateway_ends_a_connection_is_not_what_it_says_of_a_call() {
+        use h2::Reason;
+        for reason in
+            [Reason::ENHANCE_YOUR_CALM, Reason::INADEQUATE_SECURITY, Reason::CANCEL, Reason::NO_ERROR]
+        {
+            let told = broken(Status::from_error(Box::new(h2::Error::from(reason))));
+            assert_eq!(told.code(), Code::Unavailable, "{reason:?}");
+        }
     }
 
     #[test]
