@@ -17,7 +17,10 @@ pub(crate) struct Beside {
 }
 
 impl Beside {
+    /// No pings while nothing is on it: a gateway that falls silent is noticed by the link, which takes this with it, and a
+    /// connection that is quiet is kept by the gateway's own.
     pub(crate) fn new(endpoint: Endpoint) -> Self {
+        let endpoint = endpoint.keep_alive_while_idle(false);
         Self { endpoint, channel: OnceLock::new(), under_way: Arc::default() }
     }
 
