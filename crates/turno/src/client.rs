@@ -197,7 +197,8 @@ impl Client {
     /// order, while new ones go elsewhere. Dropping it cancels it.
     ///
     /// # Errors
-    /// As [`Client::call`]; and `RESOURCE_EXHAUSTED` where [`Builder::streams`] are open and stay so.
+    /// As [`Client::call`]; and `RESOURCE_EXHAUSTED` where [`Builder::streams`] are open and stay so: nothing was sent then,
+    /// and [`never_sent`](crate::never_sent) says so.
     pub async fn stream<R: ServerStreaming>(
         &self,
         request: impl IntoRequest<R::Request>,
@@ -275,8 +276,8 @@ impl Builder {
     }
 
     /// Streams that are open at once: answers of [`Client::stream`], maps on their way, and tickets that are watched or whose
-    /// map is read or submitted. 2,000 unless told otherwise, and 8,192 at most, as many as one gateway can have of a client;
-    /// the more, the less may be on its way of each.
+    /// map is read or submitted. 2,000 unless told otherwise; 0 counts as 1, and what is above 8,192 as that, which is as many
+    /// as one gateway can have of a client. The more, the less may be on its way of each.
     ///
     /// A stream has its place until it has ended or is dropped; that of a ticket also while gateways come and go. One more
     /// waits for its turn until its deadline; without one, for as long as [`patience`](Self::patience) says, or that of the

@@ -25,6 +25,7 @@ use tonic::Status;
 ///
 /// What a server itself answers is never taken for this, nor is a connection that breaks with the call on it; but a map that
 /// broke off while its requests were on their way to be a ticket ([`crate::ticket::SubmitMap`]) is: nothing is left of it.
+/// So is a stream or a map for which [`crate::Client`] had no place.
 pub fn never_sent(status: &Status) -> bool {
     let mut cause = status.source();
     while let Some(error) = cause {

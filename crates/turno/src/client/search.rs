@@ -11,6 +11,7 @@ use crate::client::link::Link;
 use crate::client::links::Links;
 use crate::client::streams::Place;
 use crate::node::dialer::{LONGEST_WAIT, waits};
+use crate::unsent::nothing_left;
 
 /// Of one call.
 pub(crate) struct Search<'a> {
@@ -50,14 +51,14 @@ impl<'a> Search<'a> {
     /// a gateway.
     ///
     /// # Errors
-    /// No place came free.
+    /// No place came free, and nothing was sent.
     pub(crate) async fn place_of_stream(&mut self, has_deadline: bool) -> crate::Result<Place> {
         if let Some(place) = self.links.streams.place_now() {
             return Ok(place);
         }
         self.since = Some(Instant::now());
         let longest = (!has_deadline).then(|| self.links.patience());
-        self.links.streams.place(longest).await
+        self.links.streams.place(longest).await.map_err(nothing_left)
     }
 
     /// The gateway with the least on it, as soon as there is one.
@@ -106,6 +107,7 @@ impl<'a> Search<'a> {
 mod tests {
     use super::{Duration, Instant, Links, Search, Status};
     use crate::client::streams::Streams;
+    use crate::never_sent;
     use tokio::sync::Semaphore;
     use tonic::Code;
 
@@ -133,6 +135,15 @@ mod tests {
         let began = Instant::now();
         assert!(Search::new(&links).link().await.is_err());
         assert!(began.elapsed() >= PATIENCE);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_finds_no_place_was_never_sent() {
+        let links = Links::new("10.0.0.1:7070".to_owned(), Duration::ZERO, Streams::new(1));
+        let _place = Search::of_stream(&links).place_of_stream(false).await.unwrap();
+        let error = Search::of_stream(&links).place_of_stream(false).await.unwrap_err();
+        assert_eq!(error.code(), Code::ResourceExhausted);
+        assert!(never_sent(&error), "{error}");
     }
 
     #[tokio::test]
