@@ -107,10 +107,14 @@ async fn who_dials_the_port_for_nodes_hears_so() {
     let token = "open-sesame".to_owned().try_into().unwrap();
     let mesh = TestMesh::gateway(GatewayConfig { token, ..GatewayConfig::default() }).await;
     let wrong = mesh.running().nodes().to_string();
-    let client = Client::to([wrong]).patience(Duration::from_secs(1)).connect().unwrap();
-    let error = client.call::<kitchen::Echo>(dish("x")).await.unwrap_err();
-    assert_eq!(error.code(), Code::Unavailable);
-    assert!(error.message().contains("clients have one of their own"), "{error}");
+    let client = Client::to([wrong]).patience(Duration::from_millis(200)).connect().unwrap();
+    // Once it has dialled, which may take longer than a call's patience.
+    eventually("it hears so", async || {
+        let error = client.call::<kitchen::Echo>(dish("x")).await.unwrap_err();
+        assert_eq!(error.code(), Code::Unavailable);
+        error.message().contains("clients have one of their own")
+    })
+    .await;
 }
 
 #[tokio::test]
