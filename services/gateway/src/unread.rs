@@ -23,6 +23,8 @@ use turno_proto::status;
 use crate::admission;
 
 pub(crate) use ahead::Ahead;
+pub(crate) use ready::Gathered;
+#[cfg(test)]
 pub(crate) use ready::Ready;
 pub(crate) use shares::{Reader, Unread};
 

@@ -13,22 +13,22 @@ use turno_proto::v1::OutcomesFrame;
 
 use crate::admission::Permit;
 use crate::clients::client::Client;
-use crate::unread::{self, Ready};
+use crate::unread::{self, Gathered};
 
 /// What waits for the writer. As much as the calls that were let in: each keeps its permit until its answer is out, and
-/// is one that its connection has not read. Large answers hold room beside it (`unread`).
+/// is one that its connection has not read, which hears of them by the frame. Large answers hold room beside it (`unread`).
 pub(crate) struct Answers {
-    ready: VecDeque<(Outcome, Option<Place>)>,
+    ready: VecDeque<(Outcome, Option<Permit>)>,
     bytes: usize,
+    /// Those that have a place.
+    placed: usize,
+    gathered: Gathered,
     /// For the first frame.
     max_body: Option<u64>,
     leaving: bool,
     broken: Option<Status>,
     writer: Option<Waker>,
 }
-
-/// What an answer holds until it is out.
-type Place = (Permit, Ready);
 
 const MOST_OUTCOMES: usize = 256;
 const MOST_BYTES: usize = 256 * 1024;
@@ -39,10 +39,12 @@ const MOST_UNREAD: usize = 1024;
 const MOST_UNREAD_BYTES: usize = 8 << 20;
 
 impl Answers {
-    pub(crate) fn new(max_body: usize) -> Self {
+    pub(crate) fn new(max_body: usize, gathered: Gathered) -> Self {
         Self {
             ready: VecDeque::new(),
             bytes: 0,
+            placed: 0,
+            gathered,
             max_body: Some(max_body as u64),
             leaving: false,
             broken: None,
@@ -51,13 +53,23 @@ impl Answers {
     }
 
     /// A call that was not let in has no place.
-    pub(crate) fn push(&mut self, mut outcome: Outcome, place: Option<Place>) {
+    pub(crate) fn push(&mut self, mut outcome: Outcome, permit: Option<Permit>) {
         if self.ready.len() >= MOST_OUTCOMES && outcome.body.len() <= unread::SMALL {
             // Behind a whole frame that waits: it does not keep all that came in the same frame of its node.
             outcome.body = Bytes::copy_from_slice(&outcome.body);
         }
         self.bytes += outcome.body.len();
-        self.ready.push_back((outcome, place));
+        self.placed += usize::from(permit.is_some());
+        self.ready.push_back((outcome, permit));
+        if self.placed >= self.gathered.told() + MOST_OUTCOMES {
+            // A whole frame more than was told: perhaps neither side of the link comes by.
+            self.tell();
+        }
+    }
+
+    /// Tells the connection how many of them it has not read.
+    pub(crate) fn tell(&mut self) {
+        self.gathered.tell(self.placed);
     }
 
     /// The gateway is ending.
@@ -72,7 +84,8 @@ impl Answers {
 
     /// Nobody reads any more.
     pub(crate) fn clear(&mut self) {
-        (self.ready, self.bytes) = (VecDeque::new(), 0);
+        (self.ready, self.bytes, self.placed) = (VecDeque::new(), 0, 0);
+        self.tell();
     }
 
     pub(crate) fn has_room(&self) -> bool {
@@ -104,13 +117,17 @@ impl Answers {
             if full || (size > LARGE && !outcomes.is_empty()) {
                 break;
             }
-            outcomes.extend(self.ready.pop_front().map(|(outcome, _)| outcome));
+            outcomes.extend(self.ready.pop_front().map(|(outcome, permit)| {
+                self.placed -= usize::from(permit.is_some());
+                outcome
+            }));
             bytes += size;
             if size > LARGE {
                 break;
             }
         }
         self.bytes -= bytes;
+        self.tell();
         outcomes
     }
 }
@@ -158,6 +175,10 @@ mod tests {
         Outcome { call, body: vec![0; bytes].into(), ..Outcome::default() }
     }
 
+    fn answers() -> Answers {
+        Answers::new(7, Unread::new(0).reader().gathered())
+    }
+
     fn next(answers: &mut Answers) -> Vec<u64> {
         let frame = answers.next_frame().unwrap().unwrap();
         frame.outcomes.iter().map(|outcome| outcome.call).collect()
@@ -165,7 +186,7 @@ mod tests {
 
     #[test]
     fn what_has_gathered_goes_in_one_frame_and_what_is_large_in_its_own() {
-        let mut answers = Answers::new(7);
+        let mut answers = answers();
         assert_eq!(answers.next_frame().unwrap().unwrap().max_body, 7);
         for (call, bytes) in [(1, 1), (2, 1), (3, LARGE + 1), (4, 1)] {
             answers.push(outcome(call, bytes), None);
@@ -179,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_frame_is_cut_and_much_that_is_unread_leaves_no_room() {
-        let mut answers = Answers::new(7);
+        let mut answers = answers();
         for call in 0..MOST_UNREAD as u64 {
             assert!(answers.has_room());
             answers.push(outcome(call, 1), None);
@@ -192,11 +213,21 @@ mod tests {
     #[test]
     fn an_answer_has_its_place_and_is_unread_until_it_is_in_a_frame_or_nobody_reads_any_more() {
         let (admission, reader) = (Admission::new(1000, 0), Unread::new(0).reader());
-        let mut answers = Answers::new(7);
-        for call in 0..300 {
-            answers.push(outcome(call, 1), Some((admission.admit().unwrap(), reader.ready())));
-        }
-        assert_eq!((admission.calls(), reader.answers()), (300, 300));
+        let mut answers = Answers::new(7, reader.gathered());
+        let push = |answers: &mut Answers, call| {
+            answers.push(outcome(call, 1), Some(admission.admit().unwrap()));
+        };
+        push(&mut answers, 0);
+        answers.push(outcome(1, 1), None);
+        assert_eq!((admission.calls(), reader.answers()), (1, 0), "one by itself is told to nobody");
+        answers.tell();
+        assert_eq!(reader.answers(), 1, "what was not let in has no place");
+        next(&mut answers);
+        assert_eq!((admission.calls(), reader.answers()), (0, 0));
+        (0..300).for_each(|call| push(&mut answers, call));
+        assert_eq!((admission.calls(), reader.answers()), (300, MOST_OUTCOMES), "nobody comes by");
+        answers.tell();
+        assert_eq!(reader.answers(), 300);
         next(&mut answers);
         assert_eq!((admission.calls(), reader.answers()), (300 - MOST_OUTCOMES, 300 - MOST_OUTCOMES));
         answers.clear();

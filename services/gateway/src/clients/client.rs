@@ -113,7 +113,7 @@ impl Answer {
 
 impl Client {
     pub(crate) fn new(edge: Arc<Edge>, origin: Arc<Origin>) -> Arc<Self> {
-        let answers = Answers::new(MAX_BODY.min(edge.max_message));
+        let answers = Answers::new(MAX_BODY.min(edge.max_message), origin.reader.gathered());
         let state = State { calls: Table::default(), answers, no_more: false, closed: false };
         Arc::new(Self {
             edge,
@@ -130,8 +130,11 @@ impl Client {
         self.news.notified().await;
     }
 
+    /// For the reader, before each frame: whether it is to read one. Its calls are let in beside the answers that wait now.
     pub(crate) fn has_room(&self) -> bool {
-        self.state.lock().answers.has_room()
+        let mut state = self.state.lock();
+        state.answers.tell();
+        state.answers.has_room()
     }
 
     pub(crate) fn first_deadline(&self) -> Option<Instant> {
@@ -208,7 +211,7 @@ impl Client {
         let mut outcome = Outcome { call: number, cost: None, not_started: false, ..outcome };
         let account = self.record(&call.head, status_of(&outcome), spent, now);
         outcome.trailers.extend(account.map(bill::trailer));
-        state.answers.push(outcome, Some((call.permit, self.origin.reader.ready())));
+        state.answers.push(outcome, Some(call.permit));
         call.at
     }
 

@@ -12,6 +12,13 @@ pub(crate) struct Ready {
     reader: Arc<Reader>,
 }
 
+/// Answers of one client's link that are ready, as many as was told last: one by itself costs nothing.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    reader: Arc<Reader>,
+    told: usize,
+}
+
 impl Reader {
     /// Answers that are ready, and not written.
     pub(crate) fn answers(&self) -> usize {
@@ -39,12 +46,40 @@ impl Reader {
         Ready { reader: self.clone() }
     }
 
+    /// Of a client's link, of which nothing is ready yet.
+    pub(crate) fn gathered(self: &Arc<Self>) -> Gathered {
+        Gathered { reader: self.clone(), told: 0 }
+    }
+
     pub(super) fn one_more(&self) {
         self.answers.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn one_less(&self) {
         self.answers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Gathered {
+    /// As many as the connection's number has of it.
+    pub(crate) fn told(&self) -> usize {
+        self.told
+    }
+
+    /// So many are ready now.
+    pub(crate) fn tell(&mut self, ready: usize) {
+        let told = std::mem::replace(&mut self.told, ready);
+        if ready > told {
+            self.reader.answers.fetch_add(ready - told, Ordering::Relaxed);
+        } else if ready < told {
+            self.reader.answers.fetch_sub(told - ready, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Gathered {
+    fn drop(&mut self) {
+        self.tell(0);
     }
 }
 
@@ -70,6 +105,18 @@ mod tests {
         drop(answers.1);
         assert_eq!((one.answers(), other.answers()), (1, 1));
         assert_eq!((one.leaves_unread(1), one.leaves_unread(2)), (Some(1), None));
+    }
+
+    #[test]
+    fn what_links_have_gathered_is_their_connections_too() {
+        let reader = Unread::new(0).reader();
+        let (mut one, mut other) = (reader.gathered(), reader.gathered());
+        one.tell(300);
+        other.tell(7);
+        one.tell(44);
+        assert_eq!((reader.answers(), one.told()), (51, 44));
+        drop(one);
+        assert_eq!(reader.answers(), 7);
     }
 
     #[test]
