@@ -110,8 +110,8 @@ fn node_table(nodes: &[Node]) -> String {
 fn slow_line(node: &Node) -> String {
     let Node { name, peer, times_slower, .. } = node;
     format!(
-        "\u{26a0} jobs take {times_slower} times as long on {name} ({peer}) as on the others of its kind: it gets few; see what \
-         else runs there"
+        "\u{26a0} jobs take {times_slower} times as long on {name} ({peer}) as on the others of its kind: it gets what these \
+         have no slot for; see what else runs there"
     )
 }
 
@@ -279,8 +279,8 @@ gallery    both     leaving       2           3    12345   3m 12s   127.0.0.1:50
         let slow = Node { times_slower: 12, ..node("worker", "worker", 16) };
         let table = node_table(&[slow.clone(), node("worker", "worker", 16)]);
         let expected = "\n\n\
-\u{26a0} jobs take 12 times as long on worker (127.0.0.1:50412) as on the others of its kind: it gets few; see what else runs \
-there";
+\u{26a0} jobs take 12 times as long on worker (127.0.0.1:50412) as on the others of its kind: it gets what these \
+have no slot for; see what else runs there";
         assert!(table.ends_with(expected), "\n{table}");
         assert_eq!(node_json(&slow)["times_slower"], 12);
     }

@@ -232,6 +232,7 @@ async fn gauges(edge: Arc<Edge>, queue: JobQueue) {
         metrics::gauge!("turno_tickets_in_hand").set(edge.tickets.in_hand() as f64);
         metrics::gauge!("turno_jobs_waiting").set(queue.waiting() as f64);
         edge.router.trouble.tick();
+        queue.tell_time();
         tokio::time::sleep(GAUGES_EVERY).await;
     }
 }

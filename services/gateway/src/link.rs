@@ -123,7 +123,7 @@ impl Link {
         let (node, id) = (&self.hello.name, &self.hello.node_id);
         let times = match standing {
             Standing::Well => {
-                tracing::info!(node, id, "worker is as fast as the others again");
+                tracing::info!(node, id, "worker is no longer set aside");
                 0
             }
             Standing::Aside { times } => {
@@ -132,7 +132,6 @@ impl Link {
                 metrics::counter!("turno_workers_set_aside_total").increment(1);
                 times
             }
-            Standing::OnProbation { times } => times,
         };
         self.times_slower.store(times, Ordering::Relaxed);
     }

@@ -164,7 +164,7 @@ fn log(us: u64) -> f64 {
 }
 
 /// Of an even number, the mean of the two in the middle.
-pub(crate) fn median(values: &mut [f64]) -> Option<f64> {
+fn median(values: &mut [f64]) -> Option<f64> {
     values.sort_unstable_by(f64::total_cmp);
     let upper = *values.get(values.len() / 2)?;
     let lower = values[(values.len() - 1) / 2];

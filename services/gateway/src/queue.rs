@@ -3,9 +3,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
+use turno_runtime::units::micros;
 
 use crate::scheduler::{
     Grant, Job, JobId, Limits, MethodId, Scheduler, Spent, Standing, Submitted, WorkerId,
@@ -20,6 +22,8 @@ struct Inner {
     waiters: HashMap<JobId, oneshot::Sender<Place>>,
     /// By worker, how its link is told what concerns it.
     tells: HashMap<WorkerId, Tell>,
+    /// The scheduler's time begins here.
+    since: Instant,
 }
 
 type Tell = Arc<dyn Fn(News) + Send + Sync>;
@@ -48,8 +52,9 @@ pub(crate) enum Refused {
 
 impl JobQueue {
     pub(crate) fn new(limits: Limits) -> Self {
+        let (scheduler, since) = (Scheduler::new(limits), Instant::now());
         let (waiters, tells) = (HashMap::new(), HashMap::new());
-        Self(Arc::new(Mutex::new(Inner { scheduler: Scheduler::new(limits), waiters, tells })))
+        Self(Arc::new(Mutex::new(Inner { scheduler, waiters, tells, since })))
     }
 
     /// Waits for a place; the turn of who has waited may come up at any worker. Dropping the future gives up the turn.
@@ -71,14 +76,8 @@ impl JobQueue {
     fn submit(&self, job: Job) -> Result<Result<Place, Waiting>, Refused> {
         let mut inner = self.0.lock();
         let submitted = inner.scheduler.submit(job);
-        let grants = match submitted {
-            Submitted::Waiting(_) => inner.scheduler.spill(job.method),
-            _ => Vec::new(),
-        };
         let news = inner.take_news();
         let answer = self.submitted(inner, job, submitted);
-        // Where it is this job's turn, its waiter stands there by now.
-        self.hand_out(grants);
         news.iter().for_each(|(tell, news)| tell(*news));
         answer
     }
@@ -140,8 +139,17 @@ impl JobQueue {
     }
 
     pub(crate) fn leave(&self, worker: WorkerId) {
-        self.change(|scheduler| scheduler.leave(worker));
+        self.change(|scheduler| {
+            scheduler.leave(worker);
+            Vec::new()
+        });
         self.0.lock().tells.remove(&worker);
+    }
+
+    /// Lets time pass: workers that are set aside come back. To be called now and then.
+    pub(crate) fn tell_time(&self) {
+        let now_us = micros(self.0.lock().since.elapsed());
+        self.change(|scheduler| scheduler.tell_time(now_us));
     }
 
     pub(crate) fn waiting(&self) -> usize {
@@ -287,8 +295,8 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_worker_is_told_and_gets_what_would_wait_for_long() {
-        let (queue, told) = (queue(1_000), Arc::new(AtomicUsize::new(0)));
+    fn a_slow_worker_is_told_and_gets_what_the_others_have_no_slot_for() {
+        let (queue, told) = (queue(10), Arc::new(AtomicUsize::new(0)));
         let counter = told.clone();
         queue.join(WorkerId(1), 1, vec![METHOD], move |news| {
             let is_aside = matches!(news, News::Stands(Standing::Aside { .. }));
@@ -304,13 +312,8 @@ mod tests {
             }
         }
         assert_eq!(told.load(Ordering::Relaxed), 1);
-        let held = queue.place_now(&JOB).unwrap();
-        assert_eq!(held.worker, WorkerId(2));
-        let mut turns: Vec<_> = (0..200).map(|_| Box::pin(queue.place(JOB))).collect();
-        assert!(turns.iter_mut().all(|turn| turn.as_mut().now_or_never().is_none()));
-        let first = turns[0].as_mut().now_or_never().expect("it is its turn").unwrap();
-        assert_eq!(first.worker, WorkerId(1));
-        assert!(turns[1].as_mut().now_or_never().is_none());
+        let held = [(); 2].map(|()| queue.place_now(&JOB).unwrap());
+        assert_eq!(held.each_ref().map(|place| place.worker), [WorkerId(2), WorkerId(1)]);
     }
 
     #[tokio::test]

@@ -5,13 +5,13 @@
 //! room takes what goes next: calls before batch, but for batch's share (`share`); among tenants the one that has had the
 //! least CPU time (`fair`); of its jobs the oldest. A method at its limit stands aside (`methods`). What jobs cost is
 //! learned (`estimate`), and a job that could not be finished by its deadline, or would wait for long in a queue that
-//! stands, is refused when it comes (`forecast`). A worker that is much slower than the others of its kind is set aside
+//! stands, is refused when it comes (`forecast`). A worker that is much slower than the others of its kind is chosen last
 //! (`aside`).
 //!
 //! No decision looks at every job, worker or tenant: each costs a few steps in ordered sets, for each class that
-//! serves the method and each limited method that the tenant waits for; but a worker that seems slow is compared with each
-//! of the others, once in four of its jobs. Hash maps are looked into, never walked where the
-//! order would matter: the same inputs give the same outputs.
+//! serves the method and each limited method that the tenant waits for. Only a worker that seems slow is compared with each
+//! of its kind, once in four of its jobs. Hash maps are looked into, never walked where the order would matter: the same
+//! inputs give the same outputs. Nor does it look at a clock: it is told the time.
 
 mod aside;
 mod chunks;
@@ -26,7 +26,7 @@ mod pace;
 mod share;
 mod work;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use turno_proto::habits::CHUNK_GIVES_WAY;
 
@@ -49,8 +49,12 @@ pub struct Scheduler {
     classes: Classes,
     /// See [`Self::take_asked`].
     asked: Vec<WorkerId>,
+    /// Workers that are set aside, and until when.
+    aside: BTreeSet<(u64, WorkerId)>,
     /// See [`Self::take_verdicts`].
     verdicts: Vec<(WorkerId, Standing)>,
+    /// As it was last told.
+    now_us: u64,
 }
 
 /// A job that waits.
@@ -105,11 +109,13 @@ impl Scheduler {
             methods,
             classes: Classes::default(),
             asked: Vec::new(),
+            aside: BTreeSet::new(),
             verdicts: Vec::new(),
+            now_us: 0,
         }
     }
 
-    /// A job arrives. Where it has come to wait, [`Self::spill`] is to be asked next.
+    /// A job arrives.
     pub fn submit(&mut self, job: Job) -> Submitted {
         if let Some(refused) = self.refused(&job) {
             return refused;
@@ -148,7 +154,7 @@ impl Scheduler {
 
     /// A worker comes, with so many slots for these methods. One that was there under the same id has left.
     pub fn join(&mut self, worker: WorkerId, slots: u32, mut methods: Vec<MethodId>) -> Vec<Grant> {
-        let (mut grants, left) = self.withdraw(worker);
+        self.leave(worker);
         methods.sort_unstable();
         methods.dedup();
         let (class, new) = self.classes.class_of(methods, self.limits.batch_share);
@@ -156,8 +162,7 @@ impl Scheduler {
             self.open_class(class);
         }
         self.classes.add(worker, class, slots);
-        grants.extend(self.fill(worker));
-        left.into_iter().for_each(|left| self.ask(left));
+        let grants = self.fill(worker);
         self.ask(class);
         grants
     }
@@ -165,36 +170,26 @@ impl Scheduler {
     /// A worker has another number of slots now. Below what it holds, it gets nothing until it has finished enough.
     pub fn resize(&mut self, worker: WorkerId, slots: u32) -> Vec<Grant> {
         self.classes.change(worker, |worker| worker.slots = slots);
-        let mut grants = self.fill(worker);
+        let grants = self.fill(worker);
         if let Some(class) = self.classes.worker(worker).map(|worker| worker.class) {
-            grants.extend(self.spill_in(class));
             self.ask(class);
         }
         grants
     }
 
     /// A worker takes no more work, or is gone. What it has must still be finished.
-    pub fn leave(&mut self, worker: WorkerId) -> Vec<Grant> {
-        let (grants, left) = self.withdraw(worker);
-        left.into_iter().for_each(|left| self.ask(left));
-        grants
-    }
-
-    /// Answers the class that it leaves behind: it may have been asked for a slot, and others are to be instead.
-    fn withdraw(&mut self, worker: WorkerId) -> (Vec<Grant>, Option<ClassId>) {
-        let Some(class) = self.classes.worker(worker).map(|worker| worker.class) else {
-            return (Vec::new(), None);
-        };
+    pub fn leave(&mut self, worker: WorkerId) {
+        let Some(class) = self.classes.worker(worker).map(|worker| worker.class) else { return };
+        self.forget_verdict(worker);
         let Some((gone, class)) = self.classes.remove(worker) else {
-            // Those that are aside may be needed now.
-            return (self.spill_in(class), Some(class));
+            // It may have been asked for a slot.
+            return self.ask(class);
         };
         for method in &class.methods {
             if let Some(method) = self.methods.get_mut(method) {
                 method.classes.retain(|class| *class != gone);
             }
         }
-        (Vec::new(), None)
     }
 
     /// A granted job is over: what it cost, if that is known (else it costs its tenant nothing), and how many jobs its
@@ -203,8 +198,9 @@ impl Scheduler {
         let Some(granted) = self.granted.remove(&job) else { return Vec::new() };
         let ran = self.settle(&granted, spent);
         self.release(granted.job.method);
-        let mut grants = Vec::new();
-        if self.classes.worker(granted.worker).is_some_and(|worker| worker.visit == granted.visit) {
+        let worker = self.classes.worker(granted.worker);
+        let is_here = worker.is_some_and(|worker| worker.visit == granted.visit);
+        if is_here {
             self.classes.change(granted.worker, |worker| {
                 worker.outstanding -= 1;
                 worker.service_us = worker.service_us.saturating_sub(granted.job.stands_us());
@@ -213,13 +209,18 @@ impl Scheduler {
                 worker.asked = worker.asked.saturating_sub(1);
                 ran.into_iter().for_each(|ran| worker.pace.take(ran));
             });
-            self.judge(granted.worker);
-            grants = self.fill(granted.worker);
         }
-        // The method may have been at its limit, with room elsewhere.
+        if is_here && ran.is_some() {
+            self.judge(granted.worker);
+        }
+        let worker = self.classes.worker(granted.worker).filter(|_| is_here);
+        let is_well = worker.is_some_and(|worker| worker.pace.is_well());
+        let mut grants = if is_well { self.fill(granted.worker) } else { Vec::new() };
+        // The method may have been at its limit, with room elsewhere. One that is set aside leaves it to that.
         grants.extend(self.fill_method(granted.job.method));
-        self.try_again(granted.class);
-        grants.extend(self.spill(granted.job.method));
+        if is_here && !is_well {
+            grants.extend(self.fill(granted.worker));
+        }
         self.ask(granted.class);
         self.ask_for(granted.job.method);
         grants
@@ -236,8 +237,7 @@ impl Scheduler {
             }
         }
         self.show_limit(method, was_open);
-        let mut grants = self.fill_method(method);
-        grants.extend(self.spill(method));
+        let grants = self.fill_method(method);
         self.ask_for(method);
         grants
     }
@@ -247,11 +247,9 @@ impl Scheduler {
         self.waiting.len()
     }
 
-    /// Waiting jobs that this worker could run, were there room: those of methods at their limit it could not, and one
-    /// that is aside none, unless so many wait that it would get one.
+    /// Waiting jobs that this worker could run, were there room: those of methods at their limit it could not.
     pub fn backlog(&self, worker: WorkerId) -> usize {
-        let Some(worker) = self.classes.worker(worker) else { return 0 };
-        let class = self.classes.get(worker.class).filter(|class| class.next_at(worker.order()).is_some());
+        let class = self.classes.worker(worker).and_then(|worker| self.classes.get(worker.class));
         class.map_or(0, |class| class.backlog.iter().sum())
     }
 
@@ -286,8 +284,9 @@ impl Scheduler {
         JobId(self.next_job)
     }
 
-    /// The worker with the most free slots of all, or of all but one, that may take a job of this method now. Whoever has
-    /// room has it because nothing waits that it could run, so nobody is overtaken. Those that are aside are passed over.
+    /// The worker with the most free slots of all, or of all but one, that may take a job of this method now; one that is
+    /// set aside only if no other has a free slot. Whoever has room has it because nothing waits that it could run, so
+    /// nobody is overtaken.
     fn best_worker(&self, method: MethodId, not_at: Option<WorkerId>) -> Option<WorkerId> {
         let method = self.methods.get(&method).filter(|method| method.is_open())?;
         let best = method.classes.iter().filter_map(|class| self.classes.get(*class)?.best(not_at)).min();
@@ -316,7 +315,7 @@ impl Scheduler {
 
     fn next_for(&self, worker: WorkerId) -> Option<Next> {
         let worker = self.classes.worker(worker).filter(|worker| worker.has_room())?;
-        self.classes.get(worker.class)?.next_at(worker.order())
+        self.classes.get(worker.class)?.next()
     }
 
     /// A job that waits goes to a worker.

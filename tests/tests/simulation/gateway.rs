@@ -93,8 +93,6 @@ impl World {
             Submitted::Waiting(id) => {
                 at.jobs.insert(id, known);
                 at.shares.waits(wanted.lane, wanted.tenant);
-                let grants = at.scheduler.spill(MethodId(wanted.method as u32));
-                self.hand_out(gateway, &grants);
             }
             Submitted::Full { .. } => self.end(request),
             refused => panic!("{refused:?} of a job without a deadline"),
@@ -168,12 +166,10 @@ impl World {
 
     /// Nothing is granted there any more.
     fn forget(&mut self, id: LinkId) {
-        let gateway = self.links[&id].gateway;
-        let at = &mut self.gateways[gateway];
+        let at = &mut self.gateways[self.links[&id].gateway];
         at.links.remove(&id);
         at.told.remove(&id);
-        let grants = at.scheduler.leave(WorkerId(id.0));
-        self.hand_out(gateway, &grants);
+        at.scheduler.leave(WorkerId(id.0));
     }
 
     fn at_link(&self, id: LinkId) -> Vec<JobId> {

@@ -106,13 +106,10 @@ impl Mesh {
         let mixed = self.next.wrapping_mul(2_654_435_761) >> 8;
         let lane = if mixed.is_multiple_of(4) { Lane::Batch } else { Lane::Calls };
         let (method, tenant) = (MethodId(mixed / 4 % METHODS), TenantId(mixed / 64 % TENANTS));
-        match self.scheduler.submit(Job { method, lane, tenant, left_us: None, items: 1, not_at: None }) {
-            Submitted::Granted(grant) => self.running.push(grant.job),
-            Submitted::Waiting(_) => {
-                let grants = self.scheduler.spill(method);
-                self.running.extend(grants.iter().map(|grant| grant.job));
-            }
-            _ => {}
+        if let Submitted::Granted(grant) =
+            self.scheduler.submit(Job { method, lane, tenant, left_us: None, items: 1, not_at: None })
+        {
+            self.running.push(grant.job);
         }
     }
 

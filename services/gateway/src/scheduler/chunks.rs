@@ -1,6 +1,5 @@
 //! Chunks of maps that have slots: long, so that little is lost between two of them, and ended between two items when
-//! calls wait. Each kind of worker that could run them is asked for as many slots as calls wait, as long as it has chunks:
-//! those workers alone to which these calls would go.
+//! calls wait. Each kind of worker that could run them is asked for as many slots as calls wait, as long as it has chunks.
 //! Any job's end is a slot less that its worker is asked for, here as at the worker: which of its chunks ends, nobody says.
 
 use std::cmp::Reverse;
@@ -56,8 +55,8 @@ impl Scheduler {
     /// After something has changed there: as many slots are asked for as calls wait.
     pub(super) fn ask(&mut self, id: ClassId) {
         while let Some(class) = self.classes.get(id)
-            && class.crew().chunks.asked < class.backlog[Lane::Calls as usize]
-            && let Some((_, _, worker)) = class.crew().chunks.unasked.first().copied()
+            && class.chunks.asked < class.backlog[Lane::Calls as usize]
+            && let Some((_, _, worker)) = class.chunks.unasked.first().copied()
         {
             self.classes.change(worker, |worker| worker.asked += 1);
             self.asked.push(worker);

@@ -3,15 +3,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::aside::{leaves_to_others, takes_the_first};
+use super::aside::Turn;
 use super::chunks::Chunks;
 use super::fair::Fair;
 use super::methods::Method;
-use super::pace::{Clock, Pace};
+use super::pace::Pace;
 use super::share::Share;
 use super::work::Work;
 use super::{JobId, Lane, MethodId, WorkerId};
-use crate::outliers::median;
 
 /// Counted up; an id is not used again, so that what is left of a class that has gone finds nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,28 +23,16 @@ pub(super) struct Class {
     /// Jobs that wait and could run here, in each lane: those of methods at their limit could not.
     pub(super) backlog: [usize; 2],
     pub(super) share: Share,
-    lanes: [ClassLane; 2],
-    /// Workers with room: of those that are well the one with the most free slots first, then who is least slow.
-    ready: BTreeSet<Rank>,
-    well: Crew,
-    /// Set aside, or on probation.
-    aside: Crew,
-    /// Until when who is set aside.
-    until: BTreeSet<(u64, WorkerId)>,
-    /// What its slots have worked since the beginning.
-    worked_us: u64,
-}
-
-/// Its order (`aside`), jobs above its slots, and who it is.
-pub(super) type Rank = (u32, i64, WorkerId);
-
-/// Those workers of a class that are well, or those that are not.
-#[derive(Debug, Default)]
-pub(super) struct Crew {
-    workers: usize,
-    pub(super) load: Load,
     pub(super) chunks: Chunks,
+    lanes: [ClassLane; 2],
+    /// Workers with room, in the order in which they get what comes.
+    ready: BTreeSet<Rank>,
+    pub(super) load: Load,
+    workers: Vec<WorkerId>,
 }
+
+/// Among workers with room: its turn, jobs above its slots (the less, the more of them are free), and who it is.
+pub(super) type Rank = (Turn, i64, WorkerId);
 
 #[derive(Debug)]
 pub(super) struct ClassLane {
@@ -84,16 +71,16 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn has_room(&self) -> bool {
-        self.outstanding < self.slots.saturating_add(self.prefetch)
+        self.outstanding < self.may_hold()
     }
 
     /// Not even with the next slot that it is not asked for yet it would have room.
     pub(super) fn is_overfull(&self) -> bool {
-        self.outstanding.saturating_sub(self.asked) > self.slots.saturating_add(self.prefetch)
+        self.outstanding.saturating_sub(self.asked) > self.may_hold()
     }
 
     fn rank(&self, id: WorkerId) -> Rank {
-        (self.order(), i64::from(self.outstanding) - i64::from(self.slots), id)
+        (self.turn(), i64::from(self.outstanding) - i64::from(self.slots), id)
     }
 
     fn load(&self) -> Load {
@@ -121,31 +108,16 @@ impl Class {
             methods,
             backlog: [0, 0],
             share: Share::new(batch_share),
+            chunks: Chunks::default(),
             lanes: [lane(), lane()],
             ready: BTreeSet::new(),
-            well: Crew::default(),
-            aside: Crew::default(),
-            until: BTreeSet::new(),
-            worked_us: 0,
+            load: Load::default(),
+            workers: Vec::new(),
         }
     }
 
-    /// The job that goes next to a worker of this order with room.
-    pub(super) fn next_at(&self, order: u32) -> Option<Next> {
-        let left = leaves_to_others(order, self.well.load.slots);
-        let [calls, batch] = self.backlog.map(|jobs| jobs as u64);
-        if left == 0 || calls > left {
-            return self.next();
-        }
-        if calls + batch <= left {
-            return None;
-        }
-        // The calls wait for others. This slot is not one that the lanes share.
-        let job = self.lane(Lane::Batch).fair.next()?;
-        Some(Next { job, contended: false })
-    }
-
-    fn next(&self) -> Option<Next> {
+    /// The job that goes next to whichever of its workers has room.
+    pub(super) fn next(&self) -> Option<Next> {
         match Lane::ALL.map(|lane| self.lane(lane).fair.next()) {
             [Some(call), Some(batch)] => {
                 let job = if self.share.next() == Lane::Batch { batch } else { call };
@@ -155,36 +127,9 @@ impl Class {
         }
     }
 
-    /// The worker for a job that has just come, the second if the first is not to be; `None`: it has to wait.
+    /// The worker for a job that has just come: the second, if the first is not to be.
     pub(super) fn best(&self, not_at: Option<WorkerId>) -> Option<Rank> {
-        let best = self.ready.iter().find(|(_, _, worker)| Some(*worker) != not_at).copied();
-        best.filter(|(order, _, _)| takes_the_first(*order) || self.well.load.slots == 0)
-    }
-
-    /// Those that get what comes: workers that are well, unless only others have slots.
-    pub(super) fn crew(&self) -> &Crew {
-        if self.well.load.slots > 0 || self.aside.workers == 0 { &self.well } else { &self.aside }
-    }
-
-    /// The first worker with room, if it may be one that is aside.
-    pub(super) fn first_if_any_is_aside(&self) -> Option<WorkerId> {
-        let first = self.ready.first().filter(|_| self.aside.workers > 0);
-        first.map(|(_, _, worker)| *worker)
-    }
-
-    /// At least half of its workers stay.
-    pub(super) fn may_set_aside_another(&self) -> bool {
-        self.aside.workers < self.well.workers.saturating_sub(1)
-    }
-
-    /// Who has been aside for as long as it is to be.
-    pub(super) fn is_over(&self) -> Option<WorkerId> {
-        self.until.first().filter(|(until_us, _)| *until_us <= self.worked_us).map(|(_, worker)| *worker)
-    }
-
-    /// The time, by those that are well, but for so many of their slots.
-    pub(super) fn clock_without(&self, slots: u32) -> Clock {
-        Clock { worked_us: self.worked_us, slots: self.well.load.slots.saturating_sub(slots.into()) }
+        self.ready.iter().find(|(_, _, worker)| Some(*worker) != not_at).copied()
     }
 
     pub(super) fn lane(&self, lane: Lane) -> &ClassLane {
@@ -197,7 +142,6 @@ impl Class {
 
     /// One of its slots has worked for so long.
     pub(super) fn worked(&mut self, us: u64) {
-        self.worked_us = self.worked_us.saturating_add(us);
         self.lanes.iter_mut().for_each(|lane| lane.work.worked(us));
     }
 
@@ -249,37 +193,25 @@ impl Class {
     /// Counts a worker as it is now.
     fn seat(&mut self, id: WorkerId, worker: &Worker) {
         let load = worker.load();
-        let crew = self.crew_of(worker);
-        crew.workers += 1;
-        crew.load.slots += load.slots;
-        crew.load.outstanding += load.outstanding;
-        crew.load.beyond += load.beyond;
-        crew.load.service_us = crew.load.service_us.saturating_add(load.service_us);
-        crew.chunks.seat(id, worker);
+        self.load.slots += load.slots;
+        self.load.outstanding += load.outstanding;
+        self.load.beyond += load.beyond;
+        self.load.service_us = self.load.service_us.saturating_add(load.service_us);
         if worker.has_room() {
             self.ready.insert(worker.rank(id));
         }
-        self.until.extend(worker.pace.until_us().map(|until_us| (until_us, id)));
+        self.chunks.seat(id, worker);
     }
 
     /// Takes back what [`Self::seat`] counted.
     fn unseat(&mut self, id: WorkerId, worker: &Worker) {
         let load = worker.load();
-        let crew = self.crew_of(worker);
-        crew.workers -= 1;
-        crew.load.slots -= load.slots;
-        crew.load.outstanding -= load.outstanding;
-        crew.load.beyond -= load.beyond;
-        crew.load.service_us = crew.load.service_us.saturating_sub(load.service_us);
-        crew.chunks.unseat(id, worker);
+        self.load.slots -= load.slots;
+        self.load.outstanding -= load.outstanding;
+        self.load.beyond -= load.beyond;
+        self.load.service_us = self.load.service_us.saturating_sub(load.service_us);
         self.ready.remove(&worker.rank(id));
-        if let Some(until_us) = worker.pace.until_us() {
-            self.until.remove(&(until_us, id));
-        }
-    }
-
-    fn crew_of(&mut self, worker: &Worker) -> &mut Crew {
-        if worker.pace.is_well() { &mut self.well } else { &mut self.aside }
+        self.chunks.unseat(id, worker);
     }
 }
 
@@ -338,7 +270,9 @@ impl Classes {
             asked: 0,
             pace: Pace::default(),
         };
-        self.classes.get_mut(&class).expect("a worker's class is there").seat(id, &worker);
+        let class = self.classes.get_mut(&class).expect("a worker's class is there");
+        class.workers.push(id);
+        class.seat(id, &worker);
         self.workers.insert(id, worker);
     }
 
@@ -347,7 +281,8 @@ impl Classes {
         let worker = self.workers.remove(&id)?;
         let class = self.classes.get_mut(&worker.class).expect("a worker's class is there");
         class.unseat(id, &worker);
-        if class.well.workers + class.aside.workers > 0 {
+        class.workers.retain(|other| *other != id);
+        if !class.workers.is_empty() {
             return None;
         }
         let class = self.classes.remove(&worker.class)?;
@@ -355,11 +290,13 @@ impl Classes {
         Some((worker.class, class))
     }
 
-    /// How those workers of a class compare that are well, in the median of all but one. Looks at every worker.
+    /// How those workers of a class compare that are well, in the median of all but one. Looks at each of them.
     pub(super) fn typical_but(&self, class: ClassId, but: WorkerId) -> Option<f64> {
-        let others = self.workers.iter().filter(|(id, worker)| worker.class == class && **id != but);
-        let mut examples: Vec<f64> = others.filter_map(|(_, worker)| worker.pace.example()).collect();
-        median(&mut examples)
+        let others = self.classes.get(&class)?.workers.iter().filter(|id| **id != but);
+        let mut examples: Vec<f64> = others.filter_map(|id| self.workers.get(id)?.pace.example()).collect();
+        examples.sort_unstable_by(f64::total_cmp);
+        // Of an even number the slower of the two in the middle: the other may be the one that is broken.
+        examples.get(examples.len() / 2).copied()
     }
 
     /// Changes a worker, and what its class knows of it.

@@ -22,7 +22,7 @@ impl Scheduler {
     fn ahead(&self, method: MethodId, lane: Lane, tenant: TenantId) -> Option<Ahead> {
         let method = self.methods.get(&method)?;
         let classes = || method.classes.iter().filter_map(|class| self.class(*class));
-        let slots: u64 = classes().map(|class| class.crew().load.slots).sum();
+        let slots: u64 = classes().map(|class| class.load.slots).sum();
         if slots == 0 {
             return None;
         }
@@ -102,7 +102,7 @@ fn ahead_in(class: &Class, lane: Lane, tenant: TenantId, slots: u64) -> Ahead {
             before + if share > 0.0 { (before * (1.0 - share) / share).min(others) } else { others }
         }
     };
-    let load = class.crew().load;
+    let load = class.load;
     let beyond = load.service_us as f64 * load.beyond as f64 / load.outstanding.max(1) as f64;
     let own_slots = load.slots.max(1);
     Ahead {

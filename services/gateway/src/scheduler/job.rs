@@ -72,13 +72,8 @@ pub enum Standing {
     /// It is not.
     #[default]
     Well,
-    /// It is set aside: jobs go there when too many wait for the others.
+    /// It is set aside: jobs go there when no other has a free slot.
     Aside {
-        /// How many times as long as the others it took.
-        times: u32,
-    },
-    /// It was set aside, and gets a job now and then that shows whether it still is slow.
-    OnProbation {
         /// How many times as long as the others it took.
         times: u32,
     },

@@ -1,5 +1,4 @@
-//! How a worker keeps up with the others of its kind, and how it stands for that. Knows no clock but its kind's: what
-//! their slots have worked.
+//! How a worker keeps up with the others of its kind, and how it stands for that. Knows no clock.
 //!
 //! What is compared is how long each job ran beside what jobs of its method and lane took at about the same time,
 //! wherever they ran: as a logarithm, whose mean a few long jobs do not move (`outliers.rs` says how far it strays). So
@@ -14,8 +13,6 @@ use super::Standing;
 const SECOND_US: u64 = 1_000_000;
 /// A verdict needs so many jobs.
 const JOBS: u32 = 16;
-/// And on probation so many: this worker has been slow before.
-const JOBS_ON_PROBATION: u32 = 4;
 /// The others are asked once in so many jobs of a worker that seems slow: that looks at each of them.
 const EVERY: u32 = 4;
 /// A slow worker takes so many times as long as the median of the others does,
@@ -30,7 +27,7 @@ const WEIGHT: f64 = 1.0 / 16.0;
 const WEIGHT_LATELY: f64 = 1.0 / 4.0;
 /// For what is usual: of all workers, so it changes sooner than any of them.
 const WEIGHT_USUAL: f64 = 1.0 / 64.0;
-/// Aside until each slot of its kind has worked for so long; then twice as long, each time that it is as slow as before.
+/// Aside for so long; then twice as long, each time that it is as slow as before when it has come back.
 const FIRST_US: u64 = 5 * SECOND_US;
 const LONGEST_US: u64 = 60 * SECOND_US;
 /// What has been well for so long since it came back has no past.
@@ -61,31 +58,16 @@ pub(super) struct Ran {
     beside: f64,
 }
 
-/// The time of a kind of worker.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
-    /// What its slots have worked.
-    pub(super) worked_us: u64,
-    /// How many will.
-    pub(super) slots: u64,
-}
-
-impl Clock {
-    fn after(self, us: u64) -> u64 {
-        self.worked_us.saturating_add(us.saturating_mul(self.slots.max(1)))
-    }
-}
-
 /// A worker's pace.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pace {
-    /// Since it came, or began its probation.
+    /// Since it came, or was last set aside.
     jobs: u32,
     beside: f64,
     lately: f64,
     log_us: f64,
-    pub(super) standing: Standing,
-    /// While it is aside: until then, by its kind's clock. Else: a past is not forgotten before.
+    standing: Standing,
+    /// It is aside until then, or was.
     until_us: u64,
     for_us: u64,
 }
@@ -105,11 +87,8 @@ impl Pace {
         (self.is_well() && self.jobs >= JOBS).then_some(self.beside)
     }
 
-    /// What a job of a worker that is aside took says nothing: it may have begun before.
+    /// Also while it is aside: so it may be known already when it comes back.
     pub(super) fn take(&mut self, ran: Ran) {
-        if self.until_us().is_some() {
-            return;
-        }
         self.jobs = self.jobs.saturating_add(1);
         smooth(&mut self.beside, ran.beside, WEIGHT, self.jobs);
         smooth(&mut self.lately, ran.beside, WEIGHT_LATELY, self.jobs);
@@ -118,11 +97,7 @@ impl Pace {
 
     /// Whether a verdict is to be had now: of one that is well, if it may be slow.
     pub(super) fn is_due(&self) -> bool {
-        match self.standing {
-            Standing::Well => self.jobs >= JOBS && self.jobs.is_multiple_of(EVERY) && self.may_be_slow(),
-            Standing::OnProbation { .. } => self.jobs >= JOBS_ON_PROBATION,
-            Standing::Aside { .. } => false,
-        }
+        self.is_well() && self.jobs >= JOBS && self.jobs.is_multiple_of(EVERY) && self.may_be_slow()
     }
 
     /// It is half as far above what is usual as it would have to be above the others. Who does most of the work is not.
@@ -138,22 +113,16 @@ impl Pace {
         is_slow.then(|| (self.lately - others).exp().clamp(TIMES, MOST_TIMES) as u32)
     }
 
-    pub(super) fn set_aside(&mut self, times: u32, clock: Clock) {
-        let has_no_past = self.for_us == 0 || (self.is_well() && clock.worked_us >= self.until_us);
+    pub(super) fn set_aside(&mut self, times: u32, now_us: u64) {
+        let has_no_past = self.for_us == 0 || now_us >= self.until_us.saturating_add(FORGIVEN_US);
         let for_us = if has_no_past { FIRST_US } else { (self.for_us * 2).min(LONGEST_US) };
-        let standing = Standing::Aside { times };
-        *self = Self { standing, until_us: clock.after(for_us), for_us, ..Self::default() };
+        let (standing, until_us) = (Standing::Aside { times }, now_us.saturating_add(for_us));
+        *self = Self { standing, until_us, for_us, ..Self::default() };
     }
 
     /// Its time is over.
-    pub(super) fn begin_probation(&mut self) {
-        if let Standing::Aside { times } = self.standing {
-            self.standing = Standing::OnProbation { times };
-        }
-    }
-
-    pub(super) fn acquit(&mut self, clock: Clock) {
-        (self.standing, self.until_us) = (Standing::Well, clock.after(FORGIVEN_US));
+    pub(super) fn come_back(&mut self) {
+        self.standing = Standing::Well;
     }
 }
 

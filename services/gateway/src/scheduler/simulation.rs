@@ -2,7 +2,8 @@
 //! scheduler's promises are checked against books that know nothing of how it decides; at the end everything drains.
 //!
 //! In fair worlds a job's cost is its method's, methods have no limits and nothing is lost: there the shares of tenants
-//! and lanes are checked to the job. In wild worlds anything goes, and some workers are slow.
+//! and lanes are checked to the job. In wild worlds anything goes, and some workers are slow. In all of them any worker is
+//! set aside at any time, which must change neither.
 //!
 //! The seeds are always the same. But a seed stands for a world only as long as worlds are drawn as they were, so what a
 //! world has shown is shrunk to a test of its own. So far that is one: a worker that leaves takes with it what it was
@@ -38,6 +39,9 @@ struct World {
     tenants: u64,
     next_worker: u64,
     slow: BTreeSet<WorkerId>,
+    now_us: u64,
+    /// How often a worker was set aside for nothing.
+    accused: usize,
 }
 
 /// How many times as slow they are.
@@ -58,6 +62,8 @@ impl World {
             tenants: 2 + dice.below(4),
             next_worker: 0,
             slow: BTreeSet::new(),
+            now_us: 0,
+            accused: 0,
             dice,
         };
         world.teach();
@@ -93,7 +99,9 @@ impl World {
                 let which = self.dice.below(64) as usize;
                 self.finish(which);
             }
-            88..=91 => self.cancel(),
+            88..=90 => self.cancel(),
+            91 if self.dice.below(2) == 0 => self.accuse(),
+            91 => self.pass_time(),
             92 | 93 => self.join_some(),
             94 => {
                 let worker = self.some_worker();
@@ -134,15 +142,10 @@ impl World {
             _ => self.scheduler.submit(job),
         };
         self.books.submitted(&job, submitted, known);
-        self.asked();
-        match submitted {
-            Submitted::Granted(grant) => self.shares.granted(&self.books.jobs[&grant.job]),
-            Submitted::Waiting(_) => {
-                let grants = self.scheduler.spill(job.method);
-                self.granted(&grants);
-            }
-            _ => {}
+        if let Submitted::Granted(grant) = submitted {
+            self.shares.granted(&self.books.jobs[&grant.job]);
         }
+        self.asked();
     }
 
     /// Whoever would have a place has it also without waiting; whoever has not has left no trace.
@@ -243,9 +246,9 @@ impl World {
 
     /// With what it has; or it finishes that in peace.
     fn leave(&mut self, worker: WorkerId, dies: bool) {
-        let grants = self.scheduler.leave(worker);
+        self.scheduler.leave(worker);
         self.left(worker);
-        self.granted(&grants);
+        self.asked();
         if !dies {
             return;
         }
@@ -282,6 +285,23 @@ impl World {
         }
     }
 
+    /// A verdict that is wrong, or not.
+    fn accuse(&mut self) {
+        if let Some(worker) = self.some_worker()
+            && self.books.is_well(worker)
+        {
+            self.scheduler.set_aside(worker, 5);
+            self.accused += 1;
+            self.granted(&[]);
+        }
+    }
+
+    fn pass_time(&mut self) {
+        self.now_us += self.dice.below(20_000_000);
+        let grants = self.scheduler.tell_time(self.now_us);
+        self.granted(&grants);
+    }
+
     fn limit(&mut self) {
         let method = MethodId(self.dice.below(METHODS as u64) as u32);
         let limit = (self.dice.below(3) > 0).then(|| self.dice.below(4) as u32);
@@ -310,7 +330,7 @@ impl World {
 }
 
 fn live(kind: Kind, seeds: std::ops::Range<u64>) {
-    let mut set_aside = 0;
+    let (mut judged, mut accused) = (0, 0);
     for seed in seeds {
         let lived = std::panic::catch_unwind(|| {
             let mut world = World::new(kind, seed);
@@ -318,12 +338,13 @@ fn live(kind: Kind, seeds: std::ops::Range<u64>) {
                 world.step(step / 200 % 3 != 2);
             }
             world.drain();
-            world.books.set_aside
+            (world.books.set_aside - world.accused, world.accused)
         });
-        let Ok(times) = lived else { panic!("in the world of seed {seed}") };
-        set_aside += times;
+        let Ok((slow, for_nothing)) = lived else { panic!("in the world of seed {seed}") };
+        (judged, accused) = (judged + slow, accused + for_nothing);
     }
-    assert_eq!(set_aside > 0, kind == Kind::Wild, "{set_aside} workers were set aside");
+    assert_eq!(judged > 0, kind == Kind::Wild, "{judged} workers were found to be slow");
+    assert!(accused > 0, "nobody was set aside for nothing");
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub(super) struct Known {
     pub(super) lane: Lane,
     pub(super) tenant: TenantId,
     pub(super) items: u32,
+    not_at: Option<WorkerId>,
     pub(super) state: State,
 }
 
@@ -59,8 +60,14 @@ impl Worker {
         self.standing == Standing::Well
     }
 
+    fn has_free_slot(&self) -> bool {
+        self.outstanding < self.slots
+    }
+
+    /// One that is set aside holds nothing beyond its slots.
     fn has_room(&self) -> bool {
-        self.outstanding < self.slots + self.prefetch
+        let beyond = if self.is_well() { self.prefetch } else { 0 };
+        self.outstanding < self.slots + beyond
     }
 }
 
@@ -111,7 +118,7 @@ impl Books {
 
     pub(super) fn submitted(&mut self, job: &Job, submitted: Submitted, service_us: Option<u64>) {
         let Job { method, lane, tenant, left_us, items, not_at } = *job;
-        let known = Known { method, lane, tenant, items, state: State::Waiting };
+        let known = Known { method, lane, tenant, items, not_at, state: State::Waiting };
         match submitted {
             Submitted::Waiting(id) => self.begin(id, known),
             Submitted::Granted(grant) => {
@@ -121,7 +128,6 @@ impl Books {
             }
             Submitted::NoOther => {
                 let could = self.workers.iter().filter(|(_, worker)| worker.has_room());
-                let could = could.filter(|(_, worker)| self.leaves(worker) == 0);
                 let could = could.filter(|(_, worker)| worker.methods.contains(&method)).map(|(id, _)| *id);
                 assert!(not_at.is_some() && could.eq(not_at) && self.is_open(method), "refused in vain");
             }
@@ -167,7 +173,11 @@ impl Books {
         assert_eq!(job.state, State::Waiting, "granted twice");
         let queue = self.queues.get_mut(&(job.lane, job.tenant, job.method)).unwrap();
         assert_eq!(queue.pop_first(), Some(grant.job), "overtaken by its own tenant");
+        let others = self.workers.iter().filter(|(id, _)| Some(**id) != job.not_at);
+        let mut could = others.filter(|(_, worker)| worker.methods.contains(&job.method));
+        let is_well_and_free = could.any(|(_, worker)| worker.is_well() && worker.has_free_slot());
         let worker = self.workers.get_mut(&grant.worker).expect("a worker that has left");
+        assert!(worker.is_well() || !is_well_and_free, "set aside, and not chosen last");
         assert!(worker.has_room() && worker.methods.contains(&job.method));
         worker.outstanding += 1;
         worker.chunks += usize::from(job.is_chunk());
@@ -183,35 +193,17 @@ impl Books {
         assert!(limit.is_none_or(|limit| self.granted_of[method] <= limit), "above its limit");
     }
 
-    /// A worker is set aside, or is no longer. Half of those that could be are well.
+    pub(super) fn is_well(&self, worker: WorkerId) -> bool {
+        self.workers[&worker].is_well()
+    }
+
+    /// A worker is set aside, or is no longer.
     pub(super) fn stands(&mut self, id: WorkerId, standing: Standing) {
         let Some(worker) = self.workers.get_mut(&id) else { panic!("{id:?} has left") };
         let was_well = worker.is_well();
         worker.standing = standing;
-        let methods = worker.methods.clone();
-        if was_well {
-            assert!(matches!(standing, Standing::Aside { .. }), "{standing:?} out of nothing");
-            self.set_aside += 1;
-            let of_its_kind = self.workers.values().filter(|worker| worker.methods == methods);
-            let (well, all) = of_its_kind
-                .fold((0, 0), |(well, all), worker| (well + usize::from(worker.is_well()), all + 1));
-            assert!(2 * well >= all, "{well} of {all} are well");
-        }
-    }
-
-    /// So many jobs a worker leaves to the others: those that these do in the time in which it does one. None if it is well.
-    fn leaves(&self, worker: &Worker) -> usize {
-        let times = match worker.standing {
-            Standing::Well => 1,
-            Standing::OnProbation { .. } if worker.outstanding == 0 => 1,
-            Standing::OnProbation { times } | Standing::Aside { times } => times,
-        };
-        (times as usize - 1) * self.well_slots(&worker.methods)
-    }
-
-    fn well_slots(&self, class: &Class) -> usize {
-        let well = self.workers.values().filter(|worker| worker.methods == *class && worker.is_well());
-        well.map(|worker| worker.slots as usize).sum()
+        assert_ne!(worker.is_well(), was_well, "{standing:?} is no news");
+        self.set_aside += usize::from(was_well);
     }
 
     /// A worker was asked to end a chunk for a call that waits: it has one that it was not asked for, and there was reason.
@@ -224,15 +216,12 @@ impl Books {
         assert!(worker.asked <= worker.chunks, "more was asked than it has");
     }
 
-    /// Calls that wait for one kind of worker, chunks that are where these would go, and how many of them were asked to
-    /// end.
+    /// Calls that wait for one kind of worker, chunks that are there, and how many of them were asked to end.
     fn chunks_in(&self, class: &Class) -> (usize, usize, usize) {
         let open = class.iter().filter(|method| self.is_open(**method));
         let in_lane = &self.waiting_in[Lane::Calls as usize];
         let calls = open.map(|method| in_lane.iter().map(|of| of[method.0 as usize]).sum::<usize>()).sum();
-        let of_it = || self.workers.values().filter(|worker| worker.methods == *class);
-        let well = self.well_slots(class) > 0 || of_it().all(Worker::is_well);
-        let workers = of_it().filter(|worker| worker.is_well() == well);
+        let workers = self.workers.values().filter(|worker| worker.methods == *class);
         workers.fold((calls, 0, 0), |(calls, chunks, asked), worker| {
             (calls, chunks + worker.chunks, asked + worker.asked)
         })
@@ -294,14 +283,13 @@ impl Books {
         limit.is_none_or(|limit| self.granted_of[method.0 as usize] < limit)
     }
 
-    /// The sums are true, no slot idles while a job that it may run waits, one that is aside while more wait than it leaves
-    /// to others, and no call waits for a chunk that was not asked.
+    /// The sums are true, no slot idles while a job that it may run waits, whoever is set aside, and no call waits for a
+    /// chunk that was not asked.
     pub(super) fn check(&self, scheduler: &Scheduler) {
         assert_eq!(scheduler.waiting(), self.waiting);
         for (id, worker) in &self.workers {
             let could = worker.methods.iter().filter(|method| self.is_open(**method));
             let backlog: usize = could.map(|method| self.waiting_of[method.0 as usize]).sum();
-            let backlog = if backlog > self.leaves(worker) { backlog } else { 0 };
             assert_eq!(scheduler.backlog(*id), backlog);
             assert!(backlog == 0 || !worker.has_room(), "a slot idles while work for it waits");
             let (calls, chunks, asked) = self.chunks_in(&worker.methods);

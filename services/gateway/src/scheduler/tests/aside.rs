@@ -1,8 +1,12 @@
 //! Workers that are much slower than the others of their kind.
 
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
 use super::{
-    Grant, OTHER, RESIZE, Scheduler, Standing, Submitted, WORKER, WorkerId, batch, call, granted, jobs,
-    not_at, scheduler, took, waiting,
+    Grant, Job, JobId, OTHER, RESIZE, Scheduler, Standing, Submitted, WORKER, WorkerId, batch, call, granted,
+    jobs, not_at, scheduler, took, waiting,
 };
 
 const MS: u64 = 1_000;
@@ -26,91 +30,75 @@ fn at_both(scheduler: &mut Scheduler, worker_us: u64, other_us: u64) {
 /// [`WORKER`] is twenty times as slow as [`OTHER`], and set aside. Answers how slow it is said to be.
 fn slow_one() -> (Scheduler, u32) {
     let mut scheduler = two_workers();
+    let times = until_aside(&mut scheduler);
+    (scheduler, times)
+}
+
+fn until_aside(scheduler: &mut Scheduler) -> u32 {
     for _ in 0..64 {
-        at_both(&mut scheduler, SECOND, 50 * MS);
+        at_both(scheduler, SECOND, 50 * MS);
         match scheduler.take_verdicts().as_slice() {
             [] => {}
-            [(WORKER, Standing::Aside { times })] => return (scheduler, *times),
+            [(WORKER, Standing::Aside { times })] => return *times,
             other => panic!("{other:?}"),
         }
     }
     panic!("it was not set aside")
 }
 
-/// [`OTHER`] works until the time of [`WORKER`] is over. Answers for how long.
-fn wait_out(scheduler: &mut Scheduler) -> u64 {
-    for jobs in 1..10_000 {
-        let Grant { job, worker } = granted(scheduler.submit(call(RESIZE)));
-        assert_eq!(worker, OTHER);
-        scheduler.finish(job, took(50 * MS), None);
-        match scheduler.take_verdicts().as_slice() {
-            [] => {}
-            [(WORKER, Standing::OnProbation { .. })] => return jobs * 50 * MS,
-            other => panic!("{other:?}"),
-        }
-    }
-    panic!("it is aside for ever")
-}
-
-/// Four jobs on probation take so long.
-fn probation(scheduler: &mut Scheduler, us: u64) {
-    for _ in 0..4 {
-        assert_eq!(scheduler.take_verdicts(), []);
-        let other = granted(scheduler.submit(call(RESIZE)));
-        let probe = granted(scheduler.submit(call(RESIZE)));
-        assert_eq!((other.worker, probe.worker), (OTHER, WORKER));
-        scheduler.finish(probe.job, took(us), None);
-        scheduler.finish(other.job, took(50 * MS), None);
-    }
-}
-
 #[test]
-fn a_slow_worker_gets_only_what_would_wait_longer_than_it_takes_beyond_the_others() {
+fn a_slow_worker_gets_what_no_other_has_a_free_slot_for() {
     let (mut scheduler, times) = slow_one();
     assert!((15..=20).contains(&times), "{times} times as slow");
-    let running = granted(scheduler.submit(call(RESIZE)));
-    assert_eq!(running.worker, OTHER);
-    let mut wait = Vec::new();
-    for _ in 1..times {
-        wait.push(waiting(scheduler.submit(call(RESIZE))));
-        assert_eq!((scheduler.spill(RESIZE), scheduler.backlog(WORKER)), (vec![], 0));
-    }
-    wait.push(waiting(scheduler.submit(call(RESIZE))));
-    assert_eq!(scheduler.backlog(WORKER), times as usize);
-    assert_eq!(scheduler.spill(RESIZE), [Grant { job: wait[0], worker: WORKER }]);
-    assert_eq!(scheduler.finish(running.job, took(50 * MS), None), [Grant { job: wait[1], worker: OTHER }]);
+    let first = granted(scheduler.submit(call(RESIZE)));
+    let second = granted(scheduler.submit(call(RESIZE)));
+    assert_eq!((first.worker, second.worker), (OTHER, WORKER));
+    scheduler.finish(first.job, took(50 * MS), None);
+    assert_eq!(granted(scheduler.submit(call(RESIZE))).worker, OTHER);
+    let next = waiting(scheduler.submit(call(RESIZE)));
+    assert_eq!(scheduler.finish(second.job, took(SECOND), None), [Grant { job: next, worker: WORKER }]);
 }
 
 #[test]
-fn a_long_backlog_of_batch_goes_there_and_takes_no_call_along() {
-    let (mut scheduler, times) = slow_one();
-    let running = granted(scheduler.submit(call(RESIZE))).job;
-    let first_call = waiting(scheduler.submit(call(RESIZE)));
-    let first = waiting(scheduler.submit(batch(RESIZE)));
-    let mut grants = scheduler.spill(RESIZE);
-    for _ in 0..times {
-        if grants.is_empty() {
-            waiting(scheduler.submit(batch(RESIZE)));
-            grants = scheduler.spill(RESIZE);
-        }
-    }
-    assert_eq!(grants, [Grant { job: first, worker: WORKER }]);
-    assert_eq!(scheduler.finish(running, took(50 * MS), None), [Grant { job: first_call, worker: OTHER }]);
-}
-
-#[test]
-fn a_second_attempt_does_not_go_there() {
+fn nothing_stands_at_another_worker_while_it_has_a_free_slot_and_nothing_at_it() {
     let (mut scheduler, _) = slow_one();
-    assert_eq!(scheduler.submit(not_at(OTHER, RESIZE)), Submitted::NoOther);
+    let running = granted(scheduler.submit(call(RESIZE))).job;
+    scheduler.finish(running, took(50 * MS), Some(1));
+    let mut worker = || granted(scheduler.submit(call(RESIZE))).worker;
+    assert_eq!([worker(), worker(), worker()], [OTHER, WORKER, OTHER]);
+    let next = waiting(scheduler.submit(call(RESIZE)));
+    // Its own prefetch is for later.
+    let held = scheduler.granted.iter().find(|(_, granted)| granted.worker == WORKER).map(|(job, _)| *job);
+    assert_eq!(jobs(&scheduler.finish(held.unwrap(), took(SECOND), Some(1))), [next]);
+    let held = waiting(scheduler.submit(call(RESIZE)));
+    assert_eq!(scheduler.tell_time(5 * SECOND), [Grant { job: held, worker: WORKER }]);
+}
+
+/// Of a method that may run once at a time: its end is what makes it wait for a slot again.
+#[test]
+fn it_does_not_keep_to_itself_what_another_has_a_free_slot_for() {
+    let (mut scheduler, _) = slow_one();
+    let [one, two] = [(); 2].map(|()| granted(scheduler.submit(call(RESIZE))));
+    assert_eq!(two.worker, WORKER);
+    scheduler.limit(RESIZE, Some(1));
+    scheduler.finish(one.job, took(50 * MS), None);
+    let job = waiting(scheduler.submit(call(RESIZE)));
+    assert_eq!(scheduler.finish(two.job, took(SECOND), None), [Grant { job, worker: OTHER }]);
+}
+
+#[test]
+fn a_second_attempt_goes_there_if_only_the_first_ones_worker_has_another_slot() {
+    let (mut scheduler, _) = slow_one();
+    assert_eq!(granted(scheduler.submit(not_at(OTHER, RESIZE))).worker, WORKER);
     assert_eq!(granted(scheduler.submit(not_at(WORKER, RESIZE))).worker, OTHER);
 }
 
 #[test]
-fn it_comes_back_when_it_is_as_fast_as_the_others() {
+fn it_comes_back_when_its_time_is_over() {
     let (mut scheduler, _) = slow_one();
-    let waited = wait_out(&mut scheduler);
-    assert!((4_900 * MS..=5 * SECOND).contains(&waited), "{waited} µs");
-    probation(&mut scheduler, 50 * MS);
+    scheduler.tell_time(5 * SECOND - 1);
+    assert_eq!(scheduler.take_verdicts(), []);
+    scheduler.tell_time(5 * SECOND);
     assert_eq!(scheduler.take_verdicts(), [(WORKER, Standing::Well)]);
     assert_eq!(granted(scheduler.submit(call(RESIZE))).worker, WORKER);
 }
@@ -118,36 +106,48 @@ fn it_comes_back_when_it_is_as_fast_as_the_others() {
 #[test]
 fn it_is_aside_for_longer_if_it_is_as_slow_as_before() {
     let (mut scheduler, _) = slow_one();
-    wait_out(&mut scheduler);
-    for seconds in [10, 20, 40, 60, 60] {
-        probation(&mut scheduler, SECOND);
-        assert!(matches!(scheduler.take_verdicts()[..], [(WORKER, Standing::Aside { .. })]));
-        let waited = wait_out(&mut scheduler);
-        assert!((seconds * SECOND - 100 * MS..=seconds * SECOND).contains(&waited), "{waited} µs");
+    let mut now = 0;
+    for seconds in [5, 10, 20, 40, 60, 60] {
+        scheduler.tell_time(now + seconds * SECOND - 1);
+        assert_eq!(scheduler.take_verdicts(), []);
+        now += seconds * SECOND;
+        scheduler.tell_time(now);
+        assert_eq!(scheduler.take_verdicts(), [(WORKER, Standing::Well)]);
+        until_aside(&mut scheduler);
     }
+    scheduler.tell_time(now + 60 * SECOND);
+    // It has been well for a minute: that is forgotten.
+    now += 120 * SECOND;
+    scheduler.tell_time(now);
+    scheduler.take_verdicts();
+    until_aside(&mut scheduler);
+    scheduler.tell_time(now + 5 * SECOND);
+    assert_eq!(scheduler.take_verdicts(), [(WORKER, Standing::Well)]);
+}
+
+/// What it does while it is aside tells.
+#[test]
+fn who_has_been_slow_meanwhile_is_set_aside_again_soon() {
+    let (mut scheduler, _) = slow_one();
+    for _ in 0..20 {
+        at_both(&mut scheduler, SECOND, 50 * MS);
+    }
+    assert_eq!(scheduler.take_verdicts(), []);
+    scheduler.tell_time(5 * SECOND);
+    for _ in 0..4 {
+        at_both(&mut scheduler, SECOND, 50 * MS);
+    }
+    let verdicts = scheduler.take_verdicts();
+    assert!(matches!(verdicts[..], [(WORKER, Standing::Well), (WORKER, Standing::Aside { .. })]));
 }
 
 #[test]
-fn on_probation_it_has_a_job_at_a_time_and_only_if_the_others_have_no_room() {
+fn who_leaves_while_it_is_aside_comes_back_as_any_other() {
     let (mut scheduler, _) = slow_one();
-    scheduler.resize(WORKER, 4);
-    wait_out(&mut scheduler);
-    assert_eq!(granted(scheduler.submit(call(RESIZE))).worker, OTHER);
-    let probe = granted(scheduler.submit(call(RESIZE)));
-    assert_eq!(probe.worker, WORKER);
-    let next = [(); 2].map(|()| waiting(scheduler.submit(call(RESIZE))));
-    assert_eq!(scheduler.spill(RESIZE), []);
-    assert_eq!(jobs(&scheduler.finish(probe.job, took(SECOND), None)), next[..1]);
-}
-
-#[test]
-fn what_waits_goes_there_when_the_last_of_the_others_leaves() {
-    let (mut scheduler, _) = slow_one();
-    granted(scheduler.submit(call(RESIZE)));
-    let job = waiting(scheduler.submit(call(RESIZE)));
-    assert_eq!(scheduler.spill(RESIZE), []);
-    assert_eq!(scheduler.leave(OTHER), [Grant { job, worker: WORKER }]);
-    scheduler.finish(job, took(SECOND), None);
+    scheduler.leave(WORKER);
+    scheduler.tell_time(5 * SECOND);
+    scheduler.join(WORKER, 1, vec![RESIZE]);
+    assert_eq!(scheduler.take_verdicts(), []);
     assert_eq!(granted(scheduler.submit(call(RESIZE))).worker, WORKER);
 }
 
@@ -195,5 +195,91 @@ fn who_gets_the_large_inputs_by_chance_is_not_accused() {
             }
         }
         assert_eq!(scheduler.take_verdicts(), []);
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Submit(bool),
+    Finish(usize),
+    Accuse(u64),
+    Time(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => any::<bool>().prop_map(Step::Submit),
+        6 => any::<usize>().prop_map(Step::Finish),
+        2 => (0..4u64).prop_map(Step::Accuse),
+        1 => (0..20 * SECOND).prop_map(Step::Time),
+    ]
+}
+
+/// A scheduler, and what is at its workers.
+struct Mesh {
+    scheduler: Scheduler,
+    running: BTreeSet<JobId>,
+}
+
+impl Mesh {
+    fn new(slots: [u32; 4]) -> Self {
+        let mut scheduler = scheduler(30);
+        for (worker, slots) in (0..).zip(slots) {
+            scheduler.join(WorkerId(worker), slots, vec![RESIZE]);
+        }
+        Self { scheduler, running: BTreeSet::new() }
+    }
+
+    fn submit(&mut self, job: Job) {
+        if let Submitted::Granted(grant) = self.scheduler.submit(job) {
+            self.running.insert(grant.job);
+        }
+    }
+
+    fn finish(&mut self, which: usize) {
+        let Some(job) = self.running.iter().nth(which % self.running.len().max(1)).copied() else { return };
+        self.running.remove(&job);
+        let grants = self.scheduler.finish(job, took(MS), None);
+        self.running.extend(jobs(&grants));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    /// At every moment the same jobs run as if nobody had been set aside: elsewhere, but not later.
+    #[test]
+    fn a_wrong_verdict_costs_no_throughput(
+        slots in prop::array::uniform4(0..3u32),
+        steps in prop::collection::vec(step(), 1..200),
+    ) {
+        let [mut plain, mut accused] = [(); 2].map(|()| Mesh::new(slots));
+        let mut now = 0;
+        for step in steps {
+            match step {
+                Step::Submit(is_batch) => {
+                    let job = if is_batch { batch(RESIZE) } else { call(RESIZE) };
+                    for mesh in [&mut plain, &mut accused] {
+                        mesh.submit(job);
+                    }
+                }
+                Step::Finish(which) => {
+                    for mesh in [&mut plain, &mut accused] {
+                        mesh.finish(which);
+                    }
+                }
+                Step::Accuse(worker) => {
+                    let worker = WorkerId(worker);
+                    if accused.scheduler.classes.worker(worker).is_some_and(|worker| worker.pace.is_well()) {
+                        accused.scheduler.set_aside(worker, 5);
+                    }
+                }
+                Step::Time(us) => {
+                    now += us;
+                    prop_assert!(accused.scheduler.tell_time(now).is_empty());
+                }
+            }
+            prop_assert_eq!(&plain.running, &accused.running);
+            prop_assert_eq!(plain.scheduler.waiting(), accused.scheduler.waiting());
+        }
     }
 }
