@@ -1,4 +1,5 @@
-//! A node that is much slower than the others gets no calls for a while, and comes back; a worker gets few jobs.
+//! A node that is much slower than the others gets no calls for a while, and comes back; a worker gets the jobs that no
+//! other has a free slot for.
 
 #![allow(
     clippy::disallowed_methods,
@@ -77,9 +78,10 @@ async fn is_left_alone(cook: &Cook, others: [&Cook; 2]) {
     .await;
 }
 
-async fn is_left_alone_and_then_has_another_chance(role: Role) {
-    let (mesh, [slow, one, other], _nodes) = three_nodes(role).await;
-    let callers = Callers::start(&mesh, role, 12);
+#[tokio::test]
+async fn a_slow_node_is_left_alone_for_a_while_and_then_has_another_chance() {
+    let (mesh, [slow, one, other], _nodes) = three_nodes(Role::Io).await;
+    let callers = Callers::start(&mesh, Role::Io, 12);
     for cook in [&slow, &one, &other] {
         eventually("all get calls", async || cook.begun() > 20).await;
     }
@@ -92,25 +94,40 @@ async fn is_left_alone_and_then_has_another_chance(role: Role) {
     callers.end().await;
 }
 
-#[tokio::test]
-async fn a_slow_node_is_left_alone_for_a_while_and_then_has_another_chance() {
-    is_left_alone_and_then_has_another_chance(Role::Io).await;
+/// Of three workers the one that is chosen first among equals; and as many callers as the others have slots.
+async fn slow_worker_that_is_left_alone() -> (TestMesh, Cook, Vec<TestNode>, Callers) {
+    let (mesh, [slow, one, other], nodes) = three_nodes(Role::Worker).await;
+    slow.slow_down(SLOW_MS);
+    let callers = Callers::start(&mesh, Role::Worker, 2);
+    eventually("it gets calls", async || slow.begun() > 0).await;
+    is_left_alone(&slow, [&one, &other]).await;
+    (mesh, slow, nodes, callers)
 }
 
 #[tokio::test]
-async fn a_slow_worker_too() {
-    is_left_alone_and_then_has_another_chance(Role::Worker).await;
+async fn a_slow_worker_is_left_alone_while_others_have_free_slots_and_then_has_another_chance() {
+    let (_mesh, slow, _nodes, callers) = slow_worker_that_is_left_alone().await;
+    slow.slow_down(0);
+    let before = slow.begun();
+    eventually("it gets calls again", async || slow.begun() > before + 100).await;
+    callers.end().await;
+}
+
+/// Whether it is listed as slow, and no other.
+async fn is_listed_alone(slow: &TestNode, mesh: &TestMesh) -> bool {
+    let id = slow.running.id();
+    mesh.nodes().await.iter().all(|node| (node.times_slower > 0) == (node.id == id))
 }
 
 #[tokio::test]
-async fn a_slow_worker_is_listed_as_one() {
+async fn a_slow_worker_is_listed_as_one_and_gets_what_the_others_have_no_slot_for() {
     let (mesh, [slow, ..], nodes) = three_nodes(Role::Worker).await;
     slow.slow_down(SLOW_MS);
     let callers = Callers::start(&mesh, Role::Worker, 12);
-    let id = nodes[0].running.id();
-    eventually("it is listed as slow, and no other", async || {
-        let listed = mesh.nodes().await;
-        listed.iter().all(|node| (node.times_slower > 0) == (node.id == id))
+    eventually("it is listed as slow, and no other", async || is_listed_alone(&nodes[0], &mesh).await).await;
+    let before = slow.begun();
+    eventually("it gets calls all the same", async || {
+        slow.begun() > before + 5 && is_listed_alone(&nodes[0], &mesh).await
     })
     .await;
     callers.end().await;
@@ -144,9 +161,10 @@ async fn a_node_that_answers_nothing_in_time_is_left_alone_too() {
     .await;
 }
 
-async fn comes_back_when_it_is_needed(role: Role) {
-    let (mesh, [slow, one, other], mut nodes) = three_nodes(role).await;
-    let callers = Callers::start(&mesh, role, 12);
+#[tokio::test]
+async fn who_is_needed_comes_back_at_once() {
+    let (mesh, [slow, one, other], mut nodes) = three_nodes(Role::Io).await;
+    let callers = Callers::start(&mesh, Role::Io, 12);
     eventually("all get calls", async || [&slow, &one, &other].iter().all(|cook| cook.begun() > 20)).await;
     slow.slow_down(SLOW_MS);
     is_left_alone(&slow, [&one, &other]).await;
@@ -159,11 +177,11 @@ async fn comes_back_when_it_is_needed(role: Role) {
 }
 
 #[tokio::test]
-async fn who_is_needed_comes_back_at_once() {
-    comes_back_when_it_is_needed(Role::Io).await;
-}
-
-#[tokio::test]
-async fn a_worker_that_is_needed_does_too() {
-    comes_back_when_it_is_needed(Role::Worker).await;
+async fn a_slow_worker_serves_at_once_when_it_is_needed() {
+    let (_mesh, slow, mut nodes, callers) = slow_worker_that_is_left_alone().await;
+    nodes.pop().unwrap().leave().await;
+    nodes.pop().unwrap().leave().await;
+    let before = slow.begun();
+    eventually("the slow worker serves", async || slow.begun() > before).await;
+    callers.end().await;
 }
