@@ -20,7 +20,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::Code;
 use turno_proto::mesh::v1::{self as mesh, Blocking, Hello, Invocation, Outcome};
+use turno_proto::status;
 use turno_runtime::task;
 use turno_runtime::units::micros;
 
@@ -309,7 +311,7 @@ impl Link {
         self.served.fetch_add(1, Ordering::Relaxed);
         let away = pending.sent_at.elapsed();
         if let Some(Hold::Place(place)) = pending.hold {
-            self.finish(place, &outcome, away);
+            self.finish(place, &outcome, away, pending.reply.is_some());
         }
         match pending.reply {
             Some(Reply::Once(reply) | Reply::Heard(reply, _)) => {
@@ -321,8 +323,8 @@ impl Link {
         }
     }
 
-    /// Gives a job's place back, with what was learned.
-    fn finish(&self, place: Place, outcome: &Outcome, away: Duration) {
+    /// Gives a job's place back, with what was learned. One that was given up may have ended early for that.
+    fn finish(&self, place: Place, outcome: &Outcome, away: Duration, is_wanted: bool) {
         let Some(cost) = outcome.cost else { return };
         let prefetch = {
             let mut window = self.window.lock();
@@ -331,7 +333,8 @@ impl Link {
             window.prefetch(self.slots())
         };
         let items = cost.items.max(1);
-        place.finish(Spent { run_us: cost.run_us, cpu_us: cost.cpu_us, items }, prefetch);
+        let done = is_wanted && status::code_of(outcome.code) == Code::Ok;
+        place.finish(Spent { run_us: cost.run_us, cpu_us: cost.cpu_us, items, done }, prefetch);
     }
 
     /// Nobody waits for the call any more. Its place stays taken until the node says that it is done.

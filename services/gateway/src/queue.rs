@@ -307,7 +307,7 @@ mod tests {
             if told.load(Ordering::Relaxed) == 0 {
                 for place in [(); 2].map(|()| queue.place_now(&JOB).unwrap()) {
                     let run_us = if place.worker == WorkerId(1) { 1_000_000 } else { 10_000 };
-                    place.finish(Spent { run_us, cpu_us: run_us, items: 1 }, 0);
+                    place.finish(Spent { run_us, cpu_us: run_us, items: 1, done: true }, 0);
                 }
             }
         }

@@ -355,10 +355,11 @@ impl Scheduler {
     fn settle(&mut self, granted: &Granted, spent: Option<Spent>) -> Option<Ran> {
         let Granted { job, class, charged_us, contended, .. } = *granted;
         let method = self.methods.get_mut(&job.method).expect("a job's method is known");
-        let ran = spent.map(|spent| {
+        let ran = spent.and_then(|spent| {
             method.estimate.learn(spent);
             method.worked(estimate::run_of(spent));
-            method.usual[job.lane as usize].ran(estimate::run_of(spent) / u64::from(spent.items.max(1)))
+            let item_us = estimate::run_of(spent) / u64::from(spent.items.max(1));
+            spent.done.then(|| method.usual[job.lane as usize].ran(item_us))
         });
         let Some(class) = self.classes.get_mut(class) else { return ran };
         class.worked(spent.map_or(0, estimate::run_of));

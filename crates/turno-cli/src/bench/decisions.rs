@@ -116,7 +116,7 @@ impl Mesh {
     fn finish(&mut self) {
         let which = self.next as usize % self.running.len();
         let us = u64::from(self.next % 1_000);
-        let spent = Spent { run_us: us, cpu_us: us, items: 1 };
+        let spent = Spent { run_us: us, cpu_us: us, items: 1, done: true };
         let job = self.running.swap_remove(which);
         let grants = self.scheduler.finish(job, Some(spent), None);
         self.running.extend(black_box(grants).iter().map(|grant: &Grant| grant.job));

@@ -1,16 +1,19 @@
-//! What becomes of large answers that come by a link.
+//! What becomes of large answers that come by a link, and what outcomes say of a worker.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
-use turno_proto::mesh::v1::{Hello, Invocation, Outcome};
+use turno_proto::mesh::v1::{Cost, Hello, Invocation, Outcome};
 use turno_proto::status;
 
+use super::pending::Hold;
 use super::{Answer, Link, Lost};
-use crate::scheduler::WorkerId;
+use crate::queue::{JobQueue, News};
+use crate::scheduler::{Job, Lane, Limits, MethodId, Standing, TenantId, WorkerId};
 use crate::unread::Unread;
 
 /// The answer to the call of this number, of 20,000 bytes when it came.
@@ -41,4 +44,48 @@ async fn a_large_answer_needs_room_unless_who_asked_takes_it_in_any_case() {
     drop((kept, kept_too));
     let next = answered(&link, 5, link.unary(Invocation::default(), None, reader)).await;
     assert_eq!(next.body.len(), 20_000);
+}
+
+/// Two workers: one takes a second for each job, the other a millisecond, answers with this code, and is perhaps given up
+/// by then. How often one was set aside.
+async fn verdicts_beside_one_that_is_quick(code: Code, is_given_up: bool) -> usize {
+    const METHOD: MethodId = MethodId(0);
+    const JOB: Job =
+        Job { method: METHOD, lane: Lane::Calls, tenant: TenantId(0), left_us: None, items: 1, not_at: None };
+    let (queue, told) =
+        (JobQueue::new(Limits { waiting: 10, batch_share: 0.0 }), Arc::new(AtomicUsize::new(0)));
+    let (down, _invocations) = mpsc::channel(1_000);
+    let links = [1, 2].map(|id| {
+        let told = told.clone();
+        queue.join(WorkerId(id), 1, vec![METHOD], move |news| {
+            let is_aside = matches!(news, News::Stands(Standing::Aside { .. }));
+            told.fetch_add(usize::from(is_aside), Ordering::Relaxed);
+        });
+        let peer = "127.0.0.1:1".parse().unwrap();
+        Arc::new(Link::new(WorkerId(id), Hello::default(), peer, down.clone(), 64 * 1024))
+    });
+    for call in 1..=64 {
+        // One poll of a task has so many steps of channels, and no more.
+        tokio::task::yield_now().await;
+        for place in [(); 2].map(|()| queue.place_now(&JOB).unwrap()) {
+            let is_quick = place.worker == WorkerId(2);
+            let link = &links[usize::from(is_quick)];
+            let mut asking = Box::pin(link.unary(Invocation::default(), Some(Hold::Place(place)), None));
+            assert!(asking.as_mut().now_or_never().is_none(), "nobody has answered it yet");
+            if is_quick && is_given_up {
+                drop(asking);
+            }
+            let (run_us, code) = if is_quick { (1_000, code) } else { (1_000_000, Code::Ok) };
+            let cost = Some(Cost { run_us, ..Cost::default() });
+            link.outcome(Outcome { call, code: code as u32, cost, ..Outcome::default() });
+        }
+    }
+    told.load(Ordering::Relaxed)
+}
+
+#[tokio::test]
+async fn only_what_was_done_says_how_fast_a_worker_is() {
+    assert_eq!(verdicts_beside_one_that_is_quick(Code::Ok, false).await, 1);
+    assert_eq!(verdicts_beside_one_that_is_quick(Code::NotFound, false).await, 0);
+    assert_eq!(verdicts_beside_one_that_is_quick(Code::Ok, true).await, 0);
 }

@@ -119,4 +119,6 @@ pub struct Spent {
     pub cpu_us: u64,
     /// How many items ran in that time; one, if it was a call.
     pub items: u32,
+    /// Whether it was done. How soon a job fails, or ends that nobody wants any more, says nothing of its worker.
+    pub done: bool,
 }

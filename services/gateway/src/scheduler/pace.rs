@@ -6,24 +6,28 @@
 //! has got more than others. Of items that ran together it is their mean. Whoever does most of the work is what is
 //! usual, and never slow.
 //!
-//! A job that was given up ran shorter than it would have. That is so at every worker, and accuses none.
+//! Where jobs differ widely by their inputs, so do means of sixteen of them, and a worker is to stray further before that
+//! says something: four standard errors. A worker that was slow with its first jobs only, with cold caches, is so no more
+//! by what its last four say.
 
 use super::Standing;
 
 const SECOND_US: u64 = 1_000_000;
 /// A verdict needs so many jobs.
-const JOBS: u32 = 16;
+const JOBS: u64 = 16;
 /// The others are asked once in so many jobs of a worker that seems slow: that looks at each of them.
-const EVERY: u32 = 4;
+const EVERY: u64 = 4;
 /// A slow worker takes so many times as long as the median of the others does,
 const TIMES: f64 = 5.0;
 /// and so much longer: what is less no caller notices.
 const ABOVE_US: f64 = 20_000.0;
 /// More is said of nobody.
 const MOST_TIMES: f64 = 1_000.0;
+/// So many standard errors above the others, at least.
+const ERRORS: f64 = 4.0;
 /// Weight of what is new, for a worker.
 const WEIGHT: f64 = 1.0 / 16.0;
-/// How much slower it is, once it is known to be: there the jobs before it became slow do not count.
+/// And for whether it still is slow.
 const WEIGHT_LATELY: f64 = 1.0 / 4.0;
 /// For what is usual: of all workers, so it changes sooner than any of them.
 const WEIGHT_USUAL: f64 = 1.0 / 64.0;
@@ -37,14 +41,14 @@ const FORGIVEN_US: u64 = 60 * SECOND_US;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Usual {
     log_us: f64,
-    jobs: u32,
+    jobs: u64,
 }
 
 impl Usual {
     /// An item of a job ran for so long. The plain mean of the first ones, then smoothed.
     pub(super) fn ran(&mut self, us: u64) -> Ran {
         let log_us = (us.max(1) as f64).ln();
-        self.jobs = self.jobs.saturating_add(1);
+        self.jobs += 1;
         smooth(&mut self.log_us, log_us, WEIGHT_USUAL, self.jobs);
         Ran { log_us, beside: log_us - self.log_us }
     }
@@ -62,8 +66,9 @@ pub(super) struct Ran {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pace {
     /// Since it came, or was last set aside.
-    jobs: u32,
+    jobs: u64,
     beside: f64,
+    variance: f64,
     lately: f64,
     log_us: f64,
     standing: Standing,
@@ -89,8 +94,11 @@ impl Pace {
 
     /// Also while it is aside: so it may be known already when it comes back.
     pub(super) fn take(&mut self, ran: Ran) {
-        self.jobs = self.jobs.saturating_add(1);
+        self.jobs += 1;
+        let off = ran.beside - self.beside;
         smooth(&mut self.beside, ran.beside, WEIGHT, self.jobs);
+        // Off the mean that was, times off the one that is now (Welford).
+        smooth(&mut self.variance, off * (ran.beside - self.beside), WEIGHT, self.jobs);
         smooth(&mut self.lately, ran.beside, WEIGHT_LATELY, self.jobs);
         smooth(&mut self.log_us, ran.log_us, WEIGHT, self.jobs);
     }
@@ -107,10 +115,12 @@ impl Pace {
 
     /// How many times as long as the others it takes, if that is too long.
     pub(super) fn times_slower(&self, others: f64) -> Option<u32> {
-        let (times, mine_us) = ((self.beside - others).exp(), self.log_us.exp());
-        let is_slow = self.may_be_slow() && times > TIMES && mine_us - mine_us / times > ABOVE_US;
-        // A float above the range becomes the largest integer; within it, it is cut.
-        is_slow.then(|| (self.lately - others).exp().clamp(TIMES, MOST_TIMES) as u32)
+        let (times, mine_us) = ((self.beside.min(self.lately) - others).exp(), self.log_us.exp());
+        let error = self.variance.sqrt() / (JOBS as f64).sqrt();
+        let is_slow = times > TIMES && self.beside - others > ERRORS * error;
+        let is_noticed = mine_us - mine_us / times > ABOVE_US;
+        // It is cut to whole ones.
+        (is_slow && is_noticed).then_some(times.min(MOST_TIMES) as u32)
     }
 
     pub(super) fn set_aside(&mut self, times: u32, now_us: u64) {
@@ -126,6 +136,9 @@ impl Pace {
     }
 }
 
-fn smooth(known: &mut f64, sample: f64, weight: f64, samples: u32) {
-    *known += weight.max(1.0 / f64::from(samples)) * (sample - *known);
+fn smooth(known: &mut f64, sample: f64, weight: f64, samples: u64) {
+    *known += weight.max(1.0 / samples as f64) * (sample - *known);
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,7 +40,7 @@ fn batch(method: MethodId) -> Job {
 }
 
 fn took(us: u64) -> Option<Spent> {
-    Some(Spent { run_us: us, cpu_us: us, items: 1 })
+    Some(Spent { run_us: us, cpu_us: us, items: 1, done: true })
 }
 
 fn waiting(submitted: Submitted) -> JobId {

@@ -19,7 +19,8 @@ fn turns(
 ) -> [usize; 3] {
     let mut went = [0; 3];
     for _ in 0..turns {
-        let spent = waiting.get(&running).map(|(_, us)| Spent { run_us: *us, cpu_us: *us, items: 1 });
+        let spent =
+            waiting.get(&running).map(|(_, us)| Spent { run_us: *us, cpu_us: *us, items: 1, done: true });
         running = scheduler.finish(running, spent, None)[0].job;
         went[waiting[&running].0] += 1;
     }

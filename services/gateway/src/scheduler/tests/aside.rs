@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::{
-    Grant, Job, JobId, OTHER, RESIZE, Scheduler, Standing, Submitted, WORKER, WorkerId, batch, call, granted,
-    jobs, not_at, scheduler, took, waiting,
+    Grant, Job, JobId, OTHER, RESIZE, Scheduler, Spent, Standing, Submitted, WORKER, WorkerId, batch, call,
+    granted, jobs, not_at, scheduler, took, waiting,
 };
 
 const MS: u64 = 1_000;
@@ -178,23 +178,53 @@ fn inputs_that_become_smaller_accuse_nobody() {
     assert_eq!(scheduler.take_verdicts(), []);
 }
 
+/// One fails at once, and has nobody set aside for that; nor is it an example.
 #[test]
-fn who_gets_the_large_inputs_by_chance_is_not_accused() {
+fn who_fails_accuses_nobody() {
+    let mut scheduler = two_workers();
+    for _ in 0..64 {
+        for Grant { job, worker } in [(); 2].map(|()| granted(scheduler.submit(call(RESIZE)))) {
+            let (us, done) = if worker == WORKER { (SECOND, true) } else { (MS, false) };
+            scheduler.finish(job, Some(Spent { run_us: us, cpu_us: us, items: 1, done }), None);
+        }
+    }
+    assert_eq!(scheduler.take_verdicts(), []);
+}
+
+/// Four workers that always have work, the first of them so many times as slow. What a job takes is drawn.
+fn four_at_work(jobs: usize, times: u64, draw: fn(u64) -> u64) -> Vec<(WorkerId, Standing)> {
+    let mut scheduler = scheduler(10);
+    for worker in 0..4 {
+        scheduler.join(WorkerId(worker), 1, vec![RESIZE]);
+    }
     let mut chance = 1_u64;
-    for _ in 0..20 {
-        let mut scheduler = scheduler(10);
-        for worker in 0..4 {
-            scheduler.join(WorkerId(worker), 1, vec![RESIZE]);
-        }
-        for _ in 0..200 {
-            for Grant { job, .. } in [(); 4].map(|()| granted(scheduler.submit(call(RESIZE)))) {
-                // The generator of Knuth's MMIX, by its upper bits: 30 ms to a second.
-                chance =
-                    chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                scheduler.finish(job, took((30 * MS) << ((chance >> 33) % 6)), None);
-            }
-        }
-        assert_eq!(scheduler.take_verdicts(), []);
+    let mut begin = |now: u64, Grant { job, worker }: Grant| {
+        // The generator of Knuth's MMIX, by its upper bits.
+        chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let us = draw(chance >> 33) * if worker == WorkerId(0) { times } else { 1 };
+        (now + us, worker, job, us)
+    };
+    let mut running = BTreeSet::new();
+    for _ in 0..4 {
+        running.insert(begin(0, granted(scheduler.submit(call(RESIZE)))));
+    }
+    for _ in 0..jobs {
+        let (now, _, job, us) = running.pop_first().expect("all have work");
+        waiting(scheduler.submit(call(RESIZE)));
+        let grants = scheduler.finish(job, took(us), None);
+        running.extend(grants.into_iter().map(|grant| begin(now, grant)));
+    }
+    scheduler.take_verdicts()
+}
+
+#[test]
+fn inputs_by_chance_accuse_nobody_and_hide_nobody() {
+    let short_or_long = |chance: u64| if chance.is_multiple_of(2) { 2 * MS } else { SECOND };
+    let wide = |chance: u64| MS << (chance % 12);
+    for draw in [short_or_long as fn(u64) -> u64, wide] {
+        assert_eq!(four_at_work(20_000, 1, draw), []);
+        let verdicts = four_at_work(4_000, 20, draw);
+        assert!(matches!(verdicts[..], [(WorkerId(0), Standing::Aside { .. })]), "{verdicts:?}");
     }
 }
 

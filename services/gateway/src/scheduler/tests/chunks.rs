@@ -122,7 +122,11 @@ fn a_chunk_stands_before_a_call_for_no_longer_than_it_must_run() {
     scheduler.join(WORKER, 1, vec![RESIZE]);
     teach(&mut scheduler, RESIZE, 64, 1_500);
     let running = granted(scheduler.submit(chunk(RESIZE)));
-    scheduler.finish(running.job, Some(Spent { run_us: 15_000, cpu_us: 15_000, items: 10 }), Some(1));
+    scheduler.finish(
+        running.job,
+        Some(Spent { run_us: 15_000, cpu_us: 15_000, items: 10, done: true }),
+        Some(1),
+    );
     granted(scheduler.submit(chunk(RESIZE)));
     granted(scheduler.submit(chunk(RESIZE)));
     let wait = scheduler.expected_wait_us(RESIZE, Lane::Calls, TenantId(0));

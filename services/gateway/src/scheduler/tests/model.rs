@@ -315,7 +315,7 @@ impl Both {
             Step::Finish(which, cost, prefetch) => {
                 let job = model.placed.keys().nth(which % model.placed.len().max(1)).copied();
                 if let Some(job) = job {
-                    let spent = cost.map(|us| Spent { run_us: us, cpu_us: us, items: 1 });
+                    let spent = cost.map(|us| Spent { run_us: us, cpu_us: us, items: 1, done: true });
                     assert_eq!(scheduler.finish(job, spent, prefetch), model.finish(job, spent, prefetch));
                 }
             }
