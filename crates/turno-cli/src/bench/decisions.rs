@@ -1,5 +1,5 @@
 //! What one decision of the job scheduler costs: a job is finished, the next one takes its place, another arrives and
-//! waits. By the number of workers, and by the number of jobs that wait.
+//! waits. By the number of workers, by the number of jobs that wait, and by the number of slow workers among a hundred.
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::Args;
 use turno_gateway::scheduler::{
-    Grant, Job, JobId, Lane, Limits, MethodId, Scheduler, Spent, Submitted, TenantId, WorkerId,
+    Grant, Job, Lane, Limits, MethodId, Scheduler, Spent, Submitted, TenantId, WorkerId,
 };
 
 use crate::bench::figure::{Figure, median};
@@ -29,19 +29,26 @@ pub(crate) struct DecisionsArgs {
 struct Size {
     workers: u64,
     waiting: usize,
+    /// Workers that are set aside: no time passes here, and they do not come back.
+    slow: u64,
 }
 
 const DECISIONS: u32 = 100_000;
 const SLOTS: u32 = 4;
 const METHODS: u32 = 8;
 const TENANTS: u32 = 100;
+/// A slow worker takes so much longer: a hundred times as long.
+const SLOW_US: u64 = 50_000;
 
 pub(crate) fn run(args: DecisionsArgs) -> Result<ExitCode> {
-    let by_workers = [1, 10, 100, 1_000].map(|workers| Size { workers, waiting: 10_000 });
-    let by_waiting = [1_000, 10_000, 100_000, 1_000_000].map(|waiting| Size { workers: 10, waiting });
+    let by_workers = [1, 10, 100, 1_000].map(|workers| Size { workers, waiting: 10_000, slow: 0 });
+    let by_waiting =
+        [1_000, 10_000, 100_000, 1_000_000].map(|waiting| Size { workers: 10, waiting, slow: 0 });
+    let by_slow = [0, 1, 10, 40].map(|slow| Size { workers: 100, waiting: 10_000, slow });
     let workers = by_workers.map(|size| format!("{} workers", size.workers));
     let waiting = by_waiting.map(|size| format!("{} waiting", size.waiting));
-    for (cases, sizes) in [(workers, by_workers), (waiting, by_waiting)] {
+    let slow = by_slow.map(|size| format!("{} of {} workers slow", size.slow, size.workers));
+    for (cases, sizes) in [(workers, by_workers), (waiting, by_waiting), (slow, by_slow)] {
         figures(cases, &rounds(sizes, args.rounds)).iter().try_for_each(|figure| figure.print(args.json))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -72,7 +79,8 @@ fn figures(cases: [String; 4], rounds: &[[f64; 4]]) -> Vec<Figure> {
 /// A scheduler whose slots are all taken.
 struct Mesh {
     scheduler: Scheduler,
-    running: Vec<JobId>,
+    running: Vec<Grant>,
+    slow: u64,
     /// Counts jobs, and spreads them over methods, tenants and lanes.
     next: u32,
 }
@@ -80,7 +88,8 @@ struct Mesh {
 impl Mesh {
     fn new(size: Size) -> Self {
         let limits = Limits { waiting: usize::MAX, batch_share: 0.2 };
-        let mut mesh = Self { scheduler: Scheduler::new(limits), running: Vec::new(), next: 0 };
+        let (scheduler, slow) = (Scheduler::new(limits), size.slow);
+        let mut mesh = Self { scheduler, running: Vec::new(), slow, next: 0 };
         for worker in 0..size.workers {
             mesh.scheduler.join(WorkerId(worker), SLOTS, (0..METHODS).map(MethodId).collect());
         }
@@ -109,16 +118,16 @@ impl Mesh {
         if let Submitted::Granted(grant) =
             self.scheduler.submit(Job { method, lane, tenant, left_us: None, items: 1, not_at: None })
         {
-            self.running.push(grant.job);
+            self.running.push(grant);
         }
     }
 
     fn finish(&mut self) {
         let which = self.next as usize % self.running.len();
-        let us = u64::from(self.next % 1_000);
+        let Grant { job, worker } = self.running.swap_remove(which);
+        let us = u64::from(self.next % 1_000) + if worker.0 < self.slow { SLOW_US } else { 0 };
         let spent = Spent { run_us: us, cpu_us: us, items: 1, done: true };
-        let job = self.running.swap_remove(which);
         let grants = self.scheduler.finish(job, Some(spent), None);
-        self.running.extend(black_box(grants).iter().map(|grant: &Grant| grant.job));
+        self.running.extend(black_box(grants));
     }
 }
