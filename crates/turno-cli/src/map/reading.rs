@@ -88,15 +88,11 @@ impl Reading {
             Err(status) => return Ok(Err(status)),
         };
         while self.from < self.most {
-            let message = answers.message().await;
-            // It was there until now, however long it had nothing to say.
-            self.patience.heard();
-            let was_last = match message {
-                Ok(Some(message)) => self.write(message)?,
-                Ok(None) => return Ok(Err(Status::unavailable("the gateway is ending"))),
+            let message = match self.patience.next(answers.message()).await {
+                Ok(message) => message,
                 Err(status) => return Ok(Err(status)),
             };
-            if was_last {
+            if self.write(message)? {
                 break;
             }
         }
@@ -121,7 +117,7 @@ mod tests {
     use super::super::origin::Of;
     use super::super::out::Out;
     use super::super::results::{Before, Results};
-    use super::{MapResponse, ReadMapRequest, Reading};
+    use super::{MapResponse, Patience, ReadMapRequest, Reading};
     use crate::call::{dial, json::tests::album};
     use parking_lot::Mutex;
     use prost_reflect::MethodDescriptor;
@@ -340,6 +336,18 @@ mod tests {
 
     fn with_details(code: Code, message: &str) -> Status {
         Status::with_details(code, message, (&b"\x08\x0e"[..]).into())
+    }
+
+    #[tokio::test]
+    async fn who_opens_every_reading_and_gives_nothing_is_given_up() {
+        let answers = vec![vec![Err(Status::unavailable("the store is away"))], vec![Ok(end())]];
+        let double = Double { answers: Arc::new(Mutex::new(answers.into())), ..Double::default() };
+        let channel = dial(&serve(double).await).await.unwrap();
+        let results = Results::open(None, Before::Kept { is_checked: true }, &print()).unwrap();
+        let mut reading = Reading::new(channel, "operations/1", results.of_ticket("operations/1"), None);
+        reading.patience = Patience::at_its_end();
+        let error = reading.run(album().parent_pool()).await.unwrap_err().to_string();
+        assert!(error.contains("the store is away"), "{error}");
     }
 
     #[tokio::test]

@@ -23,14 +23,14 @@ impl Desk {
         let mut followed = Followed { last: None, patience: Patience::new() };
         let again = format!("turno tickets watch {}", name::short(name));
         loop {
-            match self.listen(name, &mut followed, tell).await? {
-                Ok(()) => {}
-                Err(status) if !is_away(&status) => return Err(self.refused(&status)),
-                Err(status) => followed.patience.check(&status, &again)?,
+            let status = match self.listen(name, &mut followed, tell).await? {
+                Ok(()) => return self.get(name).await,
+                Err(status) => status,
+            };
+            if !is_away(&status) {
+                return Err(self.refused(&status));
             }
-            if followed.last.as_ref().is_some_and(Ticket::has_ended) {
-                return self.get(name).await;
-            }
+            followed.patience.check(&status, &again)?;
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -47,18 +47,17 @@ impl Desk {
             Err(status) => return Ok(Err(status)),
         };
         loop {
-            let change = changes.message().await;
-            // It was there until now, however long it had nothing to say.
-            followed.patience.heard();
-            let ticket = match change {
-                Ok(Some(operation)) => Ticket::read(operation)?,
-                Ok(None) => return Ok(Ok(())),
+            let ticket = match followed.patience.next(changes.message()).await {
+                Ok(operation) => Ticket::read(operation)?,
                 Err(status) => return Ok(Err(status)),
             };
             if followed.last.as_ref() != Some(&ticket) {
                 tell(&ticket)?;
-                followed.last = Some(ticket);
             }
+            if ticket.has_ended() {
+                return Ok(Ok(()));
+            }
+            followed.last = Some(ticket);
         }
     }
 }

@@ -8,6 +8,9 @@ use tonic::{Code, Status};
 
 /// How long a gateway may be away.
 const MOST: Duration = Duration::from_secs(60);
+/// A stream without a word that stood for so long was a gateway's that was there. One that fails before may be that of a
+/// gateway that can give nothing, which waits for its store for half as long.
+const STOOD: Duration = Duration::from_secs(20);
 /// Before one is asked again.
 pub(crate) const PAUSE: Duration = Duration::from_millis(500);
 
@@ -21,9 +24,17 @@ impl Patience {
         Self { heard: Instant::now() }
     }
 
-    /// A gateway is there, or was until now.
-    pub(crate) fn heard(&mut self) {
-        self.heard = Instant::now();
+    /// Waits for a stream's next message, however long it has nothing to say, and answers it: its end is an error.
+    pub(crate) async fn next<T>(
+        &mut self,
+        message: impl Future<Output = Result<Option<T>, Status>>,
+    ) -> Result<T, Status> {
+        let asked = Instant::now();
+        let message = message.await;
+        if matches!(message, Ok(Some(_))) || asked.elapsed() > STOOD {
+            self.heard = Instant::now();
+        }
+        message?.ok_or_else(|| Status::unavailable("the gateway is ending"))
     }
 
     /// Fails if none has been there for too long. `again`: the command that goes on.
@@ -48,18 +59,34 @@ mod tests {
     use std::time::{Duration, Instant};
     use tonic::Status;
 
+    impl Patience {
+        pub(crate) fn at_its_end() -> Self {
+            Self { heard: Instant::now().checked_sub(MOST + Duration::from_secs(1)).unwrap() }
+        }
+    }
+
     #[test]
     fn patience_has_an_end_that_says_how_to_go_on() {
         let gone = Status::unavailable("connection refused");
-        let ago = |time| Instant::now().checked_sub(time).unwrap();
-        let mut patience = Patience { heard: ago(MOST / 2) };
-        patience.check(&gone, "").unwrap();
-        patience.heard = ago(MOST + Duration::from_secs(1));
-        let error = patience.check(&gone, "turno tickets watch 9f3ac2b1").unwrap_err().to_string();
+        let half = Instant::now().checked_sub(MOST / 2).unwrap();
+        Patience { heard: half }.check(&gone, "").unwrap();
+        let error =
+            Patience::at_its_end().check(&gone, "turno tickets watch 9f3ac2b1").unwrap_err().to_string();
         let why = "no gateway has served it for 60s (connection refused)";
         assert_eq!(error, format!("{why}; the ticket goes on, and `turno tickets watch 9f3ac2b1` with it"));
-        patience.heard();
-        patience.check(&gone, "").unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_opens_a_stream_and_says_nothing_is_away() {
+        let gone = || Status::unavailable("the store is away");
+        let mut patience = Patience::at_its_end();
+        for nothing in [Ok(None), Err(gone())] {
+            patience.next::<u32>(async { nothing }).await.unwrap_err();
+            patience.check(&gone(), "").unwrap_err();
+        }
+        assert_eq!(patience.next(async { Ok(Some(1)) }).await.unwrap(), 1);
+        patience.next::<u32>(async { Err(gone()) }).await.unwrap_err();
+        patience.check(&gone(), "").unwrap();
     }
 
     #[test]
