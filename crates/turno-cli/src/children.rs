@@ -121,9 +121,11 @@ impl Watched {
     /// Starts `role`, and again whenever it dies.
     pub(crate) fn start(role: Role) -> Result<Self> {
         let stop = CancellationToken::new();
-        let child = spawn(&role)?;
+        // Asked once: of a program that was replaced meanwhile the system answers no path that can be started.
+        let turno = std::env::current_exe().context("cannot find this program's own file")?;
+        let child = spawn(&turno, &role)?;
         let (said, pid) = tokio::sync::watch::channel(child.id().unwrap_or_default());
-        let ended = task::spawn("turno.child", watch(role, child, stop.clone(), said));
+        let ended = task::spawn("turno.child", watch(turno, role, child, stop.clone(), said));
         Ok(Self { stop, ended, pid })
     }
 

@@ -24,7 +24,7 @@ impl Desk {
         let again = format!("turno tickets watch {}", name::short(name));
         loop {
             let status = match self.listen(name, &mut followed, tell).await? {
-                Ok(()) => return self.get(name).await,
+                Ok(ended) => return Ok(ended),
                 Err(status) => status,
             };
             if !is_away(&status) {
@@ -35,13 +35,13 @@ impl Desk {
         }
     }
 
-    /// Until the ticket has ended, or the gateway.
+    /// Until the ticket has ended, which it answers, or the gateway.
     async fn listen(
         &self,
         name: &str,
         followed: &mut Followed,
         tell: &mut Listener<'_>,
-    ) -> anyhow::Result<Result<(), Status>> {
+    ) -> anyhow::Result<Result<Ticket, Status>> {
         let mut changes = match self.tickets().watch(WatchRequest { name: name.to_owned() }).await {
             Ok(changes) => changes.into_inner(),
             Err(status) => return Ok(Err(status)),
@@ -55,7 +55,7 @@ impl Desk {
                 tell(&ticket)?;
             }
             if ticket.has_ended() {
-                return Ok(Ok(()));
+                return Ok(Ok(ticket));
             }
             followed.last = Some(ticket);
         }
