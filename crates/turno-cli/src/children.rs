@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,8 +136,8 @@ impl Watched {
 
     /// Completes once it has died and been started again.
     pub(crate) async fn died(&mut self) {
-        // An error is its watcher's, which has given up on it.
-        let _given_up = self.pid.changed().await;
+        // An error is its watcher's, which has ended.
+        let _ended = self.pid.changed().await;
     }
 
     /// Asks it to end in order, and waits until it has.
@@ -148,8 +148,7 @@ impl Watched {
     }
 }
 
-fn spawn(role: &Role) -> Result<Child> {
-    let turno = std::env::current_exe().context("cannot find this program's own file")?;
+fn spawn(turno: &Path, role: &Role) -> Result<Child> {
     let mut command = Command::new(turno);
     for (name, _) in std::env::vars_os().filter(|(name, _)| role.is_hidden(name)) {
         command.env_remove(name);
@@ -166,7 +165,13 @@ fn spawn(role: &Role) -> Result<Child> {
         .with_context(|| format!("cannot start {}", role.name))
 }
 
-async fn watch(role: Role, mut child: Child, stop: CancellationToken, said: tokio::sync::watch::Sender<u32>) {
+async fn watch(
+    turno: PathBuf,
+    role: Role,
+    mut child: Child,
+    stop: CancellationToken,
+    said: tokio::sync::watch::Sender<u32>,
+) {
     let mut wait = FIRST_WAIT;
     loop {
         let ended = tokio::select! {
@@ -174,14 +179,19 @@ async fn watch(role: Role, mut child: Child, stop: CancellationToken, said: toki
             () = stop.cancelled() => return end(&role, child).await,
         };
         report(&role, ended.as_ref().ok());
-        if tokio::time::timeout(wait, stop.cancelled()).await.is_ok() {
-            return;
-        }
-        wait = (wait * 2).min(LONGEST_WAIT);
-        match spawn(&role) {
-            Ok(again) => child = again,
-            Err(error) => return tracing::error!("{error:#}"),
-        }
+        child = loop {
+            if tokio::time::timeout(wait, stop.cancelled()).await.is_ok() {
+                return;
+            }
+            wait = (wait * 2).min(LONGEST_WAIT);
+            match spawn(&turno, &role) {
+                Ok(again) => break again,
+                // Its file may be on its way, or the machine full.
+                Err(error) => {
+                    let _said = writeln!(Aside, "{error:#}; trying again");
+                }
+            }
+        };
         said.send_replace(child.id().unwrap_or_default());
     }
 }

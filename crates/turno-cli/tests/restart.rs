@@ -251,13 +251,16 @@ fn child_of(parent: u32, role: &str) -> Option<Pid> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_dies_is_started_again_though_nobody_reads_of_it() {
+async fn what_dies_is_started_again_though_its_file_was_replaced_and_nobody_reads_of_it() {
     let (clients, files) = (free_port(), tempfile::tempdir().unwrap());
     let [listen, nodes, metrics] =
         [clients, free_port(), free_port()].map(|address: SocketAddr| address.to_string());
     let data = files.path().display().to_string();
     let words = ["up", "--workers=1", "--listen", &listen, "--nodes", &nodes, "--metrics", &metrics];
-    let mut command = Command::new(TURNO);
+    let folder = tempfile::tempdir_in(Path::new(TURNO).parent().unwrap()).unwrap();
+    let turno = folder.path().join("turno");
+    std::fs::hard_link(TURNO, &turno).unwrap();
+    let mut command = Command::new(&turno);
     command.args(words).args(["--data", &data]).stdin(Stdio::null()).kill_on_drop(true);
     // As behind a `| head` that has ended.
     command.stderr(Stdio::from(std::io::pipe().unwrap().1));
@@ -270,6 +273,9 @@ async fn what_dies_is_started_again_though_nobody_reads_of_it() {
     })
     .await;
     let worker = child_of(parent, "worker").unwrap();
+    // As by whoever installs another.
+    std::fs::remove_file(&turno).unwrap();
+    std::fs::hard_link(TURNO, &turno).unwrap();
     kill_process(worker, Signal::KILL).unwrap();
     let has_successor = || child_of(parent, "worker").is_some_and(|process| process != worker);
     eventually("the worker has a successor", async || has_successor()).await;
