@@ -267,9 +267,13 @@ async fn what_dies_is_started_again_though_its_file_was_replaced_and_nobody_read
     let mut up = command.spawn().unwrap();
     let parent = up.id().unwrap();
     let channel = Endpoint::from_shared(format!("http://{clients}")).unwrap().connect_lazy();
-    eventually("the mesh is up", async || {
-        let listed = AdminClient::new(channel.clone()).list_nodes(ListNodesRequest {}).await;
-        listed.is_ok_and(|listed| listed.into_inner().nodes.len() == 2)
+    eventually("the mesh is up", || {
+        assert_eq!(up.try_wait().unwrap(), None, "it has ended");
+        let mut gateway = AdminClient::new(channel.clone());
+        async move {
+            let listed = gateway.list_nodes(ListNodesRequest {}).await;
+            listed.is_ok_and(|listed| listed.into_inner().nodes.len() == 2)
+        }
     })
     .await;
     let worker = child_of(parent, "worker").unwrap();
