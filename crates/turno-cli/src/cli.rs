@@ -102,6 +102,9 @@ struct Listing {
     gateway: GatewayAddress,
 }
 
+/// Where a gateway is if nothing else is said.
+pub(crate) const DEFAULT_ADDRESS: &str = "http://127.0.0.1:7070";
+
 #[derive(Debug, Args)]
 struct GatewayAddress {
     /// The gateway, at the port that clients call; HOST:PORT is enough
@@ -110,7 +113,7 @@ struct GatewayAddress {
         global = true,
         env = "TURNO_ADDRESS",
         value_name = "URL",
-        default_value = "http://127.0.0.1:7070"
+        default_value = DEFAULT_ADDRESS
     )]
     address: String,
 }

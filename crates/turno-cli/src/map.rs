@@ -209,7 +209,7 @@ async fn as_ticket(
     };
     crate::listing::print(name.clone())?;
     if args.target.out.is_some() {
-        return read(channel, &name, method, results, None).await;
+        return read(channel, &name, method, results.of_ticket(&name, address), None).await;
     }
     if stdout().is_terminal() {
         writeln!(Aside, "\n{}", tickets::next_of_map(&name))?;
@@ -225,6 +225,7 @@ pub(crate) async fn results_of(
     method: &MethodDescriptor,
     target: &Target,
     most: Option<u64>,
+    address: &str,
 ) -> anyhow::Result<ExitCode> {
     let out = target.open()?;
     if let Some(file) = target.checked() {
@@ -232,7 +233,7 @@ pub(crate) async fn results_of(
     }
     let results = Results::open(out, target.before(Of::Ticket(name)), method)?;
     results.must_be_within(name, items)?;
-    read(channel, name, method, results, most).await
+    read(channel, name, method, results.of_ticket(name, address), most).await
 }
 
 async fn read(
@@ -242,7 +243,7 @@ async fn read(
     results: Results,
     most: Option<u64>,
 ) -> anyhow::Result<ExitCode> {
-    Reading::new(channel, name, results.of_ticket(name), most).run(method.parent_pool()).await
+    Reading::new(channel, name, results, most).run(method.parent_pool()).await
 }
 
 async fn method(args: &MapArgs, channel: Channel) -> anyhow::Result<MethodDescriptor> {

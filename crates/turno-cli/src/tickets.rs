@@ -26,7 +26,7 @@ use self::desk::Desk;
 
 pub(crate) use self::card::next_of_map;
 pub(crate) use self::object::ticket as object_of;
-pub(crate) use self::results::again;
+pub(crate) use self::results::{again, at};
 
 /// See and steer what has been submitted
 #[derive(Clone, Debug, Subcommand)]

@@ -345,8 +345,7 @@ async fn a_map_goes_on_by_itself() {
     let refused = shell.turno(&["tickets", "results", name, &out]).await.failed();
     assert!(refused.contains("--resume goes on with it"), "{refused}");
     let refused = shell.turno(&["map", "--ticket", &out, FETCH]).await.failed();
-    let again =
-        format!("`turno tickets results {} --follow {} --resume`", end_of(name), out.replace('=', " "));
+    let again = format!("`turno tickets results {name} --follow {} --resume`", out.replace('=', " "));
     assert!(refused.contains(&format!("write to another file; {again} goes on with those")), "{refused}");
     shell.turno(&resume).await.fine();
     assert_eq!(read(&file), results.as_bytes());

@@ -119,6 +119,7 @@ mod tests {
     use super::super::results::{Before, Results};
     use super::{MapResponse, Patience, ReadMapRequest, Reading};
     use crate::call::{dial, json::tests::album};
+    use crate::cli::DEFAULT_ADDRESS;
     use parking_lot::Mutex;
     use prost_reflect::MethodDescriptor;
     use serde_json::Value;
@@ -289,7 +290,7 @@ mod tests {
         let out = Some(Out::open(&path, true).unwrap());
         let results = Results::open(out, Before::Kept { is_checked: true }, &print())
             .unwrap()
-            .of_ticket("operations/1");
+            .of_ticket("operations/1", DEFAULT_ADDRESS);
         let reading = Reading::new(channel, "operations/1", results, most);
         let ended = reading.run(album().parent_pool()).await.unwrap();
         let written = std::fs::read_to_string(&path).unwrap();
@@ -344,7 +345,8 @@ mod tests {
         let double = Double { answers: Arc::new(Mutex::new(answers.into())), ..Double::default() };
         let channel = dial(&serve(double).await).await.unwrap();
         let results = Results::open(None, Before::Kept { is_checked: true }, &print()).unwrap();
-        let mut reading = Reading::new(channel, "operations/1", results.of_ticket("operations/1"), None);
+        let mut reading =
+            Reading::new(channel, "operations/1", results.of_ticket("operations/1", DEFAULT_ADDRESS), None);
         reading.patience = Patience::at_its_end();
         let error = reading.run(album().parent_pool()).await.unwrap_err().to_string();
         assert!(error.contains("the store is away"), "{error}");
@@ -367,7 +369,7 @@ mod tests {
         for (name, end) in [("a".repeat(250), " --resume --unchecked"), ("a".to_owned(), "/a --resume")] {
             let out = Out::open(&folder.path().join(name), false).unwrap();
             let results = Results::open(Some(out), Before::Refused(Of::NewTicket), &print()).unwrap();
-            let again = results.of_ticket("operations/1").command();
+            let again = results.of_ticket("operations/1", DEFAULT_ADDRESS).command();
             assert!(again.ends_with(end), "{again}");
         }
     }
@@ -380,7 +382,9 @@ mod tests {
         std::fs::write(folder.path().join("out.jsonl.turno"), "{\"ticket\":\"operations/2\"}\n").unwrap();
         let open = |is_checked| {
             let out = Some(Out::open(&path, true).unwrap());
-            Results::open(out, Before::Kept { is_checked }, &print()).unwrap().of_ticket("operations/1")
+            Results::open(out, Before::Kept { is_checked }, &print())
+                .unwrap()
+                .of_ticket("operations/1", DEFAULT_ADDRESS)
         };
         assert!(open(true).command().ends_with("out.jsonl --resume"));
         let results = open(false);

@@ -105,8 +105,8 @@ impl Results {
     }
 
     /// Those of a map that is a ticket: none of its items was left out, however many answers there are.
-    pub(super) fn of_ticket(self, ticket: &str) -> Self {
-        let command = tickets::again(ticket, self.file.as_deref());
+    pub(super) fn of_ticket(self, ticket: &str, address: &str) -> Self {
+        let command = tickets::again(ticket, self.file.as_deref()) + &tickets::at(address);
         if let Some(note) = &self.note {
             note.goes_on_by(command.clone());
         }

@@ -7,7 +7,7 @@ use anyhow::bail;
 use clap::Args;
 
 use super::desk::Desk;
-use super::name;
+use crate::cli::DEFAULT_ADDRESS;
 use crate::map::{self, Target};
 use crate::reflect::Refused;
 
@@ -43,7 +43,8 @@ pub(crate) async fn run(desk: &mut Desk, args: ResultsArgs) -> anyhow::Result<Ex
     let done = ticket.metadata.progress.as_ref().map_or(0, |progress| progress.done);
     // What one that has ended has ended with is a part of it.
     let most = (!args.follow && !ticket.has_ended()).then_some(done);
-    map::results_of(desk.channel.clone(), (name.as_str(), items), &method, &args.target, most).await
+    let named = (name.as_str(), items);
+    map::results_of(desk.channel.clone(), named, &method, &args.target, most, &desk.address).await
 }
 
 /// What can be done meanwhile, if the gateway has said that it does not know the types.
@@ -51,20 +52,23 @@ fn untyped(error: anyhow::Error, name: &str, address: &str) -> anyhow::Error {
     if error.is::<Refused>() {
         return error;
     }
-    let raw = format!(
-        r#"turno call turno.v1.Tickets/ReadMap '{{"name": "{name}"}}' --json --address {}"#,
-        quoted(address)
-    );
+    let raw = format!(r#"turno call turno.v1.Tickets/ReadMap '{{"name": "{name}"}}' --json{}"#, at(address));
     error.context(format!(
         "the results of {name} are kept, but cannot be shown without their types (`{raw}` shows them encoded)"
     ))
 }
 
-/// The command that goes on where results of a ticket have broken off.
+/// The command that goes on where results of a ticket have broken off. By its whole name: the end of it is looked for among
+/// the newest alone.
 pub(crate) fn again(name: &str, out: Option<&Path>) -> String {
     let out =
         out.map_or_else(String::new, |file| format!(" --out {} --resume", quoted(&file.to_string_lossy())));
-    format!("turno tickets results {} --follow{out}", name::short(name))
+    format!("turno tickets results {name} --follow{out}")
+}
+
+/// What a command has to say of its gateway.
+pub(crate) fn at(address: &str) -> String {
+    if address == DEFAULT_ADDRESS { String::new() } else { format!(" --address {}", quoted(address)) }
 }
 
 /// As a shell takes it for one word.
@@ -75,7 +79,7 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{again, untyped};
+    use super::{DEFAULT_ADDRESS, again, at, untyped};
     use crate::reflect::refused;
     use std::path::Path;
     use tonic::Status;
@@ -93,10 +97,17 @@ mod tests {
     #[test]
     fn what_goes_on_names_the_file_that_is_there() {
         let name = "operations/0198c3ab-7d12-7c3e-9f4a-1b2c9f3ac2b1";
-        assert_eq!(again(name, None), "turno tickets results 9f3ac2b1 --follow");
+        let goes_on = format!("turno tickets results {name} --follow");
+        assert_eq!(again(name, None), goes_on);
         let file = again(name, Some(Path::new("infos.jsonl")));
-        assert_eq!(file, "turno tickets results 9f3ac2b1 --follow --out infos.jsonl --resume");
+        assert_eq!(file, format!("{goes_on} --out infos.jsonl --resume"));
         let file = again(name, Some(Path::new("Rosa's infos.jsonl")));
-        assert_eq!(file, r"turno tickets results 9f3ac2b1 --follow --out 'Rosa'\''s infos.jsonl' --resume");
+        assert_eq!(file, format!(r"{goes_on} --out 'Rosa'\''s infos.jsonl' --resume"));
+    }
+
+    #[test]
+    fn what_goes_on_asks_the_same_gateway() {
+        assert_eq!(at(DEFAULT_ADDRESS), "");
+        assert_eq!(at("bakery:7070"), " --address bakery:7070");
     }
 }

@@ -143,7 +143,7 @@ fn other_methods_and_tickets_are_told_apart() {
     assert_eq!(said(&folder), format!("{{\"ticket\":\"{TICKET}\",\"first\":\"{first}\"}}\n"));
     of_ticket(&file, TICKET).unwrap();
     let error = text(of_map(&file, METHOD).unwrap_err());
-    let hint = "\n`turno tickets results 9f3ac2b1 --follow --out FILE --resume` goes on with those";
+    let hint = format!("\n`turno tickets results {TICKET} --follow --out FILE --resume` goes on with those");
     assert_eq!(
         error,
         format!("FILE has answers of the ticket {TICKET}, not of a map of a.v1.A/Do, {what_to_do}{hint}")
@@ -266,7 +266,7 @@ fn what_is_refused_is_offered_nothing_that_would_be_refused_too() {
     Note::open(&file, true).unwrap().unwrap().tell_ticket(TICKET).unwrap();
     assert_eq!(text(Of::Ticket(TICKET)), "FILE has answers already: --resume goes on with it");
     let others = format!(
-        "FILE has answers already, of the ticket {TICKET}: write to another file; `turno tickets results 9f3ac2b1 \
+        "FILE has answers already, of the ticket {TICKET}: write to another file; `turno tickets results {TICKET} \
          --follow --out FILE --resume` goes on with those"
     );
     assert_eq!(text(Of::NewTicket), others);
