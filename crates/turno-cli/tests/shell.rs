@@ -702,6 +702,7 @@ async fn what_nobody_reads_ends_without_a_word() {
         &["methods"],
         &["nodes", "--json"],
         &["completions", "bash"],
+        &["gateway", "--print-config"],
     ] {
         let seen = shell.unread(words, &page, false).await;
         assert_eq!((seen.code, seen.err.as_str()), (Some(0), ""), "{words:?}");

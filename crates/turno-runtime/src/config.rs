@@ -1,6 +1,7 @@
 //! Configuration in layers: defaults < TOML file < `TURNO_*` < flags. clap reads the last two into a struct of
 //! options; what is set there is laid over the file's table, and the whole is read once into the process's config.
 
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use serde::Serialize;
@@ -40,11 +41,14 @@ pub fn prepare<C: Config>(
     if !only_print {
         return Ok(Some(config));
     }
-    #[expect(clippy::print_stdout, reason = "printing is what was asked for")]
-    {
-        print!("{}", print(&config)?);
+    let (text, mut out) = (print(&config)?, io::stdout());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever no longer reads has seen enough.
+        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::System { what: "cannot print the configuration", source })
+        }
+        _ => Ok(None),
     }
-    Ok(None)
 }
 
 /// The configuration as a TOML file that says the same.
