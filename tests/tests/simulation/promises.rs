@@ -31,7 +31,7 @@ pub(crate) struct Asked {
     idle: usize,
     /// Work waited at some of a worker's gateways, and at some not.
     moved: usize,
-    /// Two tenants had waited at a gateway since before: in calm worlds.
+    /// Two tenants had waited at a gateway since before, and one was granted something: in calm worlds.
     shared: usize,
     /// A job was lost with its link: in wild worlds.
     pub(crate) lost: usize,

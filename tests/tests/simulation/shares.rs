@@ -41,7 +41,7 @@ impl Shares {
                         continue;
                     }
                     let now = [cpu[one], cpu[other]];
-                    at_stake += usize::from(then.is_some());
+                    at_stake += usize::from(then.is_some_and(|then| then != now));
                     let then = *then.get_or_insert(now);
                     let apart = (now[0] - then[0]).abs_diff(now[1] - then[1]);
                     assert!(
