@@ -180,9 +180,18 @@ async fn map_once(client: &Client, missing: &mut BTreeSet<u64>) -> Result<(), St
 
 /// It has ended well, and keeps no record of an attempt that failed, or was lost with a node or a gateway: so it has run once.
 async fn is_done_once((gateway, name): (Channel, String)) {
-    let timeout = Some(prost_types::Duration { seconds: 20, nanos: 0 });
-    let request = WaitOperationRequest { name: name.clone(), timeout };
-    let ended = OperationsClient::new(gateway.clone()).wait_operation(request).await.unwrap().into_inner();
+    // A gateway lets nobody wait for longer than it likes.
+    let waited = async {
+        loop {
+            let request = WaitOperationRequest { name: name.clone(), timeout: None };
+            let asked = OperationsClient::new(gateway.clone()).wait_operation(request).await;
+            let ended = asked.unwrap().into_inner();
+            if ended.done {
+                break ended;
+            }
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(60), waited).await.expect("the ticket ends");
     let metadata = TicketMetadata::decode(&ended.metadata.as_ref().unwrap().value[..]).unwrap();
     assert_eq!(metadata.state(), TicketState::Done, "{ended:?}");
     // One that was lost with its gateway is nobody's failure: `failures` does not count it.
