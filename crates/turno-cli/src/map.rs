@@ -144,7 +144,9 @@ pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode
     let known = results.known();
     let requests = Requests::open(results.note(), &name, earlier, known.0.last().copied())?;
     let inputs = Inputs::open(&args.inputs, method.input(), known, requests)?;
-    let mut progress = Progress::new(inputs.total(), results.count(), target.out.is_some());
+    // No bar stands in the way of answers that go to the same terminal, or of requests that are typed there.
+    let has_room = (target.out.is_some() || !stdout().is_terminal()) && !inputs.are_typed();
+    let mut progress = Progress::new(inputs.total(), results.count(), has_room);
     let (mut answers, failed_input) = match begin(&args, channel, &method, inputs).await {
         Ok(begun) => begun,
         Err(error) => return failed(error, &method, address, None),

@@ -87,6 +87,11 @@ impl Inputs {
         Ok(Self { lines, descriptor, total, known, sent, requests })
     }
 
+    /// Whether a person writes them just now.
+    pub(super) fn are_typed(&self) -> bool {
+        matches!(self.lines, Source::Stdin(_)) && stdin().is_terminal()
+    }
+
     /// How many there are, if that can be known before.
     pub(super) fn total(&self) -> Option<u64> {
         self.total

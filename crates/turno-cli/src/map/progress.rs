@@ -1,6 +1,6 @@
 //! How far a map is, on standard error: a bar with rate and remaining time on a terminal, and a word at the end.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -16,10 +16,8 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Of `total` items, where that is known, `before` were done by an earlier run. No bar stands in the way of answers
-    /// that go to the same terminal.
-    pub(super) fn new(total: Option<u64>, before: u64, to_file: bool) -> Self {
-        let has_room = to_file || !std::io::stdout().is_terminal();
+    /// Of `total` items, where that is known, `before` were done by an earlier run.
+    pub(super) fn new(total: Option<u64>, before: u64, has_room: bool) -> Self {
         let target = if has_room { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(total, target).with_style(style(total.is_some()));
         // The rate is this run's.
