@@ -166,13 +166,14 @@ async fn that_killed_one(mesh: &TestMesh) -> String {
     let _node = start(mesh, "worker");
     eventually("a node joins", async || mesh.nodes().await.len() == 1).await;
     let name = submitted(mesh, POISON).await;
-    eventually("it has killed a node", async || {
-        let request = GetOperationRequest { name: name.clone() };
-        let operation = mesh.operations().get_operation(request).await.unwrap().into_inner();
-        metadata(&operation).failures == 1
-    })
-    .await;
+    eventually("it has killed a node", async || so_far(mesh, &name).await.failures == 1).await;
     name
+}
+
+async fn so_far(mesh: &TestMesh, name: &str) -> TicketMetadata {
+    let request = GetOperationRequest { name: name.to_owned() };
+    let operation = mesh.operations().get_operation(request).await.unwrap().into_inner();
+    metadata(&operation)
 }
 
 /// A gateway that knows of the first node by the ticket's record alone gives it one more, and no third.
@@ -228,20 +229,20 @@ async fn a_dead_ticket_that_is_redriven_may_kill_two_nodes_more() {
     eventually("one is left", async || mesh.nodes().await.len() == 1).await;
 }
 
-/// A node whose link breaks when the test lets go of it: the same one each time.
+/// A node whose link breaks when the test lets go of it. Of one name it is the same one each time.
 struct Linked {
     up: mpsc::Sender<NodeFrame>,
     down: Streaming<GatewayFrame>,
 }
 
 impl Linked {
-    async fn to(mesh: &TestMesh) -> Self {
+    async fn to(mesh: &TestMesh, name: &str, method: &str) -> Self {
         let (up, frames) = mpsc::channel(1);
-        let path = "/kitchen.v1.Kitchen/Prove".to_owned();
+        let path = format!("/kitchen.v1.Kitchen/{method}");
         let method = Method { path, kind: Kind::Awaited.into(), ..Method::default() };
         let hello = Hello {
-            node_id: "survivor".to_owned(),
-            name: "survivor".to_owned(),
+            node_id: name.to_owned(),
+            name: name.to_owned(),
             role: MeshRole::Io.into(),
             methods: vec![method],
             ..Hello::default()
@@ -272,20 +273,61 @@ impl Linked {
 #[tokio::test]
 async fn a_node_that_comes_again_speaks_against_no_ticket_however_often_its_link_breaks() {
     let mesh = TestMesh::gateway(GatewayConfig::default()).await;
-    let mut node = Linked::to(&mesh).await;
+    let mut node = Linked::to(&mesh, "survivor", "Prove").await;
     let seven = Number { value: 7, ms: 0 };
     let name = submitted_to(&mesh, "Prove", seven).await;
     for _ in 0..2 {
         node.call().await;
         drop(node);
         eventually("the link is known to be broken", async || mesh.nodes().await.is_empty()).await;
-        node = Linked::to(&mesh).await;
+        node = Linked::to(&mesh, "survivor", "Prove").await;
     }
     let call = node.call().await;
     node.answer(call, seven).await;
     assert_done(&mesh, &name, 7).await;
     let (_, metadata) = ended(&mesh, &name).await;
     assert_eq!((metadata.attempts, metadata.failures), (3, 2));
+}
+
+/// Begins a ticket at a node, which is lost then.
+async fn that_lost(mesh: &TestMesh, node: &str) -> String {
+    let mut node = Linked::to(mesh, node, "Prove").await;
+    let name = submitted_to(mesh, "Prove", Number { value: 7, ms: 0 }).await;
+    node.call().await;
+    drop(node);
+    eventually("the loss is on record", async || so_far(mesh, &name).await.failures == 1).await;
+    name
+}
+
+/// The ticket goes to a node that is lost with it for good, and is done by another.
+async fn assert_survives(mesh: &TestMesh, name: &str, mut dies: Linked) {
+    dies.call().await;
+    drop(dies);
+    eventually("the second loss is on record", async || so_far(mesh, name).await.failures == 2).await;
+    assert_ne!(so_far(mesh, name).await.state(), TicketState::Dead);
+    let mut other = Linked::to(mesh, "other", "Prove").await;
+    let call = other.call().await;
+    other.answer(call, Number { value: 7, ms: 0 }).await;
+    assert_done(mesh, name, 7).await;
+    assert_eq!(ended(mesh, name).await.1.attempts, 3);
+}
+
+#[tokio::test]
+async fn a_node_that_comes_again_does_not_count_when_another_dies() {
+    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    let name = that_lost(&mesh, "survivor").await;
+    // Which has something else to do now.
+    let _survivor = Linked::to(&mesh, "survivor", "Bake").await;
+    let dies = Linked::to(&mesh, "victim", "Prove").await;
+    assert_survives(&mesh, &name, dies).await;
+}
+
+#[tokio::test]
+async fn a_node_whose_link_breaks_before_it_dies_is_one() {
+    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    let name = that_lost(&mesh, "victim").await;
+    let dies = Linked::to(&mesh, "victim", "Prove").await;
+    assert_survives(&mesh, &name, dies).await;
 }
 
 async fn serve(mesh: &TestMesh, courses: Courses) -> Result<Vec<Dish>, Status> {

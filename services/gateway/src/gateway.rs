@@ -81,8 +81,21 @@ impl Gateway {
         let limits = Limits { waiting: config.max_waiting, batch_share: config.batch_share };
         let queue = JobQueue::new(limits);
         let descriptors = Descriptors::new(reflection.clone());
-        let nodes = Arc::new(Nodes::new(methods.clone(), queue.clone(), descriptors.clone(), health.clone()));
-        let router = Arc::new(router(&config, nodes.clone(), queue.clone()));
+        let trouble = Arc::new(Trouble::new());
+        let nodes = Arc::new(Nodes::new(
+            methods.clone(),
+            queue.clone(),
+            descriptors.clone(),
+            health.clone(),
+            trouble.clone(),
+        ));
+        let router = Arc::new(Router {
+            nodes: nodes.clone(),
+            queue: queue.clone(),
+            patience: config.patience.into(),
+            trouble,
+            tenants: Tenants::default(),
+        });
         let admission = Admission::new(config.max_calls, bytes(config.max_bodies));
         let unread = Unread::new(bytes(config.max_bodies));
         let settled = Instant::now() + config.patience.0;
@@ -208,16 +221,6 @@ impl Opened {
                 "time to drain is over: connections are still in use"
             );
         }
-    }
-}
-
-fn router(config: &GatewayConfig, nodes: Arc<Nodes>, queue: JobQueue) -> Router {
-    Router {
-        nodes,
-        queue,
-        patience: config.patience.into(),
-        trouble: Trouble::new(),
-        tenants: Tenants::default(),
     }
 }
 

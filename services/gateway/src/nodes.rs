@@ -16,6 +16,7 @@ use crate::methods::{Methods, Seat};
 use crate::policy::Policy;
 use crate::queue::{JobQueue, News};
 use crate::scheduler::{MethodId, WorkerId};
+use crate::trouble::Trouble;
 
 /// All links.
 pub(crate) struct Nodes {
@@ -25,6 +26,7 @@ pub(crate) struct Nodes {
     queue: JobQueue,
     descriptors: Descriptors,
     health: Health,
+    trouble: Arc<Trouble>,
     telling: tokio::sync::Mutex<()>,
     /// A node has come.
     come: Notify,
@@ -36,6 +38,7 @@ impl Nodes {
         queue: JobQueue,
         descriptors: Descriptors,
         health: Health,
+        trouble: Arc<Trouble>,
     ) -> Self {
         Self {
             links: DashMap::new(),
@@ -45,6 +48,7 @@ impl Nodes {
             queue,
             descriptors,
             health,
+            trouble,
             telling: tokio::sync::Mutex::default(),
             come: Notify::new(),
         }
@@ -88,6 +92,8 @@ impl Nodes {
     /// A node has come: from now on it gets work.
     pub(crate) async fn join(&self, link: &Arc<Link>) {
         self.links.insert(link.id, link.clone());
+        // Before it has work with which it may go down.
+        self.trouble.lives(&link.hello.node_id);
         self.descriptors.add(&link.hello.descriptor_sets);
         let mut jobs = Vec::new();
         for (index, method) in (0..).zip(&link.hello.methods) {

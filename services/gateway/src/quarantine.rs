@@ -1,7 +1,8 @@
 //! Inputs that kill nodes. A call that was lost with its node is remembered by what it asked; once two nodes have
 //! gone down with the same method and the same bytes, such calls are refused for ten minutes, and then may try
 //! again: a poison message, as queues have it ("maximum receives" of Amazon SQS, a dead letter exchange of RabbitMQ).
-//! One gateway remembers it, as long as it runs: how many nodes were lost with a ticket, its record says (`tickets/losses.rs`).
+//! One gateway remembers it, as long as it runs, and a node's part in it until the node comes again, whose link has only broken
+//! then. How many nodes were lost with a ticket, its record says (`tickets/losses.rs`).
 //! Knows no clock and draws no random numbers: the hash's key is given.
 //!
 //! Others go down with a poison call. So one lost node is one death however many calls with these bytes were on it,
@@ -28,6 +29,13 @@ pub(crate) struct Key {
     whole: u64,
 }
 
+/// A node, whichever link it has, by a hash of its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NodeKey(pub(crate) u64);
+
+/// So many may have had an input at once before it was known; of more nodes than that nobody asks.
+const MOST_NODES: usize = 8;
+
 /// The inputs with which nodes went down of late.
 #[derive(Debug)]
 pub(crate) struct Quarantine {
@@ -49,11 +57,10 @@ struct Deaths {
     now_us: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Death {
-    count: u32,
-    /// The first link that was lost and the last one.
-    links: [u64; 2],
+    /// At most [`MOST_NODES`].
+    nodes: Vec<NodeKey>,
     at_us: u64,
     order: u64,
 }
@@ -77,6 +84,11 @@ impl Quarantine {
         Key { shape, whole: hasher.finish() }
     }
 
+    /// What `died` and `lives` want.
+    pub(crate) fn node(&self, id: &str) -> NodeKey {
+        NodeKey(self.random.hash_one(id))
+    }
+
     /// The key, if an input of this method and length is remembered. Nearly always none, and then cheap.
     pub(crate) fn suspect(&self, path: &str, body: &[u8], now_us: u64) -> Option<Key> {
         // Not under the lock: a body may be long.
@@ -92,10 +104,10 @@ impl Quarantine {
         self.with_deaths(now_us, |deaths| deaths.shapes.contains_key(&shape))
     }
 
-    /// The call was lost with its node, whose link was `link`. Answers how many nodes have gone down with such calls.
-    pub(crate) fn died(&self, key: Key, link: u64, now_us: u64) -> u32 {
+    /// The call was lost with its node. Answers how many nodes have gone down with such calls.
+    pub(crate) fn died(&self, key: Key, node: NodeKey, now_us: u64) -> u32 {
         self.with_deaths(now_us, |deaths| {
-            let count = deaths.record(key, link);
+            let count = deaths.record(key, node);
             while deaths.known.len() > self.capacity {
                 deaths.forget_oldest();
             }
@@ -108,9 +120,16 @@ impl Quarantine {
         self.with_deaths(0, |deaths| deaths.forget(key));
     }
 
+    /// The node has come again: it went down with nothing.
+    pub(crate) fn lives(&self, node: NodeKey) {
+        self.with_deaths(0, |deaths| deaths.forget_node(node));
+    }
+
     /// Whether such a call is to be refused.
     pub(crate) fn is_quarantined(&self, key: Key, now_us: u64) -> bool {
-        self.with_deaths(now_us, |deaths| deaths.known.get(&key).is_some_and(|death| death.count >= DEATHS))
+        self.with_deaths(now_us, |deaths| {
+            deaths.known.get(&key).is_some_and(|death| death.nodes.len() as u32 >= DEATHS)
+        })
     }
 
     /// Has taken in the method and the length, and may go on with the bytes.
@@ -135,16 +154,15 @@ impl Quarantine {
 }
 
 impl Deaths {
-    fn record(&mut self, key: Key, link: u64) -> u32 {
-        let before = self.forget(key);
-        let (count, links) = match before {
-            None => (1, [link, link]),
-            Some(Death { count, links, .. }) if links.contains(&link) => (count, links),
-            Some(Death { count, links: [first, _], .. }) => (count.saturating_add(1), [first, link]),
-        };
+    fn record(&mut self, key: Key, node: NodeKey) -> u32 {
+        let mut nodes = self.forget(key).map_or_else(Vec::new, |before| before.nodes);
+        if !nodes.contains(&node) && nodes.len() < MOST_NODES {
+            nodes.push(node);
+        }
+        let count = nodes.len() as u32;
         let order = self.next;
         self.next += 1;
-        self.known.insert(key, Death { count, links, at_us: self.now_us, order });
+        self.known.insert(key, Death { nodes, at_us: self.now_us, order });
         self.order.insert(order, key);
         *self.shapes.entry(key.shape).or_default() += 1;
         count
@@ -160,6 +178,15 @@ impl Deaths {
             }
         }
         Some(death)
+    }
+
+    fn forget_node(&mut self, node: NodeKey) {
+        self.known.values_mut().for_each(|death| death.nodes.retain(|other| *other != node));
+        let acquitted = self.known.iter().filter(|(_, death)| death.nodes.is_empty());
+        let acquitted: Vec<Key> = acquitted.map(|(key, _)| *key).collect();
+        for key in acquitted {
+            self.forget(key);
+        }
     }
 
     fn forget_oldest(&mut self) {

@@ -27,7 +27,7 @@ pub(crate) struct Router {
     pub(crate) nodes: Arc<Nodes>,
     pub(crate) queue: JobQueue,
     pub(crate) patience: Duration,
-    pub(crate) trouble: Trouble,
+    pub(crate) trouble: Arc<Trouble>,
     pub(crate) tenants: Tenants,
 }
 

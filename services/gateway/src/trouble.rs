@@ -11,8 +11,7 @@ use turno_runtime::units::micros;
 
 use crate::calls::Call;
 use crate::link::Link;
-use crate::quarantine::{DEATHS, Key, Quarantine};
-use crate::scheduler::WorkerId;
+use crate::quarantine::{DEATHS, Key, NodeKey, Quarantine};
 
 /// The memory of one gateway.
 pub(crate) struct Trouble {
@@ -57,10 +56,10 @@ impl Trouble {
     }
 
     /// Two nodes were lost with this item of a map, and no other item of it was near the second time.
-    pub(crate) fn convict(&self, method: &str, item: &[u8], nodes: [WorkerId; 2]) -> Status {
+    pub(crate) fn convict(&self, method: &str, item: &[u8], nodes: [NodeKey; 2]) -> Status {
         let key = self.quarantine.key(method, item);
         for node in nodes {
-            self.quarantine.died(key, node.0, self.now_us());
+            self.quarantine.died(key, node, self.now_us());
         }
         tracing::error!(
             method,
@@ -86,27 +85,38 @@ impl Trouble {
         if link.is_leaving() {
             return Ok(());
         }
-        match self.accuse(call, link) {
-            (_, true) => Err(in_quarantine(call.method.name())),
-            (_, false) => Ok(()),
-        }
+        let key = self.accuse(call, link);
+        if self.is_quarantined(key) { Err(in_quarantine(call.method.name())) } else { Ok(()) }
     }
 
-    /// The same of a node that was not leaving, for who looks further: what the input is remembered by, and whether it is in
-    /// quarantine now.
-    pub(crate) fn accuse(&self, call: &Call, link: &Link) -> (Key, bool) {
+    /// The same of a node that was not leaving, for who looks further: what the input is remembered by.
+    pub(crate) fn accuse(&self, call: &Call, link: &Link) -> Key {
         let (method, bytes) = (call.method.name(), call.body.len());
         let key = self.quarantine.key(method, &call.body);
-        let is_quarantined = self.quarantine.died(key, link.id.0, self.now_us()) >= DEATHS;
-        if is_quarantined {
+        if self.quarantine.died(key, self.node(link), self.now_us()) >= DEATHS {
             tracing::error!(method, bytes, "two nodes were lost with the same request: it is in quarantine");
         }
-        (key, is_quarantined)
+        key
     }
 
-    /// The node that seemed to be lost with it lives.
-    pub(crate) fn clear(&self, key: Key) {
-        self.quarantine.answered(key);
+    /// Whether such an input is refused now.
+    pub(crate) fn is_quarantined(&self, key: Key) -> bool {
+        self.quarantine.is_quarantined(key, self.now_us())
+    }
+
+    /// What a node is remembered by: a link of one that does not say who it is, by itself.
+    pub(crate) fn node(&self, link: &Link) -> NodeKey {
+        match link.hello.node_id.as_str() {
+            "" => NodeKey(link.id.0),
+            id => self.quarantine.node(id),
+        }
+    }
+
+    /// The node that seemed to be lost lives.
+    pub(crate) fn lives(&self, node_id: &str) {
+        if !self.quarantine.is_empty() {
+            self.quarantine.lives(self.quarantine.node(node_id));
+        }
     }
 
     /// The call was answered, after so long away at a node: its input is innocent.

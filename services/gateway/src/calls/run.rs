@@ -39,8 +39,6 @@ pub(crate) struct Death {
     pub(crate) node: String,
     /// What this gateway remembers the input by.
     pub(crate) key: Key,
-    /// It remembers another node that was lost with such an input.
-    pub(crate) is_quarantined: bool,
 }
 
 /// A node ends a call at its deadline by itself; one that does not is not waited for any longer.
@@ -108,8 +106,8 @@ fn lost(router: &Router, call: &Call, link: &Link) -> Ran {
     if link.is_leaving() || router.nodes.is_linked(&node) {
         return Ran::Lost(lost);
     }
-    let (key, is_quarantined) = router.trouble.accuse(call, link);
-    Ran::Died(Death { lost, node, key, is_quarantined })
+    let key = router.trouble.accuse(call, link);
+    Ran::Died(Death { lost, node, key })
 }
 
 async fn within<T>(timeout: Option<Duration>, answer: impl Future<Output = T>) -> Option<T> {

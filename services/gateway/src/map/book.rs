@@ -18,6 +18,7 @@ use std::collections::{HashMap, VecDeque};
 use bytes::Bytes;
 use turno_proto::mesh::v1::ItemOutcome;
 
+use crate::quarantine::NodeKey;
 use crate::scheduler::WorkerId;
 use chunk::{decoded, encoded};
 use suspects::Suspects;
@@ -319,7 +320,7 @@ impl Book {
 
     /// Its node was lost, and its items may be repeated. Answers the item that is convicted by that, if one is: it has
     /// left the book, and is owed its outcome.
-    pub(crate) fn lost(&mut self, id: u64, node: WorkerId, service_us: Option<f64>) -> Option<Convict> {
+    pub(crate) fn lost(&mut self, id: u64, node: NodeKey, service_us: Option<f64>) -> Option<Convict> {
         let out = self.take_back(id)?;
         if out.twin.is_some() {
             return None;
@@ -339,7 +340,7 @@ impl Book {
     }
 
     /// Its items go again one by one, unless there is only one.
-    pub(crate) fn goes_singly(&mut self, id: u64, node: WorkerId) -> bool {
+    pub(crate) fn goes_singly(&mut self, id: u64, node: NodeKey) -> bool {
         if self.out.get(&id).is_none_or(|out| out.indexes.len() < 2) {
             return false;
         }

@@ -47,7 +47,7 @@ pub(crate) enum Back {
     /// Its node was lost, and it may have run.
     Lost(Arc<Link>),
     /// An item took longer than a call of its method may.
-    Late(Duration, WorkerId),
+    Late(Duration, Arc<Link>),
     /// There is no other node for a twin.
     NoOther,
     /// Nobody serves the method, and nobody came.
@@ -117,7 +117,7 @@ impl Errands {
         // The node is told of the deadline too; but what does not listen there is not waited for here.
         let answer = match tokio::time::timeout(most, away).await {
             Ok(answer) => answer,
-            Err(_) => return Back::Late(most, link.id),
+            Err(_) => return Back::Late(most, link),
         };
         match answer {
             Ok(Answer { outcome, .. }) if calls::goes_elsewhere(&outcome) => Back::Unstarted,

@@ -316,7 +316,7 @@ impl Running {
                 self.settle(settled);
             }
             Back::Lost(link) => self.lost(id, &link),
-            Back::Late(most, node) => self.late(id, most, node),
+            Back::Late(most, link) => self.late(id, most, &link),
             Back::NoOther => self.book.has_no_other_node(id, self.at_us(Instant::now())),
             Back::Nobody(status) => return Err(status),
         }
@@ -356,17 +356,18 @@ impl Running {
             let settled = self.book.left(id);
             return self.settle(settled);
         }
-        if let Some(convict) = self.book.lost(id, link.id, self.sizes.service_us()) {
-            let refused = self.errands.router.trouble.convict(name, &convict.body, convict.nodes);
+        let trouble = &self.errands.router.trouble;
+        if let Some(convict) = self.book.lost(id, trouble.node(link), self.sizes.service_us()) {
+            let refused = trouble.convict(name, &convict.body, convict.nodes);
             let outcomes = vec![(convict.index, status::to_item(&refused))];
             self.settle(Settled { outcomes, obsolete: None });
         }
     }
 
     /// One item of the chunk was: which, they show when they go again one by one, if they may.
-    fn late(&mut self, id: u64, most: Duration, node: WorkerId) {
-        let method = &self.errands.method;
-        if method.served().repeatable && self.book.goes_singly(id, node) {
+    fn late(&mut self, id: u64, most: Duration, link: &Link) {
+        let Errands { method, router, .. } = &self.errands;
+        if method.served().repeatable && self.book.goes_singly(id, router.trouble.node(link)) {
             return;
         }
         let what = format!("{} was not done within {most:?}, or another item of its chunk", method.name());

@@ -144,8 +144,9 @@ impl Tickets {
             Ran::Stopped => Ended::Stopped,
             Ran::NotNow(status) => Ended::NotNow(come_again(&status)),
             Ran::Lost(status) => Ended::Lost(losses::unanswered(failure_of(&status), ticket)),
-            Ran::Died(calls::Death { lost, node, key, is_quarantined }) => {
-                Ended::Died(Death { failure: failure_of(&lost), node, key, is_quarantined, others: 0 })
+            // What is known beside it, whoever weighs it looks up.
+            Ran::Died(calls::Death { lost, node, key }) => {
+                Ended::Died(Death { failure: failure_of(&lost), node, key, ..Death::default() })
             }
             Ran::Poisonous(status) => Ended::Poisonous(failure_of(&status)),
         }

@@ -93,7 +93,7 @@ pub(crate) fn judge(ended: Ended, standing: Standing) -> Verdict {
         Ended::Refused(failure) => Verdict::Failed(failure),
         Ended::Error(failure, _) if is_final(failure.code) => Verdict::Failed(failure),
         Ended::Poisonous(failure) => Verdict::Dead(failure),
-        Ended::Died(death) if death.is_last(death.others) => Verdict::Dead(poisonous(death)),
+        Ended::Died(death) if is_last(death.others, death.is_quarantined) => Verdict::Dead(poisonous(death)),
         _ if standing.cancel_requested => Verdict::Cancelled,
         Ended::Error(failure, asked) => again(failure, asked, standing),
         Ended::Lost(failure) | Ended::Died(Death { failure, .. }) => again(failure, None, standing),
@@ -104,11 +104,9 @@ pub(crate) fn judge(ended: Ended, standing: Standing) -> Verdict {
     }
 }
 
-impl Death {
-    /// Whether no other node may have the ticket, if so many were lost with other attempts of it.
-    pub(crate) fn is_last(&self, others: u32) -> bool {
-        self.is_quarantined || others.saturating_add(1) >= DEATHS
-    }
+/// Whether no other node may have a ticket whose node was lost, if so many were lost with other attempts of it.
+pub(crate) fn is_last(others: u32, is_quarantined: bool) -> bool {
+    is_quarantined || others.saturating_add(1) >= DEATHS
 }
 
 fn again(failure: Failure, asked: Option<Duration>, standing: Standing) -> Verdict {

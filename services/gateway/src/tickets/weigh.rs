@@ -8,7 +8,7 @@ use turno_store::Attempt;
 use crate::tickets::Tickets;
 use crate::tickets::attempt::{LONGEST_PAUSE, PAUSE, is_passing};
 use crate::tickets::losses::{self, Losses};
-use crate::tickets::verdict::{Death, Ended};
+use crate::tickets::verdict::{Death, Ended, is_last};
 
 /// A node that lives has a link again by then: it notices within 3 s that the old one is broken, and dials every 0.8 s.
 const COMES_AGAIN: Duration = Duration::from_secs(4);
@@ -21,15 +21,17 @@ impl Tickets {
         let router = &self.0.around.router;
         let is_linked = |node: &str| router.nodes.is_linked(node);
         let others = || before.others(&death.node, is_linked);
-        let may_go_on = || is_linked(&death.node) || !death.is_last(others());
+        // Not as it was when the node was lost: others come again too, or are answered.
+        let is_quarantined = || router.trouble.is_quarantined(death.key);
+        let may_go_on = || is_linked(&death.node) || !is_last(others(), is_quarantined());
         router.nodes.come_until(may_go_on, COMES_AGAIN).await;
         if is_linked(&death.node) {
-            router.trouble.clear(death.key);
+            router.trouble.lives(&death.node);
             return Ended::Lost(losses::unanswered(death.failure, attempt.ticket));
         }
-        let others = others();
+        let (others, is_quarantined) = (others(), is_quarantined());
         let failure = losses::marked(death.failure, attempt.ticket, &death.node);
-        Ended::Died(Death { failure, others, ..death })
+        Ended::Died(Death { failure, others, is_quarantined, ..death })
     }
 
     /// What its attempts on record say, of whichever gateway. While the store cannot say, the attempt is held.

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::scheduler::WorkerId;
+use crate::quarantine::NodeKey;
 
 /// Those that wait for their turn, and who of them is out.
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ struct Suspect {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Accused {
     /// The node that was lost with it last.
-    node: WorkerId,
+    node: NodeKey,
     /// Nothing else of its map is out with it.
     alone: bool,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Accused {
 pub(crate) struct Convict {
     pub(crate) index: u64,
     pub(crate) body: Bytes,
-    pub(crate) nodes: [WorkerId; 2],
+    pub(crate) nodes: [NodeKey; 2],
 }
 
 /// Suspects whose work is less than this go alone at once: the guilty one then kills two nodes and no more.
@@ -79,7 +79,7 @@ impl Suspects {
     pub(crate) fn add(
         &mut self,
         items: impl Iterator<Item = (u64, Bytes)>,
-        node: WorkerId,
+        node: NodeKey,
         service_us: Option<f64>,
     ) {
         let before = self.waiting.len();
@@ -101,7 +101,7 @@ impl Suspects {
         index: u64,
         body: Bytes,
         accused: Accused,
-        node: WorkerId,
+        node: NodeKey,
     ) -> Option<Convict> {
         if accused.alone {
             return Some(Convict { index, body, nodes: [accused.node, node] });

@@ -8,10 +8,12 @@ use prost::Message as _;
 use turno_proto::mesh::v1::{ItemOutcome, Items};
 
 use super::{ASK_AGAIN_US, Book, Chunk, Late, MOST_HANDED_BACK, Settled};
+use crate::quarantine::NodeKey;
 use crate::scheduler::WorkerId;
 
-const NODE: WorkerId = WorkerId(1);
-const OTHER: WorkerId = WorkerId(2);
+const NODE: NodeKey = NodeKey(1);
+const OTHER: NodeKey = NodeKey(2);
+const LINK: WorkerId = WorkerId(1);
 
 fn book(items: u64) -> Book {
     let mut book = Book::new(1024);
@@ -159,7 +161,7 @@ fn at_the_end() -> (Book, Chunk) {
     let mut book = book(2);
     book.end();
     let chunk = book.next(2).unwrap();
-    book.sent(chunk.id, 0, NODE);
+    book.sent(chunk.id, 0, LINK);
     (book, chunk)
 }
 
@@ -168,7 +170,7 @@ fn a_straggler_is_issued_once_more_and_elsewhere() {
     let (mut book, first) = at_the_end();
     assert!(book.straggler(late(99_999)).is_none());
     let twin = book.straggler(late(100_001)).unwrap();
-    assert_eq!((items(&twin), twin.avoid), (vec![0, 1], Some(NODE)));
+    assert_eq!((items(&twin), twin.avoid), (vec![0, 1], Some(LINK)));
     assert!(book.straggler(late(1_000_000)).is_none(), "once");
     let settled = book.answered(twin.id, run(&twin, 2));
     assert_eq!((indexes(&settled), settled.obsolete), (vec![0, 1], Some(first.id)));
@@ -257,7 +259,7 @@ impl Mesh {
         }
         self.now_us += 30_000;
         if let Some(chunk) = self.book.next(most) {
-            self.book.sent(chunk.id, self.now_us, NODE);
+            self.book.sent(chunk.id, self.now_us, LINK);
             self.out.insert(chunk.id, chunk);
         }
         if let Some(twin) = self.book.straggler(Late { now_us: self.now_us, service_us: 1.0 }) {
@@ -281,7 +283,7 @@ impl Mesh {
             Fate::Answered(most) => self.book.answered(chunk.id, run(chunk, most)),
             Fate::Failed => self.book.failed(chunk.id, &ItemOutcome::default()),
             Fate::Lost(node) => {
-                let convict = self.book.lost(chunk.id, WorkerId(node), self.service_us);
+                let convict = self.book.lost(chunk.id, NodeKey(node), self.service_us);
                 let outcomes = convict.into_iter().map(|convict| (convict.index, ItemOutcome::default()));
                 Settled { outcomes: outcomes.collect(), obsolete: None }
             }
