@@ -264,10 +264,24 @@ impl Linked {
         }
     }
 
-    async fn answer(&self, call: u64, number: Number) {
-        let outcome = Outcome { call, body: number.encode_to_vec().into(), ..Outcome::default() };
-        self.up.send(NodeFrame { outcomes: vec![outcome], ..NodeFrame::default() }).await.unwrap();
+    /// Answers whatever comes.
+    async fn answer_all(self, number: Number) {
+        let Self { up, mut down } = self;
+        while let Ok(Some(frame)) = down.message().await {
+            for invocation in frame.invocations {
+                up.send(answer(invocation.call, number)).await.unwrap();
+            }
+        }
     }
+
+    async fn answer(&self, call: u64, number: Number) {
+        self.up.send(answer(call, number)).await.unwrap();
+    }
+}
+
+fn answer(call: u64, number: Number) -> NodeFrame {
+    let outcome = Outcome { call, body: number.encode_to_vec().into(), ..Outcome::default() };
+    NodeFrame { outcomes: vec![outcome], ..NodeFrame::default() }
 }
 
 #[tokio::test]
@@ -328,6 +342,32 @@ async fn a_node_whose_link_breaks_before_it_dies_is_one() {
     let name = that_lost(&mesh, "victim").await;
     let dies = Linked::to(&mesh, "victim", "Prove").await;
     assert_survives(&mesh, &name, dies).await;
+}
+
+#[tokio::test]
+async fn while_nodes_may_come_again_no_ticket_with_the_same_request_is_dead() {
+    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    let seven = Number { value: 7, ms: 0 };
+    let (mut nodes, mut names) = (Vec::new(), Vec::new());
+    // Each goes to the node that has nothing yet.
+    for node in ["first", "second"] {
+        let mut node = Linked::to(&mesh, node, "Prove").await;
+        names.push(submitted_to(&mesh, "Prove", seven).await);
+        node.call().await;
+        nodes.push(node);
+    }
+    drop(nodes);
+    eventually("both links are known to be broken", async || mesh.nodes().await.is_empty()).await;
+    let third = Linked::to(&mesh, "third", "Prove").await;
+    let cooking = tokio::spawn(third.answer_all(seven));
+    let refused = submitted_to(&mesh, "Prove", seven).await;
+    eventually("it is given back", async || so_far(&mesh, &refused).await.attempts > 1).await;
+    let _second = Linked::to(&mesh, "second", "Bake").await;
+    names.push(refused);
+    for name in names {
+        assert_done(&mesh, &name, 7).await;
+    }
+    cooking.abort();
 }
 
 async fn serve(mesh: &TestMesh, courses: Courses) -> Result<Vec<Dish>, Status> {

@@ -8,7 +8,7 @@
 //! Others go down with a poison call. So one lost node is one death however many calls with these bytes were on it,
 //! and an input that is answered, by any node, in any call, is innocent and forgotten. What uses it asks, in this
 //! order: [`Quarantine::is_empty`], which is one load and nearly always true; [`Quarantine::suspect`], which hashes
-//! the bytes only if their method and length are remembered; [`Quarantine::is_quarantined`] before the call goes
+//! the bytes only if their method and length are remembered; [`Quarantine::refused_for_us`] before the call goes
 //! out, [`Quarantine::answered`] when it is back.
 
 use std::collections::{BTreeMap, HashMap};
@@ -125,10 +125,11 @@ impl Quarantine {
         self.with_deaths(0, |deaths| deaths.forget_node(node));
     }
 
-    /// Whether such a call is to be refused.
-    pub(crate) fn is_quarantined(&self, key: Key, now_us: u64) -> bool {
+    /// Whether such a call is to be refused; and then for how long no node has gone down with one.
+    pub(crate) fn refused_for_us(&self, key: Key, now_us: u64) -> Option<u64> {
         self.with_deaths(now_us, |deaths| {
-            deaths.known.get(&key).is_some_and(|death| death.nodes.len() as u32 >= DEATHS)
+            let death = deaths.known.get(&key).filter(|death| death.nodes.len() as u32 >= DEATHS)?;
+            Some(deaths.now_us - death.at_us)
         })
     }
 

@@ -24,6 +24,8 @@ pub(crate) struct Trouble {
 const MOST_INPUTS: usize = 10_000;
 /// For so long an input that has killed two nodes is not tried again.
 const QUARANTINE: Duration = Duration::from_secs(600);
+/// A node that lives has a link again by then: it notices within 3 s that the old one is broken, and dials every 0.8 s.
+pub(crate) const COMES_AGAIN: Duration = Duration::from_secs(4);
 
 impl Trouble {
     pub(crate) fn new() -> Self {
@@ -34,25 +36,26 @@ impl Trouble {
     /// Lets a call pass, unless its input is in quarantine.
     pub(crate) fn admit(&self, call: &Call) -> Result<(), Status> {
         self.budget.deposit();
-        if self.quarantine.is_empty() {
-            return Ok(());
-        }
-        let now_us = self.now_us();
-        let suspect = self.quarantine.suspect(call.method.name(), &call.body, now_us);
-        match suspect.filter(|key| self.quarantine.is_quarantined(*key, now_us)) {
-            Some(_) => Err(in_quarantine(call.method.name())),
-            None => Ok(()),
-        }
+        self.refusal(call.method.name(), &call.body).map_or(Ok(()), Err)
+    }
+
+    /// Whether a call that was refused would be later too: its nodes have had the time to come again.
+    pub(crate) fn stays_refused(&self, call: &Call) -> bool {
+        self.refused_for(call.method.name(), &call.body).is_some_and(|since| since >= COMES_AGAIN)
     }
 
     /// Why an item of a map is not run, if its input is in quarantine.
     pub(crate) fn refusal(&self, method: &str, item: &[u8]) -> Option<Status> {
+        self.refused_for(method, item).map(|_| in_quarantine(method))
+    }
+
+    fn refused_for(&self, method: &str, body: &[u8]) -> Option<Duration> {
         if self.quarantine.is_empty() {
             return None;
         }
         let now_us = self.now_us();
-        let suspect = self.quarantine.suspect(method, item, now_us);
-        suspect.filter(|key| self.quarantine.is_quarantined(*key, now_us)).map(|_| in_quarantine(method))
+        let suspect = self.quarantine.suspect(method, body, now_us)?;
+        self.quarantine.refused_for_us(suspect, now_us).map(Duration::from_micros)
     }
 
     /// Two nodes were lost with this item of a map, and no other item of it was near the second time.
@@ -101,7 +104,7 @@ impl Trouble {
 
     /// Whether such an input is refused now.
     pub(crate) fn is_quarantined(&self, key: Key) -> bool {
-        self.quarantine.is_quarantined(key, self.now_us())
+        self.quarantine.refused_for_us(key, self.now_us()).is_some()
     }
 
     /// What a node is remembered by: a link of one that does not say who it is, by itself.

@@ -52,8 +52,10 @@ pub(crate) async fn run(
     hearing: &Hearing,
     course: &Course,
 ) -> Ran {
-    if let Err(poisonous) = router.trouble.admit(call) {
-        return Ran::Poisonous(poisonous);
+    if let Err(refused) = router.trouble.admit(call) {
+        // Of a ticket that would be the end: not while what was lost last may only be a link.
+        let stays = router.trouble.stays_refused(call);
+        return if stays { Ran::Poisonous(refused) } else { Ran::NotNow(refused) };
     }
     let mut attempts = Attempts::new(&router.trouble);
     loop {

@@ -19,10 +19,11 @@ fn two_nodes_lost_and_it_is_not_tried_again() {
     assert!(quarantine.is_empty());
     let key = quarantine.key(PATH, b"poison");
     assert_eq!(quarantine.died(key, NodeKey(1), 0), 1);
-    assert!(!quarantine.is_quarantined(key, 0));
+    assert_eq!(quarantine.refused_for_us(key, 0), None);
     assert_eq!(quarantine.died(key, NodeKey(2), 10), 2);
-    assert!(quarantine.is_quarantined(key, 10 + TTL - 1));
-    assert!(!quarantine.is_quarantined(key, 10 + TTL));
+    assert_eq!([10, 15].map(|now| quarantine.refused_for_us(key, now)), [Some(0), Some(5)]);
+    assert_eq!(quarantine.refused_for_us(key, 10 + TTL - 1), Some(TTL - 1));
+    assert_eq!(quarantine.refused_for_us(key, 10 + TTL), None);
     assert!(quarantine.is_empty());
     // It may try again, and needs two more.
     assert_eq!(quarantine.died(key, NodeKey(3), 11 + TTL), 1);
@@ -49,7 +50,7 @@ fn who_is_answered_was_innocent() {
     assert_eq!(quarantine.died(key, NodeKey(2), 0), 1);
     quarantine.died(key, NodeKey(3), 0);
     quarantine.answered(key);
-    assert!(!quarantine.is_quarantined(key, 0));
+    assert_eq!(quarantine.refused_for_us(key, 0), None);
 }
 
 #[test]
@@ -64,9 +65,9 @@ fn a_node_that_comes_again_has_not_died() {
     assert_eq!(quarantine.died(key, b, 0), 1);
     // The other way around: only one has died.
     assert_eq!(quarantine.died(key, a, 0), 2);
-    assert!(quarantine.is_quarantined(key, 0));
+    assert!(quarantine.refused_for_us(key, 0).is_some());
     quarantine.lives(b);
-    assert!(!quarantine.is_quarantined(key, 0));
+    assert_eq!(quarantine.refused_for_us(key, 0), None);
     assert_eq!(quarantine.died(key, a, 0), 1, "whichever link it had");
 }
 
@@ -160,8 +161,8 @@ proptest! {
                 Step::Asked(input) => {
                     model.0.retain(|(.., at)| now - at < TTL);
                     let known = model.0.iter().find(|(other, ..)| *other == input);
-                    let bad = known.is_some_and(|(_, nodes, _)| nodes.len() >= 2);
-                    prop_assert_eq!(quarantine.is_quarantined(key(input), now), bad);
+                    let bad = known.filter(|(_, nodes, _)| nodes.len() >= 2).map(|(.., at)| now - at);
+                    prop_assert_eq!(quarantine.refused_for_us(key(input), now), bad);
                     let alike = model.0.iter().any(|(other, ..)| other % 2 == input % 2);
                     prop_assert_eq!(quarantine.suspect(PATH, &body(input), now).is_some(), alike);
                     prop_assert_eq!(quarantine.is_empty(), model.0.is_empty());

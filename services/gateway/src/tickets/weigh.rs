@@ -1,17 +1,13 @@
 //! What is to be thought of a node that was lost with a ticket. The second one ends the ticket, and only a person takes it up
 //! again; so before that is believed, nodes whose links have only broken have time to come again.
 
-use std::time::Duration;
-
 use turno_store::Attempt;
 
 use crate::tickets::Tickets;
 use crate::tickets::attempt::{LONGEST_PAUSE, PAUSE, is_passing};
 use crate::tickets::losses::{self, Losses};
 use crate::tickets::verdict::{Death, Ended, is_last};
-
-/// A node that lives has a link again by then: it notices within 3 s that the old one is broken, and dials every 0.8 s.
-const COMES_AGAIN: Duration = Duration::from_secs(4);
+use crate::trouble::COMES_AGAIN;
 
 impl Tickets {
     /// Looks at what earlier attempts came to, and at who lives.
