@@ -48,8 +48,8 @@ impl Tickets {
             () = running.abandon.cancelled() => None,
             ended = self.begun(claimed, &running.hearing, &mut place, &bill.course) => Some(ended),
         };
-        bill.settle(&self.0.counts, ended.as_ref());
-        // Behind the bill too: that the store is asked, and the node waited for, is not the attempt's time.
+        // That the store is asked then, and the node waited for, is not the attempt's time.
+        let ended_at = std::time::Instant::now();
         let ended = match ended {
             Some(Ended::Died(death)) => tokio::select! {
                 biased;
@@ -59,6 +59,8 @@ impl Tickets {
             },
             ended => ended,
         };
+        // What is given up meanwhile is counted by who runs it next.
+        bill.settle(&self.0.counts, ended.as_ref(), ended_at);
         if let Some(ended) = ended {
             self.note_last(attempt, &running.hearing).await;
             let cancel_requested = running.hearing.stop.is_cancelled();

@@ -46,11 +46,10 @@ impl Bill {
         }
     }
 
-    /// What it has come to; nothing if it was given up without a word. Whoever runs it next finds it due since this one began:
-    /// what this one has taken is in `store` then, and in no account.
-    pub(super) fn settle(self, counts: &Counts, ended: Option<&Ended>) {
-        let now = Instant::now();
-        let (whole, spent) = (now.saturating_duration_since(self.started), self.course.end(now));
+    /// What it has come to, which took until then; nothing if it was given up without a word. Whoever runs it next finds it
+    /// due since this one began: what this one has taken is in `store` then, and in no account.
+    pub(super) fn settle(self, counts: &Counts, ended: Option<&Ended>, at: Instant) {
+        let (whole, spent) = (at.saturating_duration_since(self.started), self.course.end(at));
         // The chunks of a map have accounts of their own, side by side: the map's own line sums them.
         let account = (!self.is_map).then(|| Account::new(whole, &spent.measured, spent.cost.as_ref()));
         let (code, error) = words(ended);
@@ -186,7 +185,8 @@ mod tests {
                 Some(Ended::Lost(failure(14))),
                 Some(Ended::Stopped),
             ];
-            ends.iter().for_each(|ended| waited(&claimed(None)).settle(&counts, ended.as_ref()));
+            ends.iter()
+                .for_each(|ended| waited(&claimed(None)).settle(&counts, ended.as_ref(), Instant::now()));
         });
         let codes = ["OK", "INVALID_ARGUMENT", "UNAVAILABLE", "CANCELLED"].map(|code| counted.get(code));
         assert_eq!(codes, [1, 1, 1, 1]);
@@ -195,10 +195,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_weighed_after_its_end_takes_none_of_its_time() {
+        let (counted, counts) = (Counted::default(), Counts::default());
+        with_local_recorder(&counted, || {
+            let bill = waited(&claimed(None));
+            let ended_at = bill.started + Duration::from_secs(1);
+            bill.settle(&counts, Some(&Ended::Lost(Failure::default())), ended_at);
+        });
+        assert_eq!((counted.get("edge"), counted.get("queue")), (500_000, 500_000));
+    }
+
+    #[test]
     fn what_is_given_back_is_no_attempt_but_has_its_time() {
         let (counted, counts) = (Counted::default(), Counts::default());
         with_local_recorder(&counted, || {
-            waited(&claimed(None)).settle(&counts, Some(&Ended::NotNow(None)));
+            waited(&claimed(None)).settle(&counts, Some(&Ended::NotNow(None)), Instant::now());
         });
         assert_eq!((counted.get("store"), counted.get("edge"), counted.get("OK")), (3_000_000, 500_000, 0));
         let codes = ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"].map(|code| counted.get(code));
@@ -208,7 +219,7 @@ mod tests {
     #[test]
     fn what_is_given_up_is_counted_by_who_runs_it_next() {
         let (counted, counts) = (Counted::default(), Counts::default());
-        with_local_recorder(&counted, || waited(&claimed(None)).settle(&counts, None));
+        with_local_recorder(&counted, || waited(&claimed(None)).settle(&counts, None, Instant::now()));
         assert_eq!((counted.get("store"), counted.get("edge"), counted.get("queue")), (3_000_000, 0, 0));
         assert_eq!(counted.get("CANCELLED"), 0, "nobody has");
     }
@@ -218,7 +229,7 @@ mod tests {
         let (counted, counts) = (Counted::default(), Counts::default());
         with_local_recorder(&counted, || {
             let map = claimed(Some(Inputs { parts: 1, items: 9 }));
-            waited(&map).settle(&counts, Some(&Ended::Done(Bytes::new())));
+            waited(&map).settle(&counts, Some(&Ended::Done(Bytes::new())), Instant::now());
         });
         assert_eq!((counted.get("OK"), counted.get("store")), (1, 3_000_000));
         assert_eq!((counted.get("edge"), counted.get("queue")), (0, 0));
