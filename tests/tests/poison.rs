@@ -18,7 +18,9 @@ use turno::Client;
 use turno::node::config::{NodeConfig, Role};
 use turno_gateway::GatewayConfig;
 use turno_proto::google::longrunning::operation::Result as Ending;
-use turno_proto::google::longrunning::{GetOperationRequest, Operation, WaitOperationRequest};
+use turno_proto::google::longrunning::{
+    CancelOperationRequest, GetOperationRequest, Operation, WaitOperationRequest,
+};
 use turno_proto::mesh::v1::mesh_client::MeshClient;
 use turno_proto::mesh::v1::{GatewayFrame, Hello, Kind, Method, NodeFrame, Outcome, Role as MeshRole};
 use turno_proto::v1::{RedriveRequest, ShowRequest, SubmitRequest, TicketMetadata, TicketState};
@@ -323,7 +325,7 @@ async fn assert_survives(mesh: &TestMesh, name: &str, mut dies: Linked) {
     let call = other.call().await;
     other.answer(call, Number { value: 7, ms: 0 }).await;
     assert_done(mesh, name, 7).await;
-    assert_eq!(ended(mesh, name).await.1.attempts, 3);
+    assert_eq!(so_far(mesh, name).await.failures, 2);
 }
 
 #[tokio::test]
@@ -368,6 +370,41 @@ async fn while_nodes_may_come_again_no_ticket_with_the_same_request_is_dead() {
         assert_done(&mesh, &name, 7).await;
     }
     cooking.abort();
+}
+
+/// A ticket that has lost a node before loses another.
+async fn lose_another(mesh: &TestMesh) {
+    let mut node = Linked::to(mesh, "another", "Prove").await;
+    node.call().await;
+    drop(node);
+    eventually("the link is known to be broken", async || mesh.nodes().await.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_cancel_does_not_wait_for_lost_nodes_to_come_again() {
+    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    let name = that_lost(&mesh, "one").await;
+    lose_another(&mesh).await;
+    mesh.operations().cancel_operation(CancelOperationRequest { name: name.clone() }).await.unwrap();
+    assert_eq!(ended(&mesh, &name).await.1.state(), TicketState::Cancelled);
+}
+
+#[tokio::test]
+async fn a_gateway_that_ends_gives_back_what_it_has_not_weighed() {
+    let data = tempfile::tempdir().unwrap();
+    let config = || GatewayConfig { data: data.path().into(), ..GatewayConfig::default() };
+    let mesh = TestMesh::gateway(config()).await;
+    let name = that_lost(&mesh, "one").await;
+    lose_another(&mesh).await;
+    mesh.end().await;
+    let mesh = TestMesh::gateway(config()).await;
+    let metadata = so_far(&mesh, &name).await;
+    assert_ne!(metadata.state(), TicketState::Dead);
+    assert_eq!(metadata.failures, 2);
+    let mut other = Linked::to(&mesh, "other", "Prove").await;
+    let call = other.call().await;
+    other.answer(call, Number { value: 7, ms: 0 }).await;
+    assert_done(&mesh, &name, 7).await;
 }
 
 async fn serve(mesh: &TestMesh, courses: Courses) -> Result<Vec<Dish>, Status> {

@@ -55,7 +55,9 @@ impl Tickets {
                 biased;
                 () = running.abandon.cancelled() => None,
                 // Few die: the others do not carry what one needs.
-                weighed = Box::pin(self.weigh(attempt, standing.failures, death)) => Some(weighed),
+                weighed = Box::pin(self.weigh(attempt, standing.failures, death, &running.hearing)) => {
+                    Some(weighed)
+                }
             },
             ended => ended,
         };

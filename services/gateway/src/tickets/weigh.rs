@@ -3,6 +3,7 @@
 
 use turno_store::Attempt;
 
+use crate::link::heard::Hearing;
 use crate::tickets::Tickets;
 use crate::tickets::attempt::{LONGEST_PAUSE, PAUSE, is_passing};
 use crate::tickets::losses::{self, Losses};
@@ -10,8 +11,14 @@ use crate::tickets::verdict::{Death, Ended, is_last};
 use crate::trouble::COMES_AGAIN;
 
 impl Tickets {
-    /// Looks at what earlier attempts came to, and at who lives.
-    pub(super) async fn weigh(&self, attempt: Attempt, failures: u32, death: Death) -> Ended {
+    /// Looks at what earlier attempts came to, and at who lives. A cancel does not wait for that, nor does a gateway that ends.
+    pub(super) async fn weigh(
+        &self,
+        attempt: Attempt,
+        failures: u32,
+        death: Death,
+        hearing: &Hearing,
+    ) -> Ended {
         // A loss is a failure too: where there is none yet, there is nothing to be read.
         let before = if failures > 0 { self.losses_before(attempt).await } else { Losses::default() };
         let router = &self.0.around.router;
@@ -20,12 +27,18 @@ impl Tickets {
         // Not as it was when the node was lost: others come again too, or are answered.
         let is_quarantined = || router.trouble.is_quarantined(death.key);
         let may_go_on = || is_linked(&death.node) || !is_last(others(), is_quarantined());
-        router.nodes.come_until(may_go_on, COMES_AGAIN).await;
+        let is_weighed = tokio::select! {
+            biased;
+            () = router.nodes.come_until(may_go_on, COMES_AGAIN) => true,
+            () = hearing.stop.cancelled() => false,
+            () = hearing.recall.cancelled() => false,
+        };
         if is_linked(&death.node) {
             router.trouble.lives(&death.node);
             return Ended::Lost(losses::unanswered(death.failure, attempt.ticket));
         }
-        let (others, is_quarantined) = (others(), is_quarantined());
+        // The others had no time to come again: who runs it next finds all of them on record.
+        let (others, is_quarantined) = if is_weighed { (others(), is_quarantined()) } else { (0, false) };
         let failure = losses::marked(death.failure, attempt.ticket, &death.node);
         Ended::Died(Death { failure, others, is_quarantined, ..death })
     }
