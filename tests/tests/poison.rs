@@ -347,6 +347,31 @@ async fn a_node_whose_link_breaks_before_it_dies_is_one() {
 }
 
 #[tokio::test]
+async fn nodes_that_were_linked_again_before_the_old_links_broke_speak_against_no_call() {
+    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    let seven = Number { value: 7, ms: 0 };
+    let (mut old, mut calls) = (Vec::new(), Vec::new());
+    // Each goes to the node that has nothing yet.
+    for name in ["first", "second"] {
+        let mut node = Linked::to(&mesh, name, "Prove").await;
+        let mut client = mesh.client();
+        calls.push(tokio::spawn(async move { client.prove(seven).await }));
+        node.call().await;
+        old.push(node);
+    }
+    let (_first, _second) =
+        (Linked::to(&mesh, "first", "Bake").await, Linked::to(&mesh, "second", "Bake").await);
+    drop(old);
+    eventually("the old links are known to be broken", async || mesh.nodes().await.len() == 2).await;
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap_err().code(), Code::Unavailable);
+    }
+    let cooking = tokio::spawn(Linked::to(&mesh, "third", "Prove").await.answer_all(seven));
+    assert_eq!(mesh.client().prove(seven).await.unwrap().into_inner(), seven);
+    cooking.abort();
+}
+
+#[tokio::test]
 async fn while_nodes_may_come_again_no_ticket_with_the_same_request_is_dead() {
     let mesh = TestMesh::gateway(GatewayConfig::default()).await;
     let seven = Number { value: 7, ms: 0 };

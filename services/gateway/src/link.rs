@@ -57,6 +57,8 @@ pub(crate) struct Link {
     in_front: AtomicUsize,
     served: AtomicU64,
     leaving: AtomicBool,
+    /// Its node had another link already when this one ended.
+    replaced: AtomicBool,
     /// Slots that this gateway may fill.
     slots: AtomicU32,
     has_backlog: AtomicBool,
@@ -99,6 +101,7 @@ impl Link {
             in_front: AtomicUsize::new(0),
             served: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
+            replaced: AtomicBool::new(false),
             slots: AtomicU32::new(slots),
             has_backlog: AtomicBool::new(false),
             slots_wanted: AtomicU32::new(0),
@@ -183,6 +186,16 @@ impl Link {
     /// Whether it has said that it leaves; one that was lost has not.
     pub(crate) fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::Relaxed)
+    }
+
+    /// Whether its node has outlived it, or has said that it leaves: then nothing that it had has killed it.
+    pub(crate) fn is_no_death(&self) -> bool {
+        self.is_leaving() || self.replaced.load(Ordering::Relaxed)
+    }
+
+    /// Its node has another link.
+    pub(crate) fn set_replaced(&self) {
+        self.replaced.store(true, Ordering::Relaxed);
     }
 
     /// It takes no more work. Answers whether that is news.

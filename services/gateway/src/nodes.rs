@@ -181,6 +181,9 @@ impl Nodes {
             self.withdraw(link).await;
         }
         self.links.remove(&link.id);
+        if self.is_linked(&link.hello.node_id) {
+            link.set_replaced();
+        }
         link.close().await;
         self.count();
         let (name, id) = (&link.hello.name, &link.hello.node_id);

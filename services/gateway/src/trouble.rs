@@ -85,7 +85,7 @@ impl Trouble {
     /// The node that had the call was lost. An input that has now gone down with two is not tried again. A node that was
     /// leaving has not gone down: its time to drain was over.
     pub(crate) fn died(&self, call: &Call, link: &Link) -> Result<(), Status> {
-        if link.is_leaving() {
+        if link.is_no_death() {
             return Ok(());
         }
         let key = self.accuse(call, link);

@@ -105,7 +105,7 @@ fn lost(router: &Router, call: &Call, link: &Link) -> Ran {
     ));
     let node = link.hello.node_id.clone();
     // Which may be before the gateway has noticed that the old link is broken.
-    if link.is_leaving() || router.nodes.is_linked(&node) {
+    if link.is_no_death() || router.nodes.is_linked(&node) {
         return Ran::Lost(lost);
     }
     let key = router.trouble.accuse(call, link);
