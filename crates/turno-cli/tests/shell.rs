@@ -292,6 +292,20 @@ async fn many_are_submitted_line_by_line() {
 }
 
 #[tokio::test]
+async fn a_list_says_that_there_is_more_and_one_of_names_has_all() {
+    let shell = Shell::open().await;
+    let many = ["submit", FETCH, "--many=-", "--not-before=1h"];
+    shell.turno_with(&many, &"{\"url\":\"a\"}\n".repeat(51)).await.fine();
+    let seen = shell.turno(&["tickets", "list"]).await;
+    assert_eq!((seen.code, seen.out.lines().count()), (Some(0), 1 + 50), "{}", seen.err);
+    assert!(seen.err.starts_with("the newest 50: --limit N shows more"), "{}", seen.err);
+    let names = shell.turno(&["tickets", "list", "--quiet", "--state=waiting"]).await.fine();
+    assert_eq!(names.lines().count(), 51);
+    let all = shell.turno(&["tickets", "list", "--limit=51"]).await.fine();
+    assert_eq!(all.lines().count(), 1 + 51);
+}
+
+#[tokio::test]
 async fn what_cannot_be_submitted_is_said_with_what_to_do() {
     let shell = Shell::open().await;
     for (words, expected) in [

@@ -1,6 +1,6 @@
 //! `turno tickets list`.
 
-use std::io::{IsTerminal as _, stdout};
+use std::io::{IsTerminal as _, Write as _, stdout};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -12,17 +12,21 @@ use super::desk::{Desk, Listed};
 use super::filter::Filter;
 use super::ticket::now_ms;
 use super::{object, table};
+use crate::aside::Aside;
 use crate::listing::print;
+
+/// Those that are listed for who does not say how many.
+const SHOWN: usize = 50;
 
 /// Which tickets are listed, and how.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ListArgs {
     #[command(flatten)]
     filter: Filter,
-    /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-    limit: u32,
-    /// Names alone, one a line
+    /// At most so many [default: 50, and with --quiet all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+    /// Names alone, one a line, of all that there are
     #[arg(long, short, conflicts_with = "json")]
     quiet: bool,
     /// One JSON array
@@ -30,9 +34,17 @@ pub(crate) struct ListArgs {
     json: bool,
 }
 
+impl ListArgs {
+    /// Names alone are for other commands, which are to miss none.
+    fn most(&self) -> usize {
+        let limit = self.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        limit.unwrap_or(if self.quiet { usize::MAX } else { SHOWN })
+    }
+}
+
 pub(crate) async fn run(desk: &Desk, args: ListArgs) -> anyhow::Result<ExitCode> {
     let filter = args.filter.text();
-    let listed = desk.list(&filter, usize::try_from(args.limit).unwrap_or(usize::MAX)).await?;
+    let listed = desk.list(&filter, args.most()).await?;
     if args.quiet {
         for ticket in &listed.tickets {
             print(ticket.name.clone())?;
@@ -46,7 +58,18 @@ pub(crate) async fn run(desk: &Desk, args: ListArgs) -> anyhow::Result<ExitCode>
         let width = Table::new().width().map(usize::from).filter(|_| stdout().is_terminal());
         print(text(&listed, &filter, width))?;
     }
+    if let Some(rest) = rest(&listed) {
+        writeln!(Aside, "{rest}")?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// That there are others, whoever reads: a program counts, but knows no limit that it has not set.
+fn rest(listed: &Listed) -> Option<String> {
+    let shown = listed.tickets.len();
+    listed
+        .more
+        .then(|| format!("the newest {shown}: --limit N shows more, --quiet without it the names of all"))
 }
 
 fn text(listed: &Listed, filter: &str, width: Option<usize>) -> String {
@@ -56,19 +79,13 @@ fn text(listed: &Listed, filter: &str, width: Option<usize>) -> String {
     if listed.tickets.is_empty() {
         return format!("no ticket has {filter}");
     }
-    let table = table::text(&listed.tickets, now_ms(), width);
-    // Only for people: programs count.
-    if listed.more && width.is_some() {
-        let shown = listed.tickets.len();
-        return format!("{table}\n\nthe newest {shown}; --limit N shows more");
-    }
-    table
+    table::text(&listed.tickets, now_ms(), width)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::ticket::tests::running;
-    use super::{Listed, text};
+    use super::{Filter, ListArgs, Listed, rest, text};
 
     #[test]
     fn nothing_there_says_why() {
@@ -78,9 +95,19 @@ mod tests {
     }
 
     #[test]
-    fn a_person_is_told_of_what_is_not_shown() {
-        let listed = Listed { tickets: vec![running()], more: true };
-        assert!(text(&listed, "", Some(80)).ends_with("\n\nthe newest 1; --limit N shows more"));
+    fn whoever_reads_is_told_of_what_is_not_shown() {
+        let mut listed = Listed { tickets: vec![running()], more: true };
+        assert!(rest(&listed).unwrap().starts_with("the newest 1: --limit N shows more"));
+        listed.more = false;
+        assert_eq!(rest(&listed), None);
         assert_eq!(text(&listed, "", None).lines().count(), 2);
+    }
+
+    #[test]
+    fn names_for_other_commands_are_those_of_all() {
+        let args = |limit, quiet| ListArgs { filter: Filter::default(), limit, quiet, json: false };
+        assert_eq!(args(None, false).most(), 50);
+        assert_eq!(args(None, true).most(), usize::MAX);
+        assert_eq!(args(Some(7), true).most(), 7);
     }
 }
