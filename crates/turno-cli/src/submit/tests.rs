@@ -74,6 +74,8 @@ fn what_does_not_go_together_is_refused() {
         vec!["{}", "--many=f"],
         vec!["--out=f"],
         vec!["--key-kept-for=1h"],
+        vec!["--key="],
+        vec!["--many=f", "--key", ""],
         vec!["--label=x"],
         vec!["--not-before=tomorrow"],
     ] {

@@ -12,7 +12,7 @@ use crate::tickets::time;
 #[group(skip)]
 pub(crate) struct Wishes {
     /// The same key is the same ticket, so that it is safe to repeat; asked for something else, it is refused
-    #[arg(long)]
+    #[arg(long, value_parser = some_key)]
     pub(super) key: Option<String>,
     /// How long the key is remembered [default: for ever]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "key")]
@@ -72,6 +72,14 @@ impl From<Wishes> for SubmitMapHeader {
             keep_result_for: order.keep_result_for,
         }
     }
+}
+
+/// On the wire an empty key is none: a variable that a script has not set would make a ticket each time.
+fn some_key(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("an empty key is none: write one, or leave --key out".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 pub(super) fn span(time: Duration) -> prost_types::Duration {
