@@ -415,6 +415,8 @@ async fn a_map_bears_failures_up_to_a_share() {
             let words: Vec<&str> = words.collect();
             let said = shell.turno_with(&words, &urls).await.failed();
             assert_eq!(said.contains("ABORTED: the map was stopped"), stops, "{words:?}: {said}");
+            let fails = said.contains("4 answered, 1 of them failed");
+            assert!(stops || fails, "the exit code has its reason: {words:?}: {said}");
             assert_eq!(read(&file).iter().filter(|byte| **byte == b'\n').count(), 4, "{words:?}: {said}");
         }
     }

@@ -48,7 +48,11 @@ impl Reading {
         loop {
             let status = match self.listen().await? {
                 Ok(()) if self.results.failed() == 0 => return Ok(ExitCode::SUCCESS),
-                Ok(()) => return Ok(ExitCode::FAILURE),
+                Ok(()) => {
+                    // In the words of a map that is none; who has all of it as it should be hears nothing.
+                    writeln!(Aside, "{} answered, {} of them failed", self.from, self.results.failed())?;
+                    return Ok(ExitCode::FAILURE);
+                }
                 Err(status) => status,
             };
             let has_ended = self.has_ended_with(&status).await;
