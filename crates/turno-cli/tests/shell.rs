@@ -674,7 +674,9 @@ async fn a_map_that_has_ended_undone_fails_whoever_reads_it() {
     let name = shell.turno_with(&map, &pages(&["a", "b"])).await.fine();
     let name = name.trim();
     // So far there is nothing, and nothing is wrong.
-    assert_eq!(shell.turno(&["tickets", "results", name]).await.fine(), "");
+    let seen = shell.turno(&["tickets", "results", name]).await;
+    assert_eq!((seen.code, seen.out.as_str()), (Some(0), ""), "{}", seen.err);
+    assert_eq!(seen.err, "still waiting, 0 of 2; --follow waits for the rest\n");
     shell.turno(&["tickets", "cancel", name, "--wait"]).await.fine();
     for follow in [None, Some("--follow")] {
         let words: Vec<&str> = ["tickets", "results", name].into_iter().chain(follow).collect();

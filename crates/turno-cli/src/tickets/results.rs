@@ -1,5 +1,6 @@
 //! `turno tickets results`: what has come of a map, as `turno map` writes it.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -7,6 +8,7 @@ use anyhow::bail;
 use clap::Args;
 
 use super::desk::Desk;
+use crate::aside::Aside;
 use crate::cli::DEFAULT_ADDRESS;
 use crate::map::{self, Target};
 use crate::reflect::Refused;
@@ -44,7 +46,13 @@ pub(crate) async fn run(desk: &mut Desk, args: ResultsArgs) -> anyhow::Result<Ex
     // What one that has ended has ended with is a part of it.
     let most = (!args.follow && !ticket.has_ended()).then_some(done);
     let named = (name.as_str(), items);
-    map::results_of(desk.channel.clone(), named, &method, &args.target, most, &desk.address).await
+    let code =
+        map::results_of(desk.channel.clone(), named, &method, &args.target, most, &desk.address).await?;
+    if most.is_some() {
+        // What there is now may be nothing, and is not all.
+        writeln!(Aside, "still {}, {done} of {items}; --follow waits for the rest", ticket.state())?;
+    }
+    Ok(code)
 }
 
 /// What can be done meanwhile, if the gateway has said that it does not know the types.
