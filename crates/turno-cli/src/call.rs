@@ -30,7 +30,7 @@ use tonic::{Code, Request, Status, Streaming};
 use turno_proto::headers;
 
 pub(crate) use self::dial::dial;
-use self::show::{Show, Style};
+use self::show::{OUT_SAVES, Show, Style};
 use crate::aside::Aside;
 use crate::reflect;
 use crate::stdout::Stdout;
@@ -123,7 +123,7 @@ fn style(args: &CallArgs, method: &MethodDescriptor, terminal: bool) -> anyhow::
         json::check_can_be_saved(&method.output())?;
     }
     let numbered = method.is_server_streaming();
-    Ok(Style { save: args.out.clone(), compact: args.json, terminal, numbered })
+    Ok(Style { save: args.out.clone(), compact: args.json, terminal, numbered, hint: OUT_SAVES })
 }
 
 /// Sends the request and shows what comes; answers the trailers. The error of the call itself is a [`Status`].

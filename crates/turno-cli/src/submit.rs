@@ -17,7 +17,8 @@ use tonic::{Code, Request, Status};
 use turno_proto::v1::SubmitRequest;
 
 use crate::aside::Aside;
-use crate::call::{self, Screen, failure, json, method, show::Style};
+use crate::call::show::{OUT_SAVES, Style};
+use crate::call::{self, Screen, failure, json, method};
 use crate::stdout::Stdout;
 use crate::tickets::desk::Desk;
 use crate::tickets::live::Live;
@@ -147,8 +148,8 @@ async fn wait(
     };
     let ended = desk.follow(&ticket.name, &mut tell).await?;
     drop(live);
-    let style =
-        Style { save: args.out.clone(), compact: args.json, terminal: screen.terminal, numbered: false };
+    let (save, compact, terminal) = (args.out.clone(), args.json, screen.terminal);
+    let style = Style { save, compact, terminal, numbered: false, hint: OUT_SAVES };
     result::show(&ended, method, style, screen)
 }
 

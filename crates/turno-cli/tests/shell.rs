@@ -195,6 +195,11 @@ async fn a_ticket_from_submit_to_end() {
     let page = shell.file("page");
     shell.turno(&["tickets", "show", &name, "--out", page.to_str().unwrap()]).await.fine();
     assert_eq!(read(&page), [7; 300]);
+    // Of a request the bytes are not those that --out saves.
+    let request = format!(r#"{{"url":"far","body":"{}"}}"#, "A".repeat(800));
+    let posted = shell.turno(&["submit", FETCH, &request]).await.fine();
+    let shown = shell.turno(&["tickets", "show", posted.trim(), "--request"]).await.fine();
+    assert!(shown.contains("<600 bytes; --json shows them>"), "{shown}");
     let object = shell.turno(&["tickets", "show", &name, "--json"]).await.json();
     assert_eq!((&object["state"], &object["request"]["url"]), (&"done".into(), &"far".into()));
     assert_eq!((&object["response"]["status"], &object["labels"]["shop"]), (&200.into(), &"bakery".into()));

@@ -22,7 +22,12 @@ pub(crate) struct Style {
     pub(crate) terminal: bool,
     /// There may be many answers, and as many files.
     pub(crate) numbered: bool,
+    /// What shows or saves bytes that a person does not see: where they can be saved, and are not.
+    pub(crate) hint: &'static str,
 }
+
+/// Of answers, which are what is saved.
+pub(crate) const OUT_SAVES: &str = "--out FILE saves them";
 
 /// Shows the answers of one call, one by one.
 pub(crate) struct Show<'a> {
@@ -74,7 +79,7 @@ impl<'a> Show<'a> {
                 return save(text, &path);
             }
             if hide {
-                hide_long(text, self.style.save.is_none())?;
+                hide_long(text, self.style.save.is_none().then_some(self.style.hint))?;
             }
             Ok(())
         })?;
@@ -107,10 +112,10 @@ fn save(text: &mut String, path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn hide_long(text: &mut String, hint: bool) -> anyhow::Result<()> {
+fn hide_long(text: &mut String, hint: Option<&str>) -> anyhow::Result<()> {
     let length = json::decode(text)?.len();
     if length > SHOWN_BYTES {
-        let hint = if hint { "; --out FILE saves them" } else { "" };
+        let hint = hint.map_or_else(String::new, |hint| format!("; {hint}"));
         *text = format!("<{length} bytes{hint}>");
     }
     Ok(())
@@ -128,7 +133,7 @@ fn numbered(path: &Path, number: usize) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::{Show, Style, numbered};
+    use super::{OUT_SAVES, Show, Style, numbered};
     use crate::call::json;
     use crate::call::json::tests::{album, picture};
     use std::path::Path;
@@ -143,7 +148,7 @@ mod tests {
     }
 
     fn plain() -> Style {
-        Style { save: None, compact: false, terminal: false, numbered: false }
+        Style { save: None, compact: false, terminal: false, numbered: false, hint: OUT_SAVES }
     }
 
     fn long_album() -> String {

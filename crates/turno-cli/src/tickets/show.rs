@@ -18,7 +18,7 @@ use super::ticket::{Ticket, now_ms};
 use super::{object, result};
 use crate::call::failure;
 use crate::call::json::render;
-use crate::call::show::{Show, Style};
+use crate::call::show::{OUT_SAVES, Show, Style};
 use crate::listing::print;
 
 /// What of a ticket is shown, and how.
@@ -84,7 +84,11 @@ impl Shown {
 
     fn request(&self) -> anyhow::Result<String> {
         match &self.types {
-            Ok(types) => pretty(&DynamicMessage::decode(types.request.clone(), self.request.clone())?, None),
+            Ok(types) => {
+                let request = DynamicMessage::decode(types.request.clone(), self.request.clone())?;
+                // What is saved is of the response alone.
+                pretty(&request, None, "--json shows them")
+            }
             Err(why) => Ok(untold(&self.request, why)),
         }
     }
@@ -97,7 +101,7 @@ impl Shown {
                 Some(String::from_utf8_lossy(&words).into_owned())
             }
             (Some(Ended::Response(any)), Ok(types)) => {
-                Some(pretty(&result::response(&self.ticket, any, &types.response)?, save)?)
+                Some(pretty(&result::response(&self.ticket, any, &types.response)?, save, OUT_SAVES)?)
             }
             (Some(Ended::Response(any)), Err(why)) => Some(untold(&any.value, why)),
             (None, _) => None,
@@ -136,9 +140,9 @@ fn untold(bytes: &[u8], why: &str) -> String {
 }
 
 /// Long bytes are saved, or named by their length.
-fn pretty(message: &DynamicMessage, save: Option<PathBuf>) -> anyhow::Result<String> {
+fn pretty(message: &DynamicMessage, save: Option<PathBuf>, hint: &'static str) -> anyhow::Result<String> {
     let mut text = Vec::new();
-    let style = Style { save, compact: false, terminal: true, numbered: false };
+    let style = Style { save, compact: false, terminal: true, numbered: false, hint };
     let mut show = Show::new(style, &mut text);
     show.answer(message)?;
     show.finish()?;
