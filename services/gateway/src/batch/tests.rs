@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
-use super::{Batch, FIRST, FLOOR, GROWS_US, HEARD_EVERY_US, INTERVAL_US, Line, TARGET_US, TOO_LONG_US};
+use super::{Batch, FLOOR, GROWS_US, HEARD_EVERY_US, INTERVAL_US, Line, TARGET_US, TOO_LONG_US};
 
 /// As many as may enter at this moment.
 fn fill(batch: &mut Batch, now_us: u64) -> u32 {
@@ -22,7 +22,7 @@ fn wait(wait_us: u64) -> Line {
 #[test]
 fn those_that_only_wait_elsewhere_are_sent_in_thousands() {
     let (mut batch, mut now) = (Batch::default(), 0);
-    assert_eq!(fill(&mut batch, now), FIRST);
+    assert_eq!(fill(&mut batch, now), FLOOR);
     while batch.entered < 10_000 {
         now += GROWS_US;
         fill(&mut batch, now);
@@ -32,14 +32,14 @@ fn those_that_only_wait_elsewhere_are_sent_in_thousands() {
 
 #[test]
 fn a_long_line_shrinks_it_to_half_at_most_and_once_in_an_interval() {
-    let mut batch = with(FIRST);
+    let mut batch = Batch { window: 1000, ..with(1000) };
     batch.heard(INTERVAL_US, wait(1_000_000));
-    assert_eq!(batch.window, FIRST / 2);
-    batch.leave(FIRST / 2);
+    assert_eq!(batch.window, 500);
+    batch.leave(500);
     batch.heard(2 * INTERVAL_US - 1, wait(1_000_000));
-    assert_eq!(batch.window, FIRST / 2);
+    assert_eq!(batch.window, 500);
     batch.heard(2 * INTERVAL_US, wait(TARGET_US / 3 * 4));
-    assert_eq!(batch.window, 24, "in proportion");
+    assert_eq!(batch.window, 375, "in proportion");
 }
 
 #[test]
@@ -47,24 +47,24 @@ fn of_a_line_that_is_counted_it_shrinks_by_what_is_too_much() {
     let mut batch = Batch { window: 1000, ..with(1000) };
     batch.heard(INTERVAL_US, Line { wait_us: 4 * TARGET_US, calls: Some(80) });
     assert_eq!(batch.window, 940, "nine hundred wait for something else");
-    let mut batch = Batch { window: 1000, ..with(100) };
+    let mut batch = Batch { window: 1000, ..with(200) };
     batch.heard(INTERVAL_US, Line { wait_us: 2 * TARGET_US, calls: Some(900) });
-    assert_eq!(batch.window, 50, "eight hundred of them are others'");
+    assert_eq!(batch.window, 100, "seven hundred of them are others'");
 }
 
 #[test]
 fn it_does_not_shrink_again_before_what_was_above_it_has_ended() {
-    let mut batch = with(FIRST);
+    let mut batch = Batch { window: 1000, ..with(1000) };
     batch.heard(INTERVAL_US, wait(1_000_000));
     batch.heard(10 * INTERVAL_US, wait(1_000_000));
-    assert_eq!(batch.window, FIRST / 2);
+    assert_eq!(batch.window, 500);
 }
 
 #[test]
 fn what_was_not_used_is_not_counted_on() {
-    let mut batch = with(FLOOR);
+    let mut batch = Batch { window: 1000, ..with(200) };
     batch.heard(INTERVAL_US, wait(2 * TARGET_US));
-    assert_eq!(batch.window, FLOOR, "sixteen have made the line, not the window");
+    assert_eq!(batch.window, 100, "two hundred have made the line, not the window");
 }
 
 #[test]
@@ -74,12 +74,12 @@ fn it_does_not_grow_while_nobody_waits_for_room() {
         assert!(batch.enter(now * GROWS_US, 1));
         batch.leave(1);
     }
-    assert_eq!(batch.window, FIRST);
+    assert_eq!(batch.window, FLOOR);
 }
 
 #[test]
 fn a_chunk_goes_where_there_is_room_for_one() {
-    let mut batch = with(FIRST - 1);
+    let mut batch = with(FLOOR - 1);
     assert!(batch.enter(0, 1000));
     assert!(!batch.enter(0, 1));
     batch.leave(1000);
@@ -88,7 +88,7 @@ fn a_chunk_goes_where_there_is_room_for_one() {
 
 #[test]
 fn what_is_called_by_the_batch_passes_until_the_line_is_too_long() {
-    let mut batch = with(10 * FIRST);
+    let mut batch = with(10 * FLOOR);
     assert!(batch.may_pass(0));
     batch.heard(0, wait(TOO_LONG_US + 1000));
     assert!(!batch.may_pass(0));
