@@ -171,7 +171,9 @@ async fn what_cannot_be_run_is_refused_before_it_is_stored() {
     let unknown = refused(&mesh, submit("Nothing", &Dish::default())).await;
     assert_eq!(unknown.code(), Code::Unimplemented);
     let own = SubmitRequest { method: "turno.v1.Tickets/Submit".into(), ..SubmitRequest::default() };
-    assert_eq!(refused(&mesh, own).await.code(), Code::Unimplemented);
+    let own = refused(&mesh, own).await;
+    assert_eq!(own.code(), Code::InvalidArgument);
+    assert!(own.message().contains("the gateway's own method"), "{}", own.message());
     for stream in ["Serve", "Collect", "Banter"] {
         let error = refused(&mesh, submit(stream, &Dish::default())).await;
         assert_eq!(error.code(), Code::InvalidArgument);

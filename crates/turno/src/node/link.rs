@@ -142,12 +142,17 @@ pub(crate) fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Erro
         .initial_connection_window_size(CONNECTION_WINDOW))
 }
 
+const NOT_FOR_NODES: &str = "what listens there does not know turno.mesh.v1.Mesh/Link: \
+    if it is the gateway's port for clients, nodes dial the one for nodes (7071 by default)";
+
 fn refusal(gateway: &str, status: &Status) -> Error {
     let (gateway, reason) = (gateway.to_owned(), status.message().to_owned());
     match status.code() {
         Code::Unauthenticated | Code::InvalidArgument | Code::FailedPrecondition => {
             Error::Refused { gateway, reason }
         }
+        // Clients that dial what is no gateway for them hear the reverse.
+        Code::Unimplemented => Error::Unreachable { gateway, reason: NOT_FOR_NODES.to_owned() },
         _ => Error::Unreachable { gateway, reason },
     }
 }
@@ -363,4 +368,19 @@ struct Call {
     ctx: Context,
     /// Present for a chunk of a map.
     slice: Option<Slice>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::refusal;
+    use tonic::Status;
+
+    #[test]
+    fn who_dials_the_port_for_clients_hears_of_the_one_for_nodes() {
+        let unknown = Status::unimplemented("no node has ever served /turno.mesh.v1.Mesh/Link here");
+        let told = refusal("127.0.0.1:7070", &unknown).to_string();
+        assert!(told.starts_with("gateway 127.0.0.1:7070 cannot be reached: "), "{told}");
+        assert!(told.contains("port for clients") && told.contains("7071"), "{told}");
+        assert!(!told.contains("ever served"), "{told}");
+    }
 }

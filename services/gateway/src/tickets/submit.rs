@@ -102,6 +102,11 @@ impl Tickets {
 
     /// A method that is known here, be it that its nodes are away just now, and that takes and answers one message.
     pub(super) async fn submittable(&self, name: &str) -> Result<Arc<Method>, Status> {
+        if crate::edge::is_own(&format!("/{name}")) {
+            return Err(Status::invalid_argument(format!(
+                "{name} is the gateway's own method: it can be called, not submitted"
+            )));
+        }
         let method = self.known(name).await.ok_or_else(|| crate::edge::unknown(name))?;
         if method.served().kind == Kind::Stream {
             return Err(Status::invalid_argument(format!(
