@@ -131,6 +131,7 @@ pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode
             "a key, labels, retries and times are kept with a ticket: add --ticket to submit the map as one"
         );
     }
+    args.wishes.check()?;
     let channel = call::dial(address).await?;
     let method = method(&args, channel.clone()).await?;
     let (target, name) = (&args.target, full_name(&method));

@@ -84,6 +84,7 @@ pub(crate) async fn run(args: SubmitArgs, address: &str) -> anyhow::Result<ExitC
 }
 
 async fn run_on<'a>(args: &'a SubmitArgs, address: &str, mut screen: Screen<'a>) -> anyhow::Result<ExitCode> {
+    args.wishes.check()?;
     let name = method::Name::parse(&args.method)?;
     let metadata = call::metadata(&args.metadata)?;
     let text = if args.many.is_some() { String::new() } else { json::read(&args.request)? };

@@ -82,3 +82,11 @@ fn what_does_not_go_together_is_refused() {
         assert!(parsed(&words).is_err(), "{words:?}");
     }
 }
+
+#[test]
+fn a_label_has_one_value() {
+    let args = parsed(&["--label=shop=a", "--label=lane=a", "--label=shop=b"]).unwrap();
+    let told = args.wishes.check().unwrap_err().to_string();
+    assert_eq!(told, "--label shop is given twice: a label has one value");
+    parsed(&["--label=shop=a", "--label=lane=a"]).unwrap().wishes.check().unwrap();
+}

@@ -1,7 +1,9 @@
 //! What is wanted of a ticket, be it of a call or of a map.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
+use anyhow::bail;
 use clap::Args;
 use turno_proto::v1::{SubmitMapHeader, SubmitRequest};
 
@@ -11,7 +13,8 @@ use crate::tickets::time;
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[group(skip)]
 pub(crate) struct Wishes {
-    /// The same key is the same ticket, so that it is safe to repeat; asked for something else, it is refused
+    /// The same key is the same ticket, so that it is safe to repeat: what it was first given stands. With another method or
+    /// request it is refused
     #[arg(long, value_parser = some_key)]
     pub(super) key: Option<String>,
     /// How long the key is remembered [default: for ever]
@@ -20,7 +23,7 @@ pub(crate) struct Wishes {
     /// No attempt begins before: 10m (from now), or 2026-11-01T08:00:00Z
     #[arg(long, value_name = "TIME", value_parser = time::future)]
     not_before: Option<SystemTime>,
-    /// A label to find it by; may be repeated
+    /// A label to find it by; may be repeated, each name once
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = time::pair)]
     labels: Vec<(String, String)>,
     /// Attempts after the first [default: what the .proto says, or 2]
@@ -32,6 +35,16 @@ pub(crate) struct Wishes {
 }
 
 impl Wishes {
+    /// # Errors
+    /// A label has two values, of which one would be lost.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let mut names = BTreeSet::new();
+        match self.labels.iter().find(|(name, _)| !names.insert(name)) {
+            Some((name, _)) => bail!("--label {name} is given twice: a label has one value"),
+            None => Ok(()),
+        }
+    }
+
     /// What to do when nobody has heard whether it was submitted.
     pub(crate) fn again(&self) -> &'static str {
         match self.key {
