@@ -119,10 +119,13 @@ fn encoded(method: &MethodDescriptor, text: &str) -> anyhow::Result<Vec<Bytes>> 
 }
 
 fn style(args: &CallArgs, method: &MethodDescriptor, terminal: bool) -> anyhow::Result<Style> {
-    if args.out.is_some() {
-        json::check_can_be_saved(&method.output())?;
-    }
     let numbered = method.is_server_streaming();
+    if let Some(file) = &args.out {
+        json::check_can_be_saved(&method.output())?;
+        if !numbered {
+            show::check_can_be_written(file)?;
+        }
+    }
     Ok(Style { save: args.out.clone(), compact: args.json, terminal, numbered, hint: OUT_SAVES })
 }
 

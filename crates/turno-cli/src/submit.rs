@@ -17,7 +17,7 @@ use tonic::{Code, Request, Status};
 use turno_proto::v1::SubmitRequest;
 
 use crate::aside::Aside;
-use crate::call::show::{OUT_SAVES, Style};
+use crate::call::show::{self, OUT_SAVES, Style};
 use crate::call::{self, Screen, failure, json, method};
 use crate::stdout::Stdout;
 use crate::tickets::desk::Desk;
@@ -112,8 +112,9 @@ fn check(args: &SubmitArgs, method: &MethodDescriptor) -> anyhow::Result<()> {
     if method.is_client_streaming() || method.is_server_streaming() {
         anyhow::bail!("{} takes or answers a stream: it can be called, not submitted", method.full_name());
     }
-    if args.out.is_some() {
+    if let Some(file) = &args.out {
         json::check_can_be_saved(&method.output())?;
+        show::check_can_be_written(file)?;
     }
     Ok(())
 }
@@ -151,7 +152,15 @@ async fn wait(
     drop(live);
     let (save, compact, terminal) = (args.out.clone(), args.json, screen.terminal);
     let style = Style { save, compact, terminal, numbered: false, hint: OUT_SAVES };
-    result::show(&ended, method, style, screen)
+    let shown = result::show(&ended, method, style, screen);
+    if shown.is_err() && args.out.is_some() {
+        let short = ended.short();
+        writeln!(
+            screen.err,
+            "its answer is kept: `turno tickets show {short}`, with --out FILE for its bytes"
+        )?;
+    }
+    shown
 }
 
 /// As `turno call` tells of an error, and what to do where that is known.

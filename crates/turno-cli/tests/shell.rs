@@ -318,6 +318,7 @@ async fn what_cannot_be_submitted_is_said_with_what_to_do() {
         (vec!["submit", FETCH, "{"], "the request is not JSON"),
         (vec!["submit", "grpc.health.v1.Health/Watch"], "it can be called, not submitted"),
         (vec!["submit", "grpc.health.v1.Health/Check"], "is the gateway's own method"),
+        (vec!["submit", FETCH, "--wait", "--out=/no/file"], "cannot write /no/file"),
         (vec!["submit", FETCH, "--many=/no/file"], "cannot read requests from /no/file"),
         (vec!["submit", FETCH, "--label=Shop=x"], "INVALID_ARGUMENT: "),
         (vec!["map", FETCH, "--ticket", "--label=Shop=x"], "INVALID_ARGUMENT: "),

@@ -1,6 +1,7 @@
 //! Answers on the screen: one JSON object a message, with bytes saved to a file, named in short, or written out.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -105,6 +106,21 @@ fn longest(descriptor: &MessageDescriptor, value: &mut Value) -> anyhow::Result<
     Ok(longest.1)
 }
 
+/// Seen before a call is made whose bytes nobody could save. It writes nothing, and leaves no file.
+pub(crate) fn check_can_be_written(path: &Path) -> anyhow::Result<()> {
+    let seen: io::Result<()> = match path.metadata() {
+        Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(found) if found.is_file() => File::options().append(true).open(path).map(drop),
+        // A pipe would wait for its reader.
+        Ok(_) => Ok(()),
+        Err(_) => match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            Some(folder) => folder.metadata().map(drop),
+            None => Ok(()),
+        },
+    };
+    seen.with_context(|| format!("cannot write {}", path.display()))
+}
+
 fn save(text: &mut String, path: &Path) -> anyhow::Result<()> {
     let bytes = json::decode(text)?;
     std::fs::write(path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
@@ -133,7 +149,7 @@ fn numbered(path: &Path, number: usize) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::{OUT_SAVES, Show, Style, numbered};
+    use super::{OUT_SAVES, Show, Style, check_can_be_written, numbered};
     use crate::call::json;
     use crate::call::json::tests::{album, picture};
     use std::path::Path;
@@ -220,6 +236,21 @@ mod tests {
         show.answer(&json::parse(&picture(), "{}").unwrap()).unwrap();
         assert_eq!(show.finish().unwrap_err().to_string(), "/nowhere/cat.jpg: not written, no bytes came");
         assert_eq!(screen, b"{}\n");
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_seen_and_nothing_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cat.jpg");
+        check_can_be_written(&path).unwrap();
+        assert!(!path.exists());
+        std::fs::write(&path, "cat").unwrap();
+        check_can_be_written(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"cat");
+        for wrong in [dir.path().to_owned(), dir.path().join("none/cat.jpg")] {
+            let error = check_can_be_written(&wrong).unwrap_err().to_string();
+            assert_eq!(error, format!("cannot write {}", wrong.display()));
+        }
     }
 
     #[test]
