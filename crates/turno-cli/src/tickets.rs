@@ -49,7 +49,7 @@ pub(crate) enum TicketsCommand {
     Watch(watch::WatchArgs),
     /// Write what has come of a map that is a ticket, a line of JSON an item (exit code 1 if one failed, or the map)
     Results(results::ResultsArgs),
-    /// Cancel tickets: what waits at once, a method that runs is told
+    /// Cancel tickets: what waits at once, a method that runs is told (exit code 1 if one had ended otherwise before)
     Cancel(verbs::CancelArgs),
     /// Submit what dead tickets asked for anew; not of maps, which are mapped again
     Redrive(verbs::RedriveArgs),

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Args;
 use prost_reflect::prost::Message as _;
-use turno_proto::v1::EditRequest;
+use turno_proto::v1::{EditRequest, TicketState};
 
 use super::desk::Desk;
 use super::filter::{Filter, State};
@@ -69,7 +69,12 @@ const MOST_DEAD: usize = 1_000_000;
 pub(crate) async fn cancel(desk: &Desk, args: CancelArgs) -> anyhow::Result<ExitCode> {
     each(&args.names, async |text| {
         let name = desk.name(text).await?;
-        desk.cancel(&name).await?;
+        let before = desk.get(&name).await?;
+        match before.metadata.state() {
+            _ if !before.has_ended() => desk.cancel(&name).await?,
+            TicketState::Cancelled => writeln!(Aside, "{name} was cancelled before")?,
+            _ => bail!("{name} had ended before: it is {}", before.state()),
+        }
         let ticket = match args.wait {
             true => {
                 let live = Live::new();
