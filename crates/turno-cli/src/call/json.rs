@@ -1,6 +1,7 @@
 //! JSON and messages: a request out of what the user wrote, an answer into JSON. The one walk over both that
 //! knows where bytes fields are is here, so that they can come from and go to files.
 
+use std::fmt::Display;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -45,7 +46,7 @@ pub(crate) fn parse_all(descriptor: &MessageDescriptor, text: &str) -> anyhow::R
 fn message(descriptor: &MessageDescriptor, mut value: Value) -> anyhow::Result<DynamicMessage> {
     each_bytes(descriptor, &mut value, "", &mut read_bytes)?;
     DynamicMessage::deserialize(descriptor.clone(), &value).map_err(|error| {
-        let (field, error) = blame(descriptor, &value, "").unwrap_or((String::new(), error));
+        let (field, error) = blame(descriptor, &value, "").unwrap_or((String::new(), error.to_string()));
         let field = if field.is_empty() { descriptor.full_name() } else { &field };
         anyhow!("{field}: {error}")
     })
@@ -180,20 +181,41 @@ fn unknown(message: &MessageDescriptor, path: &str, key: &str) -> anyhow::Error 
 }
 
 /// Finds the field that makes a message unreadable, as serde's error does not name it.
-fn blame(message: &MessageDescriptor, value: &Value, path: &str) -> Option<(String, serde_json::Error)> {
+fn blame(message: &MessageDescriptor, value: &Value, path: &str) -> Option<(String, String)> {
     let Value::Object(fields) = value else { return None };
     for (key, value) in fields {
         let alone = Value::Object([(key.clone(), value.clone())].into_iter().collect());
         if let Err(error) = DynamicMessage::deserialize(message.clone(), &alone) {
             let path = join(path, key);
-            let deeper = match find(message, key).map(|field| (field.kind(), field.is_map())) {
-                Some((Kind::Message(inner), false)) => blame(&inner, value, &path),
-                _ => None,
-            };
-            return Some(deeper.unwrap_or((path, error)));
+            return Some(match find(message, key).map(|field| (field.kind(), field.is_map())) {
+                Some((Kind::Message(inner), false)) => {
+                    blame(&inner, value, &path).unwrap_or((path, error.to_string()))
+                }
+                Some((kind, _)) => (path, in_words(&kind, &error)),
+                None => (path, error.to_string()),
+            });
         }
     }
     None
+}
+
+/// Of a number that does not fit, what would: the error itself speaks of conversions.
+fn in_words(kind: &Kind, error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    if !text.contains("out of range") {
+        return text;
+    }
+    match kind {
+        Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => range(i32::MIN, i32::MAX),
+        Kind::Uint32 | Kind::Fixed32 => range(u32::MIN, u32::MAX),
+        Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => range(i64::MIN, i64::MAX),
+        Kind::Uint64 | Kind::Fixed64 => range(u64::MIN, u64::MAX),
+        _ => text,
+    }
+}
+
+fn range(least: impl Display, most: impl Display) -> String {
+    format!("out of range: it is from {least} to {most}")
 }
 
 /// Refuses `--out` for a method whose answer has nothing to save.

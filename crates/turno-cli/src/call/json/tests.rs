@@ -155,6 +155,14 @@ fn a_wrong_value_names_the_field() {
 }
 
 #[test]
+fn a_number_that_does_not_fit_is_told_what_would() {
+    for number in ["-3", "4294967296"] {
+        let error = refused(&format!(r#"{{"cover":{{"width":{number}}}}}"#));
+        assert_eq!(error, "cover.width: out of range: it is from 0 to 4294967295");
+    }
+}
+
+#[test]
 fn what_can_hold_bytes_is_known_without_an_answer() {
     assert!(can_hold_bytes(&album()) && can_hold_bytes(&picture()));
     assert!(!can_hold_bytes(&message("album.v1.Family")));
