@@ -102,8 +102,8 @@ pub(crate) struct Target {
     /// Go on with the FILE of --out: the answers that it has stay, and those that are missing are written behind them
     #[arg(long, requires = "out")]
     resume: bool,
-    /// Go on with it though FILE.turno is not there, or says that the answers are of another map or in another file. That there
-    /// are fewer requests than answers is seen before one is sent if they are in a file, and at the end of a pipe
+    /// Go on with it though FILE.turno is not there, or says that the answers are of another map or in another file. A map
+    /// of fewer requests than there are answers is refused nevertheless; of requests from a pipe that is seen at its end
     #[arg(long, requires = "resume")]
     unchecked: bool,
 }

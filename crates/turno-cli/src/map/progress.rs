@@ -1,9 +1,10 @@
 //! How far a map is, on standard error: a bar with rate and remaining time on a terminal, and a word at the end.
 
+use std::fmt;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::aside::Aside;
 
@@ -40,21 +41,46 @@ impl Progress {
     pub(super) fn finish(self, failed: u64) {
         self.bar.finish_and_clear();
         let (took, all) = (self.started.elapsed(), self.before + self.done);
-        let a_second = self.done as f64 / took.as_secs_f64();
+        let rate = match self.done {
+            0 => String::new(),
+            done => format!(" ({})", rate(done as f64 / took.as_secs_f64())),
+        };
         let before =
             if self.before > 0 { format!(", {} of them before", self.before) } else { String::new() };
-        let _said = writeln!(
-            Aside,
-            "{all} answered{before}, {failed} of them failed, in {took:.1?} ({a_second:.0}/s)"
-        );
+        let _said = writeln!(Aside, "{all} answered{before}, {failed} of them failed, in {took:.1?}{rate}");
     }
 }
 
 fn style(has_total: bool) -> ProgressStyle {
     let template = if has_total {
-        "{elapsed} {wide_bar} {human_pos}/{human_len} {per_sec} {eta} left {msg}"
+        "{elapsed} {wide_bar} {human_pos}/{human_len} {rate} {eta} left {msg}"
     } else {
-        "{elapsed} {spinner} {human_pos} {per_sec} {msg}"
+        "{elapsed} {spinner} {human_pos} {rate} {msg}"
     };
-    ProgressStyle::with_template(template).expect("the template is one that indicatif knows")
+    let style = ProgressStyle::with_template(template).expect("the template is one that indicatif knows");
+    style.with_key("rate", |state: &ProgressState, to: &mut dyn fmt::Write| {
+        // A bar that cannot be drawn is none.
+        let _drawn = to.write_str(&rate(state.per_sec()));
+    })
+}
+
+/// No more digits behind the point than a person reads.
+fn rate(a_second: f64) -> String {
+    let digits = match a_second {
+        ..10.0 => 2,
+        ..100.0 => 1,
+        _ => 0,
+    };
+    format!("{a_second:.digits$}/s")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rate;
+
+    #[test]
+    fn a_rate_has_few_digits() {
+        let rates = [0.0312, 1.0, 14.8425, 314.15, 81_234.2].map(rate);
+        assert_eq!(rates, ["0.03/s", "1.00/s", "14.8/s", "314/s", "81234/s"]);
+    }
 }
