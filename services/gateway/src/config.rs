@@ -145,6 +145,18 @@ impl GatewayConfig {
         self.max_bodies.as_u64() < self.max_message.as_u64().saturating_mul(4)
     }
 
+    /// Says so, if it is.
+    pub(crate) fn warn_of_little_room(&self) {
+        if self.is_tight() {
+            let (max_bodies, max_message) = (self.max_bodies, self.max_message);
+            tracing::warn!(
+                %max_bodies,
+                %max_message,
+                "max_bodies is less than four times max_message: a client may lose a large answer while others read theirs"
+            );
+        }
+    }
+
     /// Where tickets are kept, as [`turno_store::open`] takes it.
     pub(crate) fn tickets_at(&self) -> String {
         let directory = || self.data.display().to_string();

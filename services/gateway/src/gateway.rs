@@ -63,14 +63,7 @@ impl Gateway {
     /// # Errors
     /// A port that is taken, a store that cannot be opened.
     pub async fn bind(config: GatewayConfig) -> Result<Self, Error> {
-        if config.is_tight() {
-            let (max_bodies, max_message) = (config.max_bodies, config.max_message);
-            tracing::warn!(
-                %max_bodies,
-                %max_message,
-                "max_bodies is less than four times max_message: a client may lose a large answer while others read theirs"
-            );
-        }
+        config.warn_of_little_room();
         let store = turno_store::open(&config.tickets_at()).await?;
         let clients = listen::bind(config.listen, "clients").await?;
         let nodes_port = listen::bind(config.nodes, "nodes").await?;
