@@ -17,6 +17,11 @@ pub fn from_metadata(metadata: MetadataMap) -> Vec<Entry> {
     metadata.into_headers().iter().map(entry).collect()
 }
 
+/// Whether they say that the call stands behind others: of a ticket or a map, called by what is, or as its caller wishes.
+pub fn is_batch(entries: &[Entry]) -> bool {
+    entries.iter().any(|entry| entry.key == headers::LANE && entry.value == headers::BATCH)
+}
+
 fn entry((name, value): (&HeaderName, &HeaderValue)) -> Entry {
     Entry { key: name.as_str().to_owned(), value: Bytes::copy_from_slice(value.as_bytes()) }
 }

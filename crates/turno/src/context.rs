@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
 use tonic::{IntoRequest, IntoStreamingRequest, Response, Status, Streaming};
+use turno_proto::entries;
 use turno_proto::mesh::v1::{Caller, Entry};
-use turno_proto::{entries, headers};
 
 use crate::calls::Mesh;
 use crate::lanes::Urgency;
@@ -226,8 +226,7 @@ impl Context {
 
     /// What the call asks of those that have the slots.
     pub(crate) fn urgency(&self) -> Urgency {
-        let is_batch = |entry: &Entry| entry.key == headers::LANE && entry.value == headers::BATCH;
-        if self.0.entries.iter().any(is_batch) { Urgency::Batch } else { Urgency::Call }
+        if entries::is_batch(&self.0.entries) { Urgency::Batch } else { Urgency::Call }
     }
 
     /// The lines that a nested call inherits.

@@ -13,7 +13,7 @@ use futures_util::future::{Either, select};
 use tokio::sync::SetOnce;
 use tonic::{Code, Status};
 use turno_proto::mesh::v1::{Caller, Entry, Invocation, Outcome};
-use turno_proto::{headers, status};
+use turno_proto::{entries, status};
 use turno_runtime::units::micros;
 
 use crate::attempts::Attempts;
@@ -48,12 +48,8 @@ pub(crate) struct Call {
 impl Call {
     /// Whether it stands behind others: of a ticket or a map, or called by what is.
     pub(crate) fn is_batch(&self) -> bool {
-        self.begins_batch || is_batch(&self.metadata)
+        self.begins_batch || entries::is_batch(&self.metadata)
     }
-}
-
-pub(crate) fn is_batch(metadata: &[Entry]) -> bool {
-    metadata.iter().any(|entry| entry.key == headers::LANE && entry.value == headers::BATCH.as_bytes())
 }
 
 /// The answer to a unary call.

@@ -29,14 +29,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tower::Service as _;
-use turno_proto::headers;
 use turno_proto::mesh::v1::{Entry, Kind};
 use turno_proto::v1::map_server::{Map as MapRpc, MapServer};
 use turno_proto::v1::{MapRequest, MapResponse};
+use turno_proto::{entries, headers};
 use turno_runtime::task;
 
 use crate::admission::Permit;
-use crate::calls;
 use crate::edge::{self, Edge};
 use crate::listen::Origin;
 use crate::methods::Method;
@@ -132,7 +131,7 @@ impl MapService {
             at_most: self.edge.longest_call,
             method,
             // Of a method that is of the batch: it has its turn, and would wait for itself.
-            begins_batch: !(self.origin.is_node && calls::is_batch(&metadata)),
+            begins_batch: !(self.origin.is_node && entries::is_batch(&metadata)),
             metadata: batch(metadata),
             caller: edge::caller(headers, &self.origin),
             deadline,
