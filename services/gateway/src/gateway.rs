@@ -110,6 +110,7 @@ impl Gateway {
             nodes: nodes.clone(),
             token: config.token.clone(),
             carry_above: bytes(config.carry_above),
+            batch_share: config.batch_share,
             max_message: bytes(config.max_message),
         };
         let admin = AdminService { nodes: nodes.clone(), methods: methods.clone() };

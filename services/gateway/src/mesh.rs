@@ -26,6 +26,7 @@ pub(crate) struct MeshService {
     pub(crate) nodes: Arc<Nodes>,
     pub(crate) token: Token,
     pub(crate) carry_above: usize,
+    pub(crate) batch_share: f64,
     pub(crate) max_message: usize,
 }
 
@@ -46,7 +47,11 @@ impl Mesh for MeshService {
         let hello = hello(&mut up).await?;
         let (down, gathered) = mpsc::channel(INVOCATIONS_WAITING);
         let id = self.nodes.new_id();
-        let welcome = Welcome { link_id: id.0.to_string(), carry_above: self.carry_above as u64 };
+        let welcome = Welcome {
+            link_id: id.0.to_string(),
+            carry_above: self.carry_above as u64,
+            batch_share: Some(self.batch_share),
+        };
         // It cannot fail: the channel is new and empty.
         let _sent = down.try_send(Down::Welcome(welcome));
         let link = Arc::new(Link::new(id, hello, peer, down, self.carry_above));
