@@ -18,7 +18,11 @@ use turno_tests::stubs::{Dish, Wait};
 use turno_tests::{TestMesh, eventually};
 
 async fn one_io_node() -> TestMesh {
-    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    one_io_node_of(GatewayConfig::default()).await
+}
+
+async fn one_io_node_of(config: GatewayConfig) -> TestMesh {
+    let mesh = TestMesh::gateway(config).await;
     mesh.kitchen(Role::Io, 1).await;
     mesh
 }
@@ -52,15 +56,14 @@ async fn served(mesh: &TestMesh) -> u64 {
     mesh.nodes().await[0].calls_served
 }
 
-/// `async fn`s that crunch: more than the node's threads do in a while.
-#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn calls_pass_tickets_of_async_fns_and_none_is_refused() {
+/// `async fn`s that crunch: more than the node's threads do in a while. Answers how many calls ran, and how many tickets
+/// beside them.
+async fn calls_beside_tickets(mesh: &TestMesh) -> (u64, u64) {
     const AT_ONCE: usize = 20;
     const CALLS: usize = 20;
-    let mesh = one_io_node().await;
-    let tickets = submit(&mesh, 1500, "Fry", &Wait { ms: 4, ..Wait::default() }).await;
-    eventually("the node is busy with them", async || served(&mesh).await > 50).await;
-    let before = served(&mesh).await;
+    let tickets = submit(mesh, 1500, "Fry", &Wait { ms: 4, ..Wait::default() }).await;
+    eventually("the node is busy with them", async || served(mesh).await > 50).await;
+    let before = served(mesh).await;
     join_all((0..AT_ONCE).map(async |_| {
         let mut client = mesh.client();
         for _ in 0..CALLS {
@@ -69,9 +72,24 @@ async fn calls_pass_tickets_of_async_fns_and_none_is_refused() {
     }))
     .await;
     let calls = (AT_ONCE * CALLS) as u64;
-    let of_the_batch = served(&mesh).await - before - calls;
+    let of_the_batch = served(mesh).await - before - calls;
+    all_are_done(mesh, tickets).await;
+    (calls, of_the_batch)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn calls_pass_tickets_of_async_fns_and_none_is_refused() {
+    let mesh = one_io_node().await;
+    let (calls, of_the_batch) = calls_beside_tickets(&mesh).await;
     assert!(of_the_batch < calls / 2, "{of_the_batch} tickets ran beside {calls} calls");
-    all_are_done(&mesh, tickets).await;
+    mesh.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn the_nodes_threads_keep_the_share_that_the_gateway_is_told() {
+    let mesh = one_io_node_of(GatewayConfig { batch_share: 0.9, ..GatewayConfig::default() }).await;
+    let (calls, of_the_batch) = calls_beside_tickets(&mesh).await;
+    assert!(of_the_batch > calls, "{of_the_batch} tickets ran beside {calls} calls");
     mesh.end().await;
 }
 

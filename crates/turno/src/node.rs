@@ -2,6 +2,7 @@
 //! whom to dial.
 
 pub(crate) mod answers;
+pub(crate) mod batch_shares;
 mod carry;
 pub mod config;
 pub(crate) mod dialer;
@@ -27,6 +28,7 @@ use turno_runtime::task;
 
 use crate::dispatch::Dispatch;
 use crate::error::Error;
+use crate::node::batch_shares::BatchShares;
 use crate::node::config::{NodeConfig, Role};
 use crate::node::link::Settings;
 use crate::node::windows::Windows;
@@ -97,7 +99,8 @@ impl Node {
     /// A service that cannot be made, a method served twice, nothing to serve in the configured role.
     pub fn start(self, config: &NodeConfig, shutdown: CancellationToken) -> Result<Running, Error> {
         let readiness = Readiness::default();
-        let (dispatch, hello) = self.assemble(config)?;
+        let batch_shares = Arc::<BatchShares>::default();
+        let (dispatch, hello) = self.assemble(config, &batch_shares)?;
         let windows = Windows::new(hello.slots);
         let settings = Arc::new(Settings {
             dispatch,
@@ -107,6 +110,7 @@ impl Node {
             shutdown,
             readiness: readiness.clone(),
             windows,
+            batch_shares,
         });
         let node_id = settings.hello.node_id.clone();
         let mut gateways: Vec<_> = config.gateways().collect();
@@ -118,7 +122,11 @@ impl Node {
         Ok(Running { node_id, readiness, dialers })
     }
 
-    fn assemble(self, config: &NodeConfig) -> Result<(Dispatch, Hello), Error> {
+    fn assemble(
+        self,
+        config: &NodeConfig,
+        batch_shares: &Arc<BatchShares>,
+    ) -> Result<(Dispatch, Hello), Error> {
         let tables = self.services.into_iter().map(|make| make()).collect::<Result<Vec<_>, _>>()?;
         let descriptor_sets = descriptors(&tables);
         let methods: Vec<Entry> = tables
@@ -132,7 +140,7 @@ impl Node {
         refuse_twice(&methods)?;
         let has_jobs = methods.iter().any(|entry| entry.handler.kind() == Kind::Job);
         let slots = if has_jobs { slots(config) } else { 0 };
-        let pool = if has_jobs { Some(Pool::new(slots)?) } else { None };
+        let pool = if has_jobs { Some(Pool::new(slots, batch_shares.clone())?) } else { None };
         let hello = Hello {
             node_id: uuid::Uuid::now_v7().to_string(),
             name: self.name,
@@ -143,7 +151,8 @@ impl Node {
             descriptor_sets,
         };
         let names = methods.iter().map(|entry| entry.name);
-        let board = Board::new(names, config.blocking_after.into(), pool.as_ref())?;
+        let limit = config.blocking_after.into();
+        let board = Board::new(names, limit, pool.as_ref(), batch_shares.clone())?;
         Ok((Dispatch { methods, board, pool }, hello))
     }
 }

@@ -12,8 +12,9 @@ use parking_lot::Mutex;
 use rayon::ThreadPool;
 
 use crate::error::Error;
-use crate::lanes::{Lanes, Urgency};
+use crate::lanes::{BatchShare, Lanes, Urgency};
 use crate::node::answers::Bell;
+use crate::node::batch_shares::BatchShares;
 
 use held::Held;
 
@@ -31,6 +32,7 @@ pub(crate) struct Job {
 pub(crate) struct Pool {
     threads: ThreadPool,
     desk: Mutex<Desk>,
+    batch_shares: Arc<BatchShares>,
     /// By calls that wait here.
     pub(crate) wants: Wants,
 }
@@ -46,9 +48,9 @@ struct Desk {
 
 impl Desk {
     /// The job, if there is a slot for it now; else how many have to become free first.
-    fn arrive(&mut self, job: Job, urgency: Urgency) -> Result<Job, usize> {
+    fn arrive(&mut self, job: Job, urgency: Urgency, share: BatchShare) -> Result<Job, usize> {
         if self.busy == self.slots {
-            return Err(self.waiting.push(job, urgency));
+            return Err(self.waiting.push(job, urgency, share));
         }
         self.busy += 1;
         Ok(job)
@@ -68,7 +70,7 @@ impl Desk {
 
 impl Pool {
     /// Starts `slots` threads. They yield to the async threads: a crunching machine still answers.
-    pub(crate) fn new(slots: usize) -> Result<Arc<Self>, Error> {
+    pub(crate) fn new(slots: usize, batch_shares: Arc<BatchShares>) -> Result<Arc<Self>, Error> {
         let threads = rayon::ThreadPoolBuilder::new()
             .num_threads(slots)
             .thread_name(|slot| format!("slot-{slot}"))
@@ -77,7 +79,7 @@ impl Pool {
             .build()
             .map_err(|source| Error::Pool(source.to_string()))?;
         let desk = Mutex::new(Desk { slots, ..Desk::default() });
-        Ok(Arc::new(Self { threads, desk, wants: Wants::default() }))
+        Ok(Arc::new(Self { threads, desk, batch_shares, wants: Wants::default() }))
     }
 
     /// Runs `job` on the first slot that is free.
@@ -89,7 +91,7 @@ impl Pool {
 
     fn arrive(&self, job: Job, urgency: Urgency) -> Option<Job> {
         let mut desk = self.desk.lock();
-        match desk.arrive(job, urgency) {
+        match desk.arrive(job, urgency, self.batch_shares.now()) {
             Ok(job) => Some(job),
             Err(turn) => {
                 if urgency == Urgency::Call {
@@ -142,8 +144,9 @@ fn lower_priority() {
 
 #[cfg(test)]
 mod tests {
-    use super::{Job, Pool, Urgency};
+    use super::{BatchShares, Job, Pool, Urgency};
     use crate::node::answers::{Answers, Bell};
+    use crate::node::share::LinkId;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, Barrier, mpsc};
     use std::task::Wake;
@@ -160,7 +163,7 @@ mod tests {
 
     #[test]
     fn every_job_runs_and_no_more_at_once_than_there_are_slots() {
-        let pool = Pool::new(3).unwrap();
+        let pool = Pool::new(3, Arc::default()).unwrap();
         let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (done, all) = mpsc::channel();
         for number in 0..200 {
@@ -185,7 +188,7 @@ mod tests {
 
     #[test]
     fn slots_run_side_by_side() {
-        let pool = Pool::new(2).unwrap();
+        let pool = Pool::new(2, Arc::default()).unwrap();
         let (meet, (done, all)) = (Arc::new(Barrier::new(2)), mpsc::channel());
         for _ in 0..2 {
             let (meet, done) = (meet.clone(), done.clone());
@@ -204,7 +207,7 @@ mod tests {
     #[test]
     fn a_job_may_use_the_pool_from_inside() {
         use rayon::prelude::*;
-        let pool = Pool::new(2).unwrap();
+        let pool = Pool::new(2, Arc::default()).unwrap();
         let (done, sum) = mpsc::channel();
         pool.submit(
             job(move || {
@@ -218,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_call_wants_the_slots_of_all_that_go_before_it_and_passes_the_batch_that_wants_none() {
-        let pool = Pool::new(1).unwrap();
+        let pool = Pool::new(1, Arc::default()).unwrap();
         let (go, gone) = mpsc::channel::<()>();
         let (done, ended) = mpsc::channel();
         let within = pool.clone();
@@ -239,8 +242,26 @@ mod tests {
     }
 
     #[test]
+    fn the_batch_has_the_share_that_its_gateway_says() {
+        let shares = Arc::<BatchShares>::default();
+        shares.join(LinkId(1), Some(0.5));
+        let pool = Pool::new(1, shares).unwrap();
+        let (go, gone) = mpsc::channel::<()>();
+        let (done, ended) = mpsc::channel();
+        pool.submit(job(move || gone.recv().unwrap()), Urgency::Batch);
+        let (call, batch) = (Urgency::Call, Urgency::Batch);
+        for (name, urgency) in [("map", batch), ("next map", batch), ("call", call), ("next call", call)] {
+            let done = done.clone();
+            pool.submit(job(move || done.send(name).unwrap()), urgency);
+        }
+        go.send(()).unwrap();
+        let expected = ["call", "map", "next call", "next map"];
+        assert_eq!([(); 4].map(|()| ended.recv().unwrap()), expected);
+    }
+
+    #[test]
     fn an_answer_that_a_job_holds_longer_than_foreseen_can_be_rung_meanwhile() {
-        let pool = Pool::new(1).unwrap();
+        let pool = Pool::new(1, Arc::default()).unwrap();
         let (answers, rings) = (Arc::<Answers>::default(), Arc::new(Rings::default()));
         let waker = rings.clone().into();
         answers.register(&waker);

@@ -39,7 +39,7 @@ pub struct GatewayConfig {
     pub max_calls: usize,
     /// Jobs that wait for a slot.
     pub max_waiting: usize,
-    /// The share of the workers' time that is kept for the batch lane while it has work.
+    /// The share of the workers' time, and of I/O nodes' polls, that is kept for the batch lane while it has work.
     pub batch_share: f64,
     /// Threads that move calls. Half of the cores when absent: nodes and clients want the others, and one thread moves
     /// tens of thousands of calls a second.
@@ -211,7 +211,7 @@ pub struct GatewayFlags {
     #[arg(long, env = "TURNO_MAX_WAITING", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_waiting: Option<usize>,
-    /// Share of the workers' time that is kept for the batch lane (turno-lane: batch) [default: 0.1]
+    /// Share of the workers' time, and of I/O nodes' polls, that is kept for the batch lane (turno-lane: batch) [default: 0.1]
     #[arg(long, env = "TURNO_BATCH_SHARE", value_name = "SHARE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     batch_share: Option<f64>,

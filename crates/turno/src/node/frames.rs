@@ -113,7 +113,8 @@ mod tests {
     fn writer() -> (mpsc::Sender<Up>, Arc<Answers>, Frames) {
         let (tx, rx) = mpsc::channel(16);
         let answers = Arc::<Answers>::default();
-        let board = Board::new(std::iter::empty(), Duration::from_secs(3600), None).unwrap();
+        let limit = Duration::from_secs(3600);
+        let board = Board::new(std::iter::empty(), limit, None, Arc::default()).unwrap();
         (tx, answers.clone(), Frames::new(rx, answers, board))
     }
 

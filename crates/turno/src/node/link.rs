@@ -26,6 +26,7 @@ use crate::context::{Context, Particulars};
 use crate::dispatch::{Answer, Arrival, Dispatch, Ends, Slice};
 use crate::error::Error;
 use crate::node::answers::{Answers, Bell};
+use crate::node::batch_shares::BatchShares;
 use crate::node::carry::Carrier;
 use crate::node::frames::{Frames, Up};
 use crate::node::progress::Words;
@@ -43,6 +44,7 @@ pub(crate) struct Settings {
     pub(crate) shutdown: CancellationToken,
     pub(crate) readiness: Readiness,
     pub(crate) windows: Windows,
+    pub(crate) batch_shares: Arc<BatchShares>,
 }
 
 // Together less than the 3 s in which a black-holed peer is to be noticed.
@@ -89,6 +91,7 @@ impl Drop for Over {
         let Self(link) = self;
         link.settings.readiness.lose();
         link.settings.windows.leave(link.window);
+        link.settings.batch_shares.leave(link.window);
         link.cancel_all();
         // It may have ended already.
         let _ended = link.up.try_send(Up::End);
@@ -197,6 +200,7 @@ impl Link {
         let carrier = Carrier { channel: bodies, token, link_id: welcome.link_id };
         let carry_above = usize::try_from(welcome.carry_above).unwrap_or(usize::MAX);
         let window = settings.windows.join(up.clone());
+        settings.batch_shares.join(window, welcome.batch_share);
         Self {
             settings,
             up,

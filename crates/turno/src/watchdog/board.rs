@@ -12,6 +12,7 @@ use super::patrol;
 use super::record::Record;
 use super::runtimes::Home;
 use crate::error::Error;
+use crate::node::batch_shares::BatchShares;
 use crate::node::frames::Up;
 use crate::pool::Pool;
 
@@ -34,8 +35,10 @@ impl Board {
         methods: impl Iterator<Item = &'static str>,
         limit: Duration,
         pool: Option<&Arc<Pool>>,
+        batch_shares: Arc<BatchShares>,
     ) -> Result<Arc<Self>, Error> {
-        let (home, changed) = (Home::new(Handle::current()), Arc::new(watch::Sender::new(())));
+        let home = Home::new(Handle::current(), batch_shares);
+        let changed = Arc::new(watch::Sender::new(()));
         let records: Vec<_> =
             methods.map(|name| Record::new(name, limit, home.clone(), changed.clone())).collect();
         patrol::watch(&records, pool).map_err(|source| Error::Watchdog { source })?;

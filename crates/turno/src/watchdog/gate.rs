@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use crate::lanes::{Lanes, Urgency};
+use crate::lanes::{BatchShare, Lanes, Urgency};
 
 /// So many polls at once.
 pub(super) struct Gate {
@@ -74,14 +74,20 @@ impl Gate {
         self.desk.lock().enter()
     }
 
-    /// Takes a place as soon as its turn has come; answers false when it is better to go elsewhere, as `elsewhere` says.
-    pub(super) async fn wait(&self, urgency: Urgency, elsewhere: impl Fn() -> bool) -> bool {
+    /// Takes a place as soon as its turn has come; answers false when it is better to go elsewhere, as `elsewhere` says. From
+    /// now on the batch has this `share` of the turns.
+    pub(super) async fn wait(
+        &self,
+        urgency: Urgency,
+        share: BatchShare,
+        elsewhere: impl Fn() -> bool,
+    ) -> bool {
         let mut news = pin!(self.news.notified());
         news.as_mut().enable();
         if elsewhere() {
             return false;
         }
-        let Some(place) = self.desk.lock().line_up(urgency) else { return true };
+        let Some(place) = self.desk.lock().line_up(urgency, share) else { return true };
         let _waits = Waits::one(match urgency {
             Urgency::Call => &self.calls,
             Urgency::Batch => &self.batch,
@@ -148,7 +154,7 @@ impl Desk {
     }
 
     /// `None`: a place was free, and is taken.
-    fn line_up(&mut self, urgency: Urgency) -> Option<oneshot::Receiver<Place>> {
+    fn line_up(&mut self, urgency: Urgency, share: BatchShare) -> Option<oneshot::Receiver<Place>> {
         if self.enter() {
             return None;
         }
@@ -157,7 +163,7 @@ impl Desk {
             self.tidy_at = 2 * self.waiting.len() + GIVEN_UP;
         }
         let (waiter, place) = oneshot::channel();
-        self.waiting.push(waiter, urgency);
+        self.waiting.push(waiter, urgency, share);
         Some(place)
     }
 
@@ -187,7 +193,7 @@ impl Drop for Waits<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{GIVEN_UP, Gate, Waiting};
+    use super::{BatchShare, GIVEN_UP, Gate, Waiting};
     use crate::lanes::Urgency::{self, Batch, Call};
     use futures_util::FutureExt as _;
     use proptest::prelude::*;
@@ -198,8 +204,12 @@ mod tests {
     type Waiter = Pin<Box<dyn Future<Output = bool>>>;
 
     fn waiter(gate: &Arc<Gate>, urgency: Urgency) -> Waiter {
+        waiter_by(BatchShare::default(), gate, urgency)
+    }
+
+    fn waiter_by(share: BatchShare, gate: &Arc<Gate>, urgency: Urgency) -> Waiter {
         let gate = gate.clone();
-        Box::pin(async move { gate.wait(urgency, || false).await })
+        Box::pin(async move { gate.wait(urgency, share, || false).await })
     }
 
     fn has_come(waiter: &mut Waiter) -> bool {
@@ -222,12 +232,13 @@ mod tests {
     async fn news_send_those_who_wait_elsewhere() {
         let gate = Gate::new(1);
         assert!(gate.enter());
-        let mut waiting = Box::pin(gate.wait(Call, || gate.is_lost()));
+        let mut waiting = Box::pin(gate.wait(Call, BatchShare::default(), || gate.is_lost()));
         assert!((&mut waiting).now_or_never().is_none());
         gate.lose();
         gate.tell();
         assert!(!waiting.await);
-        assert!(!gate.wait(Call, || gate.is_lost()).await, "nor does anybody begin to wait");
+        let begins = gate.wait(Call, BatchShare::default(), || gate.is_lost()).await;
+        assert!(!begins, "nor does anybody begin to wait");
         gate.leave(true);
         assert!(!gate.is_lost() && gate.enter());
     }
@@ -265,18 +276,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_tenth_is_the_batchs() {
-        let gate = Gate::new(1);
-        assert!(gate.enter());
-        let mut ticket = waiter(&gate, Batch);
-        let mut calls: Vec<_> = (0..20).map(|_| waiter(&gate, Call)).collect();
-        assert!(!has_come(&mut ticket) && !calls.iter_mut().any(has_come));
-        for call in &mut calls[..9] {
+    async fn calls_pass_the_batch_but_for_its_share() {
+        for (share, passed) in [(0.0, 20), (0.1, 9), (0.5, 1)] {
+            let (gate, share) = (Gate::new(1), BatchShare::new(share));
+            assert!(gate.enter());
+            let mut ticket = waiter_by(share, &gate, Batch);
+            let mut calls: Vec<_> = (0..20).map(|_| waiter_by(share, &gate, Call)).collect();
+            assert!(!has_come(&mut ticket) && !calls.iter_mut().any(has_come));
+            for call in &mut calls[..passed] {
+                gate.leave(false);
+                assert!(has_come(call));
+            }
             gate.leave(false);
-            assert!(has_come(call));
+            assert!(has_come(&mut ticket));
         }
-        gate.leave(false);
-        assert!(has_come(&mut ticket));
     }
 
     #[tokio::test]

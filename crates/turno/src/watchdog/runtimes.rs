@@ -9,19 +9,21 @@ use turno_proto::mesh::v1;
 
 use super::gate::Gate;
 use super::queue::Queue;
+use crate::node::batch_shares::BatchShares;
 
 /// The runtime that a node was started in: links and users' code on the same threads.
 pub(super) struct Home {
     pub(super) runtime: Handle,
     pub(super) gate: Arc<Gate>,
     pub(super) queue: Queue,
+    pub(super) batch_shares: Arc<BatchShares>,
 }
 
 impl Home {
     /// Users' code never has the last thread; but the only one, in a runtime that has no more.
-    pub(super) fn new(runtime: Handle) -> Arc<Self> {
+    pub(super) fn new(runtime: Handle, batch_shares: Arc<BatchShares>) -> Arc<Self> {
         let most = runtime.metrics().num_workers().saturating_sub(1).max(1);
-        Arc::new(Self { runtime, gate: Gate::new(most), queue: Queue::default() })
+        Arc::new(Self { runtime, gate: Gate::new(most), queue: Queue::default(), batch_shares })
     }
 
     /// What a poll has before it that begins to wait now, if anything.

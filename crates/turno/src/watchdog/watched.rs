@@ -202,7 +202,10 @@ fn enter(
 
 async fn wait(record: Arc<Record>, (urgency, lane): (Urgency, Lane), at: Place) -> bool {
     match gate(&record, at) {
-        Some(gate) => gate.wait(urgency, || place(&record, lane, clock()) != at).await,
+        Some(gate) => {
+            let share = record.home.batch_shares.now();
+            gate.wait(urgency, share, || place(&record, lane, clock()) != at).await
+        }
         None => false,
     }
 }
@@ -246,12 +249,14 @@ mod tests {
     use crate::lanes::Urgency;
     use crate::watchdog::Board;
     use std::future::Future;
+    use std::sync::Arc;
     use std::time::{Duration, Instant};
 
     const LONG: Duration = Duration::from_millis(60);
 
     async fn cost(future: impl Future<Output = ()> + Send + 'static) -> Cost {
-        let board = Board::new(["a.v1.A/Wait"].into_iter(), Duration::from_secs(3600), None).unwrap();
+        let (names, limit) = (["a.v1.A/Wait"].into_iter(), Duration::from_secs(3600));
+        let board = Board::new(names, limit, None, Arc::default()).unwrap();
         let mut watched =
             Watched::new(board.records[0].clone(), Urgency::Call, Instant::now(), Box::pin(future));
         tokio::time::sleep(LONG).await;
