@@ -62,9 +62,12 @@ impl Queue {
 
     /// With so many polls before `places` threads. Nothing, if there is no queue.
     pub(super) fn now(&self, now: Duration, waiting: Waiting, places: usize) -> Option<v1::Queue> {
-        let wait_us = self.calls.wait_us(now, waiting.calls, places);
-        let batch_wait_us = self.batch.wait_us(now, waiting.batch, places);
-        let batch_waiting = self.batch.waiting(waiting.batch, batch_wait_us, places);
+        let (poll, of_batch) = (self.calls.poll.get(), self.batch.poll.get());
+        // Where calls pass it always, it may not have had a turn yet: it is taken to be as they are.
+        let of_batch = if of_batch == 0 { poll } else { of_batch };
+        let wait_us = self.calls.wait_us(now, poll, waiting.calls, places);
+        let batch_wait_us = self.batch.wait_us(now, of_batch, waiting.batch, places);
+        let batch_waiting = those_who_wait(of_batch, waiting.batch, batch_wait_us, places);
         (wait_us > 0 || batch_wait_us > 0).then(|| v1::Queue {
             wait_us,
             call_ns: self.calls.call.get() / wide(places.max(1)),
@@ -89,19 +92,19 @@ impl Line {
         self.call.add(inside);
     }
 
-    fn wait_us(&self, now: Duration, waiting: usize, places: usize) -> u64 {
-        let before_threads = self.poll.get().saturating_mul(wide(waiting)) / wide(places.max(1));
+    fn wait_us(&self, now: Duration, poll: u64, waiting: usize, places: usize) -> u64 {
+        let before_threads = poll.saturating_mul(wide(waiting)) / wide(places.max(1));
         // Where all of it is the runtime's queue, and none before the threads, the last call that came through knows;
         // and if nothing has come through since, what it has met was worked off meanwhile.
         let before_that = self.clear_at.load(Ordering::Relaxed).saturating_sub(nanos(now));
         micros(Duration::from_nanos(before_threads.max(before_that)))
     }
+}
 
-    /// Those who wait, as they are counted, or as it takes them so long.
-    fn waiting(&self, counted: usize, wait_us: u64, places: usize) -> u32 {
-        let in_the_runtime = (wait_us * 1000 * wide(places.max(1))).checked_div(self.poll.get()).unwrap_or(0);
-        narrow(wide(counted).max(in_the_runtime))
-    }
+/// As they are counted, or as it takes them so long, of polls that take so many nanoseconds.
+fn those_who_wait(poll: u64, counted: usize, wait_us: u64, places: usize) -> u32 {
+    let in_the_runtime = (wait_us * 1000 * wide(places.max(1))).checked_div(poll).unwrap_or(0);
+    narrow(wide(counted).max(in_the_runtime))
 }
 
 fn narrow(count: u64) -> u32 {
@@ -145,6 +148,16 @@ mod tests {
         queue.of(Batch).begun(MS, 20 * MS);
         let told = v1::Queue { wait_us: 0, call_ns: 0, batch_wait_us: Some(50_000), batch_waiting: Some(50) };
         assert_eq!(queue.now(MS, waiting(0, 50), 1), Some(told));
+    }
+
+    #[test]
+    fn a_batch_that_has_had_no_turn_yet_is_a_line_all_the_same() {
+        let queue = Queue::default();
+        queue.of(Call).polled(MS);
+        let told = queue.now(MS, waiting(5, 50), 1).unwrap();
+        assert_eq!((told.wait_us, told.batch_wait_us, told.batch_waiting), (5000, Some(50_000), Some(50)));
+        queue.of(Batch).polled(2 * MS);
+        assert_eq!(queue.now(MS, waiting(5, 50), 1).unwrap().batch_wait_us, Some(100_000));
     }
 
     #[test]
