@@ -2,7 +2,7 @@
 //! order: the gateway first, so that what is in flight still finds its nodes.
 
 use std::ffi::OsStr;
-use std::io::Write as _;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -176,7 +176,7 @@ async fn watch(
     loop {
         let ended = tokio::select! {
             ended = child.wait() => ended,
-            () = stop.cancelled() => return end(&role, child).await,
+            () = stop.cancelled() => return end(&role, child, DRAIN, &mut Aside).await,
         };
         report(&role, ended.as_ref().ok());
         child = loop {
@@ -196,13 +196,13 @@ async fn watch(
     }
 }
 
-async fn end(role: &Role, mut child: Child) {
+async fn end(role: &Role, mut child: Child, patience: Duration, say: &mut (dyn Write + Send)) {
     if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) {
         // It may have ended by itself meanwhile.
         let _gone = rustix::process::kill_process(pid, Signal::TERM);
     }
-    if tokio::time::timeout(DRAIN, child.wait()).await.is_err() {
-        tracing::warn!("{} did not end in time and is killed", role.name);
+    if tokio::time::timeout(patience, child.wait()).await.is_err() {
+        let _said = writeln!(say, "{} did not end in time and is killed", role.name);
         // As above.
         let _gone = child.kill().await;
     }
@@ -222,7 +222,19 @@ pub(crate) fn free_ports() -> Result<(u16, u16)> {
 
 #[cfg(test)]
 mod tests {
-    use super::Role;
+    use super::{Command, Duration, Role, Stdio, end};
+    use tokio::io::AsyncReadExt as _;
+
+    #[tokio::test]
+    async fn who_does_not_end_when_asked_is_killed_and_named() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' TERM; echo deaf; exec sleep 1000"]);
+        let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).await.unwrap();
+        let mut said = Vec::new();
+        end(&Role::new("worker 1", &[]), child, Duration::ZERO, &mut said).await;
+        assert_eq!(said, b"worker 1 did not end in time and is killed\n");
+    }
 
     #[test]
     fn a_mesh_of_one_command_hears_nothing_of_the_shell() {
