@@ -183,20 +183,51 @@ fn unknown(message: &MessageDescriptor, path: &str, key: &str) -> anyhow::Error 
 /// Finds the field that makes a message unreadable, as serde's error does not name it.
 fn blame(message: &MessageDescriptor, value: &Value, path: &str) -> Option<(String, String)> {
     let Value::Object(fields) = value else { return None };
-    for (key, value) in fields {
-        let alone = Value::Object([(key.clone(), value.clone())].into_iter().collect());
-        if let Err(error) = DynamicMessage::deserialize(message.clone(), &alone) {
-            let path = join(path, key);
-            return Some(match find(message, key).map(|field| (field.kind(), field.is_map())) {
-                Some((Kind::Message(inner), false)) => {
-                    blame(&inner, value, &path).unwrap_or((path, error.to_string()))
-                }
-                Some((kind, _)) => (path, in_words(&kind, &error)),
-                None => (path, error.to_string()),
-            });
-        }
+    let (key, value, error) =
+        fields.iter().find_map(|(key, value)| Some((key, value, refusal(message, key, value.clone())?)))?;
+    let path = join(path, key);
+    let Some(field) = find(message, key) else { return Some((path, error.to_string())) };
+    let (path, value, error) = match element(message, &field, key, value) {
+        Some((place, value, error)) => (format!("{path}[{place}]"), value, error),
+        None => (path, value, error),
+    };
+    let kind = match field.kind() {
+        Kind::Message(entry) if field.is_map() => entry.map_entry_value_field().kind(),
+        kind => kind,
+    };
+    Some(match kind {
+        Kind::Message(inner) => blame(&inner, value, &path).unwrap_or((path, error.to_string())),
+        kind => (path, in_words(&kind, &error)),
+    })
+}
+
+/// Of a list or a map what makes it unreadable: its place, itself, and why.
+fn element<'a>(
+    message: &MessageDescriptor,
+    field: &FieldDescriptor,
+    key: &str,
+    value: &'a Value,
+) -> Option<(String, &'a Value, serde_json::Error)> {
+    match value {
+        Value::Array(items) if field.is_list() => items.iter().enumerate().find_map(|(index, item)| {
+            let error = refusal(message, key, Value::Array(vec![item.clone()]))?;
+            Some((index.to_string(), item, error))
+        }),
+        Value::Object(entries) if field.is_map() => entries.iter().find_map(|(place, item)| {
+            let error = refusal(message, key, object(place, item.clone()))?;
+            Some((place.clone(), item, error))
+        }),
+        _ => None,
     }
-    None
+}
+
+/// Why a message with this field alone is none.
+fn refusal(message: &MessageDescriptor, key: &str, value: Value) -> Option<serde_json::Error> {
+    DynamicMessage::deserialize(message.clone(), &object(key, value)).err()
+}
+
+fn object(key: &str, value: Value) -> Value {
+    Value::Object([(key.to_owned(), value)].into_iter().collect())
 }
 
 /// Of a number that does not fit, what would: the error itself speaks of conversions.

@@ -29,6 +29,8 @@ const ALBUM: &str = r#"
       Album parent = 8;
       google.protobuf.Struct extra = 9;
       oneof back { bytes scan = 10; string text = 11; }
+      repeated sint32 marks = 12;
+      map<sint32, uint32> seen = 13;
     }
     message Family { string name = 1; Family child = 2; google.protobuf.Struct extra = 3; }
     service Studio {
@@ -142,7 +144,9 @@ fn a_wrong_value_names_the_field() {
     for (text, start) in [
         (r#"{"title":"x","cover":{"width":"wide"}}"#, "cover.width: "),
         (r#"{"title":3}"#, "title: "),
-        (r#"{"pages":[{"width":-1}]}"#, "pages: "),
+        (r#"{"pages":[{},{"width":"wide"}]}"#, "pages[1].width: "),
+        (r#"{"byName":{"a":{},"b":{"width":"wide"}}}"#, "byName[b].width: "),
+        (r#"{"pages":{}}"#, "pages: "),
         (r#"{"parent":{"scan":"not base64!"}}"#, "parent.scan: "),
         (r#"{"cover":{"takenAt":"noon"}}"#, "cover.takenAt: "),
         (r#"{"cover":[]}"#, "cover: "),
@@ -160,6 +164,13 @@ fn a_number_that_does_not_fit_is_told_what_would() {
         let error = refused(&format!(r#"{{"cover":{{"width":{number}}}}}"#));
         assert_eq!(error, "cover.width: out of range: it is from 0 to 4294967295");
     }
+    let marks = "out of range: it is from -2147483648 to 2147483647";
+    assert_eq!(refused(r#"{"marks":[1,2,2147483648]}"#), format!("marks[2]: {marks}"));
+    let seen = "out of range: it is from 0 to 4294967295";
+    assert_eq!(refused(r#"{"seen":{"1":2,"3":-4}}"#), format!("seen[3]: {seen}"));
+    // Of an entry's key the path says enough.
+    let key = refused(r#"{"seen":{"1":2,"2147483648":3}}"#);
+    assert!(key.starts_with("seen[2147483648]: ") && !key.contains(seen), "{key}");
 }
 
 #[test]
