@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
+use turno_gateway::without_password;
 use turno_proto::v1::admin_client::AdminClient;
 use turno_proto::v1::{ListMethodsRequest, ListNodesRequest, Method};
 
@@ -71,7 +72,7 @@ pub(crate) async fn run(args: UpArgs) -> Result<ExitCode> {
     };
     match started {
         Ok(methods) if !shutdown.is_cancelled() => {
-            tell(&args, &methods);
+            say(&opening(&args, &methods));
             shutdown.cancelled().await;
         }
         Ok(_) => {}
@@ -91,6 +92,16 @@ impl UpArgs {
         let cores =
             std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
         self.slots.unwrap_or_else(|| cores.div_ceil(self.workers))
+    }
+
+    /// Where tickets are kept, for whoever looks for them from another directory.
+    fn store(&self) -> String {
+        match &self.store {
+            Some(url) => without_password(url),
+            None => {
+                std::path::absolute(&self.data).unwrap_or_else(|_| self.data.clone()).display().to_string()
+            }
+        }
     }
 
     /// The gateway first.
@@ -222,30 +233,31 @@ fn own(address: SocketAddr) -> SocketAddr {
     }
 }
 
-fn tell(args: &UpArgs, methods: &[Method]) {
+fn opening(args: &UpArgs, methods: &[Method]) -> String {
     let (workers, slots) = (args.workers, args.slots());
-    say(&format!("turno is up: gateway, I/O node, {workers} workers with {slots} slot(s) each\n"));
-    say(&format!("  call     {}   any gRPC client; reflection and health included", args.listen));
-    say(&format!("  join     {}   your own nodes dial in here", args.nodes));
-    say(&format!("  metrics  http://{}/metrics", args.metrics));
+    let mut lines = vec![
+        format!("turno is up: gateway, I/O node, {workers} workers with {slots} slot(s) each\n"),
+        format!("  call     {}   any gRPC client; reflection and health included", args.listen),
+        format!("  join     {}   your own nodes dial in here", args.nodes),
+        format!("  tickets  {}   kept here, for the next start too", args.store()),
+        format!("  metrics  http://{}/metrics", args.metrics),
+    ];
     if let Some(first) = args.console {
         let ports: Vec<String> = (0..args.workers as u16 + 2).map(|at| (first + at).to_string()).collect();
-        say(&format!(
-            "  console  tokio-console http://127.0.0.1:{}   (gateway, io, workers: {})",
-            first,
-            ports.join(", ")
+        let ports = ports.join(", ");
+        lines.push(format!(
+            "  console  tokio-console http://127.0.0.1:{first}   (gateway, io, workers: {ports})"
         ));
     }
-    say("\nserved:");
+    lines.push("\nserved:".to_owned());
     let widest = methods.iter().map(|method| method.name.len()).max().unwrap_or(0);
-    for method in methods {
-        say(&format!("  {:widest$}  {}", method.name, place(&method.kind)));
-    }
+    lines.extend(methods.iter().map(|method| format!("  {:widest$}  {}", method.name, place(&method.kind))));
     let elsewhere = own(args.listen) != DEFAULT_LISTEN;
     let address = if elsewhere { format!(" --address http://{}", own(args.listen)) } else { String::new() };
-    say(&format!(
+    lines.push(format!(
         "\ntry:  turno call turno.cpu.v1.Images/Info '{{\"data\": \"@picture.jpg\"}}'{address}\n\nCtrl-C ends it."
     ));
+    lines.join("\n")
 }
 
 fn place(kind: &str) -> &'static str {
@@ -259,4 +271,29 @@ fn place(kind: &str) -> &'static str {
 /// For the person at the terminal; standard output is for data.
 fn say(text: &str) {
     let _said = writeln!(Aside, "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{UpArgs, opening};
+    use clap::Parser as _;
+
+    #[derive(clap::Parser)]
+    struct Told {
+        #[command(flatten)]
+        args: UpArgs,
+    }
+
+    #[test]
+    fn whoever_starts_it_is_told_where_tickets_are_kept() {
+        let here = std::env::current_dir().unwrap();
+        let kept = here.join("orders").display().to_string();
+        for (words, place) in [
+            ("--data=./orders", kept.as_str()),
+            ("--store=postgres://rosa:sesame@db/turno", "postgres://rosa:<hidden>@db/turno"),
+        ] {
+            let said = opening(&Told::try_parse_from(["up", words]).unwrap().args, &[]);
+            assert!(said.contains(&format!("\n  tickets  {place}   ")) && !said.contains("sesame"), "{said}");
+        }
+    }
 }

@@ -50,3 +50,4 @@ pub use config::{GatewayConfig, GatewayFlags};
 pub use error::Error;
 pub use gateway::{Gateway, Running};
 pub use run::run;
+pub use store_url::without_password;

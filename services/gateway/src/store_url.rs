@@ -37,7 +37,7 @@ impl TryFrom<String> for StoreUrl {
 
 impl fmt::Debug for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&shown(&self.0))
+        f.write_str(&without_password(&self.0))
     }
 }
 
@@ -49,7 +49,7 @@ impl Serialize for StoreUrl {
 
 /// All but the password, whether it stands before the host or among the parameters. Where it has signs in it that ought to
 /// be encoded, more is hidden rather than less.
-fn shown(url: &str) -> String {
+pub fn without_password(url: &str) -> String {
     let (scheme, rest) = url.split_at(url.find("://").map_or(0, |at| at + 3));
     let secret = rest.rsplit_once('@').and_then(|(who, place)| Some((who.split_once(':')?.0, place)));
     let rest = secret.map_or_else(|| rest.to_owned(), |(user, place)| format!("{user}:{HIDDEN}@{place}"));
@@ -67,7 +67,7 @@ fn parameter(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{StoreUrl, shown};
+    use super::{StoreUrl, without_password};
 
     #[test]
     fn all_but_the_password_is_shown() {
@@ -79,7 +79,7 @@ mod tests {
             ("postgres://db/a?user=rosa&password=sesame", "postgres://db/a?user=rosa&password=<hidden>"),
             ("postgres://db/a?password=ses:a@me&user=rosa", "postgres://db/a?password=<hidden>&user=rosa"),
         ] {
-            assert_eq!(shown(url), expected);
+            assert_eq!(without_password(url), expected);
         }
     }
 
