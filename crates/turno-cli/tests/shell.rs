@@ -436,6 +436,9 @@ async fn a_map_bears_failures_up_to_a_share() {
             assert_eq!(read(&file).iter().filter(|byte| **byte == b'\n').count(), 4, "{words:?}: {said}");
         }
     }
+    // Of the one that is done a list says so too.
+    let listed = shell.turno(&["tickets", "list", "--state=done"]).await.fine();
+    assert!(listed.ends_with("  4 of 4: 1 failed\n"), "{listed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

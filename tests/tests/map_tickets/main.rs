@@ -227,7 +227,8 @@ async fn failures_stop_it_as_they_stop_a_live_one() {
     let channel = mesh.channel();
     let collected = submitted(&channel, header("Risk"), "", &numbers(100)).await.unwrap();
     let expected = MapSummary { items: 100, succeeded: 98, failed: 2 };
-    assert_eq!(summary(&ended(&channel, &collected.name).await), expected);
+    let done = ended(&channel, &collected.name).await;
+    assert_eq!((summary(&done), metadata(&done).progress.unwrap().note.as_str()), (expected, "2 failed"));
     let map =
         MapHeader { on_failure: OnFailure::Stop.into(), order: MapOrder::AsSent.into(), ..header("Risk") };
     let stopped = submitted(&channel, map, "", &numbers(100)).await.unwrap();

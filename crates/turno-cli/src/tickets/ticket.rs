@@ -69,6 +69,7 @@ impl Ticket {
     pub(crate) fn note(&self, now_ms: i64) -> String {
         let metadata = &self.metadata;
         match metadata.state() {
+            TicketState::Done if metadata.map_items.is_some() => self.failed_items(),
             TicketState::Done | TicketState::Cancelled => String::new(),
             TicketState::Dead if !metadata.redriven_as.is_empty() => {
                 format!("redriven as {}", name::short(&metadata.redriven_as))
@@ -78,6 +79,12 @@ impl Ticket {
             }
             _ => self.outlook(now_ms),
         }
+    }
+
+    /// Of a map that is done: "9 of 9: 3 failed", and nothing if none has.
+    fn failed_items(&self) -> String {
+        let said = self.metadata.progress.as_ref().filter(|said| !said.note.is_empty());
+        said.and_then(progress).unwrap_or_default()
     }
 
     /// Of one that has not ended.

@@ -103,7 +103,8 @@ pub struct Snapshot {
     pub expires_at: Option<SystemTime>,
     /// The ticket that has taken up this dead one.
     pub redriven_as: Option<String>,
-    /// Of a map: how many requests it has. `progress` says how many of them have their results on disk.
+    /// Of a map: how many requests it has. `progress` says how many of them have their results on disk, and its note how
+    /// many of these have failed, if any.
     pub map_items: Option<u64>,
 }
 

@@ -73,6 +73,19 @@ fn its_note_says_the_one_thing_to_know() {
 }
 
 #[test]
+fn a_map_that_is_done_says_what_of_it_has_failed() {
+    let note = |map_items, note: &str| {
+        let progress = Some(TicketProgress { done: 9, total: 9, note: note.into() });
+        let metadata = TicketMetadata { map_items, progress, ..TicketMetadata::default() };
+        ticket("9f3ac2b1", TicketState::Done, metadata).note(SUBMITTED)
+    };
+    assert_eq!(note(Some(9), "3 failed"), "9 of 9: 3 failed");
+    assert_eq!(note(Some(9), ""), "");
+    // Of a call that is done its method's last word is nothing to know.
+    assert_eq!(note(None, "baked"), "");
+}
+
+#[test]
 fn a_ticket_that_is_being_cancelled_says_so() {
     let mut ticket = running();
     assert_eq!((ticket.state(), ticket.has_ended()), ("running", false));

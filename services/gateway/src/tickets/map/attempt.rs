@@ -218,7 +218,7 @@ impl Recorder<'_> {
     }
 
     fn tell(&self) {
-        let (done, total) = (self.tally.done(), self.inputs.items);
-        self.hearing.progress.send_replace(Progress { done, total, ..Progress::default() });
+        let (done, total, note) = (self.tally.done(), self.inputs.items, self.tally.note());
+        self.hearing.progress.send_replace(Progress { done, total, note, ..Progress::default() });
     }
 }

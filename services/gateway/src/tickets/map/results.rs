@@ -43,6 +43,11 @@ impl Tally {
         self.succeeded + self.failed
     }
 
+    /// The word beside how many are done: a map that is done may have failed in many of its items.
+    pub(super) fn note(&self) -> String {
+        if self.failed > 0 { format!("{} failed", self.failed) } else { String::new() }
+    }
+
     pub(super) fn earlier(&self) -> Earlier {
         let turn = self.recorded.first_missing();
         Earlier { turn, succeeded: self.succeeded, failed: self.failed }
@@ -108,7 +113,9 @@ mod tests {
         assert_eq!(indexes.collect::<Vec<_>>(), [1, 0, 5], "in the order in which they came");
         assert!(gathering.is_empty());
         let mut tally = Tally::default();
+        assert_eq!(tally.note(), "");
         tally.add(&head);
+        assert_eq!(tally.note(), "1 failed");
         assert_eq!(tally.earlier(), Earlier { turn: 2, succeeded: 2, failed: 1 });
         assert_eq!((tally.parts, tally.done()), (1, 3));
     }
