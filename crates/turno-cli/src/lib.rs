@@ -7,6 +7,7 @@ mod children;
 mod cli;
 mod demo;
 mod health;
+mod interrupts;
 mod listing;
 mod map;
 mod reflect;

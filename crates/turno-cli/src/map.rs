@@ -30,6 +30,7 @@ use turno_proto::v1::{MapHeader, MapOrder, MapResponse, MapSummary, OnFailure};
 
 use crate::aside::Aside;
 use crate::call::{self, method::Name};
+use crate::interrupts::Interrupts;
 use crate::reflect;
 use crate::submit::Wishes;
 use crate::tickets;
@@ -45,7 +46,7 @@ use results::{Before, Results};
 #[command(after_help = "A line of the input is a request, as JSON; a line of the output is an answer:
   {\"index\":0,\"response\":{…}}
   {\"index\":1,\"error\":{\"code\":\"NOT_FOUND\",\"message\":\"…\",\"details\":[…]}}
-Exit code: 1 if one is an error, or if the map did not come to its end.
+Exit code: 1 if one is an error, or if the map did not come to its end; 130 if Ctrl-C has ended it.
 
 Examples:
   turno map turno.cpu.v1.Images/Info pictures.jsonl --out infos.jsonl
@@ -148,11 +149,30 @@ pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode
     // No bar stands in the way of answers that go to the same terminal, or of requests that are typed there.
     let has_room = (target.out.is_some() || !stdout().is_terminal()) && !inputs.are_typed();
     let mut progress = Progress::new(inputs.total(), results.count(), has_room);
-    let (mut answers, failed_input) = match begin(&args, channel, &method, inputs).await {
+    // Not before: whoever ends it while a file is read for the first time has no answers to hear of.
+    let mut interrupts = Interrupts::listen()?;
+    let live = live(&args, (channel, &method, address), inputs, &mut results, &mut progress);
+    let ended = interrupts.or(Box::pin(live)).await;
+    ended.unwrap_or_else(|code| {
+        progress.finish(results.failed());
+        writeln!(Aside, "{}", results.interrupted())?;
+        Ok(code)
+    })
+}
+
+/// A map that is no ticket, to whatever end it comes.
+async fn live(
+    args: &MapArgs,
+    (channel, method, address): (Channel, &MethodDescriptor, &str),
+    inputs: Inputs,
+    results: &mut Results,
+    progress: &mut Progress,
+) -> anyhow::Result<ExitCode> {
+    let (mut answers, failed_input) = match begin(args, channel, method, inputs).await {
         Ok(begun) => begun,
-        Err(error) => return failed(error, &method, address, None),
+        Err(error) => return failed(error, method, address, None),
     };
-    let ended = follow(&mut answers, &mut results, &mut progress).await;
+    let ended = follow(&mut answers, results, progress).await;
     // What ended the map, if it was a line that is no request, or is another's than one that was answered.
     let broken = failed_input.take();
     if broken.is_none() {
@@ -171,9 +191,9 @@ pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode
         Ok(Some(_)) => Ok(ExitCode::FAILURE),
         Ok(None) => {
             let broken = Status::unavailable("the map broke off before its end");
-            failed(broken.into(), &method, address, hint.as_deref())
+            failed(broken.into(), method, address, hint.as_deref())
         }
-        Err(error) => failed(error, &method, address, hint.as_deref()),
+        Err(error) => failed(error, method, address, hint.as_deref()),
     }
 }
 
@@ -203,16 +223,23 @@ async fn as_ticket(
     let requests = Requests::open(None, &full_name(method), None, None)?;
     let inputs = Inputs::open(&args.inputs, method.input(), results.known(), requests)?;
     let (header, wishes) = (header(args, method), args.wishes.clone());
-    let name = match ticket::submit(channel.clone(), header, inputs, wishes, &args.metadata).await {
-        Ok(name) => name,
-        Err(error) => {
+    let mut interrupts = Interrupts::listen()?;
+    let submitting = ticket::submit(channel.clone(), header, inputs, wishes, &args.metadata);
+    let name = match interrupts.or(Box::pin(submitting)).await {
+        Ok(Ok(name)) => name,
+        Ok(Err(error)) => {
             let broke = error.downcast_ref::<Status>().is_some_and(|status| status.source().is_some());
             return failed(error, method, address, broke.then(|| args.wishes.again()));
+        }
+        Err(code) => {
+            writeln!(Aside, "interrupted; {}", args.wishes.again())?;
+            return Ok(code);
         }
     };
     crate::listing::print(name.clone())?;
     if args.target.out.is_some() {
-        return read(channel, &name, method, results.of_ticket(&name, address), None).await;
+        let reading = Reading::new(channel, &name, results.of_ticket(&name, address), None);
+        return read(reading, method, interrupts).await;
     }
     if stdout().is_terminal() {
         writeln!(Aside, "\n{}", tickets::next_of_map(&name))?;
@@ -236,17 +263,20 @@ pub(crate) async fn results_of(
     }
     let results = Results::open(out, target.before(Of::Ticket(name)), method)?;
     results.must_be_within(name, items)?;
-    read(channel, name, method, results.of_ticket(name, address), most).await
+    let reading = Reading::new(channel, name, results.of_ticket(name, address), most);
+    read(reading, method, Interrupts::listen()?).await
 }
 
 async fn read(
-    channel: Channel,
-    name: &str,
+    mut reading: Reading,
     method: &MethodDescriptor,
-    results: Results,
-    most: Option<u64>,
+    mut interrupts: Interrupts,
 ) -> anyhow::Result<ExitCode> {
-    Reading::new(channel, name, results, most).run(method.parent_pool()).await
+    let ended = interrupts.or(Box::pin(reading.run(method.parent_pool()))).await;
+    ended.unwrap_or_else(|code| {
+        writeln!(Aside, "{}", reading.interrupted())?;
+        Ok(code)
+    })
 }
 
 async fn method(args: &MapArgs, channel: Channel) -> anyhow::Result<MethodDescriptor> {

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use rustix::io::ioctl_fionread;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -720,6 +722,98 @@ async fn who_no_longer_reads_another_pipe_has_lost_answers() {
     drop(requests);
     let said = Shell::end(map).await.failed();
     assert!(said.contains("cannot write answers: "), "{said}");
+}
+
+fn pid(child: &Child) -> Pid {
+    i32::try_from(child.id().unwrap()).ok().and_then(Pid::from_raw).unwrap()
+}
+
+/// Once the program has a word to say to it.
+async fn interrupt(child: &Child, signal: Signal) {
+    let status = format!("/proc/{}/status", child.id().unwrap());
+    let listens = || {
+        let status = std::fs::read_to_string(&status).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t")).unwrap();
+        u64::from_str_radix(caught, 16).unwrap() & (1 << (signal.as_raw() - 1)) > 0
+    };
+    eventually("it listens", async || listens()).await;
+    kill_process(pid(child), signal).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_map_that_is_interrupted_says_how_it_goes_on() {
+    let shell = Shell::open().await;
+    let file = shell.file("answers.jsonl");
+    let out = format!("--out={}", file.display());
+    let mut map = shell.start(TURNO, &["map", FETCH, &out]);
+    let mut requests = map.stdin.take().unwrap();
+    requests.write_all(pages(&["a"]).as_bytes()).await.unwrap();
+    eventually("it has an answer", async || file.metadata().is_ok_and(|file| file.len() > 0)).await;
+    interrupt(&map, Signal::INT).await;
+    let Seen { code, err, .. } = Shell::end(map).await;
+    let next = "the same command with --resume goes on with what is missing";
+    let next = format!("interrupted: what was answered is in {}; {next}\n", file.display());
+    assert!(code == Some(130) && err.starts_with("1 answered, 0 of them failed, in "), "{code:?} {err}");
+    assert!(err.ends_with(&next), "{err}");
+    shell.turno_with(&["map", FETCH, &out, "--resume"], &pages(&["a", "b"])).await.ended_well();
+    assert_eq!(answered(&file), ["a", "b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_map_that_is_a_ticket_outlives_who_is_interrupted_and_says_so() {
+    let shell = Shell::open().await;
+    let file = shell.file("answers.jsonl");
+    let out = format!("--out={}", file.display());
+    let words = ["map", "--ticket", FETCH, &out];
+    // While requests come of which it does not know the last one.
+    let mut map = shell.start(TURNO, &words);
+    let requests = map.stdin.take().unwrap();
+    interrupt(&map, Signal::INT).await;
+    let Seen { code, err, .. } = Shell::end(map).await;
+    let next = "interrupted; it may be submitted already: see `turno tickets list`";
+    assert!(code == Some(130) && err.starts_with(next), "{code:?} {err}");
+    drop(requests);
+    // And while it waits for answers.
+    let mut map = shell.start(TURNO, &words);
+    let mut requests = map.stdin.take().unwrap();
+    requests.write_all(pages(&["long"]).as_bytes()).await.unwrap();
+    drop(requests);
+    let (mut printed, mut name) = (BufReader::new(map.stdout.take().unwrap()), String::new());
+    let read = tokio::time::timeout(Duration::from_secs(60), printed.read_line(&mut name)).await;
+    read.expect("it is submitted").unwrap();
+    interrupt(&map, Signal::TERM).await;
+    let Seen { code, err, .. } = Shell::end(map).await;
+    let next = format!("turno tickets results {} --follow --out {} --resume", name.trim(), file.display());
+    let next = format!("interrupted after 0 answers: the ticket is untouched, and `{next} --address ");
+    assert!(code == Some(143) && err.starts_with(&next), "{code:?} {err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_interrupted_twice_waits_for_no_reader() {
+    let shell = Shell::open().await;
+    let pipe = shell.file("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().await.unwrap().success());
+    let reader = OpenOptions::new().open_receiver(&pipe).unwrap();
+    let mut map = shell.start(TURNO, &["map", FETCH, &format!("--out={}", pipe.display())]);
+    let mut requests = map.stdin.take().unwrap();
+    // Their answers are more than a pipe holds.
+    requests.write_all(pages(&["a"; 1000]).as_bytes()).await.unwrap();
+    let mut before = 0;
+    eventually("it waits for who reads", || {
+        let unread = ioctl_fionread(&reader).unwrap();
+        let stands = unread > 20_000 && unread == before;
+        before = unread;
+        async move { stands }
+    })
+    .await;
+    interrupt(&map, Signal::INT).await;
+    eventually("it ends", || {
+        let _asked = kill_process(pid(&map), Signal::INT);
+        let ended = map.try_wait().unwrap().is_some();
+        async move { ended }
+    })
+    .await;
+    assert_eq!(map.wait().await.unwrap().code(), Some(130));
 }
 
 #[tokio::test(flavor = "multi_thread")]

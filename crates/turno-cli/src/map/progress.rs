@@ -38,7 +38,7 @@ impl Progress {
     }
 
     /// The last word.
-    pub(super) fn finish(self, failed: u64) {
+    pub(super) fn finish(&self, failed: u64) {
         self.bar.finish_and_clear();
         let (took, all) = (self.started.elapsed(), self.before + self.done);
         let rate = match self.done {

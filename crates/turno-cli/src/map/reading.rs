@@ -42,7 +42,7 @@ impl Reading {
     }
 
     /// Until what is wanted is there, or the map has ended; fails if an item did, or the map.
-    pub(super) async fn run(mut self, types: &DescriptorPool) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(&mut self, types: &DescriptorPool) -> anyhow::Result<ExitCode> {
         // There may be nothing to come, and half a line that has to go.
         self.results.flush()?;
         loop {
@@ -67,6 +67,12 @@ impl Reading {
             self.patience.check(&status, &self.results.command())?;
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// The last word of one that was interrupted.
+    pub(super) fn interrupted(&self) -> String {
+        let (from, command) = (self.from, self.results.command());
+        format!("interrupted after {from} answers: the ticket is untouched, and `{command}` reads on")
     }
 
     /// Whether that is the map's own end, whatever its code, and not a gateway that can give nothing now: either may have
@@ -295,7 +301,7 @@ mod tests {
         let results = Results::open(out, Before::Kept { is_checked: true }, &print())
             .unwrap()
             .of_ticket("operations/1", DEFAULT_ADDRESS);
-        let reading = Reading::new(channel, "operations/1", results, most);
+        let mut reading = Reading::new(channel, "operations/1", results, most);
         let ended = reading.run(album().parent_pool()).await.unwrap();
         let written = std::fs::read_to_string(&path).unwrap();
         let index = |line| serde_json::from_str::<Value>(line).unwrap()["index"].as_u64().unwrap();

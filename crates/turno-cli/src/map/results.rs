@@ -145,6 +145,17 @@ impl Results {
         self.file.is_some().then(|| self.again.hint(self.must_vouch()))
     }
 
+    /// The last word of a map that was interrupted.
+    pub(super) fn interrupted(&self) -> String {
+        match self.file.as_deref().zip(self.hint()) {
+            Some((file, hint)) => {
+                let file = file.display();
+                format!("interrupted: what was answered is in {file}; the same command with {hint}")
+            }
+            None => "interrupted: of a map with --out FILE, --resume goes on with what is missing".to_owned(),
+        }
+    }
+
     /// Where it is told of what they are.
     pub(super) fn note(&self) -> Option<Note> {
         self.note.clone()
