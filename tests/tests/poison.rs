@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 use turno::Client;
+use turno::map::Answers;
 use turno::node::config::{NodeConfig, Role};
 use turno_gateway::GatewayConfig;
 use turno_proto::google::longrunning::operation::Result as Ending;
@@ -22,7 +23,10 @@ use turno_proto::google::longrunning::{
     CancelOperationRequest, GetOperationRequest, Operation, WaitOperationRequest,
 };
 use turno_proto::mesh::v1::mesh_client::MeshClient;
-use turno_proto::mesh::v1::{GatewayFrame, Hello, Kind, Method, NodeFrame, Outcome, Role as MeshRole};
+use turno_proto::mesh::v1::{
+    GatewayFrame, Hello, Invocation, ItemOutcome, ItemOutcomes, Kind, Method, NodeFrame, Outcome,
+    Role as MeshRole,
+};
 use turno_proto::v1::{RedriveRequest, ShowRequest, SubmitRequest, TicketMetadata, TicketState};
 use turno_runtime::units::Span;
 use turno_tests::kitchen::{self, Kitchen, kitchen as rpc};
@@ -239,9 +243,18 @@ struct Linked {
 
 impl Linked {
     async fn to(mesh: &TestMesh, name: &str, method: &str) -> Self {
+        Self::with(mesh, name, method, false).await
+    }
+
+    /// It has Prove, which may be repeated.
+    async fn repeating(mesh: &TestMesh, name: &str) -> Self {
+        Self::with(mesh, name, "Prove", true).await
+    }
+
+    async fn with(mesh: &TestMesh, name: &str, method: &str, repeatable: bool) -> Self {
         let (up, frames) = mpsc::channel(1);
         let path = format!("/kitchen.v1.Kitchen/{method}");
-        let method = Method { path, kind: Kind::Awaited.into(), ..Method::default() };
+        let method = Method { path, kind: Kind::Awaited.into(), repeatable, ..Method::default() };
         let hello = Hello {
             node_id: name.to_owned(),
             name: name.to_owned(),
@@ -258,10 +271,14 @@ impl Linked {
 
     /// The number of a call that has come.
     async fn call(&mut self) -> u64 {
+        self.invocation().await.call
+    }
+
+    async fn invocation(&mut self) -> Invocation {
         loop {
             let frame = self.down.message().await.unwrap().unwrap();
-            if let Some(invocation) = frame.invocations.first() {
-                return invocation.call;
+            if let Some(invocation) = frame.invocations.into_iter().next() {
+                return invocation;
             }
         }
     }
@@ -270,8 +287,8 @@ impl Linked {
     async fn answer_all(self, number: Number) {
         let Self { up, mut down } = self;
         while let Ok(Some(frame)) = down.message().await {
-            for invocation in frame.invocations {
-                up.send(answer(invocation.call, number)).await.unwrap();
+            for invocation in &frame.invocations {
+                up.send(answer_to(invocation, number)).await.unwrap();
             }
         }
     }
@@ -282,7 +299,20 @@ impl Linked {
 }
 
 fn answer(call: u64, number: Number) -> NodeFrame {
-    let outcome = Outcome { call, body: number.encode_to_vec().into(), ..Outcome::default() };
+    answered(call, number.encode_to_vec())
+}
+
+/// The same for a chunk of a map, which has one item.
+fn answer_to(invocation: &Invocation, number: Number) -> NodeFrame {
+    if invocation.items == 0 {
+        return answer(invocation.call, number);
+    }
+    let outcome = ItemOutcome { body: number.encode_to_vec().into(), ..ItemOutcome::default() };
+    answered(invocation.call, ItemOutcomes { outcomes: vec![outcome] }.encode_to_vec())
+}
+
+fn answered(call: u64, body: Vec<u8>) -> NodeFrame {
+    let outcome = Outcome { call, body: body.into(), ..Outcome::default() };
     NodeFrame { outcomes: vec![outcome], ..NodeFrame::default() }
 }
 
@@ -344,6 +374,74 @@ async fn a_node_whose_link_breaks_before_it_dies_is_one() {
     let name = that_lost(&mesh, "victim").await;
     let dies = Linked::to(&mesh, "victim", "Prove").await;
     assert_survives(&mesh, &name, dies).await;
+}
+
+/// A map of Prove. How long an item takes is known by the first one; the second one is at the node.
+struct HalfDone {
+    _client: Client,
+    items: mpsc::Sender<kitchen::Number>,
+    answers: Answers<rpc::Prove>,
+}
+
+impl HalfDone {
+    async fn at(mesh: &TestMesh, node: &mut Linked) -> Self {
+        let client = Client::connect(mesh.running().clients().to_string()).unwrap();
+        let (items, coming) = mpsc::channel(1);
+        let mut answers = client.map::<rpc::Prove>(ReceiverStream::new(coming)).await.unwrap();
+        let first = Number { value: 7, ms: 0 };
+        items.send(kitchen::Number { value: first.value, ms: first.ms }).await.unwrap();
+        let invocation = node.invocation().await;
+        node.up.send(answer_to(&invocation, first)).await.unwrap();
+        assert_eq!(answers.try_next().await.unwrap().unwrap().1.unwrap().value, first.value);
+        items.send(kitchen::Number { value: 8, ms: 0 }).await.unwrap();
+        node.call().await;
+        Self { _client: client, items, answers }
+    }
+
+    /// Whoever has the second item now answers it.
+    async fn assert_ends(mut self) {
+        let (index, answer) = self.answers.try_next().await.unwrap().unwrap();
+        assert_eq!((index, answer.unwrap().value), (1, 8));
+        drop(self.items);
+        assert!(self.answers.try_next().await.unwrap().is_none());
+    }
+}
+
+async fn break_link(mesh: &TestMesh, node: Linked) {
+    drop(node);
+    eventually("the link is known to be broken", async || mesh.nodes().await.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_node_whose_link_breaks_twice_convicts_no_item_of_a_map() {
+    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    let mut node = Linked::repeating(&mesh, "survivor").await;
+    let map = HalfDone::at(&mesh, &mut node).await;
+    break_link(&mesh, node).await;
+    let mut node = Linked::repeating(&mesh, "survivor").await;
+    node.call().await;
+    break_link(&mesh, node).await;
+    let node = Linked::repeating(&mesh, "survivor").await;
+    let cooking = tokio::spawn(node.answer_all(Number { value: 8, ms: 0 }));
+    map.assert_ends().await;
+    cooking.abort();
+}
+
+#[tokio::test]
+async fn a_node_that_comes_again_in_time_convicts_no_item_of_a_map() {
+    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    let mut survivor = Linked::repeating(&mesh, "survivor").await;
+    let map = HalfDone::at(&mesh, &mut survivor).await;
+    break_link(&mesh, survivor).await;
+    let mut victim = Linked::repeating(&mesh, "victim").await;
+    victim.call().await;
+    break_link(&mesh, victim).await;
+    // Which has something else to do now.
+    let _survivor = Linked::to(&mesh, "survivor", "Bake").await;
+    let node = Linked::repeating(&mesh, "third").await;
+    let cooking = tokio::spawn(node.answer_all(Number { value: 8, ms: 0 }));
+    map.assert_ends().await;
+    cooking.abort();
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use crate::health::Health;
 use crate::link::Link;
 use crate::methods::{Methods, Seat};
 use crate::policy::Policy;
+use crate::quarantine::NodeKey;
 use crate::queue::{JobQueue, News};
 use crate::scheduler::{MethodId, WorkerId};
 use crate::trouble::Trouble;
@@ -72,6 +73,11 @@ impl Nodes {
     /// Whether the node lives: each start of one makes an id of its own.
     pub(crate) fn is_linked(&self, node_id: &str) -> bool {
         !node_id.is_empty() && self.links.iter().any(|link| link.hello.node_id == node_id)
+    }
+
+    /// The same, for who knows less of it.
+    pub(crate) fn lives(&self, node: NodeKey) -> bool {
+        self.links.iter().any(|link| self.trouble.node(&link) == node)
     }
 
     /// Looks as often as a node comes until it `is_so`, and no longer than that.

@@ -58,11 +58,11 @@ impl Trouble {
         self.quarantine.refused_for_us(suspect, now_us).map(Duration::from_micros)
     }
 
-    /// Two nodes were lost with this item of a map, and no other item of it was near the second time.
-    pub(crate) fn convict(&self, method: &str, item: &[u8], nodes: [NodeKey; 2]) -> Status {
+    /// These nodes were lost with this item of a map, two at least, and no other item of it was near the last time.
+    pub(crate) fn convict(&self, method: &str, item: &[u8], nodes: &[NodeKey]) -> Status {
         let key = self.quarantine.key(method, item);
         for node in nodes {
-            self.quarantine.died(key, node, self.now_us());
+            self.quarantine.died(key, *node, self.now_us());
         }
         tracing::error!(
             method,

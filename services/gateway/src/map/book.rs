@@ -5,7 +5,8 @@
 //! suspects (`suspects`), and go again one by one, so that a bad item does not take its neighbours with it. The retry
 //! budget has no say in that: it is there to keep repetitions from adding to the load of a mesh that fails, and here they
 //! add nothing, since they take the place of items that would have gone instead; and no item is run more than three times
-//! because nodes were lost. A node that was leaving speaks against nothing that it had: its items just go again.
+//! because nodes were lost, or their links. A node that was leaving speaks against nothing that it had: its items just go
+//! again.
 //!
 //! Near the end a chunk that is out for much longer than its like is issued again elsewhere, once, as its twin: the
 //! first answer counts for what it has run, and what becomes of the other is nobody's business.
@@ -24,7 +25,7 @@ use chunk::{decoded, encoded};
 use suspects::Suspects;
 
 pub(crate) use chunk::{Chunk, Settled};
-pub(crate) use suspects::Convict;
+pub(crate) use suspects::{Loss, MOST_RUNS, Suspect};
 
 /// The items of one map that have no outcome yet.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ struct Out {
     indexes: Vec<u64>,
     body: Bytes,
     handed_back: u8,
-    /// Of a suspect, which goes alone: the node that was lost with it last.
+    /// Of a suspect, which has no other beside it.
     accused: Option<suspects::Accused>,
     twin: Option<u64>,
     /// When it went to which node.
@@ -165,7 +166,7 @@ impl Book {
 
     /// The next chunk, of so many items at most, a suspect first; `None` when nothing may go.
     pub(crate) fn next(&mut self, most: usize) -> Option<Chunk> {
-        if let Some((index, body, accused)) = self.suspects.next(self.out.is_empty()) {
+        if let Some(Suspect { index, body, accused }) = self.suspects.next(self.out.is_empty()) {
             let body = encoded(std::iter::once(body));
             return Some(self.send(vec![index], body, 0, Some(accused)));
         }
@@ -277,18 +278,15 @@ impl Book {
         }
     }
 
-    fn again(&mut self, out: Out, counts: bool) -> Settled {
+    fn again(&mut self, mut out: Out, counts: bool) -> Settled {
         let handed_back = out.handed_back + u8::from(counts);
         if handed_back > MOST_HANDED_BACK {
             let code = turno_proto::status::code_number(tonic::Code::Unavailable);
             let message = format!("it was handed back unstarted {MOST_HANDED_BACK} times");
             return self.settle(out, &ItemOutcome { code, message, ..ItemOutcome::default() });
         }
-        match out.accused {
-            Some(accused) => {
-                let body = decoded(&out.body).pop().unwrap_or_default();
-                self.suspects.again(out.indexes[0], body, accused);
-            }
+        match out.accused.take() {
+            Some(accused) => self.suspects.again(suspect_in(&out, accused)),
             None => self.wait_again(&out, 0, handed_back),
         }
         Settled::default()
@@ -318,34 +316,52 @@ impl Book {
         Settled { outcomes, obsolete: None }
     }
 
-    /// Its node was lost, and its items may be repeated. Answers the item that is convicted by that, if one is: it has
-    /// left the book, and is owed its outcome.
-    pub(crate) fn lost(&mut self, id: u64, node: NodeKey, service_us: Option<f64>) -> Option<Convict> {
-        let out = self.take_back(id)?;
-        if out.twin.is_some() {
+    /// Its node was lost, and its items may be repeated. Answers a suspect that does not just go again: unless it is to be
+    /// weighed, it has left the book, and is owed its outcome.
+    pub(crate) fn lost(
+        &mut self,
+        id: u64,
+        node: NodeKey,
+        service_us: Option<f64>,
+        lives: impl Fn(NodeKey) -> bool,
+    ) -> Option<Loss> {
+        let mut out = self.take_back(id).filter(|out| out.twin.is_none())?;
+        let Some(accused) = out.accused.take() else {
+            self.suspect(out, Some(node).filter(|node| !lives(*node)), service_us);
             return None;
-        }
-        let items = out.indexes.into_iter().zip(decoded(&out.body));
-        let convict = match out.accused {
-            Some(accused) => {
-                items.last().and_then(|(index, body)| self.suspects.died(index, body, accused, node))
-            }
-            None => {
-                self.suspects.add(items, node, service_us);
-                None
-            }
         };
-        self.open -= usize::from(convict.is_some());
-        convict
+        let loss = self.suspects.died(suspect_in(&out, accused), node, lives);
+        self.judged(loss)
+    }
+
+    /// The nodes that were lost with it have had time to come again. Answers as [`Book::lost`].
+    pub(crate) fn weighed(&mut self, suspect: Suspect, lives: impl Fn(NodeKey) -> bool) -> Option<Loss> {
+        let loss = self.suspects.weighed(suspect, lives);
+        self.judged(loss)
+    }
+
+    fn judged(&mut self, loss: Option<Loss>) -> Option<Loss> {
+        if let Some(Loss::Convicted(_) | Loss::GivenUp(_)) = &loss {
+            self.open -= 1;
+        }
+        loss
     }
 
     /// Its items go again one by one, unless there is only one.
-    pub(crate) fn goes_singly(&mut self, id: u64, node: NodeKey) -> bool {
+    pub(crate) fn goes_singly(&mut self, id: u64) -> bool {
         if self.out.get(&id).is_none_or(|out| out.indexes.len() < 2) {
             return false;
         }
-        // None of them is accused of anything yet, and they need not go alone.
-        self.lost(id, node, None).is_none()
+        // No node was lost with them, and they need not go alone.
+        if let Some(out) = self.take_back(id).filter(|out| out.twin.is_none()) {
+            self.suspect(out, None, None);
+        }
+        true
+    }
+
+    fn suspect(&mut self, out: Out, node: Option<NodeKey>, service_us: Option<f64>) {
+        let items = out.indexes.into_iter().zip(decoded(&out.body));
+        self.suspects.add(items, node, service_us);
     }
 
     /// A chunk that is out for much longer than its like, to be issued again.
@@ -362,7 +378,8 @@ impl Book {
                 && out.sent.is_some_and(|(at, _)| late.now_us.saturating_sub(at) as f64 > most)
         };
         let (&id, out) = self.out.iter().filter(|(_, out)| is_late(out)).min_by_key(|(_, out)| out.sent)?;
-        let twin = Out { indexes: out.indexes.clone(), body: out.body.clone(), twin: Some(id), ..*out };
+        let (indexes, body) = (out.indexes.clone(), out.body.clone());
+        let twin = Out { indexes, body, accused: None, twin: Some(id), ..*out };
         let (avoid, twin) = (out.sent.map(|(_, node)| node), Out { sent: None, ..twin });
         let chunk = self.put_out(twin, avoid);
         self.out.get_mut(&id).expect("it was just looked at").twin = Some(chunk.id);
@@ -376,6 +393,12 @@ impl Book {
             first.patient_until_us = now_us + ASK_AGAIN_US;
         }
     }
+}
+
+/// The one item of a suspect's chunk.
+fn suspect_in(out: &Out, accused: suspects::Accused) -> Suspect {
+    let body = decoded(&out.body).pop().unwrap_or_default();
+    Suspect { index: out.indexes[0], body, accused }
 }
 
 #[cfg(test)]

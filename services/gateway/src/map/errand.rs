@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use turno_proto::mesh::v1::{Caller, Entry, Invocation, Kind};
 
-use super::book::Chunk;
+use super::book::{Chunk, Suspect};
 use crate::account::Account;
 use crate::calls::{self, Call};
 use crate::course::Course;
@@ -47,7 +47,9 @@ pub(crate) enum Back {
     /// Its node was lost, and it may have run.
     Lost(Arc<Link>),
     /// An item took longer than a call of its method may.
-    Late(Duration, Arc<Link>),
+    Late(Duration),
+    /// The nodes that were lost with a suspect have had time to come again; it was at none meanwhile.
+    Weighed(Suspect),
     /// There is no other node for a twin.
     NoOther,
     /// Nobody serves the method, and nobody came.
@@ -58,8 +60,8 @@ impl Back {
     /// Whether a node has run of it, or may have: else it was a try, and the same goes again.
     pub(crate) fn was_there(&self) -> bool {
         match self {
-            Self::Answered(_) | Self::Lost(_) | Self::Late(..) => true,
-            Self::Unstarted | Self::NoOther | Self::Nobody(_) => false,
+            Self::Answered(_) | Self::Lost(_) | Self::Late(_) => true,
+            Self::Unstarted | Self::Weighed(_) | Self::NoOther | Self::Nobody(_) => false,
         }
     }
 }
@@ -117,7 +119,7 @@ impl Errands {
         // The node is told of the deadline too; but what does not listen there is not waited for here.
         let answer = match tokio::time::timeout(most, away).await {
             Ok(answer) => answer,
-            Err(_) => return Back::Late(most, link),
+            Err(_) => return Back::Late(most),
         };
         match answer {
             Ok(Answer { outcome, .. }) if calls::goes_elsewhere(&outcome) => Back::Unstarted,

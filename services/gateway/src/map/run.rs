@@ -18,7 +18,7 @@ use turno_runtime::units::micros;
 use turno_store::TicketId;
 
 use super::bill::Bill;
-use super::book::{Book, Chunk, Late, Settled};
+use super::book::{Book, Chunk, Late, Loss, MOST_RUNS, Settled, Suspect};
 use super::errand::{Back, Errands};
 use super::outbox::{Earlier, Outbox};
 use super::sizes::{Ahead, Sizes, Told};
@@ -27,7 +27,9 @@ use crate::account::Account;
 use crate::admission::Room;
 use crate::link::Link;
 use crate::link::pending::Answer;
+use crate::quarantine::NodeKey;
 use crate::scheduler::WorkerId;
+use crate::trouble::COMES_AGAIN;
 
 /// What one map needs to run.
 pub(crate) struct Map {
@@ -316,7 +318,8 @@ impl Running {
                 self.settle(settled);
             }
             Back::Lost(link) => self.lost(id, &link),
-            Back::Late(most, link) => self.late(id, most, &link),
+            Back::Weighed(suspect) => self.weighed(id, suspect),
+            Back::Late(most) => self.late(id, most),
             Back::NoOther => self.book.has_no_other_node(id, self.at_us(Instant::now())),
             Back::Nobody(status) => return Err(status),
         }
@@ -342,8 +345,8 @@ impl Running {
     }
 
     fn lost(&mut self, id: u64, link: &Link) {
-        let (method, node) = (&self.errands.method, &link.hello.name);
-        let name = method.name();
+        let Errands { method, router, .. } = &self.errands;
+        let (name, node) = (method.name(), &link.hello.name);
         if !method.served().repeatable && !self.is_ticket() {
             let what = format!(
                 "node {node} was lost while {name} was there: it may have run; it was not tried again, since its \
@@ -356,18 +359,53 @@ impl Running {
             let settled = self.book.left(id);
             return self.settle(settled);
         }
-        let trouble = &self.errands.router.trouble;
-        if let Some(convict) = self.book.lost(id, trouble.node(link), self.sizes.service_us()) {
-            let refused = trouble.convict(name, &convict.body, convict.nodes);
-            let outcomes = vec![(convict.index, status::to_item(&refused))];
-            self.settle(Settled { outcomes, obsolete: None });
-        }
+        let lost = router.trouble.node(link);
+        let lives = |node: NodeKey| (node == lost && link.is_no_death()) || router.nodes.lives(node);
+        let loss = self.book.lost(id, lost, self.sizes.service_us(), lives);
+        self.follow(id, loss);
+    }
+
+    fn weighed(&mut self, id: u64, suspect: Suspect) {
+        let nodes = &self.errands.router.nodes;
+        let loss = self.book.weighed(suspect, |node| nodes.lives(node));
+        self.follow(id, loss);
+    }
+
+    /// Does what is to be done about a suspect that does not just go again.
+    fn follow(&mut self, id: u64, loss: Option<Loss>) {
+        let Errands { method, router, .. } = &self.errands;
+        let name = method.name();
+        let (index, refused) = match loss {
+            None => return,
+            Some(Loss::ToWeigh(suspect)) => return self.weigh(id, suspect),
+            Some(Loss::Convicted(suspect)) => {
+                (suspect.index, router.trouble.convict(name, &suspect.body, suspect.nodes()))
+            }
+            Some(Loss::GivenUp(suspect)) => (suspect.index, given_up(name)),
+        };
+        let outcomes = vec![(index, status::to_item(&refused))];
+        self.settle(Settled { outcomes, obsolete: None });
+    }
+
+    /// Gives the nodes that were lost with a suspect time to come again; meanwhile the other items go on.
+    fn weigh(&mut self, id: u64, suspect: Suspect) {
+        // The gateway's end does not wait for that: then the item has no result here.
+        let stop = self.closing.child_token();
+        self.stops.insert(id, stop.clone());
+        let router = self.errands.router.clone();
+        self.out.push(Box::pin(async move {
+            let has_come = || !suspect.is_grave(|node| router.nodes.lives(node));
+            let coming = router.nodes.come_until(has_come, COMES_AGAIN);
+            let is_weighed = stop.run_until_cancelled(coming).await.is_some();
+            let back = if is_weighed { Back::Weighed(suspect) } else { Back::Unstarted };
+            (id, (back, Account::default()))
+        }));
     }
 
     /// One item of the chunk was: which, they show when they go again one by one, if they may.
-    fn late(&mut self, id: u64, most: Duration, link: &Link) {
-        let Errands { method, router, .. } = &self.errands;
-        if method.served().repeatable && self.book.goes_singly(id, router.trouble.node(link)) {
+    fn late(&mut self, id: u64, most: Duration) {
+        let method = &self.errands.method;
+        if method.served().repeatable && self.book.goes_singly(id) {
             return;
         }
         let what = format!("{} was not done within {most:?}, or another item of its chunk", method.name());
@@ -417,6 +455,14 @@ impl Running {
     fn at_us(&self, at: Instant) -> u64 {
         micros(at.saturating_duration_since(self.bill.started))
     }
+}
+
+/// Why an item has no more runs.
+fn given_up(name: &str) -> Status {
+    Status::unavailable(format!(
+        "{name} may have run {MOST_RUNS} times, and the last time its node was lost, or the link to it broke: it is not \
+         tried again"
+    ))
 }
 
 /// As far as somebody takes it.

@@ -1,48 +1,81 @@
 //! Items whose node was lost: one of them may have killed it. Each goes again alone, with nothing else of its map out:
-//! if its node is lost again, the item is convicted, and no other was near. Where it would take long to run all of them
-//! so, they go one by one but side by side at first, and only who goes down with a second node goes alone. Pure.
+//! if another node is lost then, the item is convicted, and no other was near. Where it would take long to run all of them
+//! so, they go one by one but side by side at first, and only who goes down with a second node goes alone.
+//!
+//! What is evidence is as with tickets (`tickets/weigh.rs`): a node is one however often its links break, and none when it
+//! lives; and before two of them convict an item, both have had time to come again. Pure: whoever asks says who lives.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::quarantine::NodeKey;
+use crate::quarantine::{DEATHS, NodeKey};
 
 /// Those that wait for their turn, and who of them is out.
 #[derive(Debug, Default)]
 pub(crate) struct Suspects {
     waiting: VecDeque<Suspect>,
+    /// Of those that wait, or are weighed.
     bytes: usize,
     /// One is out that goes alone.
     alone: bool,
 }
 
+/// An item that may have killed its node.
 #[derive(Debug)]
-struct Suspect {
-    index: u64,
-    body: Bytes,
-    accused: Accused,
+pub(crate) struct Suspect {
+    pub(crate) index: u64,
+    pub(crate) body: Bytes,
+    pub(super) accused: Accused,
 }
 
 /// What a suspect is accused of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Accused {
-    /// The node that was lost with it last.
-    node: NodeKey,
+    /// The nodes that were lost with it, the last one last, but for those that have lived.
+    nodes: Vec<NodeKey>,
+    /// So many nodes had it and did not bring it back, whatever became of them.
+    runs: u8,
     /// Nothing else of its map is out with it.
     alone: bool,
 }
 
-/// An item with which two nodes were lost.
+/// What a lost node comes to for a suspect that does not just go again.
 #[derive(Debug)]
-pub(crate) struct Convict {
-    pub(crate) index: u64,
-    pub(crate) body: Bytes,
-    pub(crate) nodes: [NodeKey; 2],
+pub(crate) enum Loss {
+    /// It is convicted unless a node comes again: it is to be weighed once they have had time for that.
+    ToWeigh(Suspect),
+    /// Two nodes were lost with it.
+    Convicted(Suspect),
+    /// It has had its runs, and nothing says that it has killed two nodes.
+    GivenUp(Suspect),
 }
 
+/// So often an item runs whose nodes are lost.
+pub(crate) const MOST_RUNS: u8 = 3;
 /// Suspects whose work is less than this go alone at once: the guilty one then kills two nodes and no more.
 const SOON_US: f64 = 2_000_000.0;
+
+impl Suspect {
+    /// The nodes that were lost with it.
+    pub(crate) fn nodes(&self) -> &[NodeKey] {
+        &self.accused.nodes
+    }
+
+    /// Whether it is to be convicted, where these live.
+    pub(crate) fn is_grave(&self, lives: impl Fn(NodeKey) -> bool) -> bool {
+        self.is_grave_with(&self.dead(lives))
+    }
+
+    fn dead(&self, lives: impl Fn(NodeKey) -> bool) -> Vec<NodeKey> {
+        self.nodes().iter().copied().filter(|node| !lives(*node)).collect()
+    }
+
+    /// The last one was lost when it was alone: the others had its neighbours too.
+    fn is_grave_with(&self, dead: &[NodeKey]) -> bool {
+        self.accused.alone && dead.len() >= DEATHS as usize && dead.last() == self.nodes().last()
+    }
+}
 
 impl Suspects {
     pub(crate) fn is_empty(&self) -> bool {
@@ -59,14 +92,14 @@ impl Suspects {
     }
 
     /// The next that may go, where `nothing_is_out` or something is.
-    pub(crate) fn next(&mut self, nothing_is_out: bool) -> Option<(u64, Bytes, Accused)> {
+    pub(crate) fn next(&mut self, nothing_is_out: bool) -> Option<Suspect> {
         if self.want_to_be_alone() && !nothing_is_out {
             return None;
         }
-        let Suspect { index, body, accused } = self.waiting.pop_front()?;
-        self.bytes -= body.len();
-        self.alone = accused.alone;
-        Some((index, body, accused))
+        let suspect = self.waiting.pop_front()?;
+        self.bytes -= suspect.body.len();
+        self.alone = suspect.accused.alone;
+        Some(suspect)
     }
 
     /// It is out no more.
@@ -75,43 +108,69 @@ impl Suspects {
         self.alone &= !accused.alone;
     }
 
-    /// `node` was lost with these items, which were not suspected so far.
+    /// These items did not come back, and `node` was lost with them, if one was; they were not suspected so far.
     pub(crate) fn add(
         &mut self,
         items: impl Iterator<Item = (u64, Bytes)>,
-        node: NodeKey,
+        node: Option<NodeKey>,
         service_us: Option<f64>,
     ) {
         let before = self.waiting.len();
         for (index, body) in items {
-            self.put(index, body, Accused { node, alone: false });
+            let accused = Accused { nodes: node.into_iter().collect(), runs: 1, alone: false };
+            self.again(Suspect { index, body, accused });
         }
         let soon = service_us.is_some_and(|service| service * self.waiting.len() as f64 <= SOON_US);
         self.waiting.iter_mut().skip(before).for_each(|suspect| suspect.accused.alone = soon);
     }
 
-    /// Nothing of it has run.
-    pub(crate) fn again(&mut self, index: u64, body: Bytes, accused: Accused) {
-        self.put(index, body, accused);
+    /// It waits for its turn.
+    pub(crate) fn again(&mut self, suspect: Suspect) {
+        self.bytes += suspect.body.len();
+        self.waiting.push_back(suspect);
     }
 
     /// `node` was lost with a suspect.
     pub(crate) fn died(
         &mut self,
-        index: u64,
-        body: Bytes,
-        accused: Accused,
+        mut suspect: Suspect,
         node: NodeKey,
-    ) -> Option<Convict> {
-        if accused.alone {
-            return Some(Convict { index, body, nodes: [accused.node, node] });
+        lives: impl Fn(NodeKey) -> bool,
+    ) -> Option<Loss> {
+        let accused = &mut suspect.accused;
+        accused.nodes.retain(|other| *other != node);
+        accused.nodes.push(node);
+        accused.runs += 1;
+        let loss = self.judge(suspect, Loss::ToWeigh, lives);
+        if let Some(Loss::ToWeigh(suspect)) = &loss {
+            self.bytes += suspect.body.len();
         }
-        self.put(index, body, Accused { node, alone: true });
-        None
+        loss
     }
 
-    fn put(&mut self, index: u64, body: Bytes, accused: Accused) {
-        self.bytes += body.len();
-        self.waiting.push_back(Suspect { index, body, accused });
+    /// The nodes that were lost with a suspect have had time to come again.
+    pub(crate) fn weighed(&mut self, suspect: Suspect, lives: impl Fn(NodeKey) -> bool) -> Option<Loss> {
+        self.bytes -= suspect.body.len();
+        self.judge(suspect, Loss::Convicted, lives)
+    }
+
+    fn judge(
+        &mut self,
+        mut suspect: Suspect,
+        if_grave: fn(Suspect) -> Loss,
+        lives: impl Fn(NodeKey) -> bool,
+    ) -> Option<Loss> {
+        let dead = suspect.dead(lives);
+        let is_grave = suspect.is_grave_with(&dead);
+        suspect.accused.nodes = dead;
+        if is_grave {
+            return Some(if_grave(suspect));
+        }
+        if suspect.accused.runs >= MOST_RUNS {
+            return Some(Loss::GivenUp(suspect));
+        }
+        suspect.accused.alone = true;
+        self.again(suspect);
+        None
     }
 }

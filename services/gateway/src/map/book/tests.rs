@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 use turno_proto::mesh::v1::{ItemOutcome, Items};
 
-use super::{ASK_AGAIN_US, Book, Chunk, Late, MOST_HANDED_BACK, Settled};
+use super::{ASK_AGAIN_US, Book, Chunk, Late, Loss, MOST_HANDED_BACK, MOST_RUNS, Settled, Suspect};
 use crate::quarantine::NodeKey;
 use crate::scheduler::WorkerId;
 
@@ -43,6 +43,22 @@ fn run(chunk: &Chunk, most: usize) -> Vec<ItemOutcome> {
 
 fn indexes(settled: &Settled) -> Vec<u64> {
     settled.outcomes.iter().map(|(index, _)| *index).collect()
+}
+
+fn none_lives(_: NodeKey) -> bool {
+    false
+}
+
+fn to_weigh(loss: Option<Loss>) -> Suspect {
+    let Some(Loss::ToWeigh(suspect)) = loss else { panic!("{loss:?}") };
+    suspect
+}
+
+/// Nobody comes again.
+fn convicted(book: &mut Book, loss: Option<Loss>) -> Suspect {
+    let weighed = book.weighed(to_weigh(loss), none_lives);
+    let Some(Loss::Convicted(convict)) = weighed else { panic!("{weighed:?}") };
+    convict
 }
 
 #[test]
@@ -83,23 +99,24 @@ fn what_always_comes_back_is_given_up() {
 fn after_a_loss_each_goes_alone_and_only_the_guilty_one_is_convicted() {
     let mut book = book(8);
     let (lost, other) = (book.next(4).unwrap(), book.next(2).unwrap());
-    assert!(book.lost(lost.id, NODE, Some(10.0)).is_none());
+    assert!(book.lost(lost.id, NODE, Some(10.0), none_lives).is_none());
     // Others are out: first they come back.
     assert!(book.next(4).is_none());
     book.answered(other.id, run(&other, 2));
-    let mut convicted = Vec::new();
+    let mut convicts = Vec::new();
     for expected in 0..4 {
         let chunk = book.next(4).unwrap();
         assert_eq!(items(&chunk), [expected]);
         assert!(book.next(4).is_none(), "nothing goes beside it");
         if expected == 2 {
-            convicted.extend(book.lost(chunk.id, OTHER, Some(10.0)));
+            let loss = book.lost(chunk.id, OTHER, Some(10.0), none_lives);
+            convicts.push(convicted(&mut book, loss));
         } else {
             assert_eq!(indexes(&book.answered(chunk.id, run(&chunk, 1))), [expected]);
         }
     }
-    let convict = &convicted[0];
-    assert_eq!((convict.index, &convict.body, convict.nodes), (2, &body_of(2), [NODE, OTHER]));
+    let convict = &convicts[0];
+    assert_eq!((convict.index, &convict.body, convict.nodes()), (2, &body_of(2), &[NODE, OTHER][..]));
     assert_eq!(items(&book.next(4).unwrap()), [6, 7], "and the house goes on");
 }
 
@@ -112,7 +129,7 @@ fn nodes_that_leave_make_no_suspects_and_convict_none() {
         assert!(book.left(chunk.id).outcomes.is_empty());
     }
     let lost = book.next(1).unwrap();
-    assert!(book.lost(lost.id, NODE, Some(10.0)).is_none());
+    assert!(book.lost(lost.id, NODE, Some(10.0), none_lives).is_none());
     // A suspect stays one.
     for _ in 0..3 {
         let alone = book.next(3).unwrap();
@@ -120,32 +137,85 @@ fn nodes_that_leave_make_no_suspects_and_convict_none() {
         assert!(book.left(alone.id).outcomes.is_empty());
     }
     let alone = book.next(3).unwrap();
-    assert_eq!(book.lost(alone.id, OTHER, None).unwrap().nodes, [NODE, OTHER]);
+    let loss = book.lost(alone.id, OTHER, None, none_lives);
+    assert_eq!(convicted(&mut book, loss).nodes(), [NODE, OTHER]);
 }
 
 #[test]
 fn long_suspects_go_side_by_side_until_they_are_lost_again() {
     let mut book = book(3);
     let lost = book.next(3).unwrap();
-    book.lost(lost.id, NODE, Some(5_000_000.0));
+    book.lost(lost.id, NODE, Some(5_000_000.0), none_lives);
     let chunks: Vec<_> = std::iter::from_fn(|| book.next(3)).collect();
     assert_eq!(chunks.iter().map(items).collect::<Vec<_>>(), [[0], [1], [2]]);
     for chunk in &chunks {
-        assert!(book.lost(chunk.id, OTHER, Some(5_000_000.0)).is_none(), "each may be innocent");
+        let loss = book.lost(chunk.id, OTHER, Some(5_000_000.0), none_lives);
+        assert!(loss.is_none(), "each may be innocent");
     }
     let alone = book.next(3).unwrap();
     assert!(book.next(3).is_none());
-    assert_eq!(book.lost(alone.id, NODE, None).unwrap().index, 0);
+    let loss = book.lost(alone.id, NODE, None, none_lives);
+    assert_eq!(convicted(&mut book, loss).index, 0);
+}
+
+/// One that goes alone, since `node` was lost with it.
+fn suspected(node: NodeKey, lives: fn(NodeKey) -> bool) -> (Book, Chunk) {
+    let mut book = book(2);
+    let chunk = book.next(1).unwrap();
+    assert!(book.lost(chunk.id, node, Some(10.0), lives).is_none());
+    let alone = book.next(1).unwrap();
+    assert_eq!(items(&alone), [0]);
+    (book, alone)
+}
+
+#[test]
+fn one_node_convicts_no_item_however_often_its_link_breaks_and_no_item_goes_on_for_ever() {
+    let (mut book, mut alone) = suspected(NODE, none_lives);
+    for _ in 2..MOST_RUNS {
+        assert!(book.lost(alone.id, NODE, None, none_lives).is_none());
+        alone = book.next(1).unwrap();
+        assert_eq!(items(&alone), [0]);
+    }
+    let loss = book.lost(alone.id, NODE, None, none_lives);
+    assert!(matches!(&loss, Some(Loss::GivenUp(suspect)) if suspect.index == 0), "{loss:?}");
+    let other = book.next(1).unwrap();
+    assert_eq!(indexes(&book.answered(other.id, run(&other, 1))), [1]);
+    assert_eq!((book.open(), book.bytes()), (0, 0));
+}
+
+#[test]
+fn nodes_that_come_again_convict_no_item_and_the_others_do_not_wait_for_them() {
+    let comes_again: [fn(NodeKey) -> bool; 2] = [|node| node == NODE, |node| node == OTHER];
+    for lives in comes_again {
+        let (mut book, alone) = suspected(NODE, none_lives);
+        let suspect = to_weigh(book.lost(alone.id, OTHER, None, none_lives));
+        let other = book.next(1).unwrap();
+        assert_eq!(items(&other), [1]);
+        assert!(suspect.is_grave(none_lives) && !suspect.is_grave(lives));
+        assert!(book.weighed(suspect, lives).is_none());
+        book.answered(other.id, run(&other, 1));
+        let alone = book.next(1).unwrap();
+        assert_eq!(indexes(&book.answered(alone.id, run(&alone, 1))), [0]);
+        assert_eq!((book.open(), book.bytes()), (0, 0));
+    }
+}
+
+#[test]
+fn a_node_that_lived_when_it_seemed_to_be_lost_is_no_evidence_later() {
+    let (mut book, alone) = suspected(NODE, |node| node == NODE);
+    assert!(book.lost(alone.id, OTHER, None, none_lives).is_none());
+    let alone = book.next(1).unwrap();
+    assert_eq!(indexes(&book.answered(alone.id, run(&alone, 1))), [0]);
 }
 
 #[test]
 fn one_item_that_takes_too_long_is_found_by_sending_each_by_itself() {
     let mut book = book(3);
     let chunk = book.next(3).unwrap();
-    assert!(book.goes_singly(chunk.id, NODE));
+    assert!(book.goes_singly(chunk.id));
     let single = book.next(3).unwrap();
     assert_eq!(items(&single), [0]);
-    assert!(!book.goes_singly(single.id, NODE));
+    assert!(!book.goes_singly(single.id));
     let late = ItemOutcome { code: 4, ..ItemOutcome::default() };
     assert_eq!(indexes(&book.failed(single.id, &late)), [0]);
     let others: Vec<_> = std::iter::from_fn(|| book.next(3)).collect();
@@ -186,7 +256,7 @@ fn of_twins_whatever_has_not_run_leaves_it_to_the_other() {
         |book, chunk| assert!(book.handed_back(chunk.id).outcomes.is_empty()),
         |book, chunk| assert!(book.left(chunk.id).outcomes.is_empty()),
         |book, chunk| assert!(book.failed(chunk.id, &ItemOutcome::default()).outcomes.is_empty()),
-        |book, chunk| assert!(book.lost(chunk.id, NODE, None).is_none()),
+        |book, chunk| assert!(book.lost(chunk.id, NODE, None, none_lives).is_none()),
     ];
     for spoil in spoilt {
         let (mut book, first) = at_the_end();
@@ -242,17 +312,40 @@ fn fate() -> impl Strategy<Value = Fate> {
     ]
 }
 
+/// Which of the nodes live just now, a bit for each.
+type Living = u8;
+
+fn living() -> impl Strategy<Value = Living> {
+    prop_oneof![2 => Just(0_u8), 1 => 0_u8..8]
+}
+
+fn is_in(living: Living, node: u64) -> bool {
+    (living >> node) & 1 == 1
+}
+
+fn lives(living: Living) -> impl Fn(NodeKey) -> bool {
+    move |node| is_in(living, node.0)
+}
+
 /// A mesh that does to chunks what it likes.
 struct Mesh {
     book: Book,
     out: BTreeMap<u64, Chunk>,
     seen: BTreeSet<u64>,
+    to_weigh: Vec<Suspect>,
+    /// The nodes that were lost with each item, and how often one was.
+    lost: BTreeMap<u64, (BTreeSet<u64>, u8)>,
     now_us: u64,
     service_us: Option<f64>,
 }
 
 impl Mesh {
-    fn step(&mut self, more: u64, most: usize, which: usize, fate: &Fate) {
+    fn new(service_us: Option<f64>) -> Self {
+        let (out, seen, lost) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+        Self { book: book(0), out, seen, to_weigh: Vec::new(), lost, now_us: 0, service_us }
+    }
+
+    fn step(&mut self, more: u64, most: usize, which: usize, fate: &Fate, living: Living) {
         for _ in 0..more {
             let index = self.book.number();
             self.book.wait(index, body_of(index));
@@ -265,28 +358,78 @@ impl Mesh {
         if let Some(twin) = self.book.straggler(Late { now_us: self.now_us, service_us: 1.0 }) {
             self.out.insert(twin.id, twin);
         }
+        if which.is_multiple_of(2) {
+            self.weigh(living);
+        }
         let Some(id) = self.out.keys().nth(which % self.out.len().max(1)).copied() else { return };
         let chunk = self.out.remove(&id).unwrap();
-        let settled = self.meet(&chunk, fate);
-        for (index, outcome) in &settled.outcomes {
-            assert!(self.seen.insert(*index), "{index} twice");
-            assert!(outcome.body.is_empty() || outcome.body == body_of(*index));
-        }
+        let settled = self.meet(&chunk, fate, living);
+        self.take(&settled);
         if let Some(obsolete) = settled.obsolete {
             self.out.remove(&obsolete);
         }
         assert_eq!(self.book.chunks(), self.out.len());
     }
 
-    fn meet(&mut self, chunk: &Chunk, fate: &Fate) -> Settled {
+    fn take(&mut self, settled: &Settled) {
+        for (index, outcome) in &settled.outcomes {
+            assert!(self.seen.insert(*index), "{index} twice");
+            assert!(outcome.body.is_empty() || outcome.body == body_of(*index));
+        }
+    }
+
+    /// Those that live have come again.
+    fn weigh(&mut self, living: Living) {
+        let Some(suspect) = self.to_weigh.pop() else { return };
+        self.acquit(suspect.index, living);
+        let loss = self.book.weighed(suspect, lives(living));
+        assert!(!matches!(loss, Some(Loss::ToWeigh(_))), "{loss:?}");
+        let settled = self.follow(loss);
+        self.take(&settled);
+    }
+
+    fn acquit(&mut self, index: u64, living: Living) {
+        self.lost.entry(index).or_default().0.retain(|node| !is_in(living, *node));
+    }
+
+    fn lose(&mut self, chunk: &Chunk, node: u64, living: Living) -> Settled {
+        for index in items(chunk) {
+            let (nodes, times) = self.lost.entry(index).or_default();
+            nodes.insert(node);
+            *times = times.saturating_add(1);
+            self.acquit(index, living);
+        }
+        let loss = self.book.lost(chunk.id, NodeKey(node), self.service_us, lives(living));
+        assert!(!matches!(loss, Some(Loss::Convicted(_))), "at once: {loss:?}");
+        self.follow(loss)
+    }
+
+    fn follow(&mut self, loss: Option<Loss>) -> Settled {
+        let suspect = match loss {
+            None => return Settled::default(),
+            Some(Loss::ToWeigh(suspect)) => {
+                self.to_weigh.push(suspect);
+                return Settled::default();
+            }
+            Some(Loss::Convicted(convict)) => {
+                let nodes: BTreeSet<u64> = convict.nodes().iter().map(|node| node.0).collect();
+                let (lost, _) = &self.lost[&convict.index];
+                assert!(nodes.len() >= 2 && nodes.is_subset(lost), "{convict:?}, but lost were {lost:?}");
+                convict
+            }
+            Some(Loss::GivenUp(suspect)) => {
+                assert!(self.lost[&suspect.index].1 >= MOST_RUNS, "{suspect:?}");
+                suspect
+            }
+        };
+        Settled { outcomes: vec![(suspect.index, ItemOutcome::default())], obsolete: None }
+    }
+
+    fn meet(&mut self, chunk: &Chunk, fate: &Fate, living: Living) -> Settled {
         match *fate {
             Fate::Answered(most) => self.book.answered(chunk.id, run(chunk, most)),
             Fate::Failed => self.book.failed(chunk.id, &ItemOutcome::default()),
-            Fate::Lost(node) => {
-                let convict = self.book.lost(chunk.id, NodeKey(node), self.service_us);
-                let outcomes = convict.into_iter().map(|convict| (convict.index, ItemOutcome::default()));
-                Settled { outcomes: outcomes.collect(), obsolete: None }
-            }
+            Fate::Lost(node) => self.lose(chunk, node, living),
             Fate::Left => self.book.left(chunk.id),
             Fate::NoOther if chunk.avoid.is_some() => {
                 self.book.has_no_other_node(chunk.id, self.now_us);
@@ -299,21 +442,21 @@ impl Mesh {
 
 proptest! {
     /// Items come while chunks of any size go out and meet any fate, in any order; stragglers are looked for all the
-    /// time. After a while the mesh answers everything: then each item has had one outcome, and nothing is held for it.
+    /// time. Nodes come again when they like: an item is convicted by no less than two that were lost with it and have not
+    /// come again. After a while the mesh answers everything: then each item has had one outcome, and nothing is held for
+    /// it.
     #[test]
     fn each_item_has_one_outcome_whatever_happens(
-        steps in prop::collection::vec((0_u64..4, 1_usize..6, any::<usize>(), fate()), 1..200),
+        steps in prop::collection::vec((0_u64..4, 1_usize..6, any::<usize>(), fate(), living()), 1..200),
         is_short: bool,
     ) {
-        let service_us = is_short.then_some(1.0);
-        let (out, seen) = (BTreeMap::new(), BTreeSet::new());
-        let mut mesh = Mesh { book: book(0), out, seen, now_us: 0, service_us };
-        for (more, most, which, fate) in &steps {
-            mesh.step(*more, *most, *which, fate);
+        let mut mesh = Mesh::new(is_short.then_some(1.0));
+        for (more, most, which, fate, living) in &steps {
+            mesh.step(*more, *most, *which, fate, *living);
         }
         mesh.book.end();
         for _ in 0..2_000 {
-            mesh.step(0, 6, 0, &Fate::Answered(9));
+            mesh.step(0, 6, 0, &Fate::Answered(9), 0);
         }
         let book = &mesh.book;
         prop_assert!(book.is_over(), "{book:?}");
