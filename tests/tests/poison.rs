@@ -293,6 +293,12 @@ impl Linked {
         }
     }
 
+    /// As a node that is asked to end.
+    async fn leave(mut self) {
+        self.up.send(NodeFrame { leaving: true, ..NodeFrame::default() }).await.unwrap();
+        while !self.down.message().await.unwrap().unwrap().released {}
+    }
+
     async fn answer(&self, call: u64, number: Number) {
         self.up.send(answer(call, number)).await.unwrap();
     }
@@ -364,6 +370,16 @@ async fn a_node_that_comes_again_does_not_count_when_another_dies() {
     let name = that_lost(&mesh, "survivor").await;
     // Which has something else to do now.
     let _survivor = Linked::to(&mesh, "survivor", "Bake").await;
+    let dies = Linked::to(&mesh, "victim", "Prove").await;
+    assert_survives(&mesh, &name, dies).await;
+}
+
+#[tokio::test]
+async fn a_node_that_came_again_and_left_in_order_does_not_count_when_another_dies() {
+    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    let name = that_lost(&mesh, "survivor").await;
+    Linked::to(&mesh, "survivor", "Bake").await.leave().await;
+    eventually("it has left", async || mesh.nodes().await.is_empty()).await;
     let dies = Linked::to(&mesh, "victim", "Prove").await;
     assert_survives(&mesh, &name, dies).await;
 }

@@ -1,11 +1,13 @@
 //! The nodes that are linked, and what their coming and going changes: who serves which method, which slots there
 //! are, what reflection and health say.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use turno_proto::mesh::v1::Kind;
 
@@ -31,7 +33,12 @@ pub(crate) struct Nodes {
     telling: tokio::sync::Mutex<()>,
     /// A node has come.
     come: Notify,
+    /// The last ones that have left in order, the first one first.
+    left: Mutex<VecDeque<NodeKey>>,
 }
+
+/// A deployment replaces fewer at once.
+const MOST_LEFT: usize = 4096;
 
 impl Nodes {
     pub(crate) fn new(
@@ -52,6 +59,7 @@ impl Nodes {
             trouble,
             telling: tokio::sync::Mutex::default(),
             come: Notify::new(),
+            left: Mutex::default(),
         }
     }
 
@@ -75,9 +83,24 @@ impl Nodes {
         !node_id.is_empty() && self.links.iter().any(|link| link.hello.node_id == node_id)
     }
 
-    /// The same, for who knows less of it.
+    /// Whether the node lives, or has left in order of late: then what it had when a link broke has not killed it.
     pub(crate) fn lives(&self, node: NodeKey) -> bool {
-        self.links.iter().any(|link| self.trouble.node(&link) == node)
+        // In this order: who leaves is put there before its link is taken from here.
+        self.links.iter().any(|link| self.trouble.node(&link) == node) || self.left.lock().contains(&node)
+    }
+
+    /// One that is here may still be killed.
+    fn note_joined(&self, link: &Link) {
+        let node = self.trouble.node(link);
+        self.left.lock().retain(|other| *other != node);
+    }
+
+    fn note_left(&self, link: &Link) {
+        let mut left = self.left.lock();
+        if left.len() == MOST_LEFT {
+            left.pop_front();
+        }
+        left.push_back(self.trouble.node(link));
     }
 
     /// Looks as often as a node comes until it `is_so`, and no longer than that.
@@ -98,6 +121,7 @@ impl Nodes {
     /// A node has come: from now on it gets work.
     pub(crate) async fn join(&self, link: &Arc<Link>) {
         self.links.insert(link.id, link.clone());
+        self.note_joined(link);
         // Before it has work with which it may go down.
         self.trouble.lives(&link.hello.node_id);
         self.descriptors.add(&link.hello.descriptor_sets);
@@ -183,7 +207,9 @@ impl Nodes {
     /// A node is gone; what it had is lost.
     pub(crate) async fn gone(&self, link: &Arc<Link>) {
         let in_order = link.is_leaving();
-        if !in_order {
+        if in_order {
+            self.note_left(link);
+        } else {
             self.withdraw(link).await;
         }
         self.links.remove(&link.id);

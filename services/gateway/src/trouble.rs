@@ -111,14 +111,19 @@ impl Trouble {
     pub(crate) fn node(&self, link: &Link) -> NodeKey {
         match link.hello.node_id.as_str() {
             "" => NodeKey(link.id.0),
-            id => self.quarantine.node(id),
+            id => self.node_of(id),
         }
+    }
+
+    /// The same by its id; by an empty one nobody is known.
+    pub(crate) fn node_of(&self, id: &str) -> NodeKey {
+        self.quarantine.node(id)
     }
 
     /// The node that seemed to be lost lives.
     pub(crate) fn lives(&self, node_id: &str) {
         if !self.quarantine.is_empty() {
-            self.quarantine.lives(self.quarantine.node(node_id));
+            self.quarantine.lives(self.node_of(node_id));
         }
     }
 

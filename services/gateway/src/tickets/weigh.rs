@@ -22,18 +22,18 @@ impl Tickets {
         // A loss is a failure too: where there is none yet, there is nothing to be read.
         let before = if failures > 0 { self.losses_before(attempt).await } else { Losses::default() };
         let router = &self.0.around.router;
-        let is_linked = |node: &str| router.nodes.is_linked(node);
-        let others = || before.others(&death.node, is_linked);
+        let lives = |node: &str| router.nodes.lives(router.trouble.node_of(node));
+        let others = || before.others(&death.node, lives);
         // Not as it was when the node was lost: others come again too, or are answered.
         let is_quarantined = || router.trouble.is_quarantined(death.key);
-        let may_go_on = || is_linked(&death.node) || !is_last(others(), is_quarantined());
+        let may_go_on = || lives(&death.node) || !is_last(others(), is_quarantined());
         let is_weighed = tokio::select! {
             biased;
             () = router.nodes.come_until(may_go_on, COMES_AGAIN) => true,
             () = hearing.stop.cancelled() => false,
             () = hearing.recall.cancelled() => false,
         };
-        if is_linked(&death.node) {
+        if lives(&death.node) {
             router.trouble.lives(&death.node);
             return Ended::Lost(losses::unanswered(death.failure, attempt.ticket));
         }
