@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use turno::node::config::Role;
 use turno::{Client, Code};
 use turno_gateway::{Gateway, GatewayConfig};
-use turno_tests::kitchen::{Courses, Number, kitchen};
+use turno_tests::kitchen::{Cook, Courses, Number, kitchen};
 use turno_tests::{TestMesh, eventually, free_port};
 
 use crate::breaking::{self, Fate};
@@ -131,6 +131,26 @@ async fn a_client_links_again_when_the_gateway_is_back() {
     let again = GatewayConfig { nodes, listen, data: data.path().into(), ..GatewayConfig::default() };
     let _gateway = Gateway::bind(again).await.unwrap().start(CancellationToken::new());
     waiting.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_gateway_that_takes_long_to_leave_does_not_keep_its_address_from_the_next() {
+    let (listen, cook) = (free_port(), Cook::default());
+    let mesh = TestMesh::gateway(GatewayConfig { listen, ..GatewayConfig::default() }).await;
+    let _worker = mesh.kitchen_of(&cook, Role::Worker, 1).await;
+    let client = client(&mesh);
+    let rests = client.clone();
+    let rests = tokio::spawn(async move { rests.call::<kitchen::Rest>(dish("x")).await });
+    eventually("it runs", async || cook.resting() == 1).await;
+    let ending = tokio::spawn(mesh.end());
+    eventually("its port is closed", async || std::net::TcpListener::bind(listen).is_ok()).await;
+    let next = TestMesh::gateway(GatewayConfig { listen, ..GatewayConfig::default() }).await;
+    let _node = next.kitchen(Role::Io, 1).await;
+    client.call::<kitchen::Echo>(dish("x")).await.unwrap();
+    assert_eq!(cook.resting(), 1);
+    cook.let_go(1);
+    rests.await.unwrap().unwrap();
+    ending.await.unwrap();
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! One link to one gateway: sends what gathers, hands answers to those who wait, and ends in order when the gateway
 //! says that it is leaving: no call is sent any more, those that were may still be cancelled, and when the last of them has
-//! ended, so does the stream up.
+//! ended, so does the stream up. Who dials does not wait for that.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use turno_proto::mesh::v1::Outcome;
 use turno_proto::v1::calls_client::CallsClient;
 use turno_proto::v1::{CallsFrame, OutcomesFrame};
 use turno_runtime::parts::Parts;
+use turno_runtime::task;
 
 use crate::client::beside::Beside;
 use crate::client::call::Call;
@@ -48,31 +49,50 @@ pub(crate) struct Link {
 const CALLS_WAITING: usize = 1024;
 const WELCOME_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Links to the gateway at `address` until the link breaks, or the gateway has left in order.
+/// Links to the gateway at `address` until the link breaks, or the gateway says that it is leaving.
 pub(crate) async fn serve(links: &Links, address: &str) -> Result<(), Error> {
     let unreachable = |reason| Error::Unreachable { gateway: address.to_owned(), reason };
     let endpoint = endpoint(address).map_err(|error| unreachable(error.to_string()))?;
     let channel = endpoint.connect().await.map_err(|error| unreachable(root(&error)))?;
     let link = Arc::new(Link::new(address, endpoint, links.streams.window()));
-    // However this ends, be it that this future is dropped.
-    let _over = Over { links, link: link.clone() };
+    // However this ends, be it that this future is dropped; what is declared last goes first.
+    let over = Over(link.clone());
+    let listed = Listed { links, link: link.clone() };
     let opened = tokio::time::timeout(WELCOME_PATIENCE, open(channel, &link));
     let opened = opened.await.map_err(|_| unreachable("no welcome in time".to_owned()))?;
     let mut down = opened.map_err(|status| unreachable(refusal(&status)))?;
     links.add(&link);
     tracing::info!(gateway = address, "linked");
-    let broken =
-        |status: Status| Error::Lost { gateway: address.to_owned(), reason: status.message().to_owned() };
-    let mut leaving = false;
-    while let Some(frame) = down.message().await.map_err(broken)? {
-        leaving |= link.take(frame).await;
-        if leaving {
-            links.remove(&link);
-            // At each frame: its answers may be the last.
+    while let Some(frame) = down.message().await.map_err(|status| link.lost(&status))? {
+        if link.take(frame).await {
+            drop(listed);
             link.leave();
+            // Until then another gateway may be at its address. The rest ends by itself: with its calls, or its connection.
+            drop(task::spawn("client.leaving", finish(over, down)));
+            return Ok(());
         }
     }
     Ok(())
+}
+
+/// The rest of a link whose gateway is leaving: what was sent is still answered.
+async fn finish(over: Over, mut down: Streaming<OutcomesFrame>) {
+    let Over(link) = &over;
+    loop {
+        match down.message().await {
+            Ok(Some(frame)) => {
+                link.take(frame).await;
+                // Its answers may be the last.
+                link.leave();
+            }
+            Ok(None) => break,
+            Err(status) => {
+                // The callers of what is left hear so too.
+                tracing::warn!("{}; it was leaving", link.lost(&status));
+                break;
+            }
+        }
+    }
 }
 
 async fn open(channel: Channel, link: &Arc<Link>) -> crate::Result<Streaming<OutcomesFrame>> {
@@ -102,16 +122,24 @@ fn refusal(status: &Status) -> String {
     }
 }
 
-/// The end of a link.
-struct Over<'a> {
+/// A link that is given calls, until this is dropped.
+struct Listed<'a> {
     links: &'a Links,
     link: Arc<Link>,
 }
 
-impl Drop for Over<'_> {
+impl Drop for Listed<'_> {
     fn drop(&mut self) {
         self.links.remove(&self.link);
-        self.link.close();
+    }
+}
+
+/// The end of a link.
+struct Over(Arc<Link>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
@@ -186,6 +214,11 @@ impl Link {
             }
         }
         frame.leaving
+    }
+
+    /// It broke.
+    fn lost(&self, status: &Status) -> Error {
+        Error::Lost { gateway: self.gateway.clone(), reason: status.message().to_owned() }
     }
 
     /// No call is taken any more, and the stream up ends once none is left. What has not left goes elsewhere.
