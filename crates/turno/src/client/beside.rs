@@ -5,6 +5,7 @@ use std::any::Any;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use tokio::runtime::Handle;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::calls::Held;
@@ -12,6 +13,9 @@ use crate::calls::Held;
 /// One of them, opened when it is first used.
 pub(crate) struct Beside {
     endpoint: Endpoint,
+    /// Where its client dials. Who uses it first may be in another one, which may end, or be held up, before the others are
+    /// done with it.
+    runtime: Handle,
     channel: OnceLock<Channel>,
     under_way: Arc<AtomicUsize>,
 }
@@ -21,11 +25,16 @@ impl Beside {
     /// connection that is quiet is kept by the gateway's own.
     pub(crate) fn new(endpoint: Endpoint) -> Self {
         let endpoint = endpoint.keep_alive_while_idle(false);
-        Self { endpoint, channel: OnceLock::new(), under_way: Arc::default() }
+        let runtime = Handle::current();
+        Self { endpoint, runtime, channel: OnceLock::new(), under_way: Arc::default() }
     }
 
     pub(crate) fn channel(&self) -> Channel {
-        self.channel.get_or_init(|| self.endpoint.connect_lazy()).clone()
+        let opened = self.channel.get_or_init(|| {
+            let _entered = self.runtime.enter();
+            self.endpoint.connect_lazy()
+        });
+        opened.clone()
     }
 
     /// For one call: it counts until its answer has ended or is dropped, and `kept` is kept as long.
@@ -51,5 +60,27 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Beside, Endpoint};
+    use crate::calls;
+    use tokio::runtime::{Builder, Runtime};
+
+    fn runtime() -> Runtime {
+        Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn a_connection_outlives_the_runtime_of_who_used_it_first() {
+        let (home, other) = (runtime(), runtime());
+        let beside = home.block_on(async { Beside::new(Endpoint::from_static("http://127.0.0.1:1")) });
+        let used = other.block_on(calls::ready(beside.carry(())));
+        assert!(used.is_ok());
+        drop((used, other));
+        // It is not connected before it is called by, but there is somebody who would.
+        home.block_on(calls::ready(beside.carry(()))).map(drop).unwrap();
     }
 }
