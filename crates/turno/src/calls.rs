@@ -1,4 +1,4 @@
-//! Calls from a method to other methods: plain gRPC to the gateway's port for nodes, on a connection beside the
+//! Calls from a method to other methods: plain gRPC to the gateway's port for nodes, on connections beside the
 //! link, so that large bodies, streams, deadlines and cancellation are HTTP/2's business.
 
 mod held;
@@ -16,6 +16,7 @@ use turno_proto::v1::{MapRequest, MapResponse};
 use turno_proto::{headers, timeout};
 
 use crate::context::Context;
+use crate::node::lines::Lines;
 use crate::node::token::Token;
 use crate::rpc::{BidiStreaming, ClientStreaming, ServerStreaming, Unary};
 
@@ -24,14 +25,27 @@ pub(crate) use held::Held;
 /// The way from a node to the methods of the mesh, by the gateway that a call came from.
 #[derive(Clone, Debug)]
 pub(crate) struct Mesh {
-    /// Shared: a clone of a channel is made of several pieces of memory, and most calls make no other.
-    channel: Arc<Held>,
+    way: Way,
     token: Token,
+}
+
+/// What a call goes by. Shared: a clone of a channel is made of several pieces of memory, and most calls make no other.
+#[derive(Clone, Debug)]
+enum Way {
+    /// One connection.
+    One(Arc<Held>),
+    /// Whichever of a node's has room.
+    Any(Arc<Lines>),
 }
 
 impl Mesh {
     pub(crate) fn new(channel: impl Into<Held>, token: Token) -> Self {
-        Self { channel: Arc::new(channel.into()), token }
+        Self { way: Way::One(Arc::new(channel.into())), token }
+    }
+
+    /// For the methods of a node.
+    pub(crate) fn by(lines: Arc<Lines>, token: Token) -> Self {
+        Self { way: Way::Any(lines), token }
     }
 
     pub(crate) async fn unary<R: Unary>(&self, request: Request<R::Request>) -> crate::Result<R::Response> {
@@ -111,7 +125,11 @@ impl Mesh {
     }
 
     async fn ready(&self) -> crate::Result<Grpc<Held>> {
-        ready(Held::clone(&self.channel)).await
+        let held = match &self.way {
+            Way::One(held) => Held::clone(held),
+            Way::Any(lines) => lines.carry(),
+        };
+        ready(held).await
     }
 }
 

@@ -7,7 +7,7 @@
 //! `dialer` keeps them up, `link` speaks to one gateway, `pending` and `frames` make frames of what gathers; `trouble` is the
 //! patience of questions about tickets. The gateway's half is in its own `clients.rs`.
 
-mod beside;
+pub(crate) mod beside;
 pub(crate) mod call;
 mod choice;
 mod dialer;

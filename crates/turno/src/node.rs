@@ -7,6 +7,7 @@ mod carry;
 pub mod config;
 pub(crate) mod dialer;
 pub(crate) mod frames;
+pub(crate) mod lines;
 pub(crate) mod link;
 pub(crate) mod progress;
 mod run;

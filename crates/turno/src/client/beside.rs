@@ -1,5 +1,5 @@
 //! Connections to a gateway beside its link, one for each kind of what goes by plain gRPC, so that no kind stands in the way
-//! of another: neither by what is not read, nor by how many they are.
+//! of another: neither by what is not read, nor by how many they are. Those of a node are such too (its `lines`).
 
 use std::any::Any;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use crate::calls::Held;
 /// One of them, opened when it is first used.
 pub(crate) struct Beside {
     endpoint: Endpoint,
-    /// Where its client dials. Who uses it first may be in another one, which may end, or be held up, before the others are
+    /// Where its link is dialled. Who uses it first may be in another one, which may end, or be held up, before the others are
     /// done with it.
     runtime: Handle,
     channel: OnceLock<Channel>,
@@ -26,6 +26,12 @@ impl Beside {
     pub(crate) fn new(endpoint: Endpoint) -> Self {
         let endpoint = endpoint.keep_alive_while_idle(false);
         let runtime = Handle::current();
+        Self { endpoint, runtime, channel: OnceLock::new(), under_way: Arc::default() }
+    }
+
+    /// One more of its kind.
+    pub(crate) fn another(&self) -> Self {
+        let (endpoint, runtime) = (self.endpoint.clone(), self.runtime.clone());
         Self { endpoint, runtime, channel: OnceLock::new(), under_way: Arc::default() }
     }
 

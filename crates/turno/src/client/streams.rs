@@ -22,7 +22,7 @@ pub(crate) type Place = OwnedSemaphorePermit;
 pub(crate) const USUAL: usize = 2000;
 /// Fewer than a gateway takes on one connection, which may have to have all of them while the others are gone: what comes
 /// above that waits in HTTP/2, unseen, and with it whatever comes behind it.
-const MOST: usize = 8192;
+pub(crate) const MOST: usize = 8192;
 
 impl Streams {
     pub(crate) fn new(most: usize) -> Self {

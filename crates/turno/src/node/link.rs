@@ -22,6 +22,7 @@ use turno_runtime::parts::Parts;
 use turno_runtime::task;
 
 use crate::calls::Mesh;
+use crate::client::streams;
 use crate::context::{Context, Particulars};
 use crate::dispatch::{Answer, Arrival, Dispatch, Ends, Slice};
 use crate::error::Error;
@@ -29,6 +30,7 @@ use crate::node::answers::{Answers, Bell};
 use crate::node::batch_shares::BatchShares;
 use crate::node::carry::Carrier;
 use crate::node::frames::{Frames, Up};
+use crate::node::lines::Lines;
 use crate::node::progress::Words;
 use crate::node::share::LinkId;
 use crate::node::token::Token;
@@ -130,7 +132,7 @@ async fn open(
     let (welcome, first, down) =
         greeting.await.map_err(|_| unreachable("no welcome in time".to_owned()))?.map_err(refused)?;
     // Connections of their own, so that bodies and nested calls stand neither in the link's way nor in each other's.
-    let (bodies, nested) = (endpoint.connect_lazy(), endpoint.connect_lazy());
+    let (bodies, nested) = (endpoint.connect_lazy(), Lines::new(endpoint, streams::MOST));
     Ok((Arc::new(Link::new(settings.clone(), up, answers, bodies, nested, welcome)), first, down))
 }
 
@@ -192,11 +194,11 @@ impl Link {
         up: mpsc::Sender<Up>,
         answers: Arc<Answers>,
         bodies: Channel,
-        nested: Channel,
+        nested: Arc<Lines>,
         welcome: Welcome,
     ) -> Self {
         let token = settings.token.clone();
-        let mesh = Mesh::new(nested, token.clone());
+        let mesh = Mesh::by(nested, token.clone());
         let carrier = Carrier { channel: bodies, token, link_id: welcome.link_id };
         let carry_above = usize::try_from(welcome.carry_above).unwrap_or(usize::MAX);
         let window = settings.windows.join(up.clone());
