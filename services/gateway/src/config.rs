@@ -45,7 +45,8 @@ pub struct GatewayConfig {
     /// tens of thousands of calls a second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
-    /// Connections at once, on each port. A program with `turno::Client` may have four, and a node three.
+    /// Connections at once, on each port. A program with `turno::Client` may have four, and a node three, or more with
+    /// thousands of streams or nested calls.
     pub max_connections: usize,
     /// A body above this is carried on a stream of its own.
     pub carry_above: Size,

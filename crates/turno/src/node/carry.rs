@@ -10,17 +10,17 @@ use futures_util::{Stream, StreamExt as _};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 use turno_proto::mesh::v1::mesh_client::MeshClient;
 use turno_proto::mesh::v1::{CarryDown, CarryOpen, CarryUp, Outcome, Part};
 
+use crate::node::lines::Lines;
 use crate::node::token::Token;
 
 /// Opens streams for calls of one link.
 #[derive(Clone, Debug)]
 pub(crate) struct Carrier {
-    pub(crate) channel: Channel,
+    pub(crate) lines: Arc<Lines>,
     pub(crate) token: Token,
     pub(crate) link_id: String,
 }
@@ -62,7 +62,7 @@ impl Carrier {
         let _sent = up.try_send(CarryUp { open: Some(open), ..CarryUp::default() });
         let mut request = Request::new(ReceiverStream::new(parts));
         self.token.write(request.metadata_mut());
-        let mut client = MeshClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX);
+        let mut client = MeshClient::new(self.lines.carry()).max_decoding_message_size(usize::MAX);
         let down = client.carry(request).await?.into_inner();
         Ok(Carry { up, down: Down(Arc::new(Mutex::new(Reading { stream: Some(down), reader: None }))) })
     }

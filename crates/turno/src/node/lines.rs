@@ -52,6 +52,7 @@ mod tests {
     use super::{Arc, Endpoint, Lines};
     use crate::calls::Mesh;
     use crate::cpu::v1::{InfoRequest, images};
+    use crate::node::carry::Carrier;
     use crate::node::link::endpoint;
     use crate::node::token::Token;
     use bytes::Bytes;
@@ -132,5 +133,11 @@ mod tests {
         let mesh = Mesh::by(lines().await, Token::default());
         let call = |_| mesh.unary::<images::Info>(Request::new(InfoRequest::default()));
         all_are_answered((0..ALL).map(call)).await;
+    }
+
+    #[tokio::test]
+    async fn so_do_carries() {
+        let carrier = Carrier { lines: lines().await, token: Token::default(), link_id: String::new() };
+        all_are_answered((0..ALL as u64).map(|call| carrier.open(call))).await;
     }
 }

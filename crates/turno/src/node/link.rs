@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status, Streaming};
 use turno_proto::mesh::v1::mesh_client::MeshClient;
 use turno_proto::mesh::v1::{GatewayFrame, Hello, Invocation, Kind, Outcome, Welcome};
@@ -132,7 +132,8 @@ async fn open(
     let (welcome, first, down) =
         greeting.await.map_err(|_| unreachable("no welcome in time".to_owned()))?.map_err(refused)?;
     // Connections of their own, so that bodies and nested calls stand neither in the link's way nor in each other's.
-    let (bodies, nested) = (endpoint.connect_lazy(), Lines::new(endpoint, streams::MOST));
+    let lines = |endpoint| Lines::new(endpoint, streams::MOST);
+    let (bodies, nested) = (lines(endpoint.clone()), lines(endpoint));
     Ok((Arc::new(Link::new(settings.clone(), up, answers, bodies, nested, welcome)), first, down))
 }
 
@@ -193,13 +194,13 @@ impl Link {
         settings: Arc<Settings>,
         up: mpsc::Sender<Up>,
         answers: Arc<Answers>,
-        bodies: Channel,
+        bodies: Arc<Lines>,
         nested: Arc<Lines>,
         welcome: Welcome,
     ) -> Self {
         let token = settings.token.clone();
         let mesh = Mesh::by(nested, token.clone());
-        let carrier = Carrier { channel: bodies, token, link_id: welcome.link_id };
+        let carrier = Carrier { lines: bodies, token, link_id: welcome.link_id };
         let carry_above = usize::try_from(welcome.carry_above).unwrap_or(usize::MAX);
         let window = settings.windows.join(up.clone());
         settings.batch_shares.join(window, welcome.batch_share);
