@@ -29,6 +29,12 @@ impl Beside {
         Self { endpoint, runtime, channel: OnceLock::new(), under_way: Arc::default() }
     }
 
+    /// One that is open.
+    #[cfg(test)]
+    pub(crate) fn on(endpoint: Endpoint, channel: Channel) -> Self {
+        Self { channel: channel.into(), ..Self::new(endpoint) }
+    }
+
     /// One more of its kind.
     pub(crate) fn another(&self) -> Self {
         let (endpoint, runtime) = (self.endpoint.clone(), self.runtime.clone());

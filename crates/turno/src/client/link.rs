@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_channel::oneshot;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 use turno_proto::mesh::v1::Outcome;
@@ -34,6 +35,7 @@ pub(crate) struct Link {
     gateway: String,
     /// Places for calls that have not left.
     room: Semaphore,
+    ended: CancellationToken,
     pending: Mutex<Pending>,
     pub(crate) refusals: Refusals,
     max_body: AtomicUsize,
@@ -144,10 +146,11 @@ impl Drop for Over {
 }
 
 impl Link {
-    fn new(gateway: &str, endpoint: Endpoint, window_of_streams: u32) -> Self {
+    pub(super) fn new(gateway: &str, endpoint: Endpoint, window_of_streams: u32) -> Self {
         Self {
             gateway: gateway.to_owned(),
             room: Semaphore::new(CALLS_WAITING),
+            ended: CancellationToken::new(),
             pending: Mutex::default(),
             refusals: Refusals::default(),
             max_body: AtomicUsize::new(0),
@@ -160,6 +163,11 @@ impl Link {
     /// Its address.
     pub(crate) fn gateway(&self) -> &str {
         &self.gateway
+    }
+
+    /// Completes once it is to be given no more: it broke, or its gateway is leaving.
+    pub(crate) async fn ended(&self) {
+        self.ended.cancelled().await;
     }
 
     /// Above it, a call goes by plain gRPC.
@@ -224,6 +232,7 @@ impl Link {
     /// No call is taken any more, and the stream up ends once none is left. What has not left goes elsewhere.
     fn leave(&self) {
         self.room.close();
+        self.ended.cancel();
         let (unsent, writer) = {
             let mut pending = self.pending.lock();
             (pending.leave(), pending.writer())
@@ -232,7 +241,7 @@ impl Link {
         lose(unsent, Lost { may_have_run: false });
     }
 
-    fn close(&self) {
+    pub(super) fn close(&self) {
         self.leave();
         let (sent, writer) = {
             let mut pending = self.pending.lock();

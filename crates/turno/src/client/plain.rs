@@ -1,10 +1,13 @@
 //! Calls by plain gRPC beside the links (`beside`): large ones, and those that answer a stream. One that never left, since its
-//! gateway was ending just then, goes again by another, unseen, and at nobody's expense, as long as patience (`search`)
-//! lasts; of what may have run when its connection breaks, `repeats` says whether it goes again, as for the calls of a link.
+//! gateway was ending just then, or is silent, goes again by another, unseen, and at nobody's expense, as long as patience
+//! (`search`) lasts; of what may have run when its connection breaks, `repeats` says whether it goes again, as for the calls of
+//! a link.
 
 use std::error::Error as _;
 use std::marker::PhantomData;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bytes::{BufMut as _, Bytes};
@@ -40,9 +43,7 @@ pub(crate) async fn unary<R: Unary>(
         request,
         deadline,
         |link| link.bodies.carry(()),
-        async |mut client, request, path| {
-            client.unary(request, path, Encoded::<R::Response>(PhantomData)).await
-        },
+        async |mut client, request, path, codec| client.unary(request, path, codec).await,
     );
     answer.await
 }
@@ -65,9 +66,7 @@ pub(crate) async fn server_streaming<R: ServerStreaming>(
         request,
         deadline,
         move |link| link.streams.carry(place.clone()),
-        async |mut client, request, path| {
-            client.server_streaming(request, path, Encoded::<R::Response>(PhantomData)).await
-        },
+        async |mut client, request, path, codec| client.server_streaming(request, path, codec).await,
     );
     answer.await.map(Response::into_inner)
 }
@@ -82,7 +81,7 @@ async fn attempts<R: Rpc, T, A>(
     attempt: A,
 ) -> crate::Result<T>
 where
-    A: AsyncFn(Grpc<Held>, Request<Bytes>, PathAndQuery) -> crate::Result<T>,
+    A: AsyncFn(Grpc<Held>, Request<Bytes>, PathAndQuery, Encoded<R::Response>) -> crate::Result<T>,
 {
     let (metadata, _, message) = request.into_parts();
     let body = Bytes::from(message.encode_to_vec());
@@ -95,10 +94,7 @@ where
         if let Some(deadline) = deadline {
             request.set_timeout(deadline.saturating_duration_since(sent));
         }
-        let answered = {
-            let client = calls::ready(way(&link)).await.map_err(|error| runs.told(error))?;
-            attempt(client, request, PathAndQuery::from_static(R::PATH)).await
-        };
+        let answered = send::<R::Response, _, _>(&link, way(&link), request, R::PATH, &attempt).await;
         let status = match answered {
             Err(status) => calls::late(status),
             answered => return answered,
@@ -122,6 +118,37 @@ where
     }
 }
 
+/// Sends it and waits for its answer. What has not left when its link ends is taken back: tonic dials for each call that waits,
+/// one after another, and where a gateway is silent, each takes as long as dialling may.
+async fn send<M, T, A>(
+    link: &Link,
+    held: Held,
+    request: Request<Bytes>,
+    path: &'static str,
+    attempt: &A,
+) -> crate::Result<T>
+where
+    A: AsyncFn(Grpc<Held>, Request<Bytes>, PathAndQuery, Encoded<M>) -> crate::Result<T>,
+{
+    let parting = Parting::default();
+    let codec = Encoded { parting: parting.clone(), answer: PhantomData };
+    let mut answer = pin!(async {
+        let client = calls::ready(held).await.map_err(|error| not_left(error.message()))?;
+        attempt(client, request, PathAndQuery::from_static(path), codec).await
+    });
+    tokio::select! {
+        biased;
+        answered = &mut answer => return answered,
+        () = link.ended() => {}
+    }
+    if parting.is_first() { Err(not_left("its link has ended")) } else { answer.await }
+}
+
+/// As tonic says it of a gateway that it cannot reach.
+fn not_left(why: &str) -> Status {
+    Status::from_error(Box::new(tonic::ConnectError(why.into())))
+}
+
 /// Whether it is no answer, but the end of what the call was on. Only what this end of a connection has made up has a
 /// source; that the deadline has passed is an answer too, once `late` has made it one.
 fn lost(status: &Status) -> Option<Lost> {
@@ -133,10 +160,24 @@ fn unsent(method: &str, why: &str) -> Status {
     nothing_left(Status::unavailable(format!("{method} was not sent: {why}")))
 }
 
-/// Takes bytes that are encoded already, and answers messages.
-struct Encoded<T>(PhantomData<fn() -> T>);
+/// Whether a call leaves or is taken back: whoever asks first has decided.
+#[derive(Clone, Default)]
+struct Parting(Arc<AtomicBool>);
 
-struct AsItIs;
+impl Parting {
+    fn is_first(&self) -> bool {
+        !self.0.swap(true, Ordering::Relaxed)
+    }
+}
+
+/// Takes bytes that are encoded already, once, and answers messages.
+struct Encoded<T> {
+    parting: Parting,
+    answer: PhantomData<fn() -> T>,
+}
+
+/// Asked for when the connection takes the call.
+struct AsItIs(Parting);
 
 impl<T: Message + Default + 'static> Codec for Encoded<T> {
     type Encode = Bytes;
@@ -145,7 +186,7 @@ impl<T: Message + Default + 'static> Codec for Encoded<T> {
     type Decoder = ProstDecoder<T>;
 
     fn encoder(&mut self) -> AsItIs {
-        AsItIs
+        AsItIs(self.parting.clone())
     }
 
     fn decoder(&mut self) -> ProstDecoder<T> {
@@ -158,6 +199,9 @@ impl Encoder for AsItIs {
     type Error = Status;
 
     fn encode(&mut self, body: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        if !self.0.is_first() {
+            return Err(Status::cancelled("it was taken back"));
+        }
         to.put(body);
         Ok(())
     }

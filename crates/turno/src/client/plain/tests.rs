@@ -1,23 +1,35 @@
 //! Large calls and streams, at a gateway that does to them what a test wants.
 
+use std::future::{Pending, pending, poll_fn, ready};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::stream;
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
+use http_body::Body as _;
 use prost::Message;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tonic::codec::EncodeBody;
+use tonic::codegen::Service;
+use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status};
 use turno_proto::v1::OutcomesFrame;
 use turno_runtime::task;
 
-use super::lost;
+use super::{AsItIs, Parting, lost, unary};
+use crate::client::beside::Beside;
+use crate::client::link::Link;
 use crate::client::pending::Lost;
+use crate::client::search::Search;
 use crate::cpu::v1::{InfoRequest, InfoResponse, images};
 use crate::io::v1 as io;
+use crate::node::link::endpoint;
 use crate::rpc::{AnswersStream, Rpc, TakesOne};
 use crate::{Client, never_sent};
 
@@ -31,6 +43,8 @@ enum Fate {
     Refused,
     /// It is taken, and not answered.
     Held,
+    /// It is taken, and answered when the test says so.
+    Late(&'static Notify),
     /// It is taken, and its connection breaks.
     Broken,
 }
@@ -76,6 +90,10 @@ async fn converse(socket: TcpStream, calls: Arc<AtomicU64>, fate: fn(u64) -> Fat
             }
             Fate::Refused => respond.send_reset(h2::Reason::REFUSED_STREAM),
             Fate::Held => held.push((request, respond)),
+            Fate::Late(told) => drop(task::spawn("double", async move {
+                told.notified().await;
+                answer(request, respond).await;
+            })),
             Fate::Broken => return,
         }
     }
@@ -166,6 +184,85 @@ fn an_answer_is_told_from_a_connection_that_breaks() {
     assert_eq!(source(Box::new(std::io::Error::other("broken pipe"))), Some(Lost { may_have_run: true }));
     let refused = tonic::ConnectError("refused".into());
     assert_eq!(source(Box::new(refused)), Some(Lost { may_have_run: false }));
+}
+
+/// Dials for ever.
+struct Nowhere;
+
+impl Service<http::Uri> for Nowhere {
+    type Response = hyper::upgrade::Upgraded;
+    type Error = std::io::Error;
+    type Future = Pending<std::io::Result<Self::Response>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Uri) -> Self::Future {
+        pending()
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_its_connection_goes_elsewhere_when_the_link_has_ended() {
+    let (gateway, calls) = serve(|_| Fate::Answered).await;
+    let client = Client::connect(gateway).unwrap();
+    let endpoint = Endpoint::from_static("http://10.0.0.1:7070");
+    let mut silent = Link::new("10.0.0.1:7070", endpoint.clone(), WINDOW);
+    silent.bodies = Beside::on(endpoint.clone(), endpoint.connect_with_connector_lazy(Nowhere));
+    let (links, silent) = (&client.0.links, Arc::new(silent));
+    let search = Search::new(links);
+    let call = unary::<images::Info>(&links.repeats, search, silent.clone(), Request::new(large()), None);
+    let (answer, ()) = tokio::join!(tokio::time::timeout(LONG, call), async { silent.close() });
+    assert_eq!(answer.expect("it is taken back").unwrap().into_inner().width, 7);
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn what_has_left_when_the_link_has_ended_is_waited_for_and_goes_nowhere_else() {
+    static TOLD: Notify = Notify::const_new();
+    let (ends, held) = serve(|_| Fate::Late(&TOLD)).await;
+    let (stays, others) = serve(|_| Fate::Answered).await;
+    let client = Client::connect(stays).unwrap();
+    let link = Arc::new(Link::new(&ends, endpoint(&ends).unwrap(), WINDOW));
+    let (links, request) = (&client.0.links, Request::new(large()));
+    let call = unary::<images::Info>(&links.repeats, Search::new(links), link.clone(), request, None);
+    let mut call = pin!(call);
+    let has_left = async {
+        while held.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        answer = &mut call => panic!("nobody has answered it: {answer:?}"),
+        () = has_left => {}
+    }
+    link.close();
+    // It hears of it, and its answer is not there.
+    tokio::select! {
+        biased;
+        answer = &mut call => panic!("nobody has answered it: {answer:?}"),
+        () = ready(()) => {}
+    }
+    TOLD.notify_one();
+    let answer = tokio::time::timeout(LONG, call).await.expect("it is answered now");
+    assert_eq!(answer.unwrap().into_inner().width, 7);
+    assert_eq!((held.load(Ordering::SeqCst), others.load(Ordering::SeqCst)), (1, 0));
+}
+
+#[tokio::test]
+async fn a_call_leaves_or_is_taken_back_and_never_both() {
+    let leaves = async |parting: &Parting| {
+        let request = stream::iter([Ok::<_, Status>(Bytes::from_static(b"request"))]);
+        let mut body = pin!(EncodeBody::new_client(AsItIs(parting.clone()), request, None, None));
+        poll_fn(|cx| body.as_mut().poll_frame(cx)).await.expect("there is a request").is_ok()
+    };
+    let taken_back = Parting::default();
+    assert!(taken_back.is_first());
+    assert!(!leaves(&taken_back).await);
+    let left = Parting::default();
+    assert!(leaves(&left).await);
+    assert!(!left.is_first());
 }
 
 #[tokio::test]
