@@ -35,6 +35,11 @@ impl Interrupts {
     }
 }
 
+/// Between two messages: a loop that finds each next one there already would never let an interrupt be heard.
+pub(crate) async fn heed() {
+    tokio::task::yield_now().await;
+}
+
 /// The next one, as a shell tells of a process that it has ended.
 async fn next(interrupt: &mut Signal, terminate: &mut Signal) -> u8 {
     tokio::select! {

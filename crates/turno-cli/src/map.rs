@@ -30,7 +30,7 @@ use turno_proto::v1::{MapHeader, MapOrder, MapResponse, MapSummary, OnFailure};
 
 use crate::aside::Aside;
 use crate::call::{self, method::Name};
-use crate::interrupts::Interrupts;
+use crate::interrupts::{Interrupts, heed};
 use crate::reflect;
 use crate::submit::Wishes;
 use crate::tickets;
@@ -354,6 +354,7 @@ async fn follow(
             results.flush()?;
         }
         progress.done(count, results.failed());
+        heed().await;
     }
     Ok(summary)
 }
@@ -368,4 +369,29 @@ async fn explain(
         Err(error) => error.downcast_ref::<Status>().map(|status| status.metadata().clone()),
     };
     said.map_or(Ok(()), |said| call::explain(&said, &mut Aside))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Before, MapResponse, Progress, Results, follow};
+    use crate::call::json::tests::album;
+    use futures_util::FutureExt as _;
+    use http::StatusCode;
+    use tonic::Streaming;
+    use tonic::codec::Codec as _;
+    use tonic_prost::ProstCodec;
+    use turno_proto::v1::MapRequest;
+
+    #[test]
+    fn whoever_interrupts_is_heard_though_answers_are_always_there() {
+        let method = album().parent_pool().get_service_by_name("album.v1.Studio").unwrap().methods().next();
+        let before = Before::Kept { is_checked: true };
+        let mut results = Results::open(None, before, &method.unwrap()).unwrap();
+        // Messages without a word: neither compressed, nor any byte long.
+        let messages = "\0".repeat(3 * 5);
+        let decoder = ProstCodec::<MapRequest, MapResponse>::default().decoder();
+        let mut answers = Streaming::new_response(decoder, messages, StatusCode::OK, None, None);
+        let mut progress = Progress::new(None, 0, false);
+        assert!(follow(&mut answers, &mut results, &mut progress).now_or_never().is_none());
+    }
 }

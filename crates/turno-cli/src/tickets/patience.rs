@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use tonic::{Code, Status};
 
+use crate::interrupts::heed;
+
 /// How long a gateway may be away.
 const MOST: Duration = Duration::from_secs(60);
 /// A stream without a word that stood for so long was a gateway's that was there. One that fails before may be that of a
@@ -29,6 +31,7 @@ impl Patience {
         &mut self,
         message: impl Future<Output = Result<Option<T>, Status>>,
     ) -> Result<T, Status> {
+        heed().await;
         let asked = Instant::now();
         let message = message.await;
         if matches!(message, Ok(Some(_))) || asked.elapsed() > STOOD {
@@ -56,6 +59,7 @@ pub(crate) fn is_away(status: &Status) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{MOST, Patience, is_away};
+    use futures_util::FutureExt as _;
     use std::time::{Duration, Instant};
     use tonic::Status;
 
@@ -87,6 +91,11 @@ mod tests {
         assert_eq!(patience.next(async { Ok(Some(1)) }).await.unwrap(), 1);
         patience.next::<u32>(async { Err(gone()) }).await.unwrap_err();
         patience.check(&gone(), "").unwrap();
+    }
+
+    #[test]
+    fn whoever_interrupts_is_heard_though_messages_are_always_there() {
+        assert!(Patience::new().next(async { Ok(Some(1)) }).now_or_never().is_none());
     }
 
     #[test]
