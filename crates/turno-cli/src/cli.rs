@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
@@ -187,9 +188,21 @@ fn serve(child: children::ChildFlags, role: impl FnOnce() -> Result<()>) -> Resu
 pub(crate) fn in_runtime(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
     turno_runtime::tls::install_provider();
     telemetry::init(&logs())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("cannot start the async runtime")?.block_on(command)
+    to_its_end(command)
 }
+
+/// What is under way then is dropped, and with it the processes that were started. But whatever blocks a thread, such as a
+/// name that is looked up, is not waited for: nobody listens for signals any more.
+fn to_its_end(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the async runtime")?;
+    let ended = runtime.block_on(command);
+    runtime.shutdown_timeout(AFTERWARDS);
+    ended
+}
+
+/// For what is dropped: far more than it takes.
+const AFTERWARDS: Duration = Duration::from_secs(1);
 
 /// A command says itself what went wrong; of the libraries, only what is broken is heard.
 fn logs() -> TelemetryConfig {
@@ -198,8 +211,12 @@ fn logs() -> TelemetryConfig {
 
 #[cfg(test)]
 mod tests {
-    use super::Cli;
+    use super::{Cli, to_its_end};
     use clap::{CommandFactory as _, Parser as _};
+    use std::process::ExitCode;
+    use std::sync::mpsc::{self, TryRecvError};
+    use std::time::Duration;
+    use tokio::sync::oneshot;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -213,6 +230,23 @@ mod tests {
                 Cli::try_parse_from([&["turno"][..], command, &["--help"]].concat()).unwrap_err().to_string();
             assert!(help.contains("Exit code: 1 if"), "{command:?}: {help}");
         }
+    }
+
+    #[test]
+    fn whatever_blocks_a_thread_is_not_waited_for() {
+        let ((_never, blocks), (ends, has_ended)) = (mpsc::channel::<()>(), mpsc::channel());
+        let (begins, has_begun) = oneshot::channel();
+        to_its_end(async {
+            tokio::task::spawn_blocking(move || {
+                begins.send(()).unwrap();
+                let _waited = blocks.recv_timeout(Duration::from_secs(60));
+                ends.send(())
+            });
+            has_begun.await.unwrap();
+            Ok(ExitCode::SUCCESS)
+        })
+        .unwrap();
+        assert_eq!(has_ended.try_recv(), Err(TryRecvError::Empty));
     }
 
     #[test]
