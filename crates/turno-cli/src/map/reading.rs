@@ -64,15 +64,15 @@ impl Reading {
                 }
                 return Ok(ExitCode::FAILURE);
             }
-            self.patience.check(&status, &self.results.command())?;
+            self.patience.check(&status, &self.results.reads_on())?;
             tokio::time::sleep(PAUSE).await;
         }
     }
 
     /// The last word of one that was interrupted.
     pub(super) fn interrupted(&self) -> String {
-        let (from, command) = (self.from, self.results.command());
-        format!("interrupted after {from} answers: the ticket is untouched, and `{command}` reads on")
+        let (from, reads_on) = (self.from, self.results.reads_on());
+        format!("interrupted after {from} answers: the ticket is untouched, and {reads_on}")
     }
 
     /// Whether that is the map's own end, whatever its code, and not a gateway that can give nothing now: either may have
@@ -135,6 +135,7 @@ mod tests {
     use serde_json::Value;
     use std::collections::VecDeque;
     use std::convert::Infallible;
+    use std::path::Path;
     use std::process::ExitCode;
     use std::sync::Arc;
     use std::task::{Context, Poll};
@@ -382,6 +383,20 @@ mod tests {
             let again = results.of_ticket("operations/1", DEFAULT_ADDRESS).command();
             assert!(again.ends_with(end), "{again}");
         }
+    }
+
+    #[test]
+    fn what_is_in_no_file_does_not_go_on_where_it_was() {
+        let reads_on = |out| {
+            let results = Results::open(out, Before::Refused(Of::NewTicket), &print()).unwrap();
+            results.of_ticket("operations/1", DEFAULT_ADDRESS).reads_on()
+        };
+        let anew = "`turno tickets results operations/1 --follow` begins again with its first answer";
+        assert_eq!(reads_on(None), anew);
+        assert_eq!(reads_on(Some(Out::open(Path::new("/dev/null"), false).unwrap())), anew);
+        let folder = tempfile::tempdir().unwrap();
+        let on = reads_on(Some(Out::open(&folder.path().join("a"), false).unwrap()));
+        assert!(on.ends_with("/a --resume` reads on"), "{on}");
     }
 
     #[test]

@@ -118,6 +118,12 @@ impl Results {
         self.again.command(self.must_vouch())
     }
 
+    /// The same, and from where on: what is in no file that can be gone on with begins anew.
+    pub(super) fn reads_on(&self) -> String {
+        let how = if self.file.is_some() { "reads on" } else { "begins again with its first answer" };
+        format!("`{}` {how}", self.command())
+    }
+
     /// Where there can be no note, always.
     fn must_vouch(&self) -> bool {
         self.file.is_some() && self.note.as_ref().is_none_or(Note::must_vouch)

@@ -21,7 +21,7 @@ impl Desk {
     /// Tells of every change until the ticket has ended; answers it with its result.
     pub(crate) async fn follow(&self, name: &str, tell: &mut Listener<'_>) -> anyhow::Result<Ticket> {
         let mut followed = Followed { last: None, patience: Patience::new() };
-        let again = format!("turno tickets watch {name}{}", at(&self.address));
+        let again = format!("`turno tickets watch {name}{}` with it", at(&self.address));
         loop {
             let status = match self.listen(name, &mut followed, tell).await? {
                 Ok(ended) => return Ok(ended),

@@ -40,11 +40,11 @@ impl Patience {
         message?.ok_or_else(|| Status::unavailable("the gateway is ending"))
     }
 
-    /// Fails if none has been there for too long. `again`: the command that goes on.
+    /// Fails if none has been there for too long. `again`: the command that goes on, and how.
     pub(crate) fn check(&self, why: &Status, again: &str) -> anyhow::Result<()> {
         if self.heard.elapsed() > MOST {
             let why = why.message();
-            bail!("no gateway has served it for {MOST:?} ({why}); the ticket goes on, and `{again}` with it");
+            bail!("no gateway has served it for {MOST:?} ({why}); the ticket goes on, and {again}");
         }
         Ok(())
     }
@@ -75,9 +75,9 @@ mod tests {
         let half = Instant::now().checked_sub(MOST / 2).unwrap();
         Patience { heard: half }.check(&gone, "").unwrap();
         let error =
-            Patience::at_its_end().check(&gone, "turno tickets watch 9f3ac2b1").unwrap_err().to_string();
+            Patience::at_its_end().check(&gone, "`turno tickets watch 7` with it").unwrap_err().to_string();
         let why = "no gateway has served it for 60s (connection refused)";
-        assert_eq!(error, format!("{why}; the ticket goes on, and `turno tickets watch 9f3ac2b1` with it"));
+        assert_eq!(error, format!("{why}; the ticket goes on, and `turno tickets watch 7` with it"));
     }
 
     #[tokio::test]
