@@ -239,7 +239,7 @@ async fn as_ticket(
     crate::listing::print(name.clone())?;
     if args.target.out.is_some() {
         let reading = Reading::new(channel, &name, results.of_ticket(&name, address), None);
-        return read(reading, method, interrupts).await;
+        return Ok(read(reading, method, interrupts).await?.unwrap_or_else(|interrupted| interrupted));
     }
     if stdout().is_terminal() {
         writeln!(Aside, "\n{}", tickets::next_of_map(&name))?;
@@ -248,7 +248,7 @@ async fn as_ticket(
 }
 
 /// What has come of a map that is a ticket of so many items: all of it, or so many results, with those that a file has from
-/// before.
+/// before. One that was interrupted has had its last word.
 pub(crate) async fn results_of(
     channel: Channel,
     (name, items): (&str, u64),
@@ -256,7 +256,7 @@ pub(crate) async fn results_of(
     target: &Target,
     most: Option<u64>,
     address: &str,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<Result<ExitCode, ExitCode>> {
     let out = target.open()?;
     if let Some(file) = target.checked() {
         origin::of_ticket(file, name)?;
@@ -271,12 +271,15 @@ async fn read(
     mut reading: Reading,
     method: &MethodDescriptor,
     mut interrupts: Interrupts,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<Result<ExitCode, ExitCode>> {
     let ended = interrupts.or(Box::pin(reading.run(method.parent_pool()))).await;
-    ended.unwrap_or_else(|code| {
-        writeln!(Aside, "{}", reading.interrupted())?;
-        Ok(code)
-    })
+    match ended {
+        Ok(ended) => ended.map(Ok),
+        Err(interrupted) => {
+            writeln!(Aside, "{}", reading.interrupted())?;
+            Ok(Err(interrupted))
+        }
+    }
 }
 
 async fn method(args: &MapArgs, channel: Channel) -> anyhow::Result<MethodDescriptor> {

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's own failures")]
 
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -740,6 +741,18 @@ async fn interrupt(child: &Child, signal: Signal) {
     kill_process(pid(child), signal).unwrap();
 }
 
+/// Once a pipe is full, and whoever writes waits for who reads.
+async fn stands(pipe: impl AsFd) {
+    let mut before = 0;
+    eventually("it waits for who reads", || {
+        let unread = ioctl_fionread(&pipe).unwrap();
+        let stands = unread > 20_000 && unread == before;
+        before = unread;
+        async move { stands }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_map_that_is_interrupted_says_how_it_goes_on() {
     let shell = Shell::open().await;
@@ -789,6 +802,29 @@ async fn a_map_that_is_a_ticket_outlives_who_is_interrupted_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_interrupted_between_results_hears_of_that_alone() {
+    let shell = Shell::open().await;
+    // They come in several messages, and the map goes on.
+    let urls = [&["a"; 3000][..], &["long"]].concat();
+    let name = shell.turno_with(&["map", "--ticket", FETCH], &pages(&urls)).await.fine();
+    let words = ["tickets", "results", name.trim()];
+    shell.until("most are there", &words, |seen| seen.out.lines().count() > 2000).await;
+    let reading = shell.start(TURNO, &words);
+    stands(reading.stdout.as_ref().unwrap()).await;
+    interrupt(&reading, Signal::INT).await;
+    // It hears it meanwhile.
+    shell.turno(&["tickets", "list"]).await.fine();
+    let Seen { code, err, .. } = Shell::end(reading).await;
+    let next =
+        format!(" answers: the ticket is untouched, and `turno tickets results {} --follow", name.trim());
+    assert!(
+        code == Some(130) && err.starts_with("interrupted after ") && err.contains(&next),
+        "{code:?} {err}"
+    );
+    assert!(err.ends_with("` begins again with its first answer\n") && err.lines().count() == 1, "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_is_interrupted_twice_waits_for_no_reader() {
     let shell = Shell::open().await;
     let pipe = shell.file("pipe");
@@ -798,14 +834,7 @@ async fn who_is_interrupted_twice_waits_for_no_reader() {
     let mut requests = map.stdin.take().unwrap();
     // Their answers are more than a pipe holds.
     requests.write_all(pages(&["a"; 1000]).as_bytes()).await.unwrap();
-    let mut before = 0;
-    eventually("it waits for who reads", || {
-        let unread = ioctl_fionread(&reader).unwrap();
-        let stands = unread > 20_000 && unread == before;
-        before = unread;
-        async move { stands }
-    })
-    .await;
+    stands(&reader).await;
     interrupt(&map, Signal::INT).await;
     eventually("it ends", || {
         let _asked = kill_process(pid(&map), Signal::INT);

@@ -45,13 +45,13 @@ pub(crate) async fn run(desk: &mut Desk, args: ResultsArgs) -> anyhow::Result<Ex
     // What one that has ended has ended with is a part of it.
     let most = (!args.follow && !ticket.has_ended()).then_some(done);
     let named = (name.as_str(), items);
-    let code =
+    let read =
         map::results_of(desk.channel.clone(), named, &method, &args.target, most, &desk.address).await?;
-    if most.is_some() {
+    if most.is_some() && read.is_ok() {
         // What there is now may be nothing, and is not all.
         writeln!(Aside, "still {}, {done} of {items}; --follow waits for the rest", ticket.state())?;
     }
-    Ok(code)
+    Ok(read.unwrap_or_else(|interrupted| interrupted))
 }
 
 /// What can be done meanwhile, if the gateway has said that it does not know the types.
