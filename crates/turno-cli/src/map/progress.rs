@@ -37,8 +37,17 @@ impl Progress {
         }
     }
 
-    /// The last word.
+    /// Has the last word, once.
     pub(super) fn finish(&self, failed: u64) {
+        if let Some(word) = self.last_word(failed) {
+            let _said = writeln!(Aside, "{word}");
+        }
+    }
+
+    fn last_word(&self, failed: u64) -> Option<String> {
+        if self.bar.is_finished() {
+            return None;
+        }
         self.bar.finish_and_clear();
         let (took, all) = (self.started.elapsed(), self.before + self.done);
         let rate = match self.done {
@@ -47,7 +56,7 @@ impl Progress {
         };
         let before =
             if self.before > 0 { format!(", {} of them before", self.before) } else { String::new() };
-        let _said = writeln!(Aside, "{all} answered{before}, {failed} of them failed, in {took:.1?}{rate}");
+        Some(format!("{all} answered{before}, {failed} of them failed, in {took:.1?}{rate}"))
     }
 }
 
@@ -76,7 +85,16 @@ fn rate(a_second: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::rate;
+    use super::{Progress, rate};
+
+    #[test]
+    fn the_last_word_is_said_once() {
+        let mut progress = Progress::new(Some(3), 1, false);
+        progress.done(2, 1);
+        let word = progress.last_word(1).unwrap();
+        assert!(word.starts_with("3 answered, 1 of them before, 1 of them failed, in "), "{word}");
+        assert_eq!(progress.last_word(1), None);
+    }
 
     #[test]
     fn a_rate_has_few_digits() {
