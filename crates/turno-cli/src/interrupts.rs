@@ -11,9 +11,15 @@ use turno_runtime::task;
 pub(crate) struct Interrupts(oneshot::Receiver<u8>);
 
 impl Interrupts {
-    /// From here on the first one ends nothing by itself.
+    /// From here on the first one ends nothing by itself. What the process was started to ignore it goes on to ignore: a
+    /// script's `turno map … &` is not meant by Ctrl-C.
     pub(crate) fn listen() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
+        // Whoever cannot know, listens.
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let listen = |kind| {
+            let signal = (!is_ignored(&status, kind)).then(|| signal(kind)).transpose();
+            signal.context("cannot listen for signals")
+        };
         let mut interrupt = listen(SignalKind::interrupt())?;
         let mut terminate = listen(SignalKind::terminate())?;
         let (tell, first) = oneshot::channel();
@@ -41,9 +47,39 @@ pub(crate) async fn heed() {
 }
 
 /// The next one, as a shell tells of a process that it has ended.
-async fn next(interrupt: &mut Signal, terminate: &mut Signal) -> u8 {
+async fn next(interrupt: &mut Option<Signal>, terminate: &mut Option<Signal>) -> u8 {
     tokio::select! {
-        _ = interrupt.recv() => 130,
-        _ = terminate.recv() => 143,
+        () = heard(interrupt) => 130,
+        () = heard(terminate) => 143,
+    }
+}
+
+async fn heard(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// By `/proc/PID/status`, of which a line is a mask of all signals.
+fn is_ignored(status: &str, kind: SignalKind) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    (mask >> (kind.as_raw_value() - 1)) & 1 == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SignalKind, is_ignored};
+
+    #[test]
+    fn what_is_ignored_is_known() {
+        let status =
+            "Name:\tturno\nSigBlk:\t0000000000000002\nSigIgn:\t0000000000001002\nSigCgt:\t0000000000004000\n";
+        assert!(is_ignored(status, SignalKind::interrupt()));
+        assert!(!is_ignored(status, SignalKind::terminate()));
+        assert!(!is_ignored("", SignalKind::interrupt()));
     }
 }

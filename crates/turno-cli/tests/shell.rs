@@ -729,15 +729,25 @@ fn pid(child: &Child) -> Pid {
     i32::try_from(child.id().unwrap()).ok().and_then(Pid::from_raw).unwrap()
 }
 
+/// Whether it is in a mask of a process's signals.
+fn is_in(mask: &str, process: &str, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix(mask)?.strip_prefix(":\t")).unwrap();
+    u64::from_str_radix(mask, 16).unwrap() & (1 << (signal.as_raw() - 1)) > 0
+}
+
+fn listens(child: &Child, signal: Signal) -> bool {
+    is_in("SigCgt", &child.id().unwrap().to_string(), signal)
+}
+
+/// Ctrl-C, and what it ends with; SIGTERM where these tests are themselves in the background of a script.
+fn ctrl_c() -> (Signal, i32) {
+    if is_in("SigIgn", "self", Signal::INT) { (Signal::TERM, 143) } else { (Signal::INT, 130) }
+}
+
 /// Once the program has a word to say to it.
 async fn interrupt(child: &Child, signal: Signal) {
-    let status = format!("/proc/{}/status", child.id().unwrap());
-    let listens = || {
-        let status = std::fs::read_to_string(&status).unwrap();
-        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t")).unwrap();
-        u64::from_str_radix(caught, 16).unwrap() & (1 << (signal.as_raw() - 1)) > 0
-    };
-    eventually("it listens", async || listens()).await;
+    eventually("it listens", async || listens(child, signal)).await;
     kill_process(pid(child), signal).unwrap();
 }
 
@@ -755,36 +765,55 @@ async fn stands(pipe: impl AsFd) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_map_that_is_interrupted_says_how_it_goes_on() {
-    let shell = Shell::open().await;
+    let (shell, (signal, end)) = (Shell::open().await, ctrl_c());
     let file = shell.file("answers.jsonl");
     let out = format!("--out={}", file.display());
     let mut map = shell.start(TURNO, &["map", FETCH, &out]);
     let mut requests = map.stdin.take().unwrap();
     requests.write_all(pages(&["a"]).as_bytes()).await.unwrap();
     eventually("it has an answer", async || file.metadata().is_ok_and(|file| file.len() > 0)).await;
-    interrupt(&map, Signal::INT).await;
+    interrupt(&map, signal).await;
     let Seen { code, err, .. } = Shell::end(map).await;
     let next = "the same command with --resume goes on with what is missing";
     let next = format!("interrupted: what was answered is in {}; {next}\n", file.display());
-    assert!(code == Some(130) && err.starts_with("1 answered, 0 of them failed, in "), "{code:?} {err}");
+    assert!(code == Some(end) && err.starts_with("1 answered, 0 of them failed, in "), "{code:?} {err}");
     assert!(err.ends_with(&next), "{err}");
     shell.turno_with(&["map", FETCH, &out, "--resume"], &pages(&["a", "b"])).await.ended_well();
     assert_eq!(answered(&file), ["a", "b"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_map_that_is_a_ticket_outlives_who_is_interrupted_and_says_so() {
+async fn a_map_in_the_background_of_a_script_is_not_meant_by_ctrl_c() {
     let shell = Shell::open().await;
+    let file = shell.file("answers.jsonl");
+    let out = format!("--out={}", file.display());
+    // As a shell without job control starts it.
+    let ignores = ["-c", "trap '' INT; exec \"$0\" \"$@\"", TURNO, "map", FETCH, &out];
+    let mut map = shell.start("sh", &ignores);
+    let mut requests = map.stdin.take().unwrap();
+    requests.write_all(pages(&["a"]).as_bytes()).await.unwrap();
+    eventually("it has an answer", async || file.metadata().is_ok_and(|file| file.len() > 0)).await;
+    assert!(listens(&map, Signal::TERM) && !listens(&map, Signal::INT));
+    kill_process(pid(&map), Signal::INT).unwrap();
+    requests.write_all(pages(&["b"]).as_bytes()).await.unwrap();
+    drop(requests);
+    Shell::end(map).await.ended_well();
+    assert_eq!(answered(&file), ["a", "b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_map_that_is_a_ticket_outlives_who_is_interrupted_and_says_so() {
+    let (shell, (signal, end)) = (Shell::open().await, ctrl_c());
     let file = shell.file("answers.jsonl");
     let out = format!("--out={}", file.display());
     let words = ["map", "--ticket", FETCH, &out];
     // While requests come of which it does not know the last one.
     let mut map = shell.start(TURNO, &words);
     let requests = map.stdin.take().unwrap();
-    interrupt(&map, Signal::INT).await;
+    interrupt(&map, signal).await;
     let Seen { code, err, .. } = Shell::end(map).await;
     let next = "interrupted; it may be submitted already: see `turno tickets list`";
-    assert!(code == Some(130) && err.starts_with(next), "{code:?} {err}");
+    assert!(code == Some(end) && err.starts_with(next), "{code:?} {err}");
     drop(requests);
     // And while it waits for answers.
     let mut map = shell.start(TURNO, &words);
@@ -803,7 +832,7 @@ async fn a_map_that_is_a_ticket_outlives_who_is_interrupted_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_interrupted_between_results_hears_of_that_alone() {
-    let shell = Shell::open().await;
+    let (shell, (signal, end)) = (Shell::open().await, ctrl_c());
     // They come in several messages, and the map goes on.
     let urls = [&["a"; 3000][..], &["long"]].concat();
     let name = shell.turno_with(&["map", "--ticket", FETCH], &pages(&urls)).await.fine();
@@ -811,14 +840,14 @@ async fn who_is_interrupted_between_results_hears_of_that_alone() {
     shell.until("most are there", &words, |seen| seen.out.lines().count() > 2000).await;
     let reading = shell.start(TURNO, &words);
     stands(reading.stdout.as_ref().unwrap()).await;
-    interrupt(&reading, Signal::INT).await;
+    interrupt(&reading, signal).await;
     // It hears it meanwhile.
     shell.turno(&["tickets", "list"]).await.fine();
     let Seen { code, err, .. } = Shell::end(reading).await;
     let next =
         format!(" answers: the ticket is untouched, and `turno tickets results {} --follow", name.trim());
     assert!(
-        code == Some(130) && err.starts_with("interrupted after ") && err.contains(&next),
+        code == Some(end) && err.starts_with("interrupted after ") && err.contains(&next),
         "{code:?} {err}"
     );
     assert!(err.ends_with("` begins again with its first answer\n") && err.lines().count() == 1, "{err}");
@@ -826,7 +855,7 @@ async fn who_is_interrupted_between_results_hears_of_that_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_interrupted_twice_waits_for_no_reader() {
-    let shell = Shell::open().await;
+    let (shell, (signal, end)) = (Shell::open().await, ctrl_c());
     let pipe = shell.file("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().await.unwrap().success());
     let reader = OpenOptions::new().open_receiver(&pipe).unwrap();
@@ -835,14 +864,14 @@ async fn who_is_interrupted_twice_waits_for_no_reader() {
     // Their answers are more than a pipe holds.
     requests.write_all(pages(&["a"; 1000]).as_bytes()).await.unwrap();
     stands(&reader).await;
-    interrupt(&map, Signal::INT).await;
+    interrupt(&map, signal).await;
     eventually("it ends", || {
-        let _asked = kill_process(pid(&map), Signal::INT);
+        let _asked = kill_process(pid(&map), signal);
         let ended = map.try_wait().unwrap().is_some();
         async move { ended }
     })
     .await;
-    assert_eq!(map.wait().await.unwrap().code(), Some(130));
+    assert_eq!(map.wait().await.unwrap().code(), Some(end));
 }
 
 #[tokio::test(flavor = "multi_thread")]
