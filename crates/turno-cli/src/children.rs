@@ -1,12 +1,14 @@
 //! Processes of a mesh that this program starts itself: one a role, watched, started again when they die, ended in
 //! order: the gateway first, so that what is in flight still finds its nodes.
 
+mod wait;
+
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -112,8 +114,6 @@ const OWN_SETTINGS: [&str; 11] = [
     "TURNO_SLOTS",
     "TURNO_STORE",
 ];
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// A little more than a role's own time to drain.
 const DRAIN: Duration = Duration::from_secs(35);
 
@@ -172,26 +172,28 @@ async fn watch(
     stop: CancellationToken,
     said: tokio::sync::watch::Sender<u32>,
 ) {
-    let mut wait = FIRST_WAIT;
+    let (mut started, mut wait) = (Instant::now(), Duration::ZERO);
     loop {
         let ended = tokio::select! {
             ended = child.wait() => ended,
             () = stop.cancelled() => return end(&role, child, DRAIN, &mut Aside).await,
         };
         report(&role, ended.as_ref().ok());
+        wait = wait::next(wait, started.elapsed());
         child = loop {
             if tokio::time::timeout(wait, stop.cancelled()).await.is_ok() {
                 return;
             }
-            wait = (wait * 2).min(LONGEST_WAIT);
             match spawn(&turno, &role) {
                 Ok(again) => break again,
                 // Its file may be on its way, or the machine full.
                 Err(error) => {
                     let _said = writeln!(Aside, "{error:#}; trying again");
+                    wait = wait::next(wait, Duration::ZERO);
                 }
             }
         };
+        started = Instant::now();
         said.send_replace(child.id().unwrap_or_default());
     }
 }
