@@ -29,7 +29,8 @@ pub(crate) use wishes::Wishes;
 /// Submit a call: it is on disk when this answers, and goes on by itself
 #[derive(Args, Clone, Debug)]
 #[command(
-    after_help = "Exit code: 1 if it is refused, one line of many too, or with --wait if the ticket ends otherwise than done.
+    after_help = "Exit code: 1 if it is refused, one line of many too, or with --wait if the ticket ends otherwise than done;
+130 if Ctrl-C has ended the waiting.
 
 Examples:
   turno submit gallery.v1.Gallery/Thumbnail '{\"url\": \"https://a.example/cat.jpg\", \"width\": 256}' --key cat
@@ -144,12 +145,14 @@ async fn wait(
         writeln!(screen.err, "{}", ticket.name)?;
     }
     let live = Live::new();
-    let mut tell = |ticket: &Ticket| {
+    let tell = move |ticket: &Ticket| {
         live.tell(ticket);
         Ok(())
     };
-    let ended = desk.follow(&ticket.name, &mut tell).await?;
-    drop(live);
+    let ended = match desk.wait(&ticket.name, tell).await? {
+        Ok(ended) => ended,
+        Err(interrupted) => return Ok(interrupted),
+    };
     let (save, compact, terminal) = (args.out.clone(), args.json, screen.terminal);
     let style = Style { save, compact, terminal, numbered: false, hint: OUT_SAVES };
     let shown = result::show(&ended, method, style, screen);

@@ -45,7 +45,7 @@ pub(crate) enum TicketsCommand {
     List(list::ListArgs),
     /// Show all that is known of a ticket: result, failed attempts, what can be done next
     Show(show::ShowArgs),
-    /// Follow a ticket to its end (exit code 0 if it is done, 1 if not)
+    /// Follow a ticket to its end (exit code 0 if it is done, 1 if not, 130 after Ctrl-C)
     Watch(watch::WatchArgs),
     /// Write what has come of a map that is a ticket, a line of JSON an item (exit code 1 if one failed, or the map)
     Results(results::ResultsArgs),

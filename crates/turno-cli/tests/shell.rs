@@ -854,6 +854,23 @@ async fn who_is_interrupted_between_results_hears_of_that_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_interrupted_while_a_ticket_runs_hears_how_to_come_back() {
+    let (shell, (signal, end)) = (Shell::open().await, ctrl_c());
+    let name = shell.submit("long", &["--key=long"]).await;
+    let again = format!("turno tickets watch {name} --address {}", shell.gateway.clients());
+    let next = format!("interrupted: the ticket goes on, and `{again}` with it\n");
+    // With that key it is the same ticket.
+    let submit = ["submit", FETCH, r#"{"url":"long"}"#, "--key=long", "--wait"];
+    let named = format!("{name}\n");
+    for (words, before) in [(&["tickets", "watch", name.as_str()][..], ""), (&submit[..], named.as_str())] {
+        let waiting = shell.start(TURNO, words);
+        interrupt(&waiting, signal).await;
+        let Seen { code, err, .. } = Shell::end(waiting).await;
+        assert_eq!((code, err), (Some(end), format!("{before}{next}")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_is_interrupted_twice_waits_for_no_reader() {
     let (shell, (signal, end)) = (Shell::open().await, ctrl_c());
     let pipe = shell.file("pipe");

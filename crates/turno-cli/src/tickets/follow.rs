@@ -1,5 +1,8 @@
 //! Follows a ticket to its end, over gateways that go and come.
 
+use std::io::Write as _;
+use std::process::ExitCode;
+
 use tonic::Status;
 use turno_proto::v1::WatchRequest;
 
@@ -7,6 +10,8 @@ use super::desk::Desk;
 use super::patience::{PAUSE, Patience, is_away};
 use super::results::at;
 use super::ticket::Ticket;
+use crate::aside::Aside;
+use crate::interrupts::Interrupts;
 
 /// Who hears of every change.
 pub(crate) type Listener<'a> = dyn FnMut(&Ticket) -> anyhow::Result<()> + Send + 'a;
@@ -21,7 +26,7 @@ impl Desk {
     /// Tells of every change until the ticket has ended; answers it with its result.
     pub(crate) async fn follow(&self, name: &str, tell: &mut Listener<'_>) -> anyhow::Result<Ticket> {
         let mut followed = Followed { last: None, patience: Patience::new() };
-        let again = format!("`turno tickets watch {name}{}` with it", at(&self.address));
+        let again = self.again(name);
         loop {
             let status = match self.listen(name, &mut followed, tell).await? {
                 Ok(ended) => return Ok(ended),
@@ -33,6 +38,28 @@ impl Desk {
             followed.patience.check(&status, &again)?;
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// The same for somebody who may interrupt it: who has is told how to come back, and this what the process is to end with.
+    pub(crate) async fn wait(
+        &self,
+        name: &str,
+        mut tell: impl FnMut(&Ticket) -> anyhow::Result<()> + Send,
+    ) -> anyhow::Result<Result<Ticket, ExitCode>> {
+        let ended = Interrupts::listen()?.or(Box::pin(self.follow(name, &mut tell))).await;
+        // A line that moves is gone before another is written.
+        drop(tell);
+        match ended {
+            Ok(ended) => ended.map(Ok),
+            Err(interrupted) => {
+                writeln!(Aside, "interrupted: the ticket goes on, and {}", self.again(name))?;
+                Ok(Err(interrupted))
+            }
+        }
+    }
+
+    fn again(&self, name: &str) -> String {
+        format!("`turno tickets watch {name}{}` with it", at(&self.address))
     }
 
     /// Until the ticket has ended, which it answers, or the gateway.

@@ -28,17 +28,20 @@ pub(crate) struct WatchArgs {
 pub(crate) async fn run(desk: &Desk, args: WatchArgs) -> anyhow::Result<ExitCode> {
     let name = desk.name(&args.name).await?;
     let ended = if args.json {
-        desk.follow(&name, &mut |ticket| tell(&object::ticket(ticket, &DescriptorPool::new()).to_string()))
-            .await?
+        desk.wait(&name, |ticket| tell(&object::ticket(ticket, &DescriptorPool::new()).to_string())).await?
     } else if stdout().is_terminal() {
         let live = Live::new();
-        desk.follow(&name, &mut |ticket| {
+        desk.wait(&name, move |ticket| {
             live.tell(ticket);
             Ok(())
         })
         .await?
     } else {
-        desk.follow(&name, &mut |ticket| tell(&change(ticket))).await?
+        desk.wait(&name, |ticket| tell(&change(ticket))).await?
+    };
+    let ended = match ended {
+        Ok(ended) => ended,
+        Err(interrupted) => return Ok(interrupted),
     };
     if !args.json {
         let hint = if stdout().is_terminal() { hint(&ended) } else { String::new() };
