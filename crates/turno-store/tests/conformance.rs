@@ -121,7 +121,8 @@ promises! {
         a_key_is_taken_by_what_it_was_first_given_to
         of_many_at_once_with_one_key_one_is_stored
         a_key_is_forgotten_when_its_time_is_over
-        a_key_outlives_its_ticket;
+        a_key_outlives_its_ticket
+        a_key_says_how_its_ticket_ended;
     runs:
         the_longest_due_is_claimed_first
         a_ticket_ends_once_and_for_all

@@ -146,7 +146,7 @@ impl<T: Tables> Book<T> {
     async fn finish<'a>(&mut self, attempt: Attempt, ending: &'a Ending, batch: &mut Batch<'a>) -> Answered {
         let held = self.current(attempt, batch)?;
         if held.delete_requested {
-            return self.forget(attempt.ticket, batch).await;
+            return self.forget(attempt.ticket, ending.state, batch).await;
         }
         if let Some((body, _)) = &ending.response {
             self.body(body, batch).await?;
@@ -168,7 +168,7 @@ impl<T: Tables> Book<T> {
         let held = self.current(attempt, batch)?;
         let state = between(&held);
         if state.is_final() && held.delete_requested {
-            self.forget(attempt.ticket, batch).await?;
+            self.forget(attempt.ticket, state, batch).await?;
             return Ok(Answer::State(state));
         }
         let mut leave = leave(&held, state, self.tables.noted(attempt.ticket), batch);
@@ -182,7 +182,7 @@ impl<T: Tables> Book<T> {
         let held = self.current(attempt, batch)?;
         let state = between(&held);
         if state.is_final() && held.delete_requested {
-            return self.forget(attempt.ticket, batch).await;
+            return self.forget(attempt.ticket, state, batch).await;
         }
         let mut leave = leave(&held, state, self.tables.noted(attempt.ticket), batch);
         leave.due_at = (!state.is_final()).then(|| batch.now.saturating_add(millis(pause)));

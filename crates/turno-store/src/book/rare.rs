@@ -63,7 +63,7 @@ impl<T: Tables> Book<T> {
             return Ok(Answer::Cancelled(Cancelled::Asked(gateway)));
         }
         if standing.delete_requested {
-            self.forget(ticket, batch).await?;
+            self.forget(ticket, state, batch).await?;
             return Ok(Answer::Cancelled(Cancelled::Now));
         }
         self.tables.wish(&standing, Wish::Cancel, batch).await?;
@@ -88,7 +88,7 @@ impl<T: Tables> Book<T> {
     async fn delete(&mut self, ticket: TicketId, batch: &mut Batch<'_>) -> Answered {
         let standing = self.tables.standing(ticket, false, batch).await?;
         if standing.state.is_final() {
-            return self.forget(ticket, batch).await;
+            return self.forget(ticket, standing.state, batch).await;
         }
         if let Some(mut held) = self.tables.held(batch, ticket) {
             held.delete_requested = true;
@@ -98,13 +98,13 @@ impl<T: Tables> Book<T> {
         Ok(Answer::Nothing)
     }
 
-    /// Takes a ticket out of the database, in whatever state it is, with all that lies beside it. Its key stays.
-    pub(super) async fn forget(&mut self, ticket: TicketId, batch: &mut Batch<'_>) -> Answered {
+    /// Takes a ticket out of the database, with all that lies beside it. Its key stays, and says how it has ended, which its
+    /// row may not know yet.
+    pub(super) async fn forget(&mut self, ticket: TicketId, ended: State, batch: &mut Batch<'_>) -> Answered {
         self.tables.flush(batch).await?;
         let standing = self.tables.standing(ticket, true, batch).await?;
         batch.count(Some(standing.state), None);
         batch.overlay.insert(ticket, None);
-        let ended = if standing.state.is_final() { standing.state } else { State::Cancelled };
         if standing.is_map {
             self.tables.leave_logs(ticket, batch).await?;
         }

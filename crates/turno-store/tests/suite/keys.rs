@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use turno_store::{Counts, Error, IdempotencyKey, NewTicket, Outcome, State, Store, Submitted, Ticket};
 
-use super::{Place, gateway, new, open, submit};
+use super::{Place, burnt, gateway, new, open, submit};
 
 fn keyed(key: &str) -> NewTicket {
     let key = IdempotencyKey { key: key.into(), remembered_for: None };
@@ -83,4 +83,20 @@ pub(crate) async fn a_key_outlives_its_ticket(place: &dyn Place) {
     assert_eq!((left.id, left.state, left.forgotten), (first.id, State::Done, true));
     assert_eq!(left.method, first.method);
     assert!(matches!(store.get(first.id).await, Err(Error::NotFound(_))));
+}
+
+pub(crate) async fn a_key_says_how_its_ticket_ended(place: &dyn Place) {
+    let store = open(place).await;
+    let gateway = gateway(&*store).await;
+    let outcomes =
+        [Outcome::Done("bread".into()), Outcome::Failed(burnt()), Outcome::Dead(burnt()), Outcome::Cancelled];
+    for outcome in outcomes {
+        let state = outcome.state();
+        let ticket = NewTicket { begin_at: Some(gateway), ..keyed(state.name()) };
+        let attempt = submit(&*store, ticket).await.unwrap();
+        store.delete(attempt.ticket).await.unwrap();
+        store.finish(attempt, outcome).await.unwrap();
+        let left = known(&*store, keyed(state.name())).await;
+        assert_eq!((left.id, left.state, left.forgotten), (attempt.ticket, state, true), "it was deleted");
+    }
 }
