@@ -107,10 +107,20 @@ impl<T: Tables> Book<T> {
     async fn known(&mut self, known: KnownKey, batch: &mut Batch<'_>) -> Answered {
         self.tables.flush(batch).await?;
         let ticket = match self.tables.ticket(known.ticket, batch).await {
-            Err(Error::NotFound(_)) => forgotten(known),
+            Err(Error::NotFound(_)) => self.left(known, batch).await?,
             ticket => ticket?,
         };
         Ok(Answer::Submitted(Submitted::Known(Box::new(ticket))))
+    }
+
+    /// What is left of a ticket that is gone. Of one that has expired, its row knows how it ended until it is swept.
+    async fn left(&mut self, mut known: KnownKey, batch: &mut Batch<'_>) -> Result<Ticket, Error> {
+        match self.tables.standing(known.ticket, true, batch).await {
+            Ok(standing) => known.state = Some(standing.state),
+            Err(Error::NotFound(_)) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(forgotten(known))
     }
 
     async fn claim(&mut self, gateway: GatewayId, room: &Room, batch: &mut Batch<'_>) -> Answered {

@@ -95,8 +95,22 @@ pub(crate) async fn a_key_says_how_its_ticket_ended(place: &dyn Place) {
         let ticket = NewTicket { begin_at: Some(gateway), ..keyed(state.name()) };
         let attempt = submit(&*store, ticket).await.unwrap();
         store.delete(attempt.ticket).await.unwrap();
-        store.finish(attempt, outcome).await.unwrap();
+        store.finish(attempt, outcome.clone()).await.unwrap();
         let left = known(&*store, keyed(state.name())).await;
         assert_eq!((left.id, left.state, left.forgotten), (attempt.ticket, state, true), "it was deleted");
+        let key = format!("{} too", state.name());
+        let brief = NewTicket { begin_at: Some(gateway), keep_result_for: Duration::ZERO, ..keyed(&key) };
+        let attempt = submit(&*store, brief).await.unwrap();
+        store.finish(attempt, outcome).await.unwrap();
+        let unswept = known(&*store, keyed(&key)).await;
+        assert_eq!(store.expire(10).await.unwrap(), 1);
+        let swept = known(&*store, keyed(&key)).await;
+        for left in [unswept, swept] {
+            assert_eq!(
+                (left.id, left.state, left.forgotten),
+                (attempt.ticket, state, true),
+                "it has expired"
+            );
+        }
     }
 }
