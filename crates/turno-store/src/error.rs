@@ -30,7 +30,7 @@ pub enum Error {
         /// Its state's name.
         state: &'static str,
         /// What can be done instead.
-        hint: &'static str,
+        hint: String,
     },
     /// The attempt is not the ticket's current one: another gateway has taken it over, or it has ended.
     #[error("the attempt of ticket {0} is not its current one any more")]

@@ -127,7 +127,7 @@ pub trait Store: Send + Sync + 'static {
     /// dead ticket that was redriven answers the same new one.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::WrongState`], also of a map; [`Error::Full`].
+    /// [`Error::NotFound`], [`Error::WrongState`], also of a map, and when the new one is gone; [`Error::Full`].
     async fn redrive(&self, dead: TicketId, new: TicketId) -> Result<Ticket, Error>;
 
     /// A ticket, without request and response. If it has failed, or is dead, the checksum of its failure has been looked at.

@@ -123,8 +123,7 @@ impl<T: Tables> Book<T> {
         is_dead(&standing)?;
         is_no_map(&standing)?;
         if standing.redriven_as.is_some() {
-            let hint = "it has been redriven: the new ticket is what counts";
-            return Err(Error::WrongState { ticket, state: standing.state.name(), hint });
+            return Err(wrong(&standing, "it has been redriven: the new ticket is what counts"));
         }
         let asked = self.tables.asked(ticket, batch).await?;
         // One that is damaged is refused before anything of it is changed.
@@ -160,7 +159,14 @@ impl<T: Tables> Book<T> {
         is_dead(&standing)?;
         is_no_map(&standing)?;
         if let Some(known) = standing.redriven_as {
-            return self.tables.ticket(known, batch).await.map(|ticket| Answer::Ticket(Box::new(ticket)));
+            return match self.tables.ticket(known, batch).await {
+                // Not anew: it may have run, and twice is once.
+                Err(Error::NotFound(_)) => Err(wrong(
+                    &standing,
+                    format!("it was redriven as {known}, which is gone by now: submit it again"),
+                )),
+                ticket => ticket.map(|ticket| Answer::Ticket(Box::new(ticket))),
+            };
         }
         let asked = self.tables.asked(dead, batch).await?;
         let request = self.gather(dead, &asked, batch).await?;
@@ -226,14 +232,17 @@ fn is_no_map(standing: &Standing) -> Result<(), Error> {
     if !standing.is_map {
         return Ok(());
     }
-    let hint = "a map is neither edited nor redriven: submit it again";
-    Err(Error::WrongState { ticket: standing.ticket, state: standing.state.name(), hint })
+    Err(wrong(standing, "a map is neither edited nor redriven: submit it again"))
 }
 
 fn is_dead(standing: &Standing) -> Result<(), Error> {
     if standing.state == State::Dead {
         return Ok(());
     }
-    let hint = "only what is dead is edited or redriven";
-    Err(Error::WrongState { ticket: standing.ticket, state: standing.state.name(), hint })
+    Err(wrong(standing, "only what is dead is edited or redriven"))
+}
+
+/// The ticket is not in a state for that.
+fn wrong(standing: &Standing, hint: impl Into<String>) -> Error {
+    Error::WrongState { ticket: standing.ticket, state: standing.state.name(), hint: hint.into() }
 }

@@ -123,6 +123,14 @@ pub(crate) async fn a_dead_ticket_is_redriven_once(place: &dyn Place) {
     assert_eq!((claimed.metadata, claimed.timeout), (asked.metadata, asked.timeout));
     assert!(matches!(store.redrive(id, TicketId::new()).await, Err(Error::WrongState { .. })));
     assert_eq!(store.counts().await.unwrap(), Counts { running: 1, dead: 1, ..Counts::default() });
+    store.delete(id).await.unwrap();
+    store.finish(claimed.attempt, Outcome::Done("bread".into())).await.unwrap();
+    match store.redrive(old, TicketId::new()).await {
+        Err(Error::WrongState { ticket, hint, .. }) => {
+            assert!(ticket == old && hint.contains(&format!("redriven as {id}")), "{ticket}: {hint}");
+        }
+        other => panic!("it has run, and is not run again: {other:?}"),
+    }
 }
 
 pub(crate) async fn results_expire(place: &dyn Place) {

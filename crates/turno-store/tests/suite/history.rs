@@ -248,8 +248,11 @@ impl Pair<'_> {
         } else if ticket.state != State::Dead {
             assert!(matches!(redriven, Err(Error::WrongState { .. })), "{redriven:?}");
         } else if let Some(known) = ticket.redriven {
-            let gone = self.model.tickets.iter().any(|ticket| ticket.id == known && ticket.gone);
-            assert_eq!(redriven.ok().map(|ticket| ticket.id), (!gone).then_some(known));
+            if self.model.tickets.iter().any(|ticket| ticket.id == known && ticket.gone) {
+                assert!(matches!(redriven, Err(Error::WrongState { .. })), "{redriven:?}");
+            } else {
+                assert_eq!(redriven.unwrap().id, known);
+            }
         } else {
             assert_eq!(redriven.unwrap().id, id);
             self.model.tickets[at].redriven = Some(id);
