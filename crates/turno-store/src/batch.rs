@@ -1,7 +1,7 @@
 //! A transaction on its way: what it has found out, and the rows that it has still to write. Rows gather until somebody has to
 //! read what they say, or all is decided; which statement they need is the database's business.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -38,6 +38,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) instant: Instant,
     pub(crate) overlay: Overlay,
     pub(crate) keys: HashMap<(&'a str, &'a str), KnownKey>,
+    /// Methods that a ticket is submitted for, for the first time as far as this process knows.
+    pub(crate) methods: HashSet<&'a str>,
     /// How many more or fewer tickets there are of each state.
     pub(crate) totals: [i64; State::ALL.len()],
     pub(crate) rows: Rows<'a>,
@@ -177,6 +179,7 @@ impl Batch<'_> {
             instant: Instant::now(),
             overlay: Overlay::new(),
             keys: HashMap::new(),
+            methods: HashSet::new(),
             totals: [0; State::ALL.len()],
             rows: Rows::default(),
         }

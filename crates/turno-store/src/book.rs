@@ -5,6 +5,8 @@ mod changes;
 mod rare;
 mod turns;
 
+use std::collections::HashSet;
+
 use crate::change::{Answered, Change};
 use crate::error::Error;
 use crate::group::Ledger;
@@ -15,11 +17,13 @@ use turns::Turns;
 pub(crate) struct Book<T> {
     tables: T,
     turns: Turns,
+    /// That tickets were submitted for, as far as this process knows that to be on disk.
+    methods: HashSet<String>,
 }
 
 impl<T: Tables> Book<T> {
     pub(crate) fn new(tables: T) -> Self {
-        Self { tables, turns: Turns::default() }
+        Self { tables, turns: Turns::default(), methods: HashSet::new() }
     }
 
     async fn make(&mut self, changes: &[Change]) -> Result<Vec<Answered>, Error> {
@@ -32,7 +36,9 @@ impl<T: Tables> Book<T> {
             }
         }
         self.tables.flush(&mut batch).await?;
+        let methods = std::mem::take(&mut batch.methods);
         self.tables.commit(batch).await?;
+        self.methods.extend(methods.into_iter().map(str::to_owned));
         Ok(answers)
     }
 }

@@ -29,6 +29,7 @@ pub(crate) trait Read: Clone + Send + Sync + 'static {
     fn attempts(&self, ticket: TicketId) -> impl Future<Output = Result<Vec<AttemptRecord>, Error>> + Send;
     fn list(&self, query: &Query) -> impl Future<Output = Result<Page, Error>> + Send;
     fn counts(&self) -> impl Future<Output = Result<Counts, Error>> + Send;
+    fn knows_method(&self, method: &str) -> impl Future<Output = Result<bool, Error>> + Send;
     fn changed(&self) -> impl Future<Output = TicketId> + Send;
     fn part(
         &self,
@@ -202,6 +203,10 @@ impl<R: Read> Store for Kept<R> {
 
     async fn counts(&self) -> Result<Counts, Error> {
         self.reader.counts().await
+    }
+
+    async fn knows_method(&self, method: &str) -> Result<bool, Error> {
+        self.reader.knows_method(method).await
     }
 
     async fn expire(&self, most: u32) -> Result<u64, Error> {

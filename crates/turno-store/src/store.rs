@@ -161,6 +161,9 @@ pub trait Store: Send + Sync + 'static {
     /// How many there are of each state.
     async fn counts(&self) -> Result<Counts, Error>;
 
+    /// Whether a ticket was ever submitted for `method`, be it that it is forgotten by now.
+    async fn knows_method(&self, method: &str) -> Result<bool, Error>;
+
     /// Forgets up to `most` tickets whose time is over, with what lies beside them; answers how many.
     async fn expire(&self, most: u32) -> Result<u64, Error>;
 

@@ -37,6 +37,13 @@ pub(crate) trait Tables: Send + 'static {
     /// Writes the rows that wait.
     fn flush(&mut self, batch: &mut Batch<'_>) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// A ticket was submitted for `method`, perhaps not the first.
+    fn keep_method(
+        &mut self,
+        method: &str,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
     /// A number for a new ticket.
     fn reserve(&mut self) -> i64;
 

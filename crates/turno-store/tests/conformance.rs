@@ -113,6 +113,7 @@ promises! {
         no_attempt_begins_early_or_without_a_lease
         an_id_is_stored_once
         many_at_once_are_all_stored
+        a_method_is_known_once_a_ticket_was_submitted_for_it
         what_nobody_heard_of_is_given_back
         what_a_database_cannot_keep_spoils_no_other
         everything_is_there_when_it_is_opened_again;

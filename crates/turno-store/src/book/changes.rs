@@ -46,6 +46,7 @@ impl<T: Tables> Book<T> {
         if let Some(inputs) = ticket.inputs {
             self.claim_inputs(ticket.id, inputs, batch).await?;
         }
+        self.keep_method(&ticket.method, batch).await?;
         remember_key(submission, batch);
         let due = ticket.not_before.is_none_or(|time| time.0 <= batch.now);
         let gateway = ticket.begin_at.filter(|gateway| due && self.tables.is_alive(batch, *gateway));
@@ -58,6 +59,14 @@ impl<T: Tables> Book<T> {
             batch.overlay.insert(ticket.id, Some(first(seq, attempt, submission, batch.now)));
         }
         Ok(Answer::Submitted(Submitted::Stored { at: Timestamp(batch.now), attempt }))
+    }
+
+    /// The method is known from now on, whatever becomes of its tickets.
+    async fn keep_method<'a>(&mut self, method: &'a str, batch: &mut Batch<'a>) -> Result<(), Error> {
+        if self.methods.contains(method) || !batch.methods.insert(method) {
+            return Ok(());
+        }
+        self.tables.keep_method(method, batch).await
     }
 
     /// They are the ticket's from now on, and nobody sweeps them.

@@ -122,6 +122,12 @@ impl Read for Reader {
         rows::counts(found.first().ok_or_else(none)?).map_err(|Odd| none())
     }
 
+    async fn knows_method(&self, method: &str) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM turno.method WHERE name = $1";
+        let found = self.connections.rows(sql, Values::default().put(method)).await?;
+        Ok(!found.is_empty())
+    }
+
     async fn changed(&self) -> TicketId {
         self.notices.next().await
     }

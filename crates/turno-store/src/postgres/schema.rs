@@ -10,14 +10,16 @@ use crate::error::Error;
 
 /// What leads from one version to the next. Other gateways work with the tables meanwhile.
 enum Step {
-    /// Takes no time, once nobody else has a lock on them: it changes one table that there was before, at most.
+    /// Takes no time, once nobody else has a lock on them: it changes one table that there was before, at most. Who reads one
+    /// holds up nobody.
     Tables(&'static str),
     /// An index over all that there is: that takes its time.
     Index { name: &'static str, over: &'static str },
 }
 
 /// Step n leads from version n to n + 1.
-const STEPS: [Step; 4] = [Step::Tables(FIRST), Step::Tables(MAPS), QUEUES, Step::Tables(ATTEMPT_SEALS)];
+const STEPS: [Step; 5] =
+    [Step::Tables(FIRST), Step::Tables(MAPS), QUEUES, Step::Tables(ATTEMPT_SEALS), Step::Tables(METHODS)];
 
 /// Who has this lock changes tables. Who does not get it asks again: if it waited in the server, the building of an index would
 /// wait for its statement, and its statement for the index.
@@ -166,6 +168,13 @@ const QUEUES: Step = Step::Index {
 
 /// Over what an attempt has failed with. Those that failed before have none.
 const ATTEMPT_SEALS: &str = "ALTER TABLE turno.attempt ADD COLUMN seal bytea";
+
+/// The methods that tickets were submitted for, be it that these are gone: an index over all tickets would cost each of them.
+const METHODS: &str = "
+SET LOCAL enable_seqscan = on;
+CREATE TABLE turno.method (name text PRIMARY KEY);
+INSERT INTO turno.method SELECT method FROM turno.ticket UNION SELECT method FROM turno.idempotency;
+";
 
 /// Counts are kept in so many rows, so that gateways do not wait for each other's transactions.
 pub(super) const SLOTS: i64 = 16;

@@ -96,6 +96,11 @@ impl Tables for Rack {
         Ok(())
     }
 
+    async fn keep_method(&mut self, method: &str, _: &mut Batch<'_>) -> Result<(), Error> {
+        let sql = "INSERT INTO turno.method (name) VALUES ($1) ON CONFLICT DO NOTHING";
+        self.session.write(sql, Values::default().put(method).0).await.map(|_| ())
+    }
+
     /// A ticket's id is its number here.
     fn reserve(&mut self) -> i64 {
         0

@@ -117,6 +117,11 @@ impl Read for Reader {
         rows::counts(&row).map_err(|Odd| Error::Unusable("the database is damaged: it has no totals".into()))
     }
 
+    async fn knows_method(&self, method: &str) -> Result<bool, Error> {
+        let query = sqlx::query("SELECT 1 FROM method WHERE name = ?").bind(method);
+        Ok(query.fetch_optional(&self.pool).await.map_err(told)?.is_some())
+    }
+
     /// Nobody else writes here.
     async fn changed(&self) -> TicketId {
         std::future::pending().await

@@ -5,7 +5,7 @@ use sqlx::{Connection, Row, SqliteConnection};
 use crate::error::Error;
 
 /// Step n leads from version n to n + 1; the database's version is `PRAGMA user_version`.
-const STEPS: [&str; 6] = [FIRST, COMMITS, MAPS, TROUBLE, QUEUES, ATTEMPT_SEALS];
+const STEPS: [&str; 7] = [FIRST, COMMITS, MAPS, TROUBLE, QUEUES, ATTEMPT_SEALS, METHODS];
 
 /// "Trno": what `file(1)` and we know our databases by.
 const APPLICATION: i64 = 0x5472_6e6f;
@@ -132,6 +132,12 @@ const QUEUES: &str = "CREATE INDEX ticket_queue ON ticket (tenant, method, due_a
 /// Over what an attempt has failed with. Those that failed before have none.
 const ATTEMPT_SEALS: &str = "ALTER TABLE attempt ADD COLUMN seal BLOB";
 
+/// The methods that tickets were submitted for, be it that these are gone: an index over all tickets would cost each of them.
+const METHODS: &str = "
+CREATE TABLE method (name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+INSERT INTO method SELECT method FROM ticket UNION SELECT method FROM idempotency;
+";
+
 /// Brings the database to the newest version, each step in a transaction.
 pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
     let version = number(connection, "PRAGMA user_version").await?;
@@ -209,6 +215,7 @@ mod tests {
             assert_eq!((failure.code, failure.message.as_str()), (14, "burnt"), "{version}");
             let attempts = store.attempts(dead).await.unwrap();
             assert_eq!(attempts.iter().map(|one| &one.failure).collect::<Vec<_>>(), [failure], "{version}");
+            assert!(store.knows_method("a.B/C").await.unwrap(), "{version}");
         }
     }
 

@@ -136,6 +136,10 @@ impl Tables for Shelves {
         self.session.bulk(&rows.records)
     }
 
+    async fn keep_method(&mut self, method: &str, _: &mut Batch<'_>) -> Result<(), Error> {
+        self.with("INSERT OR IGNORE INTO method (name) VALUES (?)", method)
+    }
+
     fn reserve(&mut self) -> i64 {
         let seq = self.next_seq;
         // One that is not used after all leaves a gap, and that is all.

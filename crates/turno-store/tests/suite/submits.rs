@@ -93,6 +93,28 @@ pub(crate) async fn many_at_once_are_all_stored(place: &dyn Place) {
     assert_eq!(claimed.len(), 200);
 }
 
+pub(crate) async fn a_method_is_known_once_a_ticket_was_submitted_for_it(place: &dyn Place) {
+    let store = open(place).await;
+    let first = new();
+    assert!(!store.knows_method(&first.method).await.unwrap());
+    submit(&*store, first.clone()).await;
+    submit(&*store, new()).await;
+    assert!(store.knows_method(&first.method).await.unwrap());
+    // Of a transaction that fails nothing is kept, and nothing is thought to be.
+    let other = || NewTicket { method: "kitchen.v1.Kitchen/Burn".into(), ..new() };
+    let again = store.submit(NewTicket { id: first.id, ..other() }).await;
+    assert!(matches!(again, Err(Error::Exists(_))), "{again:?}");
+    assert!(!store.knows_method(&other().method).await.unwrap());
+    submit(&*store, other()).await;
+    store.delete(first.id).await.unwrap();
+    store.cancel(first.id).await.unwrap();
+    drop(store);
+    let store = open(place).await;
+    for known in [first.method, other().method] {
+        assert!(store.knows_method(&known).await.unwrap(), "{known}");
+    }
+}
+
 pub(crate) async fn what_nobody_heard_of_is_given_back(place: &dyn Place) {
     let store = open(place).await;
     let gateway = gateway(&*store).await;

@@ -56,6 +56,7 @@ async fn every_older_database_becomes_this_one() {
         assert_eq!((failure.code, failure.message.as_str()), (14, "burnt"), "{version}");
         let attempts = store.attempts(dead).await.unwrap();
         assert_eq!(attempts.iter().map(|one| &one.failure).collect::<Vec<_>>(), [failure], "{version}");
+        assert!(store.knows_method("a.B/C").await.unwrap(), "{version}");
         let sql = "SELECT max(number) FROM turno.version";
         let newest = sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut person).await.unwrap();
         assert_eq!(newest, STEPS.len() as i64, "{version}");
