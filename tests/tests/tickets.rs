@@ -536,6 +536,30 @@ async fn a_gateway_that_is_back_goes_on_with_what_it_had() {
     assert_eq!(response::<Dish>(&ended(&mesh, &later.name).await, "Dish").content, "later");
 }
 
+#[tokio::test]
+async fn a_gateway_that_is_back_takes_submits_of_methods_whose_nodes_are_not() {
+    let (data, patience) =
+        (tempfile::tempdir().unwrap(), turno_runtime::units::Span(Duration::from_millis(200)));
+    let config = || GatewayConfig { data: data.path().into(), patience, ..GatewayConfig::default() };
+    let keyed = |request| SubmitRequest { idempotency_key: "order 7".into(), ..request };
+    let mesh = TestMesh::gateway(config()).await;
+    let node = mesh.kitchen(Role::Io, 1).await;
+    let done = ended(&mesh, &submitted(&mesh, keyed(echo("bread"))).await.name).await;
+    mesh.end().await;
+    drop(node);
+    let mesh = TestMesh::gateway(config()).await;
+    // Its patience is over with this: nobody has submitted one before.
+    let unknown = refused(&mesh, submit("Reheat", &wait(1))).await;
+    assert_eq!(unknown.code(), Code::Unimplemented);
+    assert!(unknown.message().contains("since this gateway started"), "{unknown}");
+    assert_eq!(submitted(&mesh, keyed(echo("bread"))).await, done);
+    assert_eq!(refused(&mesh, keyed(echo("cake"))).await.code(), Code::AlreadyExists);
+    let new = submitted(&mesh, echo("cake")).await;
+    assert_eq!(state(&new), TicketState::Waiting);
+    let _node = mesh.kitchen(Role::Io, 1).await;
+    assert_eq!(response::<Dish>(&ended(&mesh, &new.name).await, "Dish").content, "cake");
+}
+
 /// `turno.v1.Tickets/Submit`, by turno::Client's link.
 struct Submit;
 

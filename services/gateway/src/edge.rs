@@ -310,7 +310,7 @@ fn is_grpc(kind: &[u8]) -> bool {
 
 pub(crate) fn unknown(path: &str) -> Status {
     Status::unimplemented(format!(
-        "no node has ever served {path} here; `turno methods` lists what is served"
+        "no node has served {path} since this gateway started; `turno methods` lists what is served"
     ))
 }
 

@@ -34,10 +34,10 @@ impl Tickets {
         let mut room = self.0.around.admission.admit()?;
         room.room.hold(request.request.len())?;
         let method = self.submittable(submission::method_name(&request.method)?).await?;
-        let retries = method.served().policy.retries;
+        let retries = method.as_ref().and_then(|method| method.served().policy.retries);
         let ticket = submission::ticket(request, envelope, retries, self.0.around.max_message)?;
         let id = ticket.id;
-        let answer = self.store_in_a_task(&method, ticket, (place, room)).await?;
+        let answer = self.store_in_a_task(method.as_deref(), ticket, (place, room)).await?;
         self.answered(id, answer).await
     }
 
@@ -53,14 +53,14 @@ impl Tickets {
     /// In a task: a client that goes away must not leave a ticket on disk whose attempt nobody runs.
     pub(super) async fn store_in_a_task(
         &self,
-        method: &Arc<Method>,
+        method: Option<&Method>,
         mut ticket: NewTicket,
         held: (OwnedSemaphorePermit, Permit),
     ) -> Result<Answer, Status> {
         let hand = self.place_at_once(method, &ticket).map(|place| (place, self.first_attempt(ticket.id)));
         ticket.begin_at = hand.as_ref().map(|_| self.0.gateway);
         let (answer, answered) = oneshot::channel();
-        let tickets = self.clone();
+        let (tickets, name) = (self.clone(), ticket.method.clone());
         let stored = async move {
             let kept = ticket.clone();
             let submitted = tickets.store().submit(ticket).await;
@@ -82,7 +82,7 @@ impl Tickets {
                 }
             }
         };
-        task::spawn(method.name(), self.0.attempts.track_future(stored));
+        task::spawn(&name, self.0.attempts.track_future(stored));
         answered.await.map_or(Ok(Answer::Broken), |answer| answer.map_err(refusal::status))
     }
 
@@ -93,27 +93,32 @@ impl Tickets {
     }
 
     /// A place in hand, if the first attempt can begin here as soon as the ticket is on disk.
-    fn place_at_once(&self, method: &Method, ticket: &NewTicket) -> Option<Place> {
-        if ticket.not_before.is_some() || !method.is_served() || self.0.closing.is_cancelled() {
+    fn place_at_once(&self, method: Option<&Method>, ticket: &NewTicket) -> Option<Place> {
+        let is_served = method.is_some_and(Method::is_served);
+        if ticket.not_before.is_some() || !is_served || self.0.closing.is_cancelled() {
             return None;
         }
         self.0.hand.at_once(queue_of(ticket), ticket.request.len())
     }
 
-    /// A method that is known here, be it that its nodes are away just now, and that takes and answers one message.
-    pub(super) async fn submittable(&self, name: &str) -> Result<Arc<Method>, Status> {
+    /// A method that is known here, be it that its nodes are away just now, and that takes and answers one message. `None`
+    /// where no node has served it since this gateway started, and tickets were submitted for it before: those it took.
+    pub(super) async fn submittable(&self, name: &str) -> Result<Option<Arc<Method>>, Status> {
         if crate::edge::is_own(&format!("/{name}")) {
             return Err(Status::invalid_argument(format!(
                 "{name} is the gateway's own method: it can be called, not submitted"
             )));
         }
-        let method = self.known(name).await.ok_or_else(|| crate::edge::unknown(name))?;
+        let Some(method) = self.known(name).await else {
+            let is_kept = self.store().knows_method(name).await.map_err(refusal::status)?;
+            return if is_kept { Ok(None) } else { Err(crate::edge::unknown(name)) };
+        };
         if method.served().kind == Kind::Stream {
             return Err(Status::invalid_argument(format!(
                 "{name} takes or answers a stream: only a method that takes one message and answers one can be submitted"
             )));
         }
-        Ok(method)
+        Ok(Some(method))
     }
 
     /// A gateway that has just started waits for its nodes, as calls do.

@@ -40,7 +40,8 @@ impl Tickets {
         let map = header.map.clone().unwrap_or_default();
         let terms = Terms::read(&map)?;
         let method = self.submittable(submission::method_name(&map.method)?).await?;
-        let (asked, retries) = (as_submit(header), method.served().policy.retries);
+        let retries = method.as_ref().and_then(|method| method.served().policy.retries);
+        let asked = as_submit(header);
         let mut ticket = submission::ticket(asked, envelope, retries, self.0.around.max_message)?;
         ticket.method = terms.path.trim_start_matches('/').to_owned();
         let mut upload = Upload::new(self, ticket.id, permit.more_room());
@@ -48,7 +49,7 @@ impl Tickets {
         ticket.inputs = Some(inputs);
         ticket.request = submitted(map, inputs.items, checksum);
         let id = ticket.id;
-        let answer = self.store_in_a_task(&method, ticket, (place, permit)).await?;
+        let answer = self.store_in_a_task(method.as_deref(), ticket, (place, permit)).await?;
         self.answered(id, answer).await
     }
 }
