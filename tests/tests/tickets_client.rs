@@ -132,6 +132,23 @@ async fn a_method_submits_in_its_own_name_and_its_tickets_know_no_deadline_of_it
     }
 }
 
+#[tokio::test]
+async fn what_nobody_serves_waits_for_a_node_and_is_not_claimed_meanwhile() {
+    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    let cook = mesh.kitchen(Role::Io, 1).await;
+    let _waiter = mesh.join(turno::node("waiter").service(|| Waiter), mesh.node_config(Role::Io, 1)).await;
+    let client = client(&mesh);
+    cook.leave().await;
+    let waiting = client.submit::<kitchen::Inspect>(dish("table 7")).await.unwrap();
+    // That it runs, by a claim, means that the one before it has been passed over.
+    let soon = SystemTime::now() + Duration::from_millis(300);
+    client.submit::<http::Fetch>(FetchRequest::default()).not_before(soon).await.unwrap().await.unwrap();
+    let seen = waiting.snapshot().await.unwrap();
+    assert_eq!((seen.state, seen.attempts), (State::Waiting, 0));
+    let _again = mesh.kitchen(Role::Io, 1).await;
+    assert_eq!(waiting.response().await.unwrap().metadata["turno-attempt"], "1");
+}
+
 /// A gateway where it was before, with the same tickets.
 async fn gateway_at(config: &GatewayConfig) -> (turno_gateway::Running, CancellationToken) {
     let shutdown = CancellationToken::new();

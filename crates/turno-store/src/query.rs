@@ -65,7 +65,7 @@ pub struct Room {
     pub tickets: usize,
     /// With requests of so many bytes together.
     pub bytes: u64,
-    /// None of these: they have what they may have. While there are any, the others take turns.
+    /// None of these: they have what they may have, or nobody would run them. While there are any, the others take turns.
     pub full: Vec<Queue>,
 }
 

@@ -87,8 +87,9 @@ pub trait Store: Send + Sync + 'static {
     /// As [`Store::finish`].
     async fn retry(&self, attempt: Attempt, failure: Failure, pause: Duration) -> Result<State, Error>;
 
-    /// Gives back what has not begun: the ticket is due again after `pause`, as when its method's nodes are away just now,
-    /// and the attempt does not count against its retries. If it was cancelled meanwhile, it has ended.
+    /// Gives back an attempt that no node has had: the ticket is due again after `pause`, as when its method's nodes are away
+    /// just now. It keeps its number, and does not count against the retries. If the ticket was cancelled meanwhile, it has
+    /// ended.
     ///
     /// # Errors
     /// As [`Store::finish`].

@@ -173,7 +173,7 @@ pub struct Ticket {
     pub labels: BTreeMap<String, String>,
     /// The submitter's idempotency key.
     pub key: Option<String>,
-    /// Attempts that have begun.
+    /// Attempts that have begun, those too that were given back before a node had them.
     pub attempts: u32,
     /// Attempts that count against `retries`: those that failed or whose node was lost. One that ended with its gateway
     /// is nobody's fault.

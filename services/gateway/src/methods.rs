@@ -131,6 +131,11 @@ impl Methods {
         }
     }
 
+    /// Completes once some node serves one more method than when this was called.
+    pub(crate) fn joined(&self) -> impl Future<Output = ()> {
+        self.joined.notified()
+    }
+
     /// A node serves nothing any more.
     pub(crate) fn leave(&self, link: &Link) {
         for method in &self.by_path {

@@ -2,7 +2,7 @@
 //!
 //! A ticket's way through the files: `service` and `operations` take what clients ask; `submission` looks at a submit,
 //! `submit` stores it; `runner` claims what is due, `hand` has places and memory for it,
-//! `shares` how much of them each queue may have, `attempt` has the method run
+//! `shares` how much of them each queue may have, `unserved` which wait for a node, `attempt` has the method run
 //! once, `losses` counts the nodes that were lost with a ticket, `weigh` asks whether they live, `verdict` says what follows
 //! from what the attempt came to, `bill` where its time went. `board` knows what runs here and who watches; `keeper` keeps
 //! the lease. `operation` is a ticket in the words of `google.longrunning`, `filter` reads what a listing wants, and
@@ -29,6 +29,7 @@ mod service;
 mod shares;
 mod submission;
 mod submit;
+mod unserved;
 mod verdict;
 mod waiting;
 mod weigh;
@@ -51,6 +52,7 @@ use bill::Counts;
 use board::Board;
 use crowd::Crowd;
 use hand::Hand;
+use unserved::Unserved;
 
 pub(crate) use envelope::Envelope;
 pub(crate) use linked::is_linked;
@@ -86,6 +88,7 @@ struct Inner {
     gateway: GatewayId,
     board: Arc<Board>,
     hand: Hand,
+    unserved: Unserved,
     /// Places for submits on their way to the disk.
     submits: Arc<Semaphore>,
     /// Something may be due.
@@ -115,6 +118,7 @@ impl Tickets {
             gateway: GatewayId(Uuid::now_v7()),
             board: Arc::default(),
             hand,
+            unserved: Unserved::default(),
             submits: Arc::new(Semaphore::new(MOST_SUBMITS)),
             due: Notify::new(),
             closing: CancellationToken::new(),
@@ -129,6 +133,10 @@ impl Tickets {
     /// Attempts under way.
     pub(crate) fn in_hand(&self) -> usize {
         self.0.hand.taken()
+    }
+
+    fn is_served(&self, method: &str) -> bool {
+        self.0.around.methods.get(&format!("/{method}")).is_some_and(|method| method.is_served())
     }
 
     /// The longest that a client waits at a time.

@@ -77,7 +77,7 @@ pub struct Snapshot {
     pub method: String,
     /// Where it stands.
     pub state: State,
-    /// Attempts that have begun.
+    /// Attempts that have begun, those too that were given back before a node had them.
     pub attempts: u32,
     /// Attempts that count against `retries`. One that ended with its gateway does not.
     pub failures: u32,

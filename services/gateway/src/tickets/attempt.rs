@@ -100,7 +100,11 @@ impl Tickets {
 
     async fn run(&self, claimed: Claimed, hearing: &Hearing, course: &Course) -> Ended {
         let Some(method) = self.known(&claimed.method).await.filter(|method| method.is_served()) else {
-            return if hearing.stop.is_cancelled() { Ended::Stopped } else { Ended::NotNow(None) };
+            if hearing.stop.is_cancelled() {
+                return Ended::Stopped;
+            }
+            self.0.unserved.add(claimed.queue());
+            return Ended::NotNow(None);
         };
         if method.served().kind == Kind::Stream {
             let text = format!("{} takes or answers a stream by now", method.name());

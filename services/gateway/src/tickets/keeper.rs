@@ -31,6 +31,7 @@ impl Tickets {
             task::spawn(name, async move { closing.run_until_cancelled(keeping).await });
         };
         until_closed("gateway.tickets.changes", Box::pin(self.clone().hear_changes()));
+        until_closed("gateway.tickets.nodes", Box::pin(self.clone().hear_nodes()));
         until_closed("gateway.tickets.expiry", Box::pin(self.clone().expire()));
         if self.0.around.is_shared {
             until_closed("gateway.tickets.cancels", Box::pin(self.clone().look_for_cancels()));
@@ -71,6 +72,15 @@ impl Tickets {
             if self.0.board.runs(ticket) {
                 self.stop_if_cancelled(ticket).await;
             }
+        }
+    }
+
+    /// What waits for a node may be claimed when one comes.
+    async fn hear_nodes(self) {
+        loop {
+            let joined = self.0.around.methods.joined();
+            self.0.due.notify_one();
+            joined.await;
         }
     }
 

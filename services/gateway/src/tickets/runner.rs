@@ -65,7 +65,10 @@ impl Tickets {
 
     /// At least one place in hand, and what there is room for; `None` when the gateway closes.
     async fn places(&self) -> Option<(Vec<Place>, Room)> {
-        self.0.closing.run_until_cancelled(self.0.hand.places(MOST_CLAIMED)).await
+        let places = self.0.hand.places(MOST_CLAIMED);
+        let (places, mut room) = self.0.closing.run_until_cancelled(places).await?;
+        room.full.extend(self.0.unserved.pass_over(|method| self.is_served(method)));
+        Some((places, room))
     }
 
     fn begin_all(&self, claimed: Vec<Claimed>, places: Vec<Place>) {

@@ -76,7 +76,7 @@ impl Tickets {
                     if let Some((_, running)) = hand {
                         tickets.0.board.end(running.attempt);
                     }
-                    if !tickets.0.hand.wait(&queue_of(&kept)) {
+                    if !tickets.waits(queue_of(&kept)) {
                         tickets.0.due.notify_one();
                     }
                 }
@@ -84,6 +84,16 @@ impl Tickets {
         };
         task::spawn(&name, self.0.attempts.track_future(stored));
         answered.await.map_or(Ok(Answer::Broken), |answer| answer.map_err(refusal::status))
+    }
+
+    /// A ticket of the queue waits in the store. Answers whether it will be claimed without anybody being told: when there is
+    /// a node, or room.
+    fn waits(&self, queue: Queue) -> bool {
+        if self.is_served(&queue.method) || !self.0.unserved.add(queue.clone()) {
+            return self.0.hand.wait(&queue);
+        }
+        // The claim that was made for a node that has just come may have been before.
+        !self.is_served(&queue.method)
     }
 
     /// On the board before it is on disk, so that the store holds nothing for this gateway of which it does not know.
