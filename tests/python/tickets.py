@@ -25,6 +25,9 @@ def check_tickets(mesh, check, code_of, picture):
     check("WaitOperation waits", isinstance(done, lro.Operation) and done.done, done)
     check("GetOperation says the same", operations.GetOperation(lro.GetOperationRequest(name=ticket.name), timeout=5) == done)
 
+    packed = operations.GetOperation(lro.GetOperationRequest(name=ticket.name), timeout=5, compression=grpc.Compression.Gzip)
+    check("and so when the question is packed", packed == done, packed)
+
     Picture = message_factory.GetMessageClass(mesh.pool.FindMessageTypeByName("gallery.v1.Picture"))
     result = Picture()
     check("the result is the method's own response", done.response.Unpack(result) and result.width == 80, done.response.type_url)

@@ -14,6 +14,8 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use turno::node::config::Role;
 use turno_gateway::GatewayConfig;
+use turno_proto::v1::ListNodesRequest;
+use turno_proto::v1::admin_client::AdminClient;
 use turno_tests::stubs::Dish;
 use turno_tests::{TestMesh, eventually};
 
@@ -91,6 +93,24 @@ async fn an_open_health_watch_does_not_hold_a_gateway_that_ends() {
     // Its time to drain is 30 s; a test has less patience.
     tokio::time::timeout(std::time::Duration::from_secs(10), mesh.end()).await.expect("the gateway ends");
     reading.await.unwrap();
+}
+
+#[tokio::test]
+async fn gzip_is_taken_by_what_tells_of_the_mesh() {
+    use tonic::codec::CompressionEncoding::Gzip;
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    let mut health = HealthClient::new(mesh.channel()).send_compressed(Gzip);
+    health.check(HealthCheckRequest::default()).await.unwrap();
+    let mut admin = AdminClient::new(mesh.channel()).send_compressed(Gzip);
+    admin.list_nodes(ListNodesRequest {}).await.unwrap();
+    let services = Some(MessageRequest::ListServices(String::new()));
+    let asked = ServerReflectionRequest { host: String::new(), message_request: services };
+    let mut reflection = ServerReflectionClient::new(mesh.channel()).send_compressed(Gzip);
+    let answers = reflection.server_reflection_info(tokio_stream::iter([asked])).await.unwrap();
+    assert!(answers.into_inner().message().await.unwrap().is_some());
 }
 
 #[tokio::test]

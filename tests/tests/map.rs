@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use prost::Message as _;
+use tonic::codec::CompressionEncoding;
 use tonic::{Code, Request, Status};
 use turno::map::{Answers, OnFailure};
 use turno::node::config::Role;
@@ -291,6 +292,16 @@ async fn any_client_can_map() {
     assert_eq!((summary.items, summary.succeeded, summary.failed), (3, 3, 0));
     let empty = raw(&mesh, vec![request(Some(header("Square")), &[])]).await.unwrap();
     assert_eq!(empty.last().unwrap().summary.unwrap().items, 0);
+}
+
+#[tokio::test]
+async fn gzip_is_taken_of_a_maps_requests() {
+    let mesh = TestMesh::start(1, 1).await;
+    let sent = vec![request(Some(header("Square")), &[2, 3]), request(None, &[4])];
+    let mut client = MapClient::new(mesh.channel()).send_compressed(CompressionEncoding::Gzip);
+    let answered = client.map(stream::iter(sent)).await.unwrap().into_inner();
+    let answered: Vec<MapResponse> = answered.try_collect().await.unwrap();
+    assert_eq!(answered.last().unwrap().summary.unwrap().succeeded, 3);
 }
 
 /// A part of an account.

@@ -145,6 +145,30 @@ async fn a_large_request_and_a_large_result_are_tickets_too() {
 }
 
 #[tokio::test]
+async fn gzip_is_taken_of_submits_and_questions_too() {
+    use tonic::codec::CompressionEncoding::Gzip;
+    let mesh = TestMesh::start(0, 1).await;
+    let mut tickets = mesh.tickets().send_compressed(Gzip);
+    let mut operations = mesh.operations().send_compressed(Gzip);
+    let noise: Vec<u8> = (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let contents = [bytes::Bytes::from_static(b"bread"), vec![7; 1_000_000].into(), noise.into()];
+    let submits: Vec<_> =
+        contents.iter().map(|content| submit("Echo", &Dish { content: content.clone() })).collect();
+    let name = tickets.submit(submits[0].clone()).await.unwrap().into_inner().name;
+    let get = GetOperationRequest { name: name.clone() };
+    assert_eq!(operations.get_operation(get).await.unwrap().into_inner().name, name);
+    let page = operations.list_operations(ListOperationsRequest::default()).await.unwrap().into_inner();
+    assert_eq!(page.operations.len(), 1);
+    let answers = tickets.submit_many(tokio_stream::iter(submits)).await.unwrap().into_inner();
+    let answers: Vec<_> = answers.map(|answer| answer.unwrap().result.unwrap()).collect().await;
+    assert_eq!(answers.len(), contents.len());
+    for (answer, content) in answers.into_iter().zip(contents) {
+        let Submitted::Operation(ticket) = answer else { panic!("{answer:?}") };
+        assert_eq!(response::<Dish>(&ended(&mesh, &ticket.name).await, "Dish").content, content);
+    }
+}
+
+#[tokio::test]
 async fn the_method_sees_who_submitted_and_for_which_ticket_it_runs() {
     let mesh = TestMesh::start(0, 1).await;
     let mut request = Request::new(submit("Inspect", &Dish::default()));

@@ -3,9 +3,12 @@
 
 mod body;
 mod messages;
+mod plain;
 mod prefixed;
 mod request;
 mod response;
+#[cfg(test)]
+mod wire;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -112,7 +115,7 @@ impl Edge {
     }
 
     async fn answer_own(self: &Arc<Self>, request: Request<Incoming>, origin: Arc<Origin>) -> Response<Body> {
-        let request = request.map(tonic::body::Body::new);
+        let request = plain::request(request, self.max_message, self.admission.room());
         let own = &self.own;
         let service = request.uri().path().rsplit_once('/').map_or("", |(service, _)| service).to_owned();
         let counted = Counted::of(request.uri().path(), &origin.reader);

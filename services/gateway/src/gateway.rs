@@ -117,7 +117,8 @@ impl Gateway {
         let own = Own {
             admin: AdminServer::new(admin),
             tickets: TicketsServer::new(TicketsService { tickets: tickets.clone() })
-                .max_decoding_message_size(bytes(config.max_message).saturating_add(BESIDE_THE_REQUEST)),
+                // The edge has its own.
+                .max_decoding_message_size(usize::MAX),
             operations: OperationsServer::new(OperationsService { tickets: tickets.clone() }),
             health: health_server,
             mesh: MeshServer::new(mesh).max_decoding_message_size(usize::MAX),
@@ -186,8 +187,6 @@ async fn release(nodes: Arc<Nodes>, link: Arc<Link>) {
 const LINKS_PATIENCE: Duration = Duration::from_secs(2);
 const GAUGES_EVERY: Duration = Duration::from_secs(1);
 const BACKLOGS_EVERY: Duration = Duration::from_millis(50);
-/// Of a submit: labels, key, method.
-const BESIDE_THE_REQUEST: usize = 64 * 1024;
 
 /// A port that is open, and its connections.
 struct Opened {

@@ -46,8 +46,8 @@ pub(crate) async fn serve(
     request: http::Request<tonic::body::Body>,
     origin: Arc<Origin>,
 ) -> http::Response<tonic::body::Body> {
-    let max_message = edge.max_message;
-    let mut server = MapServer::new(MapService { edge, origin }).max_decoding_message_size(max_message);
+    // The edge has its own.
+    let mut server = MapServer::new(MapService { edge, origin }).max_decoding_message_size(usize::MAX);
     server.call(request).await.unwrap_or_else(|never| match never {})
 }
 

@@ -9,13 +9,13 @@ use tonic::Status;
 use turno_proto::mesh::v1::Part;
 
 use crate::admission::Room;
-use crate::edge::prefixed::{ENCODING, PREFIX, STALL, length, next_data, stalled, unpack};
+use crate::edge::prefixed::{ENCODING, Limit, PREFIX, STALL, length, next_data, stalled, unpack};
 
 /// What a client sends until it ends its side.
 pub(crate) struct Messages<B = Incoming> {
     body: B,
     encoding: Option<HeaderValue>,
-    max_message: usize,
+    limit: Limit,
     /// Holds what is here.
     room: Room,
     /// Of what has come, the rest that was not taken yet.
@@ -37,7 +37,8 @@ where
 {
     pub(crate) fn new(headers: &HeaderMap, body: B, max_message: usize, room: Room) -> Self {
         let encoding = headers.get(ENCODING).cloned();
-        Self { body, encoding, max_message, room, arrived: Bytes::new(), current: None }
+        let limit = Limit::max_message(max_message);
+        Self { body, encoding, limit, room, arrived: Bytes::new(), current: None }
     }
 
     /// The next part, of at most so many bytes; `None` when the client has ended its side.
@@ -67,7 +68,7 @@ where
     }
 
     async fn begin(&mut self, prefix: [u8; PREFIX]) -> Result<Current, Status> {
-        let length = length(&prefix, self.max_message)?;
+        let length = length(&prefix, self.limit)?;
         if prefix[0] == 0 {
             return Ok(Current::Coming(length));
         }
@@ -77,7 +78,7 @@ where
             self.room.hold(data.len())?;
             packed.extend_from_slice(&data);
         }
-        let unpacking = unpack(self.encoding.as_ref(), packed.freeze(), self.max_message, &mut self.room);
+        let unpacking = unpack(self.encoding.as_ref(), packed.freeze(), self.limit, &mut self.room);
         let message = Box::pin(unpacking).await?;
         self.room.give_back(length);
         Ok(Current::Unpacked(message))
@@ -121,54 +122,17 @@ where
 mod tests {
     use super::Messages;
     use crate::admission::Admission;
+    use crate::edge::wire::{Wire, packed, prefixed};
     use bytes::{Bytes, BytesMut};
-    use flate2::{Compression, write::GzEncoder};
     use http::{HeaderMap, HeaderValue};
-    use http_body::{Body, Frame};
-    use std::collections::VecDeque;
-    use std::convert::Infallible;
-    use std::io::Write as _;
-    use std::pin::Pin;
     use std::sync::Arc;
-    use std::task::{Context, Poll};
     use tonic::{Code, Status};
 
-    /// What comes over the wire, and whether its end was a reset.
-    struct Wire(VecDeque<Bytes>, bool);
-
-    impl Body for Wire {
-        type Data = Bytes;
-        type Error = Infallible;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            Poll::Ready(self.0.pop_front().map(|data| Ok(Frame::data(data))))
-        }
-
-        fn is_end_stream(&self) -> bool {
-            self.0.is_empty() && !self.1
-        }
-    }
-
     fn messages(wire: &[u8], frame: usize, admission: &Arc<Admission>) -> Messages<Wire> {
-        let frames = wire.chunks(frame).map(Bytes::copy_from_slice).collect();
         let gzip =
             HeaderMap::from_iter([("grpc-encoding".parse().unwrap(), HeaderValue::from_static("gzip"))]);
         let permit = admission.admit().unwrap();
-        Messages::new(&gzip, Wire(frames, false), 100_000, permit.more_room())
-    }
-
-    fn prefixed(flag: u8, message: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
-        [&[flag], &length[..], message].concat()
-    }
-
-    fn packed(message: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(message).unwrap();
-        encoder.finish().unwrap()
+        Messages::new(&gzip, Wire::of(wire, frame), 100_000, permit.more_room())
     }
 
     async fn next(messages: &mut Messages<Wire>) -> Result<Option<Bytes>, Status> {

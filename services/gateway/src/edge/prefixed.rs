@@ -26,6 +26,19 @@ const SMALL: usize = 1024;
 /// What deflate may make of a byte at the most (zlib's "Technical Details").
 const MOST_PER_BYTE: usize = 1032;
 
+/// How many bytes a message may have, unpacked too, and what says so.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limit {
+    pub(super) bytes: usize,
+    pub(super) said_by: &'static str,
+}
+
+impl Limit {
+    pub(super) fn max_message(bytes: usize) -> Self {
+        Self { bytes, said_by: "max_message" }
+    }
+}
+
 pub(super) fn stalled(_: Elapsed) -> Status {
     Status::deadline_exceeded(format!("no byte of the request came for {STALL:?}"))
 }
@@ -48,19 +61,19 @@ where
 }
 
 /// The length of the message behind the prefix that `start` begins with.
-pub(super) fn length(start: &[u8], max_message: usize) -> Result<usize, Status> {
+pub(super) fn length(start: &[u8], limit: Limit) -> Result<usize, Status> {
     if start[0] > 1 {
         return Err(Status::internal(format!("the compressed-flag is 0 or 1, not {}", start[0])));
     }
     let length = u32::from_be_bytes([start[1], start[2], start[3], start[4]]) as usize;
-    if length > max_message { Err(too_large(Some(length), max_message)) } else { Ok(length) }
+    if length > limit.bytes { Err(too_large(Some(length), limit)) } else { Ok(length) }
 }
 
-fn too_large(length: Option<usize>, max_message: usize) -> Status {
+fn too_large(length: Option<usize>, Limit { bytes, said_by }: Limit) -> Status {
     let length =
         length.map_or("unpacked, the message".to_owned(), |length| format!("a message of {length} bytes"));
     Status::resource_exhausted(format!(
-        "{length} is larger than the {max_message} bytes that the gateway takes (max_message)"
+        "{length} is larger than the {bytes} bytes that the gateway takes ({said_by})"
     ))
 }
 
@@ -68,7 +81,7 @@ fn too_large(length: Option<usize>, max_message: usize) -> Status {
 pub(super) async fn unpack(
     encoding: Option<&HeaderValue>,
     packed: Bytes,
-    max_message: usize,
+    limit: Limit,
     room: &mut Room,
 ) -> Result<Bytes, Status> {
     match encoding.map(HeaderValue::as_bytes) {
@@ -88,51 +101,45 @@ pub(super) async fn unpack(
         }
     }
     // The room is taken before anything is unpacked.
-    let most = packed.len().saturating_mul(MOST_PER_BYTE).min(max_message);
+    let most = packed.len().saturating_mul(MOST_PER_BYTE).min(limit.bytes);
     room.hold(most)?;
     let message = if packed.len() <= SMALL {
-        gunzip(&packed, max_message)
+        gunzip(&packed, limit)
     } else {
-        task::run_blocking("gateway.gunzip", move || gunzip(&packed, max_message)).await
+        task::run_blocking("gateway.gunzip", move || gunzip(&packed, limit)).await
     }?;
     room.give_back(most - message.len().min(most));
     Ok(message)
 }
 
 /// Stops where the limit is passed, however much more would come.
-fn gunzip(packed: &[u8], max_message: usize) -> Result<Bytes, Status> {
+fn gunzip(packed: &[u8], limit: Limit) -> Result<Bytes, Status> {
     let mut message = Vec::new();
-    let read = MultiGzDecoder::new(packed).take(max_message as u64 + 1).read_to_end(&mut message);
+    let read = MultiGzDecoder::new(packed).take(limit.bytes as u64 + 1).read_to_end(&mut message);
     read.map_err(|error| Status::internal(format!("the message is not gzip: {error}")))?;
-    if message.len() > max_message { Err(too_large(None, max_message)) } else { Ok(message.into()) }
+    if message.len() > limit.bytes { Err(too_large(None, limit)) } else { Ok(message.into()) }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{gunzip, length};
-    use flate2::{Compression, write::GzEncoder};
-    use std::io::Write as _;
+    use super::{Limit, gunzip, length};
+    use crate::edge::wire::packed;
     use tonic::Code;
-
-    fn packed(message: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        encoder.write_all(message).unwrap();
-        encoder.finish().unwrap()
-    }
 
     #[test]
     fn a_bomb_is_not_unpacked_beyond_the_limit() {
         let bomb = packed(&vec![0; 10 << 20]);
         assert!(bomb.len() < 20_000);
-        assert_eq!(gunzip(&bomb, 1 << 20).unwrap_err().code(), Code::ResourceExhausted);
-        assert_eq!(gunzip(&packed(b"bread"), 5).unwrap(), "bread");
-        assert_eq!(gunzip(b"not gzip at all", 100).unwrap_err().code(), Code::Internal);
+        assert_eq!(gunzip(&bomb, Limit::max_message(1 << 20)).unwrap_err().code(), Code::ResourceExhausted);
+        assert_eq!(gunzip(&packed(b"bread"), Limit::max_message(5)).unwrap(), "bread");
+        assert_eq!(gunzip(b"not gzip at all", Limit::max_message(100)).unwrap_err().code(), Code::Internal);
     }
 
     #[test]
     fn a_message_above_the_limit_is_refused_by_its_prefix() {
-        assert_eq!(length(&[0, 0, 0, 1, 0], 256).unwrap(), 256);
-        assert_eq!(length(&[0, 0, 0, 1, 1], 256).unwrap_err().code(), Code::ResourceExhausted);
-        assert_eq!(length(&[2, 0, 0, 0, 0], 256).unwrap_err().code(), Code::Internal);
+        let limit = Limit::max_message(256);
+        assert_eq!(length(&[0, 0, 0, 1, 0], limit).unwrap(), 256);
+        assert_eq!(length(&[0, 0, 0, 1, 1], limit).unwrap_err().code(), Code::ResourceExhausted);
+        assert_eq!(length(&[2, 0, 0, 0, 0], limit).unwrap_err().code(), Code::Internal);
     }
 }

@@ -6,7 +6,7 @@ use hyper::body::Incoming;
 use tonic::Status;
 
 use crate::admission::Room;
-use crate::edge::prefixed::{ENCODING, PREFIX, STALL, length, next_data, stalled, unpack};
+use crate::edge::prefixed::{ENCODING, Limit, PREFIX, STALL, length, next_data, stalled, unpack};
 
 /// Answers the message, unpacked.
 pub(crate) async fn read(
@@ -14,6 +14,7 @@ pub(crate) async fn read(
     max_message: usize,
     room: &mut Room,
 ) -> Result<Bytes, Status> {
+    let limit = Limit::max_message(max_message);
     let (mut whole, mut gathered) = (Bytes::new(), BytesMut::new());
     let mut expected = None;
     while let Some(data) =
@@ -29,7 +30,7 @@ pub(crate) async fn read(
         }
         let so_far: &[u8] = if gathered.is_empty() { &whole } else { &gathered };
         if expected.is_none() && so_far.len() >= PREFIX {
-            let length = length(so_far, max_message)?;
+            let length = length(so_far, limit)?;
             expected = Some(PREFIX + length);
         }
         if expected.is_some_and(|expected| so_far.len() > expected) {
@@ -45,7 +46,7 @@ pub(crate) async fn read(
     let compressed = message[0] != 0;
     message.advance(PREFIX);
     if compressed {
-        Box::pin(unpack(request.headers().get(ENCODING), message, max_message, room)).await
+        Box::pin(unpack(request.headers().get(ENCODING), message, limit, room)).await
     } else {
         Ok(message)
     }
