@@ -48,9 +48,14 @@ impl Service for TicketsService {
         let tickets = self.tickets.clone();
         let submitting = requests.map(move |request| {
             let (tickets, envelope) = (tickets.clone(), envelope.clone());
+            // As it comes: many may be read before the first of them is looked at.
+            let let_in = request.map(|request| tickets.let_in(request));
             async move {
                 // A stream that breaks ends with its error; what was read of it is on disk.
-                let submitted = tickets.submit(request?, &envelope).await;
+                let submitted = match let_in? {
+                    Ok(let_in) => tickets.submit_this(let_in, &envelope).await,
+                    Err(refused) => Err(refused),
+                };
                 let result =
                     submitted.map_or_else(|error| Submitted::Error(as_rpc(&error)), Submitted::Operation);
                 Ok(SubmitResponse { result: Some(result) })

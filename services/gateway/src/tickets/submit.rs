@@ -21,6 +21,12 @@ use crate::tickets::{Tickets, operation, refusal, submission};
 /// A place on the way to the disk comes free within milliseconds.
 const SOON: std::time::Duration = std::time::Duration::from_millis(100);
 
+/// A submit that was let in: its bytes are counted from here on.
+pub(super) struct LetIn {
+    request: SubmitRequest,
+    held: (OwnedSemaphorePermit, Permit),
+}
+
 impl Tickets {
     /// Answers when the ticket is on disk.
     pub(crate) async fn submit(
@@ -28,16 +34,29 @@ impl Tickets {
         request: SubmitRequest,
         envelope: &Envelope,
     ) -> Result<Operation, Status> {
+        self.submit_this(self.let_in(request)?, envelope).await
+    }
+
+    /// Lets a submit in; one that is refused is dropped.
+    pub(super) fn let_in(&self, request: SubmitRequest) -> Result<LetIn, Status> {
         let place = self.0.submits.clone().try_acquire_owned().map_err(|_| {
             refusal::exhausted("as many submits as may be are on their way to the disk", SOON)
         })?;
-        let mut room = self.0.around.admission.admit()?;
-        room.room.hold(request.request.len())?;
+        let mut permit = self.0.around.admission.admit()?;
+        permit.room.hold(request.request.len())?;
+        Ok(LetIn { request, held: (place, permit) })
+    }
+
+    pub(super) async fn submit_this(
+        &self,
+        LetIn { request, held }: LetIn,
+        envelope: &Envelope,
+    ) -> Result<Operation, Status> {
         let method = self.submittable(submission::method_name(&request.method)?).await?;
         let retries = method.as_ref().and_then(|method| method.served().policy.retries);
         let ticket = submission::ticket(request, envelope, retries, self.0.around.max_message)?;
         let id = ticket.id;
-        let answer = self.store_in_a_task(method.as_deref(), ticket, (place, room)).await?;
+        let answer = self.store_in_a_task(method.as_deref(), ticket, held).await?;
         self.answered(id, answer).await
     }
 
