@@ -304,6 +304,17 @@ async fn gzip_is_taken_of_a_maps_requests() {
     assert_eq!(answered.last().unwrap().summary.unwrap().succeeded, 3);
 }
 
+#[tokio::test]
+async fn a_map_of_which_a_request_is_too_large_ends_with_the_limits_name() {
+    let max_message = turno_runtime::units::Size::kib(8);
+    let mesh = TestMesh::gateway(GatewayConfig { max_message, ..GatewayConfig::default() }).await;
+    drop(mesh.kitchen(Role::Both, 1).await);
+    let large = MapRequest { header: None, items: vec![vec![7; 10_000].into()] };
+    let error = raw(&mesh, vec![request(Some(header("Square")), &[2]), large]).await.unwrap_err();
+    assert_eq!(error.code(), Code::ResourceExhausted, "{error}");
+    assert!(error.message().contains("max_message"), "{error}");
+}
+
 /// A part of an account.
 fn part(account: &str, name: &str) -> u64 {
     let of = |part: &str| part.strip_prefix(name)?.strip_prefix('=')?.strip_suffix("us")?.parse().ok();

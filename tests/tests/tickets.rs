@@ -225,6 +225,23 @@ async fn a_request_above_the_limit_is_refused_with_its_limit() {
 }
 
 #[tokio::test]
+async fn one_that_is_too_large_to_be_read_hears_the_same_and_ends_its_stream() {
+    let max_message = turno_runtime::units::Size::kib(8);
+    let mesh = TestMesh::gateway(GatewayConfig { max_message, ..GatewayConfig::default() }).await;
+    let _node = mesh.kitchen(Role::Io, 1).await;
+    let large = || submit("Echo", &Dish { content: vec![7; 100_000].into() });
+    let many = tokio_stream::iter([echo("bread"), large(), echo("butter")]);
+    let mut answers = mesh.tickets().submit_many(many).await.unwrap().into_inner();
+    let first = answers.message().await.unwrap().unwrap();
+    assert!(matches!(first.result, Some(Submitted::Operation(_))), "{first:?}");
+    let of_a_stream = answers.message().await.unwrap_err();
+    for error in [of_a_stream, refused(&mesh, large()).await] {
+        assert_eq!(error.code(), Code::ResourceExhausted, "{error}");
+        assert!(error.message().contains("max_message"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn the_same_key_is_the_same_ticket() {
     let mesh = TestMesh::start(0, 1).await;
     let keyed = |request| SubmitRequest { idempotency_key: "order 7".into(), ..request };

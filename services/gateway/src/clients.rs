@@ -97,7 +97,8 @@ async fn read(client: Arc<Client>, mut up: Streaming<CallsFrame>, closing: Cance
                 }
                 Err(error) => {
                     tracing::debug!(peer = %client.origin.peer, %error, "a client's link broke");
-                    return client.close();
+                    // If it still reads: of a frame that is none, or too large.
+                    return client.break_off(error);
                 }
             },
         }

@@ -3,6 +3,7 @@
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::codec::CompressionEncoding;
 use tonic::{Code, Status, Streaming};
 use turno::Client;
 use turno_proto::mesh::v1::Invocation;
@@ -44,6 +45,30 @@ async fn who_breaks_the_protocol_hears_so_and_others_do_not_notice() {
     }
     other.call::<kitchen::Echo>(dish("x")).await.unwrap();
     eventually("nothing is in flight", async || mesh.nodes().await[0].in_flight == 0).await;
+}
+
+#[tokio::test]
+async fn a_frame_may_be_packed_and_who_sends_one_that_is_too_large_hears_so() {
+    let mesh = TestMesh::start(0, 1).await;
+    let frame = |bytes| CallsFrame {
+        methods: vec!["/kitchen.v1.Kitchen/Echo".to_owned()],
+        calls: vec![invocation(1, 0, bytes)],
+        ..CallsFrame::default()
+    };
+    let frames = |bytes| tokio_stream::iter([frame(bytes)]);
+    let mut packing = CallsClient::new(mesh.channel()).send_compressed(CompressionEncoding::Gzip);
+    let mut down = packing.link(frames(1000)).await.unwrap().into_inner();
+    let mut codes = Vec::new();
+    while let Some(frame) = down.message().await.unwrap() {
+        codes.extend(frame.outcomes.into_iter().map(|outcome| outcome.code));
+    }
+    assert_eq!(codes, [Code::Ok as u32]);
+    let mut client = CallsClient::new(mesh.channel());
+    for answered in [packing.link(frames(5 << 20)).await, client.link(frames(5 << 20)).await] {
+        let error = end(&mut answered.unwrap().into_inner()).await.unwrap_err();
+        assert_eq!(error.code(), Code::ResourceExhausted, "{error}");
+        assert!(error.message().contains("4194304 bytes"), "{error}");
+    }
 }
 
 #[tokio::test]
