@@ -39,6 +39,7 @@ use crate::listen::Origin;
 use crate::map;
 use crate::mesh::MeshService;
 use crate::methods::{Method, Methods};
+use crate::quote::beginning;
 use crate::reflection::Reflection;
 use crate::router::Router;
 use crate::tickets::{OperationsService, Tickets, TicketsService};
@@ -261,6 +262,8 @@ pub(crate) fn asked(map: &HeaderMap) -> Result<Option<Duration>, Status> {
     let Some(value) = map.get(headers::GRPC_TIMEOUT) else { return Ok(None) };
     let asked = timeout::parse(value.as_bytes());
     asked.map(Some).map_err(|_| {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        let value = beginning(&value);
         Status::invalid_argument(format!("grpc-timeout: {value:?} does not follow the protocol"))
     })
 }
@@ -313,7 +316,8 @@ fn is_grpc(kind: &[u8]) -> bool {
 
 pub(crate) fn unknown(path: &str) -> Status {
     Status::unimplemented(format!(
-        "no node has served {path} since this gateway started; `turno methods` lists what is served"
+        "no node has served {} since this gateway started; `turno methods` lists what is served",
+        beginning(path)
     ))
 }
 
@@ -323,7 +327,8 @@ pub(crate) fn too_late(name: &str, started: Instant) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use super::{Edge, takes_place};
+    use super::{Edge, asked, takes_place, unknown};
+    use http::{HeaderMap, HeaderValue};
     use std::future::Future;
 
     fn size_of_answer<A, B, C, F: Future>(_: fn(A, B, C) -> F) -> usize {
@@ -339,6 +344,17 @@ mod tests {
             assert!(!takes_place(&path), "{path}");
         }
         assert!(!takes_place("/google.longrunning.Operations/CancelOperation"));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_not_told_whole() {
+        let long = "x".repeat(20_000);
+        let timeout = HeaderValue::from_str(&long).unwrap();
+        let wrong = asked(&HeaderMap::from_iter([("grpc-timeout".parse().unwrap(), timeout)])).unwrap_err();
+        assert!(wrong.message().starts_with("grpc-timeout: \"xxx"), "{wrong}");
+        for error in [wrong, unknown(&long)] {
+            assert!(error.message().len() < 1000, "{error}");
+        }
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod outliers;
 mod policy;
 mod quarantine;
 mod queue;
+mod quote;
 mod reflection;
 mod router;
 mod run;

@@ -18,6 +18,7 @@ use crate::link::Link;
 use crate::link::frames::{Down, Frames};
 use crate::listen::Origin;
 use crate::nodes::Nodes;
+use crate::quote::beginning;
 use crate::scheduler::WorkerId;
 use crate::token::Token;
 
@@ -71,7 +72,8 @@ impl Mesh for MeshService {
         let open = first.and_then(|frame| frame.open);
         let open = open.ok_or_else(|| Status::invalid_argument("a carry begins with `open`"))?;
         let link = open.link_id.parse().ok().and_then(|id| self.nodes.get(WorkerId(id)));
-        let link = link.ok_or_else(|| Status::not_found(format!("there is no link {:?}", open.link_id)))?;
+        let unknown = || Status::not_found(format!("there is no link {:?}", beginning(&open.link_id)));
+        let link = link.ok_or_else(unknown)?;
         if link.stream_of(open.call).is_none() {
             return Err(Status::cancelled("nobody waits for this call any more"));
         }
@@ -110,7 +112,7 @@ async fn hello(up: &mut Streaming<NodeFrame>) -> Result<Hello, Status> {
     match hello.methods.iter().find(|method| !is_path(&method.path)) {
         Some(method) => Err(Status::invalid_argument(format!(
             "{:?} is no method: expected /package.Service/Method",
-            method.path
+            beginning(&method.path)
         ))),
         None => Ok(hello),
     }

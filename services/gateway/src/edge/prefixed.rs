@@ -15,6 +15,7 @@ use tonic::Status;
 use turno_runtime::task;
 
 use crate::admission::Room;
+use crate::quote::beginning;
 
 pub(super) const PREFIX: usize = 5;
 /// A request that stands still this long gives its place to others.
@@ -93,6 +94,7 @@ pub(super) async fn unpack(
         }
         Some(other) => {
             let other = String::from_utf8_lossy(other);
+            let other = beginning(&other);
             let mut status = Status::unimplemented(format!("compression {other:?} is not taken: gzip is"));
             status
                 .metadata_mut()
@@ -122,8 +124,11 @@ fn gunzip(packed: &[u8], limit: Limit) -> Result<Bytes, Status> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Limit, gunzip, length};
+    use super::{Limit, gunzip, length, unpack};
+    use crate::admission::Admission;
     use crate::edge::wire::packed;
+    use bytes::Bytes;
+    use http::HeaderValue;
     use tonic::Code;
 
     #[test]
@@ -133,6 +138,15 @@ mod tests {
         assert_eq!(gunzip(&bomb, Limit::max_message(1 << 20)).unwrap_err().code(), Code::ResourceExhausted);
         assert_eq!(gunzip(&packed(b"bread"), Limit::max_message(5)).unwrap(), "bread");
         assert_eq!(gunzip(b"not gzip at all", Limit::max_message(100)).unwrap_err().code(), Code::Internal);
+    }
+
+    #[tokio::test]
+    async fn a_compression_that_is_not_taken_is_not_told_whole() {
+        let (other, mut room) = (HeaderValue::from_str(&"z".repeat(20_000)), Admission::new(1, 1).room());
+        let refused = unpack(Some(&other.unwrap()), Bytes::new(), Limit::max_message(1), &mut room).await;
+        let error = refused.unwrap_err();
+        assert_eq!(error.code(), Code::Unimplemented);
+        assert!(error.message().len() < 1000, "{error}");
     }
 
     #[test]

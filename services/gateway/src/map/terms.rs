@@ -3,6 +3,8 @@
 use tonic::Status;
 use turno_proto::v1::{MapHeader, MapOrder, OnFailure as Wire};
 
+use crate::quote::beginning;
+
 /// A map's header, understood.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Terms {
@@ -50,7 +52,10 @@ fn path(method: &str) -> Result<String, Status> {
         Some((service, rpc)) if !service.is_empty() && !rpc.is_empty() && !rpc.contains('/') => {
             Ok(format!("/{name}"))
         }
-        _ => Err(wrong(format!("method: {method:?} names none; write it as package.Service/Method"))),
+        _ => {
+            let method = beginning(method);
+            Err(wrong(format!("method: {method:?} names none; write it as package.Service/Method")))
+        }
     }
 }
 
@@ -111,6 +116,7 @@ mod tests {
             (header("a"), "package.Service/Method"),
             (header("a/"), "method: "),
             (header("a/b/c"), "method: "),
+            (header(&"a/".repeat(10_000)), "method: "),
             (MapHeader { in_flight: u32::MAX, ..header("a/b") }, "in_flight: at most 1048576"),
             (MapHeader { order: 7, ..header("a/b") }, "order: 7"),
             (MapHeader { on_failure: 9, ..header("a/b") }, "on_failure: 9"),
@@ -121,6 +127,7 @@ mod tests {
             let error = Terms::read(&wrong).unwrap_err();
             assert_eq!(error.code(), Code::InvalidArgument);
             assert!(error.message().contains(named), "{error}");
+            assert!(error.message().len() < 1000, "{error}");
         }
     }
 }

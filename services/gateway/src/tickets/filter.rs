@@ -4,6 +4,7 @@ use prost_types::Timestamp as WireTimestamp;
 use tonic::Status;
 use turno_store::{Query, State, Timestamp};
 
+use crate::quote::beginning;
 use crate::tickets::submission::is_label;
 
 const LONGEST: usize = 4096;
@@ -65,11 +66,12 @@ fn compare(query: &mut Query, field: &Token, sign: &Token, value: &Token) -> Res
         }
         ("state" | "method" | "tenant", _) => return Err(refused(&format!("{field} takes = alone"))),
         (field, _) if field.starts_with(LABELS) => {
-            return Err(refused(&format!("{field} is no label, or not compared by =")));
+            return Err(refused(&format!("{} is no label, or not compared by =", beginning(field))));
         }
         (field, _) => {
             return Err(refused(&format!(
-                "{field:?} is not known: there are state, method, tenant, labels.NAME and submitted_at"
+                "{:?} is not known: there are state, method, tenant, labels.NAME and submitted_at",
+                beginning(field)
             )));
         }
     }
@@ -88,13 +90,16 @@ fn said_twice(before: &Query, now: &Query) -> bool {
 
 fn state(name: &str) -> Result<State, Status> {
     let names = State::ALL.map(State::name).join(", ");
-    State::named(name).ok_or_else(|| refused(&format!("{name:?} is no state: there are {names}")))
+    let unknown = || refused(&format!("{:?} is no state: there are {names}", beginning(name)));
+    State::named(name).ok_or_else(unknown)
 }
 
 fn time(text: &str) -> Result<Timestamp, Status> {
     let parsed: Result<WireTimestamp, _> = text.parse();
-    let time = parsed
-        .map_err(|_| refused(&format!("{text:?} is no time: write \"2026-11-01T08:00:00Z\" (RFC 3339)")))?;
+    let time = parsed.map_err(|_| {
+        let text = beginning(text);
+        refused(&format!("{text:?} is no time: write \"2026-11-01T08:00:00Z\" (RFC 3339)"))
+    })?;
     Ok(Timestamp(time.seconds.saturating_mul(1000).saturating_add(i64::from(time.nanos / 1_000_000))))
 }
 
@@ -144,8 +149,8 @@ fn text(rest: &str, quote: char) -> Result<(Token, usize), Status> {
 
 fn told(tokens: &[Token]) -> String {
     let told = tokens.iter().take(3).map(|token| match token {
-        Token::Word(word) => word.clone(),
-        Token::Text(text) => format!("{text:?}"),
+        Token::Word(word) => beginning(word).into_owned(),
+        Token::Text(text) => format!("{:?}", beginning(text)),
         Token::Sign(sign) => (*sign).to_owned(),
     });
     format!("`{}`", told.collect::<Vec<_>>().join(" "))
@@ -201,6 +206,22 @@ mod tests {
         ] {
             let error = query(filter).unwrap_err();
             assert!(error.message().starts_with(&format!("filter: {said}")), "{filter}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_not_told_whole() {
+        let long = "x".repeat(4000);
+        for filter in [
+            long.clone(),
+            format!("'{long}'"),
+            format!("{long} = x"),
+            format!("labels.{long} = x"),
+            format!("state = {long}"),
+            format!("submitted_at > {long}"),
+        ] {
+            let error = query(&filter).unwrap_err();
+            assert!(error.message().len() < 1000, "{error}");
         }
     }
 

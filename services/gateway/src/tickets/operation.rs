@@ -11,6 +11,8 @@ use turno_proto::mesh::v1::Progress;
 use turno_proto::v1::{TicketMetadata, TicketProgress, TicketState};
 use turno_store::{Failure, State, Ticket, TicketId};
 
+use crate::quote::beginning;
+
 const COLLECTION: &str = "operations/";
 /// Taken as well, for people who type it.
 const TICKETS: &str = "tickets/";
@@ -27,6 +29,7 @@ pub(crate) fn name_of(ticket: TicketId) -> String {
 pub(crate) fn ticket_of(name: &str) -> Result<TicketId, Status> {
     let id = name.strip_prefix(COLLECTION).or_else(|| name.strip_prefix(TICKETS)).unwrap_or(name);
     id.parse().map_err(|_| {
+        let name = beginning(name);
         Status::invalid_argument(format!("{name:?} is no ticket's name: expected operations/ and a UUID"))
     })
 }
@@ -181,8 +184,12 @@ mod tests {
         for name in [name_of(ticket), format!("tickets/{ticket}"), ticket.to_string()] {
             assert_eq!(ticket_of(&name).unwrap(), ticket);
         }
-        for name in ["", "operations/", "operations/7", "jobs/0198c5b2-0000-7000-8000-000000000000"] {
-            assert_eq!(ticket_of(name).unwrap_err().code(), tonic::Code::InvalidArgument, "{name}");
+        let long = "x".repeat(20_000);
+        let other = "jobs/0198c5b2-0000-7000-8000-000000000000";
+        for name in ["", "operations/", "operations/7", other, long.as_str()] {
+            let error = ticket_of(name).unwrap_err();
+            assert_eq!(error.code(), tonic::Code::InvalidArgument, "{name}");
+            assert!(error.message().len() < 1000, "{name}");
         }
     }
 

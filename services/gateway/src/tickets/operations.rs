@@ -13,6 +13,7 @@ use turno_proto::headers;
 use turno_store::{Query, TicketId};
 
 use crate::edge;
+use crate::quote::beginning;
 use crate::tickets::listing::View;
 use crate::tickets::operation::{name_of, ticket_of};
 use crate::tickets::{Tickets, filter, submission};
@@ -93,14 +94,17 @@ fn view(metadata: &MetadataMap) -> View {
 fn query(request: &ListOperationsRequest) -> Result<Query, Status> {
     let ListOperationsRequest { name, filter, page_size, page_token } = request;
     if !matches!(name.trim_end_matches('/'), "" | "operations" | "tickets") {
+        let name = beginning(name);
         return Err(Status::invalid_argument(format!("name: {name:?} has no operations; leave it out")));
     }
     let size = u32::try_from(*page_size).map_err(|_| Status::invalid_argument("page_size: below zero"))?;
     let after: Option<TicketId> = Some(page_token)
         .filter(|token| !token.is_empty())
         .map(|token| {
-            ticket_of(token)
-                .map_err(|_| Status::invalid_argument(format!("page_token: {token:?} is none of ours")))
+            ticket_of(token).map_err(|_| {
+                let token = beginning(token);
+                Status::invalid_argument(format!("page_token: {token:?} is none of ours"))
+            })
         })
         .transpose()?;
     let most = if size == 0 { PAGE } else { size.min(LARGEST_PAGE) };
@@ -150,7 +154,12 @@ mod tests {
         let page_token = super::super::operation::name_of(after);
         let request = ListOperationsRequest { page_token, name: "operations".into(), ..Default::default() };
         assert_eq!(query(&request).unwrap().after, Some(after));
-        query(&ListOperationsRequest { page_token: "7".into(), ..Default::default() }).unwrap_err();
-        query(&ListOperationsRequest { name: "projects/7".into(), ..Default::default() }).unwrap_err();
+        for digits in [1, 20_000].map(|many| "7".repeat(many)) {
+            let name = ListOperationsRequest { name: format!("projects/{digits}"), ..Default::default() };
+            let token = ListOperationsRequest { page_token: digits, ..Default::default() };
+            for wrong in [token, name] {
+                assert!(query(&wrong).unwrap_err().message().len() < 1000);
+            }
+        }
     }
 }

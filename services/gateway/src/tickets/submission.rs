@@ -8,6 +8,7 @@ use tonic::Status;
 use turno_proto::v1::SubmitRequest;
 use turno_store::{IdempotencyKey, NewTicket, TicketId, Timestamp};
 
+use crate::quote::beginning;
 use crate::tickets::envelope::Envelope;
 
 const LONGEST_METHOD: usize = 1024;
@@ -37,7 +38,7 @@ pub(crate) fn method_name(method: &str) -> Result<&str, Status> {
         }
         _ => Err(refused(format!(
             "method: {:?} is no method: expected package.Service/Method",
-            method.chars().take(LONGEST_LABEL).collect::<String>()
+            beginning(method)
         ))),
     }
 }
@@ -97,7 +98,7 @@ fn labels(labels: impl IntoIterator<Item = (String, String)>) -> Result<BTreeMap
         if !is_label(name) {
             return Err(refused(format!(
                 "labels: {:?} is no name: expected 1 to {LONGEST_LABEL} of a-z, 0-9, '_', '.', '-'",
-                name.chars().take(LONGEST_LABEL).collect::<String>()
+                beginning(name)
             )));
         }
         if value.contains('\0') {
