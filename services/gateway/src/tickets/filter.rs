@@ -54,7 +54,8 @@ fn compare(query: &mut Query, field: &Token, sign: &Token, value: &Token) -> Res
     let before = query.clone();
     match (field.as_str(), *sign) {
         ("state", "=") => query.states.push(state(value)?),
-        ("method", "=") => query.method = Some(value.clone()),
+        // It may be a path, as in a submit.
+        ("method", "=") => query.method = Some(value.strip_prefix('/').unwrap_or(value).to_owned()),
         ("tenant", "=") => query.tenant = Some(value.clone()),
         ("submitted_at", ">=") => query.since = Some(time(value)?),
         ("submitted_at", ">") => query.since = Some(Timestamp(time(value)?.0.saturating_add(1))),
@@ -184,6 +185,13 @@ mod tests {
         };
         assert_eq!(query(text).unwrap(), expected);
         assert_eq!(query("  ").unwrap(), Query::default());
+    }
+
+    #[test]
+    fn a_method_may_have_a_slash_before_it() {
+        for text in ["method = a.v1.A/Do", "method = \"/a.v1.A/Do\"", "method = /a.v1.A/Do"] {
+            assert_eq!(query(text).unwrap().method.as_deref(), Some("a.v1.A/Do"), "{text}");
+        }
     }
 
     #[test]
