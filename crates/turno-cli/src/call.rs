@@ -41,10 +41,12 @@ const GRACE: Duration = Duration::from_millis(500);
 /// Call a method: JSON in, JSON out, whatever its .proto
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:
-  turno call gallery.v1.Gallery/Thumbnail '{\"url\": \"https://a.example/cat.jpg\", \"width\": 256}' --out cat.jpg
+  turno call gallery.v1.Gallery/Thumbnail --out cat.jpg \\
+    '{\"url\": \"https://a.example/cat.jpg\", \"width\": 256}'
   turno call turno.cpu.v1.Images/Info '{\"data\": \"@cat.jpg\"}'
   turno call grpc.health.v1.Health/Watch --timeout 10s --json
-  printf '{\"number\": 1} {\"number\": 2}' | turno call clock.v1.Diary/Sum -     # a stream of requests")]
+  # a stream of requests:
+  printf '{\"number\": 1} {\"number\": 2}' | turno call clock.v1.Diary/Sum -")]
 pub(crate) struct CallArgs {
     /// The method: package.Service/Method
     pub(crate) method: String,

@@ -210,6 +210,9 @@ fn logs() -> TelemetryConfig {
 }
 
 #[cfg(test)]
+mod examples;
+
+#[cfg(test)]
 mod tests {
     use super::{Cli, to_its_end};
     use clap::{CommandFactory as _, Parser as _};

@@ -50,10 +50,14 @@ Exit code: 1 if one is an error, or if the map did not come to its end; 130 if C
 
 Examples:
   turno map turno.cpu.v1.Images/Info pictures.jsonl --out infos.jsonl
-  turno map turno.cpu.v1.Images/Info pictures.jsonl --out infos.jsonl --resume    # goes on where that ended
-  turno map turno.cpu.v1.Images/Info pictures.jsonl --out infos.jsonl --stop-above 0.05
-  turno map turno.cpu.v1.Images/Info pictures.jsonl --ticket --key nightly --label shop=bakery --not-before 8h
-  ls *.jpg | jq -R '{data: (\"@\" + .)}' -c | turno map turno.cpu.v1.Images/Info --ordered")]
+  # goes on where that ended:
+  turno map turno.cpu.v1.Images/Info pictures.jsonl --out infos.jsonl --resume
+  turno map turno.cpu.v1.Images/Info pictures.jsonl --out infos.jsonl \\
+    --stop-above 0.05
+  turno map turno.cpu.v1.Images/Info pictures.jsonl --ticket --key nightly \\
+    --label shop=bakery --not-before 8h
+  ls *.jpg | jq -R '{data: (\"@\" + .)}' -c \\
+    | turno map turno.cpu.v1.Images/Info --ordered")]
 pub(crate) struct MapArgs {
     /// The method: package.Service/Method
     method: String,

@@ -33,10 +33,14 @@ pub(crate) use wishes::Wishes;
 130 if Ctrl-C has ended the waiting.
 
 Examples:
-  turno submit gallery.v1.Gallery/Thumbnail '{\"url\": \"https://a.example/cat.jpg\", \"width\": 256}' --key cat
-  turno submit turno.cpu.v1.Images/Thumbnail '{\"data\": \"@cat.jpg\", \"width\": 256}' --wait --out small.jpg
-  turno submit gallery.v1.Gallery/Thumbnail --many requests.jsonl --key nightly --label shop=bakery
-  turno submit gallery.v1.Gallery/Thumbnail '{}' --not-before 10m --retries 5 --timeout 30s"
+  turno submit gallery.v1.Gallery/Thumbnail --key cat \\
+    '{\"url\": \"https://a.example/cat.jpg\", \"width\": 256}'
+  turno submit turno.cpu.v1.Images/Thumbnail --wait --out small.jpg \\
+    '{\"data\": \"@cat.jpg\", \"width\": 256}'
+  turno submit gallery.v1.Gallery/Thumbnail --many requests.jsonl \\
+    --key nightly --label shop=bakery
+  turno submit gallery.v1.Gallery/Thumbnail '{}' \\
+    --not-before 10m --retries 5 --timeout 30s"
 )]
 pub(crate) struct SubmitArgs {
     /// The method: package.Service/Method. It takes one message and answers one

@@ -37,8 +37,10 @@ Examples:
   turno tickets list --state dead --since 1h
   turno tickets show 9f3ac2b1 --request
   turno tickets results 9f3ac2b1 --follow --out infos.jsonl
-  turno tickets edit 9f3ac2b1 '{\"url\": \"https://a.example/dog.jpg\"}' && turno tickets redrive 9f3ac2b1
-  turno tickets cancel $(turno tickets list --quiet --label shop=bakery --state waiting)"
+  turno tickets edit 9f3ac2b1 '{\"url\": \"https://a.example/dog.jpg\"}' \\
+    && turno tickets redrive 9f3ac2b1
+  turno tickets cancel \\
+    $(turno tickets list --quiet --label shop=bakery --state waiting)"
 )]
 pub(crate) enum TicketsCommand {
     /// List tickets, the newest first

@@ -19,10 +19,13 @@ use crate::reflect::Refused;
 Exit code: 1 if one is an error, or if the map has ended and is not done; 130 if Ctrl-C has ended it.
 
 Examples:
-  turno tickets results 9f3ac2b1                                           # what there is now
+  # what there is now:
+  turno tickets results 9f3ac2b1
   turno tickets results 9f3ac2b1 --follow --out infos.jsonl
-  turno tickets results 9f3ac2b1 --follow --out infos.jsonl --resume       # goes on where that ended
-  turno call turno.v1.Tickets/ReadMap '{\"name\": \"operations/ID\"}' --json   # if no node knows the answers' types")]
+  # goes on where that ended:
+  turno tickets results 9f3ac2b1 --follow --out infos.jsonl --resume
+  # if no node knows the answers' types:
+  turno call turno.v1.Tickets/ReadMap '{\"name\": \"operations/ID\"}' --json")]
 pub(crate) struct ResultsArgs {
     /// The ticket of a map; the end of its id is enough
     name: String,
