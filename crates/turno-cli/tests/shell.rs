@@ -905,6 +905,7 @@ async fn what_nobody_reads_ends_without_a_word() {
         &["tickets", "watch", &long],
         &["tickets", "watch", "--json", &long],
         &["tickets", "list"],
+        &["tickets", "list", "--quiet"],
         &["methods"],
         &["nodes", "--json"],
         &["completions", "bash"],

@@ -72,9 +72,26 @@ impl Desk {
 
     /// The newest tickets that a filter lets through, at most so many.
     pub(crate) async fn list(&self, filter: &str, most: usize) -> anyhow::Result<Listed> {
-        let (mut tickets, mut token) = (Vec::new(), String::new());
+        let mut tickets = Vec::new();
+        let more = self
+            .pages(filter, most, |page| {
+                tickets.extend(page);
+                Ok(())
+            })
+            .await?;
+        Ok(Listed { tickets, more })
+    }
+
+    /// The same, each page told as it comes; answers whether there are others behind them.
+    pub(super) async fn pages(
+        &self,
+        filter: &str,
+        most: usize,
+        mut tell: impl FnMut(Vec<Ticket>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<bool> {
+        let (mut count, mut token) = (0, String::new());
         loop {
-            let page_size = i32::try_from(PAGE.min(most - tickets.len())).unwrap_or(i32::MAX);
+            let page_size = i32::try_from(PAGE.min(most - count)).unwrap_or(i32::MAX);
             let mut question = Request::new(ListOperationsRequest {
                 filter: filter.to_owned(),
                 page_size,
@@ -85,12 +102,13 @@ impl Desk {
             question.metadata_mut().insert(headers::VIEW, AsciiMetadataValue::from_static(headers::BASIC));
             let page = self.operations().list_operations(question).await;
             let page = page.map_err(|status| self.refused(&status))?.into_inner();
-            for operation in page.operations {
-                tickets.push(Ticket::read(operation)?);
-            }
+            let tickets: Vec<Ticket> =
+                page.operations.into_iter().map(Ticket::read).collect::<anyhow::Result<_>>()?;
+            count += tickets.len();
+            tell(tickets)?;
             token = page.next_page_token;
-            if token.is_empty() || tickets.len() >= most {
-                return Ok(Listed { tickets, more: !token.is_empty() });
+            if token.is_empty() || count >= most {
+                return Ok(!token.is_empty());
             }
         }
     }

@@ -1,6 +1,6 @@
 //! `turno tickets list`.
 
-use std::io::{IsTerminal as _, Write as _, stdout};
+use std::io::{IsTerminal as _, Write, stdout};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -14,6 +14,7 @@ use super::ticket::now_ms;
 use super::{object, table};
 use crate::aside::Aside;
 use crate::listing::print;
+use crate::stdout::Stdout;
 
 /// Those that are listed for who does not say how many.
 const SHOWN: usize = 50;
@@ -44,32 +45,46 @@ impl ListArgs {
 
 pub(crate) async fn run(desk: &Desk, args: ListArgs) -> anyhow::Result<ExitCode> {
     let filter = args.filter.text();
-    let listed = desk.list(&filter, args.most()).await?;
-    if args.quiet {
-        for ticket in &listed.tickets {
-            print(ticket.name.clone())?;
-        }
-    } else if args.json {
-        let known = DescriptorPool::new();
-        let objects: Value = listed.tickets.iter().map(|ticket| object::ticket(ticket, &known)).collect();
-        print(format!("{objects:#}"))?;
+    let (shown, more) = if args.quiet {
+        names(desk, &filter, args.most(), &mut Stdout).await?
     } else {
-        // A person's screen has an end.
-        let width = Table::new().width().map(usize::from).filter(|_| stdout().is_terminal());
-        print(text(&listed, &filter, width))?;
-    }
-    if let Some(rest) = rest(&listed) {
+        let listed = desk.list(&filter, args.most()).await?;
+        print(if args.json { objects(&listed) } else { text(&listed, &filter, width()) })?;
+        (listed.tickets.len(), listed.more)
+    };
+    if let Some(rest) = rest(shown, more) {
         writeln!(Aside, "{rest}")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// Page by page, which may be a hundred: it ends with who reads them.
+async fn names(desk: &Desk, filter: &str, most: usize, to: &mut dyn Write) -> anyhow::Result<(usize, bool)> {
+    let mut shown = 0;
+    let more = desk
+        .pages(filter, most, |page| {
+            shown += page.len();
+            let names: String = page.into_iter().map(|ticket| ticket.name + "\n").collect();
+            Ok(to.write_all(names.as_bytes())?)
+        })
+        .await?;
+    Ok((shown, more))
+}
+
 /// That there are others, whoever reads: a program counts, but knows no limit that it has not set.
-fn rest(listed: &Listed) -> Option<String> {
-    let shown = listed.tickets.len();
-    listed
-        .more
-        .then(|| format!("the newest {shown}: --limit N shows more, --quiet without it the names of all"))
+fn rest(shown: usize, more: bool) -> Option<String> {
+    more.then(|| format!("the newest {shown}: --limit N shows more, --quiet without it the names of all"))
+}
+
+fn objects(listed: &Listed) -> String {
+    let known = DescriptorPool::new();
+    let objects: Value = listed.tickets.iter().map(|ticket| object::ticket(ticket, &known)).collect();
+    format!("{objects:#}")
+}
+
+/// A person's screen has an end.
+fn width() -> Option<usize> {
+    Table::new().width().map(usize::from).filter(|_| stdout().is_terminal())
 }
 
 fn text(listed: &Listed, filter: &str, width: Option<usize>) -> String {
@@ -85,7 +100,75 @@ fn text(listed: &Listed, filter: &str, width: Option<usize>) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::ticket::tests::running;
-    use super::{Filter, ListArgs, Listed, rest, text};
+    use super::{Desk, Filter, ListArgs, Listed, names, rest, text};
+    use prost::Message as _;
+    use std::convert::Infallible;
+    use std::task::{Context, Poll};
+    use tokio_stream::wrappers::TcpListenerStream;
+    use tonic::body::Body;
+    use tonic::codegen::{BoxFuture, Service};
+    use tonic::server::{Grpc, NamedService, UnaryService};
+    use tonic::{Request, Response, Status};
+    use tonic_prost::ProstCodec;
+    use turno_proto::google::longrunning::{ListOperationsRequest, ListOperationsResponse, Operation};
+
+    /// A gateway that has a page, and is gone before the next.
+    #[derive(Clone)]
+    struct Double;
+
+    impl NamedService for Double {
+        const NAME: &'static str = "google.longrunning.Operations";
+    }
+
+    impl Service<http::Request<Body>> for Double {
+        type Response = http::Response<Body>;
+        type Error = Infallible;
+        type Future = BoxFuture<Self::Response, Infallible>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+            Box::pin(async move {
+                let codec = ProstCodec::<ListOperationsResponse, ListOperationsRequest>::default();
+                Ok(Grpc::new(codec).unary(Self, request).await)
+            })
+        }
+    }
+
+    impl UnaryService<ListOperationsRequest> for Double {
+        type Response = ListOperationsResponse;
+        type Future = BoxFuture<Response<ListOperationsResponse>, Status>;
+
+        fn call(&mut self, request: Request<ListOperationsRequest>) -> Self::Future {
+            let is_first = request.into_inner().page_token.is_empty();
+            let ticket = running();
+            let value = ticket.metadata.encode_to_vec();
+            let metadata = Some(prost_types::Any { value, ..Default::default() });
+            let operations = vec![Operation { name: ticket.name, metadata, ..Operation::default() }];
+            let page = ListOperationsResponse { operations, next_page_token: "2".to_owned() };
+            Box::pin(async move {
+                if is_first { Ok(Response::new(page)) } else { Err(Status::unavailable("it is ending")) }
+            })
+        }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "a test's server needs no name")]
+    async fn desk() -> Desk {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = tonic::transport::Server::builder().add_service(Double);
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        Desk::open(&address).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn names_wait_for_no_page_behind_them() {
+        let mut out = Vec::new();
+        names(&desk().await, "", usize::MAX, &mut out).await.unwrap_err();
+        assert_eq!(String::from_utf8(out).unwrap(), running().name + "\n");
+    }
 
     #[test]
     fn nothing_there_says_why() {
@@ -96,10 +179,9 @@ mod tests {
 
     #[test]
     fn whoever_reads_is_told_of_what_is_not_shown() {
-        let mut listed = Listed { tickets: vec![running()], more: true };
-        assert!(rest(&listed).unwrap().starts_with("the newest 1: --limit N shows more"));
-        listed.more = false;
-        assert_eq!(rest(&listed), None);
+        assert!(rest(1, true).unwrap().starts_with("the newest 1: --limit N shows more"));
+        assert_eq!(rest(1, false), None);
+        let listed = Listed { tickets: vec![running()], more: false };
         assert_eq!(text(&listed, "", None).lines().count(), 2);
     }
 
