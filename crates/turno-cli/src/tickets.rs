@@ -39,8 +39,8 @@ Examples:
   turno tickets results 9f3ac2b1 --follow --out infos.jsonl
   turno tickets edit 9f3ac2b1 '{\"url\": \"https://a.example/dog.jpg\"}' \\
     && turno tickets redrive 9f3ac2b1
-  turno tickets cancel \\
-    $(turno tickets list --quiet --label shop=bakery --state waiting)"
+  turno tickets list --quiet --label shop=bakery --state waiting \\
+    | turno tickets cancel -"
 )]
 pub(crate) enum TicketsCommand {
     /// List tickets, the newest first

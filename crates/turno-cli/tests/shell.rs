@@ -290,6 +290,29 @@ async fn what_runs_is_cancelled_and_what_is_listed_can_be_named() {
 }
 
 #[tokio::test]
+async fn names_come_by_a_pipe_too() {
+    let shell = Shell::open().await;
+    let dead = shell.submit("down", &["--retries=0"]).await;
+    let many = ["submit", FETCH, "--many=-", "--not-before=1h", "--label=lane=two"];
+    shell.turno_with(&many, &pages(&["a", "b", "c"])).await.fine();
+    let waiting = ["tickets", "list", "--quiet", "--state=waiting", "--label=lane=two"];
+    let names = shell.turno(&waiting).await.fine();
+    let all = |what: &str| names.lines().map(|name| format!("{name}  {what}\n")).collect::<String>();
+    let cancelled = shell.turno_with(&["tickets", "cancel", "-"], &names).await.fine();
+    assert_eq!(cancelled, all("cancelled"));
+    // Of none that is left there is nothing to do.
+    let none = shell.turno(&waiting).await.fine();
+    for verb in ["cancel", "redrive", "delete"] {
+        assert_eq!(shell.turno_with(&["tickets", verb, "-"], &none).await.fine(), "", "{verb}");
+    }
+    let forgotten = shell.turno_with(&["tickets", "delete", "-"], &format!("\n{names}")).await.fine();
+    assert_eq!(forgotten, all("forgotten"));
+    assert_eq!(shell.turno(&["tickets", "watch", &dead]).await.code, Some(1));
+    let redriven = shell.turno_with(&["tickets", "redrive", "-"], &format!("{dead}\n")).await.fine();
+    assert!(redriven.starts_with(&format!("{dead}  redriven as ")), "{redriven}");
+}
+
+#[tokio::test]
 async fn many_are_submitted_line_by_line() {
     let shell = Shell::open().await;
     let lines = "{\"url\":\"a\"}\n\n{\"ulr\":\"b\"}\n{\"url\":\"c\"}\n{";

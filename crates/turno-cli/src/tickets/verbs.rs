@@ -1,10 +1,10 @@
 //! What is done to tickets: cancelled, redriven, edited, forgotten. Of several, each is tried, whatever became of the
 //! others; a line a ticket tells of it.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _, stdin};
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use prost_reflect::prost::Message as _;
 use turno_proto::v1::{EditRequest, TicketState};
@@ -20,7 +20,7 @@ use crate::listing::print;
 /// Tickets to be cancelled.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CancelArgs {
-    /// The tickets; the ends of their ids are enough
+    /// The tickets; the ends of their ids are enough. - reads names from stdin, one a line
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
     /// Wait until they have stopped
@@ -31,7 +31,7 @@ pub(crate) struct CancelArgs {
 /// Tickets to be redriven.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RedriveArgs {
-    /// The dead tickets; the ends of their ids are enough
+    /// The dead tickets; the ends of their ids are enough. - reads names from stdin, one a line
     #[arg(required_unless_present = "all_dead", value_name = "NAME")]
     names: Vec<String>,
     /// All that are dead and were not redriven yet; maps are not redriven
@@ -58,7 +58,7 @@ pub(crate) struct EditArgs {
 /// Tickets to be forgotten.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DeleteArgs {
-    /// The tickets; the ends of their ids are enough
+    /// The tickets; the ends of their ids are enough. - reads names from stdin, one a line
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
 }
@@ -67,7 +67,8 @@ pub(crate) struct DeleteArgs {
 const MOST_DEAD: usize = 1_000_000;
 
 pub(crate) async fn cancel(desk: &Desk, args: CancelArgs) -> anyhow::Result<ExitCode> {
-    each(&args.names, async |text| {
+    let CancelArgs { names, wait } = args;
+    each(&named(names)?, async |text| {
         let name = desk.name(text).await?;
         let before = desk.get(&name).await?;
         match before.metadata.state() {
@@ -75,7 +76,7 @@ pub(crate) async fn cancel(desk: &Desk, args: CancelArgs) -> anyhow::Result<Exit
             TicketState::Cancelled => writeln!(Aside, "{name} was cancelled before")?,
             _ => bail!("{name} had ended before: it is {}", before.state()),
         }
-        let ticket = match args.wait {
+        let ticket = match wait {
             true => {
                 let live = Live::new();
                 let tell = &mut |ticket: &_| {
@@ -93,8 +94,8 @@ pub(crate) async fn cancel(desk: &Desk, args: CancelArgs) -> anyhow::Result<Exit
 }
 
 pub(crate) async fn redrive(desk: &Desk, args: RedriveArgs) -> anyhow::Result<ExitCode> {
-    let names = if args.all_dead { all_dead(desk, args.method).await? } else { args.names };
-    if names.is_empty() {
+    let names = if args.all_dead { all_dead(desk, args.method).await? } else { named(args.names)? };
+    if args.all_dead && names.is_empty() {
         print("no ticket is dead that can be redriven".to_owned())?;
     }
     each(&names, async |text| {
@@ -129,13 +130,28 @@ pub(crate) async fn edit(desk: &mut Desk, args: EditArgs) -> anyhow::Result<Exit
 }
 
 pub(crate) async fn delete(desk: &Desk, args: DeleteArgs) -> anyhow::Result<ExitCode> {
-    each(&args.names, async |text| {
+    each(&named(args.names)?, async |text| {
         let name = desk.name(text).await?;
         let has_ended = desk.get(&name).await?.has_ended();
         desk.delete(&name).await?;
         Ok(format!("{name}  {}", if has_ended { "forgotten" } else { "is forgotten once it has ended" }))
     })
     .await
+}
+
+/// Where `-` stands, those that stdin has: more than a command line has room for, or none, and then nothing is to be done.
+fn named(given: Vec<String>) -> anyhow::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for name in given {
+        if name != "-" {
+            names.push(name);
+            continue;
+        }
+        let mut lines = String::new();
+        stdin().read_to_string(&mut lines).context("cannot read names from stdin")?;
+        names.extend(lines.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned));
+    }
+    Ok(names)
 }
 
 /// Does it to one after the other, and fails in the end if one has failed.
