@@ -29,7 +29,7 @@ pub(crate) fn of_connection(error: anyhow::Error, address: &str) -> anyhow::Erro
 }
 
 /// Writes `status` for a person, or as one JSON object. `known` has the types of the service that was called,
-/// which may be among its details.
+/// which may be among its details; Google's and Turno's own are known anyway.
 pub(crate) fn report(
     status: &Status,
     known: &DescriptorPool,
@@ -72,14 +72,23 @@ fn decode(type_url: &str, value: &[u8], known: &DescriptorPool) -> Value {
     Value::Object(object)
 }
 
+/// Google's, those that are known, or else Turno's own: tickets end with these, whatever their methods are.
 fn message_type(type_url: &str, known: &DescriptorPool) -> Option<MessageDescriptor> {
     static GOOGLE_RPC: OnceLock<DescriptorPool> = OnceLock::new();
+    static TURNO: OnceLock<DescriptorPool> = OnceLock::new();
     let google = GOOGLE_RPC.get_or_init(|| {
         DescriptorPool::decode(tonic_types::pb::FILE_DESCRIPTOR_SET)
             .expect("tonic-types ships sound descriptors")
     });
+    let turno = || {
+        TURNO.get_or_init(|| {
+            DescriptorPool::decode(turno_proto::FILE_DESCRIPTOR_SET)
+                .expect("turno-proto ships sound descriptors")
+        })
+    };
     let name = type_url.rsplit('/').next()?;
-    google.get_message_by_name(name).or_else(|| known.get_message_by_name(name))
+    let known = google.get_message_by_name(name).or_else(|| known.get_message_by_name(name));
+    known.or_else(|| turno().get_message_by_name(name))
 }
 
 /// What a detail says, in a line or a few.
@@ -144,6 +153,7 @@ mod tests {
     use std::time::Duration;
     use tonic::{Code, Status};
     use tonic_types::{ErrorDetails, StatusExt as _};
+    use turno_proto::v1::MapSummary;
 
     fn reported(status: &Status, known: &DescriptorPool, as_json: bool) -> String {
         let mut screen = Vec::new();
@@ -220,6 +230,18 @@ mod tests {
             text,
             "FAILED_PRECONDITION: no\n  album.v1.Album {\"title\":\"cats\"}\n  who.knows.What {\"value\":\"AQID\"}\n"
         );
+    }
+
+    #[test]
+    fn details_of_turnos_own_are_read_whatever_is_known() {
+        let summary = MapSummary { items: 200, succeeded: 0, failed: 1 }.encode_to_vec();
+        let mut rich = tonic_types::Status { code: 10, message: "no".into(), details: Vec::new() };
+        rich.details.resize_with(1, Default::default);
+        rich.details[0].type_url = "type.googleapis.com/turno.v1.MapSummary".into();
+        rich.details[0].value = summary;
+        let status = Status::with_details(Code::Aborted, "no", rich.encode_to_vec().into());
+        let expected = "ABORTED: no\n  turno.v1.MapSummary {\"items\":\"200\",\"failed\":\"1\"}\n";
+        assert_eq!(reported(&status, &DescriptorPool::new(), false), expected);
     }
 
     #[test]
