@@ -13,6 +13,7 @@ mod results;
 mod ticket;
 
 use std::error::Error as _;
+use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -174,7 +175,7 @@ async fn live(
 ) -> anyhow::Result<ExitCode> {
     let (mut answers, failed_input) = match begin(args, channel, method, inputs).await {
         Ok(begun) => begun,
-        Err(error) => return failed(error, method, address, None),
+        Err(error) => return failed(error, method, address, None::<&str>),
     };
     let ended = follow(&mut answers, results, progress).await;
     // What ended the map, if it was a line that is no request, or is another's than one that was answered.
@@ -189,15 +190,15 @@ async fn live(
     if let Some(error) = broken {
         return Err(error);
     }
-    let hint = results.hint();
+    let hints = [results.renumbered().filter(|_| args.stop_on_error), results.hint()];
     match ended {
         Ok(Some(_)) if results.failed() == 0 => Ok(ExitCode::SUCCESS),
         Ok(Some(_)) => Ok(ExitCode::FAILURE),
         Ok(None) => {
             let broken = Status::unavailable("the map broke off before its end");
-            failed(broken.into(), method, address, hint.as_deref())
+            failed(broken.into(), method, address, hints.into_iter().flatten())
         }
-        Err(error) => failed(error, method, address, hint.as_deref()),
+        Err(error) => failed(error, method, address, hints.into_iter().flatten()),
     }
 }
 
@@ -206,12 +207,12 @@ fn failed(
     error: anyhow::Error,
     method: &MethodDescriptor,
     address: &str,
-    hint: Option<&str>,
+    hints: impl IntoIterator<Item = impl Display>,
 ) -> anyhow::Result<ExitCode> {
     let error = call::failure::of_connection(error, address);
     let Some(status) = error.downcast_ref::<Status>() else { return Err(error) };
     call::failure::report(status, method.parent_pool(), false, &mut Aside)?;
-    if let Some(hint) = hint {
+    for hint in hints {
         writeln!(Aside, "  {hint}")?;
     }
     Ok(ExitCode::FAILURE)

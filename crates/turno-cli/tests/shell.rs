@@ -468,6 +468,20 @@ async fn a_map_bears_failures_up_to_a_share() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_map_that_stops_names_the_item_as_its_file_does() {
+    let shell = Shell::open().await;
+    let out = format!("--out={}", shell.file("answers.jsonl").display());
+    let map = ["map", FETCH, &out, "--stop-on-error"];
+    shell.turno_with(&map, &pages(&["a", "b"])).await.ended_well();
+    let resume = [&map[..], &["--resume"]].concat();
+    let said = shell.turno_with(&resume, &pages(&["a", "b", "c", "wrong"])).await.failed();
+    assert!(said.contains("\n  what failed is item 3 of the input: "), "{said}");
+    // Where nothing was left out it is named once.
+    let said = shell.turno_with(&["map", FETCH, "--stop-on-error"], &pages(&["a", "wrong"])).await.failed();
+    assert!(said.contains("the failure of item 1: ") && !said.contains("of the input"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_is_to_type_requests_is_told_so() {
     let shell = Shell::open().await;
     let mut map = shell.start("script", &["-qec", &format!("{TURNO} map {FETCH}"), "/dev/null"]);

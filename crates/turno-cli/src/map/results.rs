@@ -29,6 +29,8 @@ pub(super) struct Results {
     known: Arc<BTreeSet<u64>>,
     sent: Sent,
     failed: u64,
+    /// The index of the last of them that was written, if the map counts it as another.
+    renumbered: Option<u64>,
     /// The file, if it can be gone on with.
     file: Option<PathBuf>,
     again: Again,
@@ -100,8 +102,22 @@ impl Results {
         };
         let (sent, is_empty) = (Sent((!known.is_empty()).then(Arc::default)), known.is_empty());
         let (answer, types, known) = (method.output(), method.parent_pool().clone(), Arc::new(known));
-        let again = Again::default();
-        Ok(Self { to, answer, types, known, sent, failed, file, again, torn, note, first: None, is_empty })
+        let (again, renumbered, first) = (Again::default(), None, None);
+        Ok(Self {
+            to,
+            answer,
+            types,
+            known,
+            sent,
+            failed,
+            renumbered,
+            file,
+            again,
+            torn,
+            note,
+            first,
+            is_empty,
+        })
     }
 
     /// Those of a map that is a ticket: none of its items was left out, however many answers there are.
@@ -182,6 +198,12 @@ impl Results {
         self.failed
     }
 
+    /// What the file calls the last that failed, if a gateway that says where it has stopped names it otherwise.
+    pub(super) fn renumbered(&self) -> Option<String> {
+        let index = self.renumbered?;
+        Some(format!("what failed is item {index} of the input: the map has those alone that had no answer"))
+    }
+
     pub(super) fn write(&mut self, result: MapResult) -> anyhow::Result<()> {
         self.mend()?;
         let index = self.sent.index(result.index)?;
@@ -189,6 +211,7 @@ impl Results {
             None => json!({ "index": index, "response": self.response(result.response)? }),
             Some(error) => {
                 self.failed += 1;
+                self.renumbered = (index != result.index).then_some(index);
                 json!({ "index": index, "error": failure::object(&status::from_map(error), &self.types) })
             }
         };
