@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser as _};
 use prost_reflect::MethodDescriptor;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
@@ -103,7 +104,7 @@ pub(crate) struct MapArgs {
 #[group(skip)]
 pub(crate) struct Target {
     /// Write answers to FILE, and to FILE.turno which map they are of
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE", value_parser = PathBufValueParser::new().try_map(out::named))]
     out: Option<PathBuf>,
     /// Go on with the FILE of --out: the answers that it has stay, and those that are missing are written behind them
     #[arg(long, requires = "out")]

@@ -30,6 +30,14 @@ impl Out {
     }
 }
 
+/// As it was given. What is stdin for requests would be a file of that name here.
+pub(super) fn named(path: PathBuf) -> Result<PathBuf, &'static str> {
+    if path == Path::new("-") {
+        return Err("answers go to standard output where --out is left out; a file of that name is ./-");
+    }
+    Ok(path)
+}
+
 /// What a shell has opened is not the program's to go on with, whatever it is.
 const OPENED_BEFORE: [&str; 4] = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc"];
 
@@ -41,8 +49,24 @@ fn is_file(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Target;
     use super::{Out, is_file};
+    use clap::Parser as _;
     use std::path::Path;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        target: Target,
+    }
+
+    #[test]
+    fn what_is_stdin_elsewhere_is_no_file() {
+        let error = Line::try_parse_from(["map", "--out", "-"]).unwrap_err().to_string();
+        assert!(error.contains("answers go to standard output where --out is left out"), "{error}");
+        let line = Line::try_parse_from(["map", "--out", "./-"]).unwrap();
+        assert_eq!(line.target.out.as_deref(), Some(Path::new("./-")));
+    }
 
     #[test]
     fn one_at_a_time() {
