@@ -30,17 +30,22 @@ pub(crate) fn read(request: &str) -> anyhow::Result<String> {
 
 /// A message out of JSON, with `"@path"` in a bytes field replaced by that file's content.
 pub(crate) fn parse(descriptor: &MessageDescriptor, text: &str) -> anyhow::Result<DynamicMessage> {
-    message(descriptor, serde_json::from_str(text).context("the request is not JSON")?)
+    message(descriptor, serde_json::from_str(unmarked(text)).context("the request is not JSON")?)
 }
 
 /// The messages of a stream, one JSON object after another.
 pub(crate) fn parse_all(descriptor: &MessageDescriptor, text: &str) -> anyhow::Result<Vec<DynamicMessage>> {
-    let values = serde_json::Deserializer::from_str(text).into_iter();
+    let values = serde_json::Deserializer::from_str(unmarked(text)).into_iter();
     let parsed = (1..).zip(values).map(|(place, value)| {
         let value = value.with_context(|| format!("request {place} of the stream is not JSON"))?;
         message(descriptor, value).with_context(|| format!("request {place} of the stream"))
     });
     parsed.collect()
+}
+
+/// Some editors begin a file with a byte order mark.
+fn unmarked(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 fn message(descriptor: &MessageDescriptor, mut value: Value) -> anyhow::Result<DynamicMessage> {

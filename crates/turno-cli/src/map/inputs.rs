@@ -274,6 +274,8 @@ mod tests {
             MOST_ITEMS / 2 + 1
         );
         assert_eq!(messages("\n{}\n  \n{}", 1 << 20, &[]), (vec![2], None));
+        // As some editors begin a file.
+        assert_eq!(messages("\u{feff}{}\n{}\n", 1, &[]), (vec![1, 1], None));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 
-use super::{can_hold_bytes, parse, render};
+use super::{can_hold_bytes, parse, parse_all, render};
 
 const ALBUM: &str = r#"
     syntax = "proto3";
@@ -118,6 +118,13 @@ fn both_spellings_of_a_field_are_read() {
         assert_eq!(render(&message).unwrap().to_string(), r#"{"byName":{"b":{"width":3}}}"#);
     }
     assert_eq!(bytes(&parse(&album(), r#"{"scan":"AAEC"}"#).unwrap(), "scan"), [0, 1, 2]);
+}
+
+#[test]
+fn a_mark_at_the_beginning_is_no_part_of_a_request() {
+    let marked = "\u{feff}{\"width\":3}";
+    assert_eq!(render(&parse(&picture(), marked).unwrap()).unwrap().to_string(), "{\"width\":3}");
+    assert_eq!(parse_all(&picture(), &format!("{marked} {{}}")).unwrap().len(), 2);
 }
 
 #[test]
