@@ -93,7 +93,7 @@ async fn run_on(args: &CallArgs, address: &str, screen: Screen<'_>) -> anyhow::R
     }
     let text = json::read(&args.request)?;
     let channel = dial(address).await?;
-    let method = name.find(&reflect::describe(channel.clone(), &name.service).await?)?;
+    let method = reflect::find(channel.clone(), &name).await?;
     let style = style(args, &method, screen.terminal)?;
     let mut request = Request::from_parts(metadata, Default::default(), encoded(&method, &text)?);
     if let Some(timeout) = args.timeout {

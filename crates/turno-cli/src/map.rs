@@ -290,7 +290,7 @@ async fn read(
 
 async fn method(args: &MapArgs, channel: Channel) -> anyhow::Result<MethodDescriptor> {
     let name = Name::parse(&args.method)?;
-    let method = name.find(&reflect::describe(channel, &name.service).await?)?;
+    let method = reflect::find(channel, &name).await?;
     if method.is_client_streaming() || method.is_server_streaming() {
         bail!("{name} takes or answers a stream: a map is for methods that take one message and answer one");
     }

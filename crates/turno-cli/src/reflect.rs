@@ -6,7 +6,7 @@ use std::fmt;
 
 use anyhow::{Context as _, anyhow, bail};
 use prost_reflect::prost_types::FileDescriptorProto;
-use prost_reflect::{DescriptorPool, ServiceDescriptor, prost::Message as _};
+use prost_reflect::{DescriptorPool, MethodDescriptor, ServiceDescriptor, prost::Message as _};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_reflection::pb::v1::ServerReflectionRequest;
@@ -15,6 +15,7 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use turno_proto::status::{code_name, code_of};
 
+use crate::call::method::{self, Name};
 use crate::call::nearest;
 
 /// The full names of the services that the channel's other end offers, sorted.
@@ -30,9 +31,25 @@ pub(crate) async fn list_services(channel: Channel) -> anyhow::Result<Vec<String
     Ok(names)
 }
 
+/// The method of this name, with all that its service is declared with.
+pub(crate) async fn find(channel: Channel, name: &Name) -> anyhow::Result<MethodDescriptor> {
+    let error = match describe(channel.clone(), &name.service).await {
+        Ok(service) => return name.find(&service),
+        Err(error) => error,
+    };
+    if error.is::<Refused>() {
+        return Err(error);
+    }
+    // With a point before it, a service alone reads as a method of its package.
+    match describe(channel, &format!("{}.{}", name.service, name.method)).await {
+        Ok(service) => Err(method::missing(&service)),
+        Err(_) => Err(error),
+    }
+}
+
 /// Fetches all that `service` is declared with. Its pool (`ServiceDescriptor::parent_pool`) holds every type
 /// that its methods can carry.
-pub(crate) async fn describe(channel: Channel, service: &str) -> anyhow::Result<ServiceDescriptor> {
+async fn describe(channel: Channel, service: &str) -> anyhow::Result<ServiceDescriptor> {
     let mut reflection = Reflection::new(channel.clone());
     let mut files = match reflection.ask(vec![MessageRequest::FileContainingSymbol(service.to_owned())]).await
     {

@@ -32,10 +32,20 @@ impl Name {
     }
 
     fn unknown(&self, service: &ServiceDescriptor) -> anyhow::Error {
-        let known: Vec<String> = service.methods().map(|method| method.name().to_owned()).collect();
+        let known = methods(service);
         let hint = nearest::hint(&self.method, known.iter().map(String::as_str));
         anyhow!("{} has no method {}{hint}\nit has: {}", self.service, self.method, known.join(", "))
     }
+}
+
+/// A service was named, and no method of it.
+pub(crate) fn missing(service: &ServiceDescriptor) -> anyhow::Error {
+    let (name, known) = (service.full_name(), methods(service).join(", "));
+    anyhow!("{name} is a service, and the method is missing: write {name}/Method\nit has: {known}")
+}
+
+fn methods(service: &ServiceDescriptor) -> Vec<String> {
+    service.methods().map(|method| method.name().to_owned()).collect()
 }
 
 impl std::fmt::Display for Name {

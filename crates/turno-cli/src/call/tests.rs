@@ -265,6 +265,11 @@ async fn what_cannot_be_called_is_refused_in_words() {
             "no service album.v1.Studo; did you mean album.v1.Studio?\nserved: album",
         ),
         (vec!["album.v1.Album/Print"], "no service album.v1.Album\nserved:"),
+        (vec!["album.v1.Album"], "no service album.v1\nserved:"),
+        (
+            vec!["album.v1.Studio"],
+            "album.v1.Studio is a service, and the method is missing: write album.v1.Studio/Method\nit has: Print,",
+        ),
         (vec!["album.v1.Studio/Drop", "--out", "x"], "google.protobuf.Empty has no bytes field"),
         (vec!["album.v1.Studio/Print", r#"{"tilte":1}"#], "tilte: no such field; did you mean title?"),
         (vec!["album.v1.Studio/Print", "@/no/file"], "cannot read the request from /no/file"),

@@ -54,8 +54,7 @@ impl Desk {
         if let Some(known) = self.types.get(name) {
             return Ok(known.clone());
         }
-        let parsed = method::Name::parse(name)?;
-        let found = parsed.find(&reflect::describe(self.channel.clone(), &parsed.service).await?)?;
+        let found = reflect::find(self.channel.clone(), &method::Name::parse(name)?).await?;
         self.types.insert(name.to_owned(), found.clone());
         Ok(found)
     }
