@@ -24,7 +24,7 @@ use crate::tickets::desk::Desk;
 use crate::tickets::live::Live;
 use crate::tickets::ticket::Ticket;
 use crate::tickets::{object_of, result};
-pub(crate) use wishes::Wishes;
+pub(crate) use wishes::{Wishes, retries};
 
 /// Submit a call: it is on disk when this answers, and goes on by itself
 #[derive(Args, Clone, Debug)]

@@ -84,6 +84,15 @@ fn what_does_not_go_together_is_refused() {
 }
 
 #[test]
+fn retries_have_a_range() {
+    for words in [["--retries", "-1"], ["--retries", "1001"]] {
+        let told = parsed(&words).unwrap_err().to_string();
+        assert!(told.contains("is not in 0..=1000"), "{told}");
+    }
+    parsed(&["--retries", "1000"]).unwrap();
+}
+
+#[test]
 fn a_label_has_one_value() {
     let args = parsed(&["--label=shop=a", "--label=lane=a", "--label=shop=b"]).unwrap();
     let told = args.wishes.check().unwrap_err().to_string();

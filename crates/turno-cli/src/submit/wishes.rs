@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::bail;
 use clap::Args;
+use clap::builder::RangedI64ValueParser;
 use turno_proto::v1::{SubmitMapHeader, SubmitRequest};
 
 use crate::tickets::time;
@@ -27,7 +28,7 @@ pub(crate) struct Wishes {
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = time::pair)]
     labels: Vec<(String, String)>,
     /// Attempts after the first [default: what the .proto says, or 2]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = retries())]
     retries: Option<u32>,
     /// How long it is kept once it has ended [default: 7 days]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
@@ -85,6 +86,11 @@ impl From<Wishes> for SubmitMapHeader {
             keep_result_for: order.keep_result_for,
         }
     }
+}
+
+/// So many a gateway takes.
+pub(crate) fn retries() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(..=1000)
 }
 
 /// On the wire an empty key is none: a variable that a script has not set would make a ticket each time.

@@ -16,6 +16,7 @@ use super::ticket::Ticket;
 use crate::aside::Aside;
 use crate::call::json;
 use crate::listing::print;
+use crate::submit::retries;
 
 /// Tickets to be cancelled.
 #[derive(Args, Clone, Debug)]
@@ -51,7 +52,7 @@ pub(crate) struct EditArgs {
     #[arg(value_name = "JSON", required_unless_present = "retries")]
     request: Option<String>,
     /// Attempts after the first, once it is redriven
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = retries())]
     retries: Option<u32>,
 }
 
