@@ -1,9 +1,9 @@
 //! `turno.v1.Map`: one method over many requests. Tiny items travel many to a chunk, and a chunk takes one slot; so what a
 //! call costs is paid once for all of them.
 //!
-//! `terms` reads what the client wants; `sizes` says how large a chunk is, `book` knows where each item is, `outbox` what the
-//! client is owed: these decide, and know neither clock nor network. `errand` brings a chunk to a node and back, `run`
-//! is the map itself, `bill` what it leaves behind, and here is its door.
+//! `terms` reads what the client wants; `sizes` says how large a chunk is, `window` how much may be here, `book` knows where
+//! each item is, `outbox` what the client is owed: these decide, and know neither clock nor network. `errand` brings a chunk
+//! to a node and back, `run` is the map itself, `bill` what it leaves behind, and here is its door.
 
 mod bill;
 mod book;
@@ -12,6 +12,7 @@ mod outbox;
 mod run;
 mod sizes;
 mod terms;
+mod window;
 
 pub(crate) use errand::Errands;
 pub(crate) use outbox::Earlier;

@@ -23,6 +23,7 @@ use super::errand::{Back, Errands};
 use super::outbox::{Earlier, Outbox};
 use super::sizes::{Ahead, Sizes, Told};
 use super::terms::Terms;
+use super::window::Window;
 use crate::account::Account;
 use crate::admission::Room;
 use crate::link::Link;
@@ -63,10 +64,6 @@ pub(crate) enum Fed {
 /// Where results go, and at last the map's own error, if it has one.
 pub(crate) type Results = mpsc::Sender<Result<MapResponse, Status>>;
 
-/// Bytes of items that wait here: above it, no more are taken in.
-const MOST_WAITING: usize = 8 * 1024 * 1024;
-/// Bytes of results that wait here: above it, nothing more is sent.
-const MOST_HELD: usize = 64 * 1024 * 1024;
 /// The body of a chunk, but for a larger item: it goes by the link.
 const MOST_CHUNK: usize = 60 * 1024;
 /// How often stragglers are looked for, at the end.
@@ -114,11 +111,12 @@ struct Running {
     stop: CancellationToken,
     sent: mpsc::Receiver<(u64, Instant, WorkerId)>,
     bill: Bill,
+    window: Window,
     book: Book,
     outbox: Outbox,
     sizes: Sizes,
     out: FuturesUnordered<Errand>,
-    /// What stops a chunk, by its number. One that is obsolete is out, but not here.
+    /// What stops a chunk, or the weighing of a suspect, by its number. One that is obsolete is out, but not here.
     stops: HashMap<u64, CancellationToken>,
     /// The gateway ends.
     leaving: bool,
@@ -129,6 +127,7 @@ impl Running {
         let Map { terms, errands, room, closing, stop, sent, earlier, ticket, in_trailers } = map;
         let bill = Bill::open(errands.method.clone(), ticket, in_trailers);
         let outbox = Outbox::new(terms.ordered, terms.on_failure, earlier);
+        let window = Window::new(terms.in_flight);
         Self {
             terms,
             errands,
@@ -137,6 +136,7 @@ impl Running {
             stop,
             sent,
             bill,
+            window,
             book: Book::new(MOST_CHUNK),
             outbox,
             sizes: Sizes::default(),
@@ -235,8 +235,7 @@ impl Running {
     }
 
     fn wants_items(&self) -> bool {
-        let (items, bytes) = self.book.waiting();
-        !self.book.has_ended() && !self.leaving && items < self.terms.in_flight && bytes < MOST_WAITING
+        !self.leaving && self.window.takes(&self.book)
     }
 
     fn take_in(&mut self, fed: Fed) {
@@ -265,12 +264,13 @@ impl Running {
         }
         let slots = self.slots();
         let mut brief = None;
-        while self.book.chunks() < slots.most_chunks && self.outbox.bytes() < MOST_HELD {
+        while self.book.chunks() < slots.most_chunks {
+            let Some(room) = self.window.room(&self.book, &self.outbox, self.stops.is_empty()) else {
+                return;
+            };
             let (waiting, _) = self.book.waiting();
             let brief = *brief.get_or_insert_with(|| self.is_to_be_brief());
             let ahead = Ahead { waiting, ended: self.book.has_ended(), slots: slots.count, brief };
-            let held = self.book.open() + self.outbox.held();
-            let room = self.terms.in_flight.saturating_sub(held);
             let most = self.sizes.next(ahead).min(room).min(slots.most_items);
             let Some(chunk) = self.book.next(most) else { return };
             self.send(chunk);

@@ -1,0 +1,44 @@
+//! The window of a map: how much of it may be here, and at nodes, at once. Pure.
+//!
+//! Whatever is full, something goes on: what is out comes back, and what is ready is read. Where there is neither, all that
+//! is held waits for an item that is still here, since in order results wait for those before them: then a chunk goes above
+//! the limit, and the next one not before it is back.
+
+use super::book::Book;
+use super::outbox::Outbox;
+
+/// How much may be where.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    /// Items that are out, or whose results wait here.
+    in_flight: usize,
+    /// Bytes of items that wait here: above it, no more are taken in.
+    most_waiting: usize,
+    /// Bytes of results that wait here: above it, nothing more is sent.
+    most_held: usize,
+}
+
+const MOST_WAITING: usize = 8 * 1024 * 1024;
+const MOST_HELD: usize = 64 * 1024 * 1024;
+
+impl Window {
+    pub(crate) fn new(in_flight: usize) -> Self {
+        Self { in_flight, most_waiting: MOST_WAITING, most_held: MOST_HELD }
+    }
+
+    /// Whether more items are to be taken in.
+    pub(crate) fn takes(&self, book: &Book) -> bool {
+        let (items, bytes) = book.waiting();
+        !book.has_ended() && items < self.in_flight && bytes < self.most_waiting
+    }
+
+    /// So many items more may go, beside suspects; `None` where these may not either. What is weighed is out.
+    pub(crate) fn room(&self, book: &Book, outbox: &Outbox, nothing_is_out: bool) -> Option<usize> {
+        let nothing_comes = nothing_is_out && !outbox.is_ready();
+        let may_send = outbox.bytes() < self.most_held || nothing_comes;
+        may_send.then(|| self.in_flight.saturating_sub(book.open() + outbox.held()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

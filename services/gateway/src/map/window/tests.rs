@@ -1,0 +1,214 @@
+//! Maps with little room.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use turno_proto::mesh::v1::ItemOutcome;
+
+use super::Window;
+use crate::map::book::{Book, Chunk, Loss, Settled, Suspect};
+use crate::map::outbox::{Earlier, Outbox};
+use crate::map::terms::OnFailure;
+use crate::quarantine::NodeKey;
+
+fn fine() -> ItemOutcome {
+    ItemOutcome { body: "fine".into(), ..ItemOutcome::default() }
+}
+
+/// A map and its mesh, which is a few chunks.
+#[derive(Debug)]
+struct Small {
+    window: Window,
+    book: Book,
+    outbox: Outbox,
+    out: Vec<Chunk>,
+    weighed: Vec<Suspect>,
+    read: Vec<u64>,
+}
+
+/// What happens next.
+#[derive(Clone, Debug)]
+enum Event {
+    Answered(usize),
+    HandedBack,
+    Lost(u64),
+    /// Its nodes have come again, or have not.
+    Weighed(bool),
+    Read,
+}
+
+impl Small {
+    fn new(window: Window, ordered: bool) -> Self {
+        let outbox = Outbox::new(ordered, OnFailure::Collect, Earlier::default());
+        let (out, weighed, read) = (Vec::new(), Vec::new(), Vec::new());
+        Self { window, book: Book::new(1024), outbox, out, weighed, read }
+    }
+
+    fn take(&mut self, items: usize) {
+        for _ in 0..items {
+            let index = self.book.number();
+            self.book.wait(index, Bytes::from_static(b"item"));
+        }
+    }
+
+    fn room(&self) -> Option<usize> {
+        let nothing_is_out = self.out.is_empty() && self.weighed.is_empty();
+        self.window.room(&self.book, &self.outbox, nothing_is_out)
+    }
+
+    /// As long as slots want chunks. Answers how many have gone.
+    fn send(&mut self) -> usize {
+        let before = self.out.len();
+        while self.out.len() < 3
+            && let Some(room) = self.room()
+            && let Some(chunk) = self.book.next(room.min(2))
+        {
+            self.out.push(chunk);
+        }
+        self.out.len() - before
+    }
+
+    fn meet(&mut self, which: usize, event: &Event) {
+        match *event {
+            Event::Read => {
+                let results = self.outbox.message().results;
+                self.read.extend(results.iter().map(|result| result.index));
+            }
+            Event::Weighed(lives) => {
+                if let Some(suspect) = self.weighed.pop() {
+                    let loss = self.book.weighed(suspect, |_| lives);
+                    self.follow(loss);
+                }
+            }
+            _ if self.out.is_empty() => {}
+            _ => {
+                let chunk = self.out.remove(which % self.out.len());
+                self.come_back(&chunk, event);
+            }
+        }
+    }
+
+    fn come_back(&mut self, chunk: &Chunk, event: &Event) {
+        let settled = match *event {
+            Event::Answered(most) => {
+                self.book.answered(chunk.id, vec![fine(); most.min(chunk.items as usize)])
+            }
+            Event::Lost(node) => {
+                let loss = self.book.lost(chunk.id, NodeKey(node), Some(1.0), |_| false);
+                return self.follow(loss);
+            }
+            _ => self.book.handed_back(chunk.id),
+        };
+        self.settle(settled);
+    }
+
+    fn settle(&mut self, settled: Settled) {
+        for (index, outcome) in settled.outcomes {
+            self.outbox.put(index, outcome);
+        }
+    }
+
+    fn follow(&mut self, loss: Option<Loss>) {
+        match loss {
+            None => {}
+            Some(Loss::ToWeigh(suspect)) => self.weighed.push(suspect),
+            Some(Loss::Convicted(suspect) | Loss::GivenUp(suspect)) => {
+                self.outbox.put(suspect.index, fine());
+            }
+        }
+    }
+
+    /// Nothing will ever happen, though there is something to do.
+    fn hangs(&self) -> bool {
+        let comes = !self.out.is_empty() || !self.weighed.is_empty() || self.outbox.is_ready();
+        let (waiting, _) = self.book.waiting();
+        !comes && waiting + self.book.open() + self.outbox.held() > 0
+    }
+
+    fn is_done(&self) -> bool {
+        self.book.is_over() && self.outbox.held() == 0
+    }
+}
+
+/// In order, with the first two of three items out as one chunk, and the result of the third above the limit.
+fn full() -> Small {
+    let mut map = Small::new(Window { most_held: 4, ..Window::new(10) }, true);
+    map.take(3);
+    assert_eq!(map.send(), 2);
+    map.meet(1, &Event::Answered(1));
+    map
+}
+
+#[test]
+fn above_its_bytes_nothing_goes_but_what_all_the_others_wait_for() {
+    let mut map = full();
+    assert_eq!(map.room(), None, "what is out comes back");
+    map.meet(0, &Event::HandedBack);
+    map.take(5);
+    assert_eq!(map.send(), 1);
+    map.meet(0, &Event::Answered(1));
+    assert_eq!(map.room(), None, "the first one can be read");
+    map.meet(0, &Event::Read);
+    assert_eq!(map.send(), 1, "one at a time");
+    map.meet(0, &Event::Answered(2));
+    while map.outbox.is_ready() {
+        assert_eq!(map.room(), None, "they can be read");
+        map.meet(0, &Event::Read);
+    }
+    assert_eq!(map.read[..3], [0, 1, 2]);
+}
+
+#[test]
+fn a_suspect_for_whom_all_the_others_wait_goes_again() {
+    let mut map = full();
+    map.meet(0, &Event::Lost(1));
+    assert_eq!(map.send(), 1);
+    map.meet(0, &Event::Lost(2));
+    assert_eq!((map.weighed.len(), map.room()), (1, None), "what is weighed comes back");
+    map.meet(0, &Event::Weighed(true));
+    assert_eq!(map.send(), 1);
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        3 => (0_usize..3).prop_map(Event::Answered),
+        1 => Just(Event::HandedBack),
+        2 => (0_u64..3).prop_map(Event::Lost),
+        1 => any::<bool>().prop_map(Event::Weighed),
+        2 => Just(Event::Read),
+    ]
+}
+
+proptest! {
+    /// Whatever comes back, in whatever order, and however little is read: there is always something that will happen, and
+    /// in the end each item has been read once, in its place if it has one.
+    #[test]
+    fn no_map_hangs(
+        in_flight in 1_usize..6,
+        most_held in 1_usize..16,
+        steps in prop::collection::vec((0_usize..6, any::<usize>(), event()), 1..100),
+        ordered: bool,
+    ) {
+        let mut map = Small::new(Window { most_held, ..Window::new(in_flight) }, ordered);
+        for (more, which, event) in &steps {
+            if map.window.takes(&map.book) {
+                map.take(*more);
+            }
+            map.send();
+            prop_assert!(!map.hangs(), "{map:?}");
+            map.meet(*which, event);
+        }
+        map.book.end();
+        for _ in 0..2_000 {
+            map.send();
+            prop_assert!(!map.hangs(), "{map:?}");
+            for event in [Event::Answered(2), Event::Weighed(true), Event::Read] {
+                map.meet(0, &event);
+            }
+        }
+        prop_assert!(map.is_done(), "{map:?}");
+        if !ordered {
+            map.read.sort_unstable();
+        }
+        prop_assert_eq!(map.read, (0..map.book.items()).collect::<Vec<_>>());
+    }
+}
