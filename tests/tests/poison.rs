@@ -13,7 +13,7 @@ use futures_util::{TryStreamExt as _, stream};
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 use turno::Client;
 use turno::map::Answers;
 use turno::node::config::{NodeConfig, Role};
@@ -27,7 +27,11 @@ use turno_proto::mesh::v1::{
     GatewayFrame, Hello, Invocation, ItemOutcome, ItemOutcomes, Kind, Method, NodeFrame, Outcome,
     Role as MeshRole,
 };
-use turno_proto::v1::{RedriveRequest, ShowRequest, SubmitRequest, TicketMetadata, TicketState};
+use turno_proto::v1::map_client::MapClient;
+use turno_proto::v1::{
+    MapHeader, MapOrder, MapRequest, MapResponse, RedriveRequest, ShowRequest, SubmitRequest, TicketMetadata,
+    TicketState,
+};
 use turno_runtime::units::Span;
 use turno_tests::kitchen::{self, Kitchen, kitchen as rpc};
 use turno_tests::stubs::{Courses, Dish, Number};
@@ -421,6 +425,28 @@ impl HalfDone {
         drop(self.items);
         assert!(self.answers.try_next().await.unwrap().is_none());
     }
+}
+
+/// In one message with that which goes, so that its result is there before.
+#[tokio::test]
+async fn an_item_that_is_refused_does_not_hold_up_the_one_before_it() {
+    let (mesh, _workers) = mesh_with("worker", 3).await;
+    assert_refused(&mesh.client().risk(POISON).await.unwrap_err());
+    let header = MapHeader {
+        method: "kitchen.v1.Kitchen/Risk".to_owned(),
+        order: MapOrder::AsSent.into(),
+        in_flight: 1,
+        ..MapHeader::default()
+    };
+    let fine = Number { value: 1, ms: 0 };
+    let items = [fine, POISON, POISON].iter().map(|number| number.encode_to_vec().into()).collect();
+    let mut request = Request::new(stream::iter([MapRequest { header: Some(header), items }]));
+    request.set_timeout(Duration::from_secs(15));
+    let answered = MapClient::new(mesh.channel()).map(request).await.unwrap().into_inner();
+    let answered: Vec<MapResponse> = answered.try_collect().await.unwrap();
+    let results = answered.iter().flat_map(|message| &message.results);
+    let failed: Vec<_> = results.map(|result| (result.index, result.error.is_some())).collect();
+    assert_eq!(failed, [(0, false), (1, true), (2, true)]);
 }
 
 async fn break_link(mesh: &TestMesh, node: Linked) {

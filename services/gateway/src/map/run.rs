@@ -235,7 +235,7 @@ impl Running {
     }
 
     fn wants_items(&self) -> bool {
-        !self.leaving && self.window.takes(&self.book)
+        !self.leaving && self.window.takes(&self.book, &self.outbox)
     }
 
     fn take_in(&mut self, fed: Fed) {

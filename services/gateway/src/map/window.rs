@@ -2,7 +2,7 @@
 //!
 //! Whatever is full, something goes on: what is out comes back, and what is ready is read. Where there is neither, all that
 //! is held waits for an item that is still here, since in order results wait for those before them: then a chunk goes above
-//! the limit, and the next one not before it is back.
+//! the limits, and the next one not before it is back.
 
 use super::book::Book;
 use super::outbox::Outbox;
@@ -26,17 +26,22 @@ impl Window {
         Self { in_flight, most_waiting: MOST_WAITING, most_held: MOST_HELD }
     }
 
-    /// Whether more items are to be taken in.
-    pub(crate) fn takes(&self, book: &Book) -> bool {
+    /// Whether more items are to be taken in. Those that are refused at once are results and nothing else.
+    pub(crate) fn takes(&self, book: &Book, outbox: &Outbox) -> bool {
         let (items, bytes) = book.waiting();
-        !book.has_ended() && items < self.in_flight && bytes < self.most_waiting
+        !book.has_ended()
+            && items < self.in_flight
+            && outbox.held() < self.in_flight
+            && bytes < self.most_waiting
     }
 
     /// So many items more may go, beside suspects; `None` where these may not either. What is weighed is out.
     pub(crate) fn room(&self, book: &Book, outbox: &Outbox, nothing_is_out: bool) -> Option<usize> {
-        let nothing_comes = nothing_is_out && !outbox.is_ready();
-        let may_send = outbox.bytes() < self.most_held || nothing_comes;
-        may_send.then(|| self.in_flight.saturating_sub(book.open() + outbox.held()))
+        let room = self.in_flight.saturating_sub(book.open() + outbox.held());
+        if nothing_is_out && !outbox.is_ready() {
+            return Some(room.max(1));
+        }
+        (outbox.bytes() < self.most_held).then_some(room)
     }
 }
 

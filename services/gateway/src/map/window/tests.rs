@@ -43,11 +43,20 @@ impl Small {
         Self { window, book: Book::new(1024), outbox, out, weighed, read }
     }
 
-    fn take(&mut self, items: usize) {
-        for _ in 0..items {
+    /// Items, and whether each is refused at once.
+    fn take(&mut self, items: &[bool]) {
+        for refused in items {
             let index = self.book.number();
-            self.book.wait(index, Bytes::from_static(b"item"));
+            if *refused {
+                self.outbox.put(index, fine());
+            } else {
+                self.book.wait(index, Bytes::from_static(b"item"));
+            }
         }
+    }
+
+    fn takes(&self) -> bool {
+        self.window.takes(&self.book, &self.outbox)
     }
 
     fn room(&self) -> Option<usize> {
@@ -132,7 +141,7 @@ impl Small {
 /// In order, with the first two of three items out as one chunk, and the result of the third above the limit.
 fn full() -> Small {
     let mut map = Small::new(Window { most_held: 4, ..Window::new(10) }, true);
-    map.take(3);
+    map.take(&[false; 3]);
     assert_eq!(map.send(), 2);
     map.meet(1, &Event::Answered(1));
     map
@@ -143,7 +152,7 @@ fn above_its_bytes_nothing_goes_but_what_all_the_others_wait_for() {
     let mut map = full();
     assert_eq!(map.room(), None, "what is out comes back");
     map.meet(0, &Event::HandedBack);
-    map.take(5);
+    map.take(&[false; 5]);
     assert_eq!(map.send(), 1);
     map.meet(0, &Event::Answered(1));
     assert_eq!(map.room(), None, "the first one can be read");
@@ -168,6 +177,31 @@ fn a_suspect_for_whom_all_the_others_wait_goes_again() {
     assert_eq!(map.send(), 1);
 }
 
+#[test]
+fn items_that_are_refused_at_once_hold_up_none_that_is_before_them() {
+    let mut map = Small::new(Window::new(1), true);
+    map.take(&[false, true, true]);
+    assert_eq!(map.send(), 1);
+    assert!(!map.takes(), "their results wait");
+    map.meet(0, &Event::HandedBack);
+    assert_eq!(map.send(), 1);
+    map.meet(0, &Event::Answered(1));
+    map.meet(0, &Event::Read);
+    assert_eq!(map.read, [0, 1, 2]);
+    assert!(map.takes());
+}
+
+#[test]
+fn who_reads_nothing_is_not_read_from_where_all_is_refused_either() {
+    let mut map = Small::new(Window::new(2), false);
+    map.take(&[true]);
+    assert!(map.takes());
+    map.take(&[true]);
+    assert!(!map.takes());
+    map.meet(0, &Event::Read);
+    assert!(map.takes());
+}
+
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         3 => (0_usize..3).prop_map(Event::Answered),
@@ -185,13 +219,16 @@ proptest! {
     fn no_map_hangs(
         in_flight in 1_usize..6,
         most_held in 1_usize..16,
-        steps in prop::collection::vec((0_usize..6, any::<usize>(), event()), 1..100),
+        steps in prop::collection::vec(
+            (prop::collection::vec(prop::bool::weighted(0.2), 0..6), any::<usize>(), event()),
+            1..100,
+        ),
         ordered: bool,
     ) {
         let mut map = Small::new(Window { most_held, ..Window::new(in_flight) }, ordered);
         for (more, which, event) in &steps {
-            if map.window.takes(&map.book) {
-                map.take(*more);
+            if map.takes() {
+                map.take(more);
             }
             map.send();
             prop_assert!(!map.hangs(), "{map:?}");
