@@ -21,6 +21,7 @@ use turno::node::config::Role;
 use turno_gateway::GatewayConfig;
 use turno_proto::v1::map_client::MapClient;
 use turno_proto::v1::{MapHeader, MapRequest, MapResponse};
+use turno_runtime::units::{Size, Span};
 use turno_tests::kitchen::{Cook, Dish, Kitchen, Number, Wait, kitchen};
 use turno_tests::{TestMesh, call, eventually};
 
@@ -142,6 +143,34 @@ async fn a_share_of_failures_stops_the_map() {
     assert_eq!(seen.len(), 1_000);
 }
 
+/// Whether something was sent, and nothing more is.
+async fn stands(sent: &AtomicU64) -> bool {
+    let before = sent.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    before > 0 && before == sent.load(Ordering::SeqCst)
+}
+
+/// All of them, waiting for a node, would be more than the house holds.
+#[tokio::test]
+async fn large_items_are_taken_in_as_others_are_done() {
+    const ALL: usize = 30;
+    let (max_bodies, max_message, patience) = (Size::mib(8), Size::mib(2), Span::seconds(20));
+    let config = GatewayConfig { max_bodies, max_message, patience, ..GatewayConfig::default() };
+    let mesh = TestMesh::gateway(config).await;
+    mesh.kitchen(Role::Io, 1).await.leave().await;
+    let sent = Arc::new(AtomicU64::new(0));
+    let counter = sent.clone();
+    let dishes = stream::iter((0..ALL).map(move |_| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        Dish { content: vec![7; 1_000_000].into() }
+    }));
+    let answers = client(&mesh).map::<kitchen::Echo>(dishes).await.unwrap();
+    eventually("no more are taken in", async || stands(&sent).await).await;
+    let _node = mesh.kitchen(Role::Io, 1).await;
+    let dishes = answers.try_collect::<Vec<_>>().await.unwrap();
+    assert_eq!(dishes.iter().filter(|(_, dish)| dish.is_ok()).count(), ALL);
+}
+
 #[tokio::test]
 async fn who_does_not_read_is_not_read_from() {
     const ALL: u64 = 100_000;
@@ -154,12 +183,7 @@ async fn who_does_not_read_is_not_read_from() {
         dish.clone()
     }));
     let mut answers = client(&mesh).map::<kitchen::Echo>(dishes).in_flight(500).await.unwrap();
-    let standing = async || {
-        let before = sent.load(Ordering::SeqCst);
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        before > 0 && before == sent.load(Ordering::SeqCst)
-    };
-    eventually("the client is not read from any more", standing).await;
+    eventually("the client is not read from any more", async || stands(&sent).await).await;
     let stopped_at = sent.load(Ordering::SeqCst);
     assert!(stopped_at < 10_000, "{stopped_at} of {ALL} were taken though nobody reads");
     for _ in 0..stopped_at + 1_000 {
@@ -347,11 +371,8 @@ async fn who_asks_hears_where_the_time_of_a_map_went() {
 
 #[tokio::test]
 async fn what_cannot_be_mapped_is_refused_in_words() {
-    let mesh = TestMesh::gateway(GatewayConfig {
-        patience: turno_runtime::units::Span::seconds(1),
-        ..GatewayConfig::default()
-    })
-    .await;
+    let mesh =
+        TestMesh::gateway(GatewayConfig { patience: Span::seconds(1), ..GatewayConfig::default() }).await;
     drop(mesh.kitchen(Role::Both, 1).await);
     let own = MapHeader { method: "turno.v1.Admin/ListNodes".to_owned(), ..MapHeader::default() };
     for (sent, code, named) in [

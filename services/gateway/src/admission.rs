@@ -123,6 +123,11 @@ impl Room {
         if bytes > self.bytes { self.hold(bytes - self.bytes) } else { Ok(()) }
     }
 
+    /// So much is enough for one who could hold any number of bodies: others have room beside it.
+    pub(crate) fn part(&self) -> usize {
+        self.admission.max_bytes / 4
+    }
+
     /// The call holds so much less than before.
     pub(crate) fn give_back(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes);

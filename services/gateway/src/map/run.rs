@@ -127,7 +127,7 @@ impl Running {
         let Map { terms, errands, room, closing, stop, sent, earlier, ticket, in_trailers } = map;
         let bill = Bill::open(errands.method.clone(), ticket, in_trailers);
         let outbox = Outbox::new(terms.ordered, terms.on_failure, earlier);
-        let window = Window::new(terms.in_flight);
+        let window = Window::new(terms.in_flight, room.part());
         Self {
             terms,
             errands,

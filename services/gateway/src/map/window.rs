@@ -14,6 +14,8 @@ pub(crate) struct Window {
     in_flight: usize,
     /// Bytes of items that wait here: above it, no more are taken in.
     most_waiting: usize,
+    /// The same of all items, wherever they are.
+    most_bytes: usize,
     /// Bytes of results that wait here: above it, nothing more is sent.
     most_held: usize,
 }
@@ -22,8 +24,8 @@ const MOST_WAITING: usize = 8 * 1024 * 1024;
 const MOST_HELD: usize = 64 * 1024 * 1024;
 
 impl Window {
-    pub(crate) fn new(in_flight: usize) -> Self {
-        Self { in_flight, most_waiting: MOST_WAITING, most_held: MOST_HELD }
+    pub(crate) fn new(in_flight: usize, most_bytes: usize) -> Self {
+        Self { in_flight, most_waiting: MOST_WAITING, most_bytes, most_held: MOST_HELD }
     }
 
     /// Whether more items are to be taken in. Those that are refused at once are results and nothing else.
@@ -33,6 +35,7 @@ impl Window {
             && items < self.in_flight
             && outbox.held() < self.in_flight
             && bytes < self.most_waiting
+            && book.bytes() < self.most_bytes
     }
 
     /// So many items more may go, beside suspects; `None` where these may not either. What is weighed is out.

@@ -14,6 +14,11 @@ fn fine() -> ItemOutcome {
     ItemOutcome { body: "fine".into(), ..ItemOutcome::default() }
 }
 
+/// Whatever the bytes of its items.
+fn window(in_flight: usize) -> Window {
+    Window::new(in_flight, usize::MAX)
+}
+
 /// A map and its mesh, which is a few chunks.
 #[derive(Debug)]
 struct Small {
@@ -140,7 +145,7 @@ impl Small {
 
 /// In order, with the first two of three items out as one chunk, and the result of the third above the limit.
 fn full() -> Small {
-    let mut map = Small::new(Window { most_held: 4, ..Window::new(10) }, true);
+    let mut map = Small::new(Window { most_held: 4, ..window(10) }, true);
     map.take(&[false; 3]);
     assert_eq!(map.send(), 2);
     map.meet(1, &Event::Answered(1));
@@ -179,7 +184,7 @@ fn a_suspect_for_whom_all_the_others_wait_goes_again() {
 
 #[test]
 fn items_that_are_refused_at_once_hold_up_none_that_is_before_them() {
-    let mut map = Small::new(Window::new(1), true);
+    let mut map = Small::new(window(1), true);
     map.take(&[false, true, true]);
     assert_eq!(map.send(), 1);
     assert!(!map.takes(), "their results wait");
@@ -193,12 +198,23 @@ fn items_that_are_refused_at_once_hold_up_none_that_is_before_them() {
 
 #[test]
 fn who_reads_nothing_is_not_read_from_where_all_is_refused_either() {
-    let mut map = Small::new(Window::new(2), false);
+    let mut map = Small::new(window(2), false);
     map.take(&[true]);
     assert!(map.takes());
     map.take(&[true]);
     assert!(!map.takes());
     map.meet(0, &Event::Read);
+    assert!(map.takes());
+}
+
+#[test]
+fn items_that_are_out_are_held_too() {
+    let mut map = Small::new(Window::new(10, 1), false);
+    assert!(map.takes());
+    map.take(&[false]);
+    assert_eq!(map.send(), 1);
+    assert!(!map.takes());
+    map.meet(0, &Event::Answered(1));
     assert!(map.takes());
 }
 
@@ -225,7 +241,7 @@ proptest! {
         ),
         ordered: bool,
     ) {
-        let mut map = Small::new(Window { most_held, ..Window::new(in_flight) }, ordered);
+        let mut map = Small::new(Window { most_held, ..window(in_flight) }, ordered);
         for (more, which, event) in &steps {
             if map.takes() {
                 map.take(more);
