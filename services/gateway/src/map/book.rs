@@ -386,11 +386,12 @@ impl Book {
         Some(chunk)
     }
 
-    /// There was no other node for a twin.
+    /// There was no other node for a twin. If the first of the two is not out any more, its items go again anywhere.
     pub(crate) fn has_no_other_node(&mut self, id: u64, now_us: u64) {
-        let first = self.take_back(id).and_then(|twin| twin.twin);
-        if let Some(first) = first.and_then(|first| self.out.get_mut(&first)) {
-            first.patient_until_us = now_us + ASK_AGAIN_US;
+        let Some(twin) = self.take_back(id) else { return };
+        match twin.twin.and_then(|first| self.out.get_mut(&first)) {
+            Some(first) => first.patient_until_us = now_us + ASK_AGAIN_US,
+            None => self.wait_again(&twin, 0, twin.handed_back),
         }
     }
 }

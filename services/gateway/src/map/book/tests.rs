@@ -290,6 +290,19 @@ fn a_straggler_without_another_node_is_asked_for_again_later() {
     assert!(book.straggler(late(150_000 + ASK_AGAIN_US)).is_some());
 }
 
+/// All nodes have gone while it waited for a second one.
+#[test]
+fn a_twin_that_is_the_only_one_left_goes_where_the_first_one_may() {
+    let (mut book, first) = at_the_end();
+    let twin = book.straggler(late(150_000)).unwrap();
+    assert!(book.lost(first.id, NODE, None, none_lives).is_none());
+    book.has_no_other_node(twin.id, 150_000);
+    let again = book.next(2).unwrap();
+    assert_eq!((items(&again), again.avoid), (vec![0, 1], None));
+    assert_eq!(indexes(&book.answered(again.id, run(&again, 2))), [0, 1]);
+    assert!(book.is_over());
+}
+
 /// What happens to a chunk.
 #[derive(Clone, Debug)]
 enum Fate {
@@ -345,7 +358,8 @@ impl Mesh {
         Self { book: book(0), out, seen, to_weigh: Vec::new(), lost, now_us: 0, service_us }
     }
 
-    fn step(&mut self, more: u64, most: usize, which: usize, fate: &Fate, living: Living) {
+    /// Without a fate all that is out stays there.
+    fn step(&mut self, more: u64, most: usize, which: usize, fate: Option<&Fate>, living: Living) {
         for _ in 0..more {
             let index = self.book.number();
             self.book.wait(index, body_of(index));
@@ -361,7 +375,8 @@ impl Mesh {
         if which.is_multiple_of(2) {
             self.weigh(living);
         }
-        let Some(id) = self.out.keys().nth(which % self.out.len().max(1)).copied() else { return };
+        let id = self.out.keys().nth(which % self.out.len().max(1)).copied();
+        let (Some(id), Some(fate)) = (id, fate) else { return };
         let chunk = self.out.remove(&id).unwrap();
         let settled = self.meet(&chunk, fate, living);
         self.take(&settled);
@@ -441,22 +456,30 @@ impl Mesh {
 }
 
 proptest! {
-    /// Items come while chunks of any size go out and meet any fate, in any order; stragglers are looked for all the
-    /// time. Nodes come again when they like: an item is convicted by no less than two that were lost with it and have not
-    /// come again. After a while the mesh answers everything: then each item has had one outcome, and nothing is held for
+    /// Items come, until they end, while chunks of any size go out and meet any fate, in any order; stragglers are looked
+    /// for all the time. Nodes come again when they like: an item is convicted by no less than two that were lost with it
+    /// and have not come again. After a while the mesh answers everything: then each item has had one outcome, and nothing is held for
     /// it.
     #[test]
     fn each_item_has_one_outcome_whatever_happens(
-        steps in prop::collection::vec((0_u64..4, 1_usize..6, any::<usize>(), fate(), living()), 1..200),
+        steps in prop::collection::vec(
+            (0_u64..4, 1_usize..6, any::<usize>(), prop::option::weighted(0.6, fate()), living()),
+            1..200,
+        ),
+        ends in 0_usize..200,
         is_short: bool,
     ) {
         let mut mesh = Mesh::new(is_short.then_some(1.0));
-        for (more, most, which, fate, living) in &steps {
-            mesh.step(*more, *most, *which, fate, *living);
+        for (nth, (more, most, which, fate, living)) in steps.iter().enumerate() {
+            if nth == ends {
+                mesh.book.end();
+            }
+            let more = if nth < ends { *more } else { 0 };
+            mesh.step(more, *most, *which, fate.as_ref(), *living);
         }
         mesh.book.end();
         for _ in 0..2_000 {
-            mesh.step(0, 6, 0, &Fate::Answered(9), 0);
+            mesh.step(0, 6, 0, Some(&Fate::Answered(9)), 0);
         }
         let book = &mesh.book;
         prop_assert!(book.is_over(), "{book:?}");
