@@ -25,7 +25,7 @@ use chunk::{decoded, encoded};
 use suspects::Suspects;
 
 pub(crate) use chunk::{Chunk, Settled};
-pub(crate) use suspects::{Loss, MOST_RUNS, Suspect};
+pub(crate) use suspects::{Loss, MOST_LOSSES, Suspect};
 
 /// The items of one map that have no outcome yet.
 #[derive(Debug)]
@@ -327,7 +327,7 @@ impl Book {
     ) -> Option<Loss> {
         let mut out = self.take_back(id).filter(|out| out.twin.is_none())?;
         let Some(accused) = out.accused.take() else {
-            self.suspect(out, Some(node).filter(|node| !lives(*node)), service_us);
+            self.suspect(out, 1, Some(node).filter(|node| !lives(*node)), service_us);
             return None;
         };
         let loss = self.suspects.died(suspect_in(&out, accused), node, lives);
@@ -354,14 +354,14 @@ impl Book {
         }
         // No node was lost with them, and they need not go alone.
         if let Some(out) = self.take_back(id).filter(|out| out.twin.is_none()) {
-            self.suspect(out, None, None);
+            self.suspect(out, 0, None, None);
         }
         true
     }
 
-    fn suspect(&mut self, out: Out, node: Option<NodeKey>, service_us: Option<f64>) {
+    fn suspect(&mut self, out: Out, losses: u8, node: Option<NodeKey>, service_us: Option<f64>) {
         let items = out.indexes.into_iter().zip(decoded(&out.body));
-        self.suspects.add(items, node, service_us);
+        self.suspects.add(items, losses, node, service_us);
     }
 
     /// A chunk that is out for much longer than its like, to be issued again.

@@ -18,7 +18,7 @@ use turno_runtime::units::micros;
 use turno_store::TicketId;
 
 use super::bill::Bill;
-use super::book::{Book, Chunk, Late, Loss, MOST_RUNS, Settled, Suspect};
+use super::book::{Book, Chunk, Late, Loss, MOST_LOSSES, Settled, Suspect};
 use super::errand::{Back, Errands};
 use super::outbox::{Earlier, Outbox};
 use super::sizes::{Ahead, Sizes, Told};
@@ -460,8 +460,7 @@ impl Running {
 /// Why an item has no more runs.
 fn given_up(name: &str) -> Status {
     Status::unavailable(format!(
-        "{name} may have run {MOST_RUNS} times, and the last time its node was lost, or the link to it broke: it is not \
-         tried again"
+        "{name} was lost with its node, or the link to it, {MOST_LOSSES} times: it may have run, and is not tried again"
     ))
 }
 

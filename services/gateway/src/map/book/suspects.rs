@@ -34,8 +34,8 @@ pub(crate) struct Suspect {
 pub(crate) struct Accused {
     /// The nodes that were lost with it, the last one last, but for those that have lived.
     nodes: Vec<NodeKey>,
-    /// So many nodes had it and did not bring it back, whatever became of them.
-    runs: u8,
+    /// So often a node that had it was lost, whatever became of it.
+    losses: u8,
     /// Nothing else of its map is out with it.
     alone: bool,
 }
@@ -47,12 +47,12 @@ pub(crate) enum Loss {
     ToWeigh(Suspect),
     /// Two nodes were lost with it.
     Convicted(Suspect),
-    /// It has had its runs, and nothing says that it has killed two nodes.
+    /// It was lost as often as it may be, and nothing says that it has killed two nodes.
     GivenUp(Suspect),
 }
 
-/// So often an item runs whose nodes are lost.
-pub(crate) const MOST_RUNS: u8 = 3;
+/// So often an item goes whose nodes are lost.
+pub(crate) const MOST_LOSSES: u8 = 3;
 /// Suspects whose work is less than this go alone at once: the guilty one then kills two nodes and no more.
 const SOON_US: f64 = 2_000_000.0;
 
@@ -108,16 +108,18 @@ impl Suspects {
         self.alone &= !accused.alone;
     }
 
-    /// These items did not come back, and `node` was lost with them, if one was; they were not suspected so far.
+    /// These items did not come back, after one loss or none, and `node` speaks against them, if one does; they were not
+    /// suspected so far.
     pub(crate) fn add(
         &mut self,
         items: impl Iterator<Item = (u64, Bytes)>,
+        losses: u8,
         node: Option<NodeKey>,
         service_us: Option<f64>,
     ) {
         let before = self.waiting.len();
         for (index, body) in items {
-            let accused = Accused { nodes: node.into_iter().collect(), runs: 1, alone: false };
+            let accused = Accused { nodes: node.into_iter().collect(), losses, alone: false };
             self.again(Suspect { index, body, accused });
         }
         let soon = service_us.is_some_and(|service| service * self.waiting.len() as f64 <= SOON_US);
@@ -140,7 +142,7 @@ impl Suspects {
         let accused = &mut suspect.accused;
         accused.nodes.retain(|other| *other != node);
         accused.nodes.push(node);
-        accused.runs += 1;
+        accused.losses += 1;
         let loss = self.judge(suspect, Loss::ToWeigh, lives);
         if let Some(Loss::ToWeigh(suspect)) = &loss {
             self.bytes += suspect.body.len();
@@ -166,7 +168,7 @@ impl Suspects {
         if is_grave {
             return Some(if_grave(suspect));
         }
-        if suspect.accused.runs >= MOST_RUNS {
+        if suspect.accused.losses >= MOST_LOSSES {
             return Some(Loss::GivenUp(suspect));
         }
         suspect.accused.alone = true;

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 use turno_proto::mesh::v1::{ItemOutcome, Items};
 
-use super::{ASK_AGAIN_US, Book, Chunk, Late, Loss, MOST_HANDED_BACK, MOST_RUNS, Settled, Suspect};
+use super::{ASK_AGAIN_US, Book, Chunk, Late, Loss, MOST_HANDED_BACK, MOST_LOSSES, Settled, Suspect};
 use crate::quarantine::NodeKey;
 use crate::scheduler::WorkerId;
 
@@ -171,7 +171,7 @@ fn suspected(node: NodeKey, lives: fn(NodeKey) -> bool) -> (Book, Chunk) {
 #[test]
 fn one_node_convicts_no_item_however_often_its_link_breaks_and_no_item_goes_on_for_ever() {
     let (mut book, mut alone) = suspected(NODE, none_lives);
-    for _ in 2..MOST_RUNS {
+    for _ in 2..MOST_LOSSES {
         assert!(book.lost(alone.id, NODE, None, none_lives).is_none());
         alone = book.next(1).unwrap();
         assert_eq!(items(&alone), [0]);
@@ -220,6 +220,22 @@ fn one_item_that_takes_too_long_is_found_by_sending_each_by_itself() {
     assert_eq!(indexes(&book.failed(single.id, &late)), [0]);
     let others: Vec<_> = std::iter::from_fn(|| book.next(3)).collect();
     assert_eq!(others.iter().map(items).collect::<Vec<_>>(), [[1], [2]]);
+}
+
+#[test]
+fn an_item_that_was_late_is_lost_as_often_as_any_other() {
+    let mut book = book(2);
+    let chunk = book.next(2).unwrap();
+    assert!(book.goes_singly(chunk.id));
+    let (mut single, other) = (book.next(1).unwrap(), book.next(1).unwrap());
+    book.answered(other.id, run(&other, 1));
+    for _ in 1..MOST_LOSSES {
+        assert!(book.lost(single.id, NODE, None, none_lives).is_none());
+        single = book.next(1).unwrap();
+        assert_eq!(items(&single), [0]);
+    }
+    let loss = book.lost(single.id, NODE, None, none_lives);
+    assert!(matches!(&loss, Some(Loss::GivenUp(suspect)) if suspect.index == 0), "{loss:?}");
 }
 
 fn late(now_us: u64) -> Late {
@@ -309,6 +325,7 @@ enum Fate {
     Answered(usize),
     HandedBack,
     Failed,
+    Late,
     Lost(u64),
     Left,
     NoOther,
@@ -319,6 +336,7 @@ fn fate() -> impl Strategy<Value = Fate> {
         4 => (0_usize..8).prop_map(Fate::Answered),
         1 => Just(Fate::HandedBack),
         1 => Just(Fate::Failed),
+        1 => Just(Fate::Late),
         2 => (0_u64..3).prop_map(Fate::Lost),
         1 => Just(Fate::Left),
         1 => Just(Fate::NoOther),
@@ -433,7 +451,7 @@ impl Mesh {
                 convict
             }
             Some(Loss::GivenUp(suspect)) => {
-                assert!(self.lost[&suspect.index].1 >= MOST_RUNS, "{suspect:?}");
+                assert!(self.lost[&suspect.index].1 >= MOST_LOSSES, "{suspect:?}");
                 suspect
             }
         };
@@ -443,7 +461,8 @@ impl Mesh {
     fn meet(&mut self, chunk: &Chunk, fate: &Fate, living: Living) -> Settled {
         match *fate {
             Fate::Answered(most) => self.book.answered(chunk.id, run(chunk, most)),
-            Fate::Failed => self.book.failed(chunk.id, &ItemOutcome::default()),
+            Fate::Late if self.book.goes_singly(chunk.id) => Settled::default(),
+            Fate::Failed | Fate::Late => self.book.failed(chunk.id, &ItemOutcome::default()),
             Fate::Lost(node) => self.lose(chunk, node, living),
             Fate::Left => self.book.left(chunk.id),
             Fate::NoOther if chunk.avoid.is_some() => {
@@ -458,8 +477,8 @@ impl Mesh {
 proptest! {
     /// Items come, until they end, while chunks of any size go out and meet any fate, in any order; stragglers are looked
     /// for all the time. Nodes come again when they like: an item is convicted by no less than two that were lost with it
-    /// and have not come again. After a while the mesh answers everything: then each item has had one outcome, and nothing is held for
-    /// it.
+    /// and have not come again. After a while the mesh answers everything: then each item has had one outcome, and nothing
+    /// is held for it.
     #[test]
     fn each_item_has_one_outcome_whatever_happens(
         steps in prop::collection::vec(
