@@ -6,14 +6,18 @@
     reason = "a test's own tasks, and its own failures"
 )]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use futures_util::future::join_all;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use prost::Message;
-use tokio_stream::StreamExt as _;
 use turno::node::config::Role;
 use turno_gateway::GatewayConfig;
 use turno_proto::google::longrunning::WaitOperationRequest;
 use turno_proto::v1::submit_response::Result as Submitted;
 use turno_proto::v1::{SubmitRequest, TicketMetadata, TicketState};
+use turno_tests::kitchen::{self, kitchen as rpc};
 use turno_tests::stubs::{Dish, Wait};
 use turno_tests::{TestMesh, eventually};
 
@@ -56,40 +60,57 @@ async fn served(mesh: &TestMesh) -> u64 {
     mesh.nodes().await[0].calls_served
 }
 
-/// `async fn`s that crunch: more than the node's threads do in a while. Answers how many calls ran, and how many tickets
-/// beside them.
-async fn calls_beside_tickets(mesh: &TestMesh) -> (u64, u64) {
+/// Holds a thread for so long.
+const FRY_MS: u64 = 4;
+
+/// `async fn`s that crunch, twenty at once, each so many times. Answers how many ran.
+async fn call(mesh: &TestMesh, times: usize) -> u64 {
     const AT_ONCE: usize = 20;
-    const CALLS: usize = 20;
-    let tickets = submit(mesh, 1500, "Fry", &Wait { ms: 4, ..Wait::default() }).await;
-    eventually("the node is busy with them", async || served(mesh).await > 50).await;
-    let before = served(mesh).await;
     join_all((0..AT_ONCE).map(async |_| {
         let mut client = mesh.client();
-        for _ in 0..CALLS {
-            client.fry(Wait { ms: 4, ..Wait::default() }).await.unwrap();
+        for _ in 0..times {
+            client.fry(Wait { ms: FRY_MS, ..Wait::default() }).await.unwrap();
         }
     }))
     .await;
-    let calls = (AT_ONCE * CALLS) as u64;
-    let of_the_batch = served(mesh).await - before - calls;
-    all_are_done(mesh, tickets).await;
-    (calls, of_the_batch)
+    (AT_ONCE * times) as u64
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn calls_pass_tickets_of_async_fns_and_none_is_refused() {
     let mesh = one_io_node().await;
-    let (calls, of_the_batch) = calls_beside_tickets(&mesh).await;
+    let tickets = submit(&mesh, 1500, "Fry", &Wait { ms: FRY_MS, ..Wait::default() }).await;
+    eventually("the node is busy with them", async || served(&mesh).await > 50).await;
+    let before = served(&mesh).await;
+    let calls = call(&mesh, 20).await;
+    let of_the_batch = served(&mesh).await - before - calls;
+    all_are_done(&mesh, tickets).await;
     assert!(of_the_batch < calls / 2, "{of_the_batch} tickets ran beside {calls} calls");
     mesh.end().await;
 }
 
+/// The batch is a map without an end: it does not run dry, however slow the machine is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn the_nodes_threads_keep_the_share_that_the_gateway_is_told() {
     let mesh = one_io_node_of(GatewayConfig { batch_share: 0.9, ..GatewayConfig::default() }).await;
-    let (calls, of_the_batch) = calls_beside_tickets(&mesh).await;
-    assert!(of_the_batch > calls, "{of_the_batch} tickets ran beside {calls} calls");
+    let client = turno::Client::connect(mesh.running().clients().to_string()).unwrap();
+    let waits = stream::repeat_with(|| kitchen::Wait { ms: FRY_MS, ..kitchen::Wait::default() });
+    let mut answers = client.map::<rpc::Fry>(waits).in_flight(200).await.unwrap();
+    let done = Arc::new(AtomicU64::new(0));
+    let counter = done.clone();
+    let map = tokio::spawn(async move {
+        while let Some((_, answer)) = answers.try_next().await.unwrap() {
+            answer.unwrap();
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    eventually("the node is busy with it", async || done.load(Ordering::Relaxed) > 50).await;
+    let before = done.load(Ordering::Relaxed);
+    let calls = call(&mesh, 5).await;
+    let of_the_batch = done.load(Ordering::Relaxed) - before;
+    // With a tenth, as by default, it is a ninth of the calls.
+    assert!(of_the_batch > calls, "{of_the_batch} items ran beside {calls} calls");
+    map.abort();
     mesh.end().await;
 }
 
