@@ -255,17 +255,25 @@ impl Linked {
         Self::with(mesh, name, "Prove", true).await
     }
 
+    /// One with a slot, where Prove is a job.
+    async fn worker(mesh: &TestMesh, name: &str) -> Self {
+        let path = "/kitchen.v1.Kitchen/Prove".to_owned();
+        let method = Method { path, kind: Kind::Job.into(), repeatable: true, ..Method::default() };
+        let worker = Hello { role: MeshRole::Worker.into(), slots: 1, ..Hello::default() };
+        Self::linked(mesh, name, method, worker).await
+    }
+
     async fn with(mesh: &TestMesh, name: &str, method: &str, repeatable: bool) -> Self {
-        let (up, frames) = mpsc::channel(1);
         let path = format!("/kitchen.v1.Kitchen/{method}");
         let method = Method { path, kind: Kind::Awaited.into(), repeatable, ..Method::default() };
-        let hello = Hello {
-            node_id: name.to_owned(),
-            name: name.to_owned(),
-            role: MeshRole::Io.into(),
-            methods: vec![method],
-            ..Hello::default()
-        };
+        let io = Hello { role: MeshRole::Io.into(), ..Hello::default() };
+        Self::linked(mesh, name, method, io).await
+    }
+
+    async fn linked(mesh: &TestMesh, name: &str, method: Method, hello: Hello) -> Self {
+        let (up, frames) = mpsc::channel(1);
+        let (node_id, name) = (name.to_owned(), name.to_owned());
+        let hello = Hello { node_id, name, methods: vec![method], ..hello };
         up.send(NodeFrame { hello: Some(hello), ..NodeFrame::default() }).await.unwrap();
         let address = format!("http://{}", mesh.running().nodes());
         let mut client = MeshClient::connect(address).await.unwrap();
@@ -570,6 +578,25 @@ async fn a_gateway_that_ends_gives_back_what_it_has_not_weighed() {
     let call = other.call().await;
     other.answer(call, Number { value: 7, ms: 0 }).await;
     assert_done(&mesh, &name, 7).await;
+}
+
+/// The new version of the service has an `async fn` where the old one had a `fn`.
+#[tokio::test]
+async fn what_waits_for_a_slot_of_nodes_that_leave_goes_to_those_that_await_it() {
+    let patience = Span(Duration::from_millis(200));
+    let mesh = TestMesh::gateway(GatewayConfig { patience, ..GatewayConfig::default() }).await;
+    let mut old = Linked::worker(&mesh, "old").await;
+    let client = Client::connect(mesh.running().clients().to_string()).unwrap();
+    let mut numbers = Request::new(stream::iter((0..10).map(|_| kitchen::Number { value: 7, ms: 0 })));
+    numbers.set_timeout(Duration::from_secs(15));
+    let proving = client.map::<rpc::Prove>(numbers).await.unwrap();
+    old.call().await;
+    let new = Linked::repeating(&mesh, "new").await;
+    let cooking = tokio::spawn(new.answer_all(Number { value: 7, ms: 0 }));
+    old.leave().await;
+    let proved = proving.try_collect::<Vec<_>>().await.unwrap();
+    assert_eq!(proved.iter().filter(|(_, number)| number.is_ok()).count(), 10);
+    cooking.abort();
 }
 
 async fn serve(mesh: &TestMesh, courses: Courses) -> Result<Vec<Dish>, Status> {

@@ -91,6 +91,11 @@ impl Served {
         self.seats.iter().any(|seat| seat.link.id != node)
     }
 
+    /// Whether some node has it as a job.
+    pub(crate) fn has_workers(&self) -> bool {
+        self.seats.iter().any(|seat| seat.kind == Kind::Job)
+    }
+
     /// The newest node's word counts for how: it is the newest version of the service. Without one, the last known.
     fn by(self, seats: Vec<Seat>) -> Self {
         match seats.last() {

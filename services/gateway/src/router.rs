@@ -93,7 +93,9 @@ impl Router {
         let place = loop {
             match tokio::time::timeout(self.patience, turn.as_mut()).await {
                 Ok(place) => break place.map_err(|refused| no_room(method, &refused))?,
-                Err(_) if method.is_served() => {}
+                Err(_) if method.served().has_workers() => {}
+                // As an `async fn`, by now.
+                Err(_) if method.is_served() => return Ok(None),
                 Err(_) => return Err(nobody(method, self.patience)),
             }
         };
