@@ -93,12 +93,10 @@ async fn write(mut ledger: impl Ledger, mut orders: mpsc::Receiver<Order>) {
 async fn together(ledger: &mut impl Ledger, changes: &[Change]) -> Vec<Answered> {
     match persistently(ledger, changes).await {
         Ok(answers) => answers,
-        Err(error) if changes.len() == 1 || matches!(error, Error::Unavailable(_)) => {
-            let again = error.to_string();
-            let mut answers = vec![Err(error)];
-            answers.extend(changes[1..].iter().map(|_| Err(Error::Unavailable(again.clone()))));
-            answers
+        Err(Error::Unavailable(why)) => {
+            changes.iter().map(|_| Err(Error::Unavailable(why.clone()))).collect()
         }
+        Err(error) if changes.len() == 1 => vec![Err(error)],
         Err(_) => apart(ledger, changes).await,
     }
 }
@@ -122,3 +120,6 @@ async fn apart(ledger: &mut impl Ledger, changes: &[Change]) -> Vec<Answered> {
     }
     answers
 }
+
+#[cfg(test)]
+mod tests;

@@ -109,6 +109,7 @@ fn named(whom: &str, error: Error) -> Error {
     match error {
         Error::Full => Error::Full,
         Error::Unusable(why) => Error::Unusable(format!("the store at {whom}: {why}")),
+        Error::Unavailable(why) => Error::Unusable(format!("the store at {whom} does not answer: {why}")),
         error => Error::Unusable(format!("the store at {whom} cannot be opened: {error}")),
     }
 }

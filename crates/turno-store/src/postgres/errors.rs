@@ -8,7 +8,12 @@ use crate::error::Error;
 pub(super) fn told(error: sqlx::Error) -> Error {
     let code = error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned());
     tracing::debug!(%error, code, "postgres");
-    said(code.as_deref(), is_last_word(&error), error.to_string())
+    said(code.as_deref(), is_last_word(&error), text(&error))
+}
+
+/// In its own words, without the line of its source.
+fn text(error: &sqlx::Error) -> String {
+    error.as_database_error().map_or_else(|| error.to_string(), |said| said.message().to_owned())
 }
 
 /// The same of its code. After a last word the connection is over, and nobody knows what became of a commit.
@@ -37,6 +42,8 @@ fn said(code: Option<&str>, is_last_word: bool, text: String) -> Error {
         Some("28P01" | "28000" | "3D000" | "42501") => Error::Unusable(text),
         // data_exception: a NUL character in a text, say
         Some(code) if code.starts_with("22") => Error::Unfit(text),
+        // cannot_connect_now: it starts, or recovers, or ends.
+        Some("57P03") => Error::Unavailable(format!("PostgreSQL takes no connections now: {text}")),
         // It ends a connection with a word if it has the time.
         Some(code) if code.starts_with("57P") => Error::Unavailable(format!("PostgreSQL is ending: {text}")),
         _ => Error::Unavailable(text),
@@ -67,7 +74,7 @@ fn is_final(severity: PgSeverity) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::server;
-    use super::{PgSeverity, is_final, is_last_word, is_lost, said};
+    use super::{PgSeverity, is_final, is_last_word, is_lost, said, told};
     use crate::error::Error;
     use sqlx::{Connection as _, PgConnection};
 
@@ -92,6 +99,8 @@ mod tests {
         let mut person = PgConnection::connect(&server.address(&server.database())).await.unwrap();
         let refused = sqlx::query("SELECT 1 / 0").execute(&mut person).await.unwrap_err();
         assert!(!is_last_word(&refused) && !is_lost(&refused), "{refused:?}");
+        let told = told(refused);
+        assert!(matches!(&told, Error::Unfit(text) if text == "division by zero"), "{told}");
         let sql = "SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(60)";
         let ended = sqlx::query(sql).execute(&mut person).await.unwrap_err();
         assert!(is_last_word(&ended) && is_lost(&ended), "{ended:?}");
@@ -113,6 +122,8 @@ mod tests {
                 assert!(matches!(of(code, is_last_word), Error::Unavailable(_)), "{code}");
             }
         }
+        let starts = said(Some("57P03"), true, "the database system is starting up".to_owned());
+        assert!(!starts.to_string().contains("ending"), "{starts}");
         for code in ["28P01", "28000", "3D000", "42501"] {
             assert!(matches!(of(code, true), Error::Unusable(_)), "{code}");
         }
