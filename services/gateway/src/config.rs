@@ -163,6 +163,12 @@ impl GatewayConfig {
         let directory = || self.data.display().to_string();
         self.store.as_ref().map_or_else(directory, |store| store.with_password().to_owned())
     }
+
+    /// The same for people, without its password.
+    pub(crate) fn tickets_shown(&self) -> String {
+        let directory = || self.data.display().to_string();
+        self.store.as_ref().map_or_else(directory, |store| format!("{store:?}"))
+    }
 }
 
 fn loopback(port: u16) -> SocketAddr {
@@ -303,7 +309,9 @@ mod tests {
     #[test]
     fn a_stores_password_is_used_and_not_shown() {
         let config = with("postgres://rosa:open-sesame@db/turno");
-        for shown in [print(&config).unwrap(), format!("{config:?}")] {
+        let error = turno_store::Error::Full;
+        let lease = crate::Error::Lease { place: config.tickets_shown(), error };
+        for shown in [print(&config).unwrap(), format!("{config:?}"), lease.to_string()] {
             assert!(!shown.contains("sesame"), "{shown}");
             assert!(shown.contains("postgres://rosa:<hidden>@db/turno"), "{shown}");
         }

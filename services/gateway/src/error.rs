@@ -10,6 +10,14 @@ pub enum Error {
     /// The store of tickets cannot be opened.
     #[error("the store of tickets cannot be opened: {0}")]
     Store(#[from] turno_store::Error),
+    /// The store of tickets was opened, and does not take the lease of this gateway.
+    #[error("the lease of this gateway cannot be stored at {place}: {error}")]
+    Lease {
+        /// Where tickets are kept.
+        place: String,
+        /// Why.
+        error: turno_store::Error,
+    },
     /// The gateway's own descriptors are not what reflection takes.
     #[error("reflection cannot be served: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),

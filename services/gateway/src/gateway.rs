@@ -105,7 +105,8 @@ impl Gateway {
             in_hand: config.tickets_in_hand,
             in_hand_bytes: bytes(config.max_bodies),
         });
-        tickets.take_lease().await?;
+        let lease = tickets.take_lease().await;
+        lease.map_err(|error| Error::Lease { place: config.tickets_shown(), error })?;
         let mesh = MeshService {
             nodes: nodes.clone(),
             token: config.token.clone(),
