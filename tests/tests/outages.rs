@@ -1,5 +1,5 @@
 //! A PostgreSQL that goes away under its gateway, for longer than a lease too: what was acknowledged ends, once. And one that
-//! hangs: whoever asks is told so.
+//! hangs: whoever asks or submits is told so.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test's own figures and failures")]
 
@@ -21,7 +21,7 @@ const KITCHEN: &str = env!("CARGO_BIN_EXE_kitchen-node");
 /// A ticket that was given up twice runs for 11 s once more, after the gateway has noticed each time.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// 15 s are stated (the store's `connections.rs`); the rest is for a machine that is busy. It must not be for ever.
+/// 15 s are stated (the store's `connections.rs` and `session.rs`); the rest is for a machine that is busy. It must not be for ever.
 const STATED: Duration = Duration::from_secs(40);
 
 /// A lease is 10 s.
@@ -89,13 +89,42 @@ async fn who_reads_of_a_store_that_hangs_is_told() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_submits_to_a_store_that_hangs_is_told() {
+    let Some(postgres) = Postgres::start().await else {
+        return println!("skipped: no PostgreSQL is installed");
+    };
+    let (clients, nodes) = (free_port(), free_port());
+    let _gateway = Process::start(GATEWAY, &[&clients.to_string(), &nodes.to_string(), &postgres.address()]);
+    let nodes = nodes.to_string();
+    let _node = Process::start(KITCHEN, &["--gateway", &nodes, "--slots", "1", "--log", "error"]);
+    serving(clients).await;
+    let gateway = format!("http://{clients}");
+    // With what runs there is more to store than the submits.
+    runs_on(&gateway).await;
+    postgres.pause();
+    let submits = futures_util::future::join_all((0..20).map(|_| submit(&gateway, 0)));
+    for submitted in tokio::time::timeout(STATED, submits).await.expect("all have an end") {
+        let refused = submitted.unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable);
+        assert!(refused.message().contains("nothing was stored"), "{refused}");
+    }
+    postgres.go_on();
+    eventually("tickets are stored again", async || submit(&gateway, 0).await.is_ok()).await;
+}
+
 /// A ticket that runs when its gateway's lease ends.
 async fn runs_on(gateway: &str) -> String {
-    let wait = Wait { ms: 11_000, content: "soup".into() };
+    submit(gateway, 11_000).await.unwrap()
+}
+
+/// The name of a ticket that runs for so many milliseconds.
+async fn submit(gateway: &str, ms: u64) -> Result<String, tonic::Status> {
+    let wait = Wait { ms, content: "soup".into() };
     let (method, request) = ("kitchen.v1.Kitchen/Simmer".into(), wait.encode_to_vec().into());
     let request = SubmitRequest { method, request, ..SubmitRequest::default() };
     let mut tickets = TicketsClient::connect(gateway.to_owned()).await.unwrap();
-    tickets.submit(request).await.unwrap().into_inner().name
+    Ok(tickets.submit(request).await?.into_inner().name)
 }
 
 async fn done(gateway: &str, name: &str) {

@@ -58,6 +58,9 @@ pub enum Error {
     /// The store cannot be opened as it is: a person has to look.
     #[error("{0}")]
     Unusable(String),
+    /// The store does not answer now, and nothing was stored: it had not come to that. Ask again.
+    #[error("the store does not answer, and nothing was stored: {0}")]
+    Away(String),
     /// The store does not answer now; nothing is known of what was asked. Safe to ask again where it says so.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
@@ -80,7 +83,13 @@ impl Error {
             | Self::Unfit(_)
             | Self::Full
             | Self::Unusable(_)
+            | Self::Away(_)
             | Self::Unavailable(_) => false,
         }
+    }
+
+    /// Whether who asks the store for more would only wait as long again.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(self, Self::Away(_) | Self::Unavailable(_))
     }
 }

@@ -254,8 +254,8 @@ impl<R: Read> Kept<R> {
     /// whether it was, the change may need it: then it stays, and if it was not made, the sweep finds it.
     async fn order(&self, change: Change, written: &Body) -> Answered {
         let answered = self.writer.order(change).await;
-        if answered.as_ref().is_err_and(|error| !matches!(error, Error::Unavailable(_))) {
-            self.discard(written).await;
+        if let Err(error) = &answered {
+            self.take_back(written, error).await;
         }
         answered
     }
@@ -270,11 +270,19 @@ impl<R: Read> Kept<R> {
         for (number, start) in (0..).zip((0..bytes.len()).step_by(PIECE)) {
             let data = bytes.slice(start..bytes.len().min(start + PIECE));
             if let Err(error) = self.writer.order(Change::Piece { body: *name, number, data }).await {
-                self.discard(&written).await;
+                self.take_back(&written, &error).await;
                 return Err(error);
             }
         }
         Ok(written)
+    }
+
+    /// Takes back what was written ahead of what has failed, unless the store is silent: whoever is to hear of that would wait
+    /// for it once more.
+    async fn take_back(&self, body: &Body, error: &Error) {
+        if !error.is_silence() {
+            self.discard(body).await;
+        }
     }
 
     /// Takes back what was written ahead. If that fails too, the sweep will find it.

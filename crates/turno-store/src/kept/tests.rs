@@ -93,6 +93,10 @@ fn is_submit(change: &Change) -> bool {
     matches!(change, Change::Submit(_))
 }
 
+fn is_a_later_piece(change: &Change) -> bool {
+    matches!(change, Change::Piece { number: 1.., .. })
+}
+
 #[tokio::test]
 async fn a_result_that_was_stored_unheard_is_whole() {
     let directory = tempfile::tempdir().unwrap();
@@ -126,6 +130,15 @@ async fn the_sweep_finds_a_result_that_was_not_stored() {
     let store = open(directory.path(), is_finish, Fate::Lost).await;
     store.expire(100).await.unwrap();
     assert_eq!(pieces(&store).await, 0);
+}
+
+#[tokio::test]
+async fn a_store_that_is_silent_is_not_asked_to_take_anything_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), is_a_later_piece, Fate::Lost).await;
+    let answered = store.submit(new(long())).await;
+    assert!(matches!(answered, Err(Error::Unavailable(_))), "{answered:?}");
+    assert_eq!(pieces(&store).await, 1, "it stays for the sweep");
 }
 
 #[tokio::test]

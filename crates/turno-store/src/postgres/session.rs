@@ -21,18 +21,27 @@ const PAUSES: [Duration; 7] = [
     Duration::from_millis(1600),
 ];
 
+/// How long a connection is waited for, with all tries.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A server that says nothing for so long is as good as gone: less than a gateway's lease, which has to be renewed.
 const SILENCE: Duration = Duration::from_secs(8);
+
+// What ARCHITECTURE.md states of a transaction: with a server that hangs, and with one that takes connections all the same.
+const _: () = assert!(SILENCE.as_secs() + PATIENCE.as_secs() <= 15);
+const _: () = assert!(2 * SILENCE.as_secs() + PATIENCE.as_secs() <= 21);
 
 /// A connection, if there is one now.
 pub(super) struct Session {
     options: PgConnectOptions,
     connection: Option<PgConnection>,
+    /// The server has fallen silent, and nothing was committed since.
+    was_silent: bool,
 }
 
 impl Session {
     pub(super) fn new(options: PgConnectOptions) -> Self {
-        Self { options, connection: None }
+        Self { options, connection: None, was_silent: false }
     }
 
     /// Begins a transaction, on a new connection if need be.
@@ -43,14 +52,21 @@ impl Session {
         self.write("BEGIN", PgArguments::default()).await.map(|_| ())
     }
 
+    /// Nothing has begun without one.
     async fn connect(&self) -> Result<PgConnection, Error> {
-        for pause in PAUSES {
-            match connect(&self.options).await {
-                Err(Error::Unavailable(_)) => tokio::time::sleep(pause).await,
-                connected => return connected,
+        let tries = async {
+            for pause in PAUSES {
+                match connect(&self.options).await {
+                    Err(Error::Unavailable(_)) => tokio::time::sleep(pause).await,
+                    connected => return connected,
+                }
             }
+            connect(&self.options).await
+        };
+        match tokio::time::timeout(PATIENCE, tries).await.unwrap_or_else(|_| Err(told(silence()))) {
+            Err(Error::Unavailable(why)) => Err(Error::Away(why)),
+            connected => connected,
         }
-        connect(&self.options).await
     }
 
     /// Runs a statement; answers how many rows it has changed.
@@ -79,10 +95,13 @@ impl Session {
     pub(super) async fn commit(&mut self) -> Result<(), Error> {
         let connection = self.connection.as_mut().ok_or(Error::Contended)?;
         match in_time(sqlx::query("COMMIT").execute(connection)).await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.was_silent = false;
+                Ok(())
+            }
             Err(error) => {
                 if is_lost(&error) {
-                    self.connection = None;
+                    self.lose(&error);
                 }
                 Err(told(error))
             }
@@ -97,27 +116,31 @@ impl Session {
         }
     }
 
-    /// Before the commit a lost connection is no harm: all of it is done again on the next one.
+    /// Before the commit a lost connection is no harm: all of it is done again on the next one. But a server that says nothing
+    /// on that one either is not waited for a third time.
     fn failed(&mut self, error: sqlx::Error) -> Error {
-        if is_lost(&error) {
-            tracing::debug!(%error, "a connection is lost");
-            self.connection = None;
-            return Error::Contended;
+        if !is_lost(&error) {
+            return told(error);
         }
-        told(error)
+        let was_silent = self.was_silent;
+        self.lose(&error);
+        if was_silent && is_silence(&error) { Error::Away(error.to_string()) } else { Error::Contended }
+    }
+
+    fn lose(&mut self, error: &sqlx::Error) {
+        tracing::debug!(%error, "a connection is lost");
+        self.connection = None;
+        self.was_silent |= is_silence(error);
     }
 }
 
 /// A connection whose commits are on disk when they answer.
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
-    let connection = async {
-        let mut connection = options.connect().await?;
-        let sql = "SELECT set_config('synchronous_commit', 'on', false) \
-                   WHERE current_setting('synchronous_commit') = 'off'";
-        sqlx::query(sql).execute(&mut connection).await?;
-        Ok(connection)
-    };
-    in_time(connection).await.map_err(told)
+    let mut connection = options.connect().await.map_err(told)?;
+    let sql = "SELECT set_config('synchronous_commit', 'on', false) \
+               WHERE current_setting('synchronous_commit') = 'off'";
+    sqlx::query(sql).execute(&mut connection).await.map_err(told)?;
+    Ok(connection)
 }
 
 async fn in_time<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
@@ -126,9 +149,36 @@ async fn in_time<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Res
 
 /// The answer of a server that is not silent for so long.
 pub(super) async fn within<T>(
-    silence: Duration,
+    patience: Duration,
     answer: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
-    let silent = |_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()));
-    tokio::time::timeout(silence, answer).await.unwrap_or_else(silent)
+    tokio::time::timeout(patience, answer).await.unwrap_or_else(|_| Err(silence()))
+}
+
+fn silence() -> sqlx::Error {
+    sqlx::Error::Io(io::ErrorKind::TimedOut.into())
+}
+
+fn is_silence(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(error) if error.kind() == io::ErrorKind::TimedOut)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use sqlx::postgres::PgConnectOptions;
+
+    use super::{Session, silence};
+    use crate::error::Error;
+
+    #[test]
+    fn a_server_that_has_been_silent_twice_is_not_waited_for_again() {
+        let mut session = Session::new(PgConnectOptions::new_without_pgpass());
+        assert!(matches!(session.failed(silence()), Error::Contended));
+        assert!(matches!(session.failed(silence()), Error::Away(_)));
+        // One that says that it goes may come again.
+        let reset = sqlx::Error::Io(io::ErrorKind::ConnectionReset.into());
+        assert!(matches!(session.failed(reset), Error::Contended));
+    }
 }

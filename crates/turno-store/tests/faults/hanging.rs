@@ -1,4 +1,5 @@
-//! A database that hangs: whoever reads is told so within the time that is stated, and reads again when it goes on.
+//! A database that hangs: whoever reads or changes something is told so within the time that is stated, and does it again when
+//! it goes on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use turno_store::{Error, Query, Store, TicketId};
 use crate::suite::server::Server;
 use crate::suite::{self, eventually, new, submit};
 
-/// 15 s are stated, as `connections.rs` makes sure; the rest is for a machine that is busy. It must not be for ever.
+/// 15 s are stated, as `connections.rs` and `session.rs` make sure; the rest is for a machine that is busy. It must not be for ever.
 const STATED: Duration = Duration::from_secs(40);
 
 const LOCK: &str = "BEGIN; LOCK TABLE turno.ticket IN ACCESS EXCLUSIVE MODE";
@@ -79,4 +80,20 @@ async fn a_server_that_is_silent_is_not_waited_for_for_ever() {
     let_go(&mut person).await;
     let got = eventually("it is read again", || async { store.get(ticket).await.ok() }).await;
     assert_eq!(got.id, ticket);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_is_not_waited_for_for_ever_either() {
+    let Some(server) = Server::start() else { return };
+    let store = turno_store::open(&server.address(&server.database())).await.unwrap();
+    submit(&*store, new()).await;
+    server.pause();
+    // More than go into one transaction: the others wait behind it.
+    let changes = join_all((0..3000).map(|_| store.submit(new())));
+    for made in tokio::time::timeout(STATED, changes).await.expect("all have an end") {
+        assert!(matches!(made, Err(Error::Away(_))), "{made:?}");
+    }
+    server.go_on();
+    eventually("it is changed again", || async { store.submit(new()).await.ok() }).await;
+    assert_eq!(store.counts().await.unwrap().waiting, 2, "what was refused is not stored");
 }

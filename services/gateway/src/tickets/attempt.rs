@@ -261,15 +261,25 @@ pub(super) fn come_again(status: &Status) -> Option<Duration> {
 
 /// What has come of an attempt is held until the store takes it, be it that a person has to look: else it would run again.
 pub(super) fn is_passing(error: &Error) -> bool {
-    use Error::{Contended, Full, Late, Unavailable, Unusable};
-    matches!(error, Full | Contended | Late(_) | Unavailable(_) | Unusable(_))
+    use Error::{Away, Contended, Full, Late, Unavailable, Unusable};
+    matches!(error, Full | Contended | Late(_) | Away(_) | Unavailable(_) | Unusable(_))
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::longest;
+    use turno_store::Error;
+
+    use super::{is_passing, longest};
+
+    #[test]
+    fn what_came_of_an_attempt_is_held_for_a_store_that_may_come_again() {
+        for error in [Error::Away("it is gone".into()), Error::Unavailable("it is gone".into()), Error::Full]
+        {
+            assert!(is_passing(&error), "{error}");
+        }
+    }
 
     #[test]
     fn the_longest_call_is_only_that_of_a_ticket_of_which_nobody_says_more() {

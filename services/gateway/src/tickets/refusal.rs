@@ -21,14 +21,29 @@ pub(crate) fn status(error: Error) -> Status {
         Error::Unfit(_) => Status::invalid_argument(text),
         Error::Full => exhausted(text, SOON),
         Error::Damaged(_) => Status::data_loss(text),
-        Error::Unavailable(_) => {
-            tracing::warn!(error = text, "the store of tickets does not answer");
-            Status::unavailable("the store of tickets does not answer")
-        }
+        Error::Unavailable(why) => away(&why, "the store of tickets does not answer"),
+        Error::Away(why) => away(&why, "the store of tickets does not answer, and nothing was stored"),
         _ => {
             tracing::error!(error = text, "the store of tickets cannot go on");
             Status::internal("the store of tickets cannot go on; the gateway's log says more")
         }
+    }
+}
+
+fn away(why: &str, told: &'static str) -> Status {
+    tracing::warn!(error = why, "the store of tickets does not answer");
+    Status::unavailable(told)
+}
+
+/// Of a submit: where nobody knows, who submits must know that.
+pub(crate) fn of_submit(error: Error) -> Status {
+    match error {
+        Error::Unavailable(why) => away(
+            &why,
+            "the store of tickets does not answer: the ticket may be stored. With its idempotency key, if it has one, it is \
+             the same when it is submitted again",
+        ),
+        error => status(error),
     }
 }
 
@@ -56,7 +71,7 @@ mod tests {
     use tonic_types::StatusExt as _;
     use turno_store::Error;
 
-    use super::{SOON, of_listing, status};
+    use super::{SOON, of_listing, of_submit, status};
 
     #[test]
     fn a_store_that_is_full_is_told_from_one_that_is_away() {
@@ -68,6 +83,20 @@ mod tests {
         let away = status(Error::Unavailable("PostgreSQL ends for want of space at /srv".into()));
         assert_eq!(away.code(), Code::Unavailable);
         assert!(!away.message().contains("/srv"), "{away}");
+    }
+
+    #[test]
+    fn who_submits_is_told_whether_the_ticket_may_be_stored() {
+        for (error, told) in [
+            (Error::Away("it is gone".into()), "nothing was stored"),
+            (Error::Unavailable("it is gone".into()), "may be stored"),
+            (Error::Full, "nothing was stored"),
+        ] {
+            let refused = of_submit(error);
+            assert!(refused.message().contains(told), "{refused}");
+        }
+        assert_eq!(of_submit(Error::Away("it is gone".into())).code(), Code::Unavailable);
+        assert_eq!(of_submit(Error::Unavailable("it is gone".into())).code(), Code::Unavailable);
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl Tickets {
             }
         };
         task::spawn(&name, self.0.attempts.track_future(stored));
-        answered.await.map_or(Ok(Answer::Broken), |answer| answer.map_err(refusal::status))
+        answered.await.map_or(Ok(Answer::Broken), |answer| answer.map_err(refusal::of_submit))
     }
 
     /// A ticket of the queue waits in the store. Answers whether it will be claimed without anybody being told: when there is
