@@ -2,13 +2,16 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Ledger, Order, WAITING, write};
-use crate::change::{Answered, Change};
+use super::{Ledger, Order, PATIENCE, WAITING, write};
+use crate::change::{Answer, Answered, Change};
 use crate::error::Error;
+use crate::store::Submitted;
+use crate::ticket::{Attempt, GatewayId, TicketId, Timestamp};
 
 /// What a transaction comes to.
 type Made = Result<Vec<Answered>, Error>;
@@ -45,8 +48,26 @@ async fn written(ordered: Vec<Order>, script: Vec<(Vec<Order>, Made)>) -> Vec<us
 }
 
 fn order() -> (Order, oneshot::Receiver<Answered>) {
+    waiting_for(Duration::ZERO)
+}
+
+/// One that has waited for so long.
+fn waiting_for(time: Duration) -> (Order, oneshot::Receiver<Answered>) {
     let (answer, answered) = oneshot::channel();
-    (Order { change: Change::Expire(1), answer }, answered)
+    let came = Instant::now().checked_sub(time).expect("this machine runs for longer");
+    (Order { change: Change::Expire(1), came, answer }, answered)
+}
+
+fn made() -> Made {
+    Ok(vec![Ok(Answer::Nothing)])
+}
+
+fn away() -> Made {
+    Err(Error::Away("it is gone".into()))
+}
+
+async fn is_away(answered: oneshot::Receiver<Answered>) -> bool {
+    matches!(answered.await.unwrap(), Err(Error::Away(_)))
 }
 
 #[tokio::test]
@@ -58,4 +79,47 @@ async fn that_a_store_does_not_answer_is_told_to_everybody_once() {
         let told = answered.await.unwrap().map(|_| ()).unwrap_err();
         assert_eq!(told.to_string(), "the store does not answer: the link is broken");
     }
+}
+
+#[tokio::test]
+async fn who_has_waited_behind_a_store_that_is_away_is_not_tried() {
+    let ((first, one), (long, other), (short, third)) = (order(), waiting_for(PATIENCE), order());
+    let script = vec![(vec![long, short], away()), (Vec::new(), away())];
+    assert_eq!(written(vec![first], script).await, [1, 1], "who has just come is tried");
+    for answered in [one, other, third] {
+        assert!(is_away(answered).await);
+    }
+}
+
+#[tokio::test]
+async fn who_has_waited_behind_a_store_that_answers_is_tried() {
+    let ((first, one), (long, other)) = (order(), waiting_for(PATIENCE));
+    assert_eq!(written(vec![first], vec![(vec![long], made()), (Vec::new(), made())]).await, [1, 1]);
+    assert!(one.await.unwrap().is_ok() && other.await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn what_is_tried_apart_is_not_once_the_store_is_away() {
+    let ((first, one), (second, other), (third, last)) = (order(), order(), order());
+    let late = Err(Error::Late("it is locked".into()));
+    let script = vec![(Vec::new(), late), (Vec::new(), made()), (Vec::new(), away())];
+    assert_eq!(written(vec![first, second, third], script).await, [3, 1, 1]);
+    assert!(one.await.unwrap().is_ok() && is_away(other).await && is_away(last).await);
+}
+
+#[tokio::test]
+async fn what_nobody_heard_of_is_given_back_when_the_store_is_there_again() {
+    let ((unheard, _), (next, one), (last, other)) = (order(), order(), order());
+    let attempt = Attempt { ticket: TicketId::new(), gateway: GatewayId::NOBODY, number: 1 };
+    let begun = Answer::Submitted(Submitted::Stored { at: Timestamp(0), attempt: Some(attempt) });
+    let script = vec![
+        (Vec::new(), Ok(vec![Ok(begun)])),
+        // The attempt is given back, in vain, and then for good, when somebody was answered.
+        (vec![next], away()),
+        (vec![last], away()),
+        (Vec::new(), Ok(vec![Ok(Answer::Count(7))])),
+        (Vec::new(), made()),
+    ];
+    assert_eq!(written(vec![unheard], script).await, [1; 5]);
+    assert!(is_away(one).await && matches!(other.await.unwrap(), Ok(Answer::Count(7))));
 }
