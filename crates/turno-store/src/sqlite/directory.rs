@@ -3,7 +3,7 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -15,6 +15,7 @@ use super::errors::told;
 use super::mark::Mark;
 use super::session::Session;
 use super::{log, schema};
+use crate::batch::millis;
 use crate::error::Error;
 
 /// The database's name in the data directory.
@@ -112,18 +113,24 @@ fn options(database: &PathBuf) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-/// Looks at the database, brings it to our version, and makes due what was under way when the last process ended: with one
-/// process at a time, nobody runs it any more.
+/// What was under way when the last process ended is due: with one process at a time, nobody runs it any more.
+const LEFT: &str = "UPDATE ticket SET due_at = max(min(began_at, ?1), coalesce(not_before, 0)) \
+    WHERE ended_at IS NULL AND due_at IS NULL";
+
+/// The clock was set back since then: what waits for a time that somebody has named waits for that, and nothing for the clock.
+const SET_BACK: &str = "UPDATE ticket SET due_at = max(?1, coalesce(not_before, 0)) \
+    WHERE ended_at IS NULL AND due_at > ?1 AND coalesce(began_at, submitted_at) > ?1";
+
+/// Looks at the database, brings it to our version, and makes due what has to be.
 async fn prepare(writer: &mut SqliteConnection, length: u64) -> Result<(), Error> {
     look(writer, length).await?;
     schema::migrate(writer).await?;
-    for statement in [
-        "UPDATE ticket SET due_at = began_at WHERE ended_at IS NULL AND due_at IS NULL",
-        "UPDATE unfinished_body SET began_at = 0",
-    ] {
-        sqlx::query(statement).execute(&mut *writer).await.map_err(told)?;
+    let now = millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+    for statement in [LEFT, SET_BACK] {
+        sqlx::query(statement).bind(now).execute(&mut *writer).await.map_err(told)?;
     }
-    Ok(())
+    let sql = "UPDATE unfinished_body SET began_at = 0";
+    sqlx::query(sql).execute(writer).await.map(|_| ()).map_err(told)
 }
 
 /// The highest number that a ticket has, or zero.

@@ -1,7 +1,8 @@
 //! What must not lose a ticket, nor hold anybody up for ever: processes killed or stopped, disks that fill or fail, files
-//! that are cut short or changed.
+//! that are cut short or changed, clocks that are set back.
 
 mod child;
+mod clock;
 mod damaged;
 mod disk;
 mod hanging;
