@@ -7,6 +7,7 @@ mod errors;
 mod log;
 mod mark;
 mod memory;
+mod presence;
 mod reader;
 mod rows;
 mod schema;

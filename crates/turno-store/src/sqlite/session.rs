@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags, Params, params};
 use super::bulk::{BulkRow, Places};
 use super::directory::{CACHE, PATIENCE};
 use super::errors::{failed, is_duplicate};
+use super::presence::Presence;
 use super::rows::Found;
 use crate::error::Error;
 use crate::ticket::TicketId;
@@ -15,6 +16,7 @@ use crate::ticket::TicketId;
 /// The connection, in a transaction or not.
 pub(super) struct Session {
     connection: Connection,
+    presence: Presence,
     begun: bool,
     wrote: bool,
 }
@@ -37,7 +39,8 @@ impl Session {
             connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)
         };
         settings().map_err(failed)?;
-        Ok(Self { connection, begun: false, wrote: false })
+        let presence = Presence::of(database)?;
+        Ok(Self { connection, presence, begun: false, wrote: false })
     }
 
     /// Runs a statement of the transaction.
@@ -90,6 +93,9 @@ impl Session {
 
     /// What was written is on disk when this answers.
     pub(super) fn commit(&mut self) -> Result<(), Error> {
+        if self.wrote {
+            self.presence.check()?;
+        }
         if self.begun {
             self.run("COMMIT", params![]).map_err(failed)?;
             (self.begun, self.wrote) = (false, false);

@@ -1,9 +1,10 @@
 //! What must not lose a ticket, nor hold anybody up for ever: processes killed or stopped, disks that fill or fail, files
-//! that are cut short or changed, clocks that are set back.
+//! that are cut short, changed or deleted, clocks that are set back.
 
 mod child;
 mod clock;
 mod damaged;
+mod deleted;
 mod disk;
 mod hanging;
 mod killed;
