@@ -37,6 +37,8 @@ use crate::stdout::Stdout;
 
 /// After its deadline a call is given up here even if no status comes.
 const GRACE: Duration = Duration::from_millis(500);
+/// What is said then.
+const LATE: &str = "no answer";
 
 /// Call a method: JSON in, JSON out, whatever its .proto
 #[derive(Args, Clone, Debug)]
@@ -101,7 +103,7 @@ async fn run_on(args: &CallArgs, address: &str, screen: Screen<'_>) -> anyhow::R
     }
     let path = PathAndQuery::try_from(format!("/{name}")).context("the method's name is no path")?;
     let exchange = exchange(channel, path, request, method.output(), Show::new(style, screen.out));
-    match within(args.timeout, exchange).await {
+    match within(args.timeout, LATE, exchange).await {
         Ok(trailers) => {
             explain(&trailers, screen.err)?;
             Ok(ExitCode::SUCCESS)
@@ -163,14 +165,15 @@ async fn send(
     Ok(client.streaming(request.map(tokio_stream::iter), path, codec::RawCodec).await?.into_inner())
 }
 
-/// Holds a call to its timeout. The other end should say that it passed; tonic says `CANCELLED` of its own.
-async fn within<T>(
+/// Holds a call to its timeout. The other end should say that it passed; tonic says `CANCELLED` of its own. `late`: what is
+/// then said of it, "no answer".
+pub(crate) async fn within<T>(
     timeout: Option<Duration>,
+    late: &str,
     call: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
     let Some(timeout) = timeout else { return call.await };
-    let late =
-        || Status::deadline_exceeded(format!("no answer within {}", humantime::format_duration(timeout)));
+    let late = || Status::deadline_exceeded(format!("{late} within {}", humantime::format_duration(timeout)));
     match tokio::time::timeout(timeout + GRACE, call).await {
         Ok(Err(error)) if error.downcast_ref().is_some_and(is_tonics_timeout) => Err(late().into()),
         Ok(result) => result,

@@ -23,12 +23,13 @@ use anyhow::bail;
 use clap::Args;
 use clap::builder::{PathBufValueParser, TypedValueParser as _};
 use prost_reflect::MethodDescriptor;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 use turno_proto::headers;
 use turno_proto::v1::map_client::MapClient;
-use turno_proto::v1::{MapHeader, MapOrder, MapResponse, MapSummary, OnFailure};
+use turno_proto::v1::{MapHeader, MapOrder, MapRequest, MapResponse, MapSummary, OnFailure};
 
 use crate::aside::Aside;
 use crate::call::{self, method::Name};
@@ -174,11 +175,16 @@ async fn live(
     results: &mut Results,
     progress: &mut Progress,
 ) -> anyhow::Result<ExitCode> {
-    let (mut answers, failed_input) = match begin(args, channel, method, inputs).await {
-        Ok(begun) => begun,
-        Err(error) => return failed(error, method, address, None::<&str>),
+    let (requests, failed_input) = inputs.send(header(args, method))?;
+    let mut begun = None;
+    let mapping = async {
+        let answers = begun.insert(begin(args, channel, requests).await?);
+        follow(answers, results, progress).await
     };
-    let ended = follow(&mut answers, results, progress).await;
+    let ended = match call::within(args.deadline, "the map was not done", Box::pin(mapping)).await {
+        Err(error) if begun.is_none() => return failed(error, method, address, None::<&str>),
+        ended => ended,
+    };
     // What ended the map, if it was a line that is no request, or is another's than one that was answered.
     let broken = failed_input.take();
     if broken.is_none() {
@@ -186,7 +192,7 @@ async fn live(
     }
     progress.finish(results.failed());
     if args.explain {
-        explain(&ended, &mut answers).await?;
+        explain(&ended, begun.as_mut()).await?;
     }
     if let Some(error) = broken {
         return Err(error);
@@ -328,10 +334,8 @@ fn header(args: &MapArgs, method: &MethodDescriptor) -> MapHeader {
 async fn begin(
     args: &MapArgs,
     channel: Channel,
-    method: &MethodDescriptor,
-    inputs: Inputs,
-) -> anyhow::Result<(Streaming<MapResponse>, inputs::Failed)> {
-    let (requests, failed) = inputs.send(header(args, method))?;
+    requests: ReceiverStream<MapRequest>,
+) -> anyhow::Result<Streaming<MapResponse>> {
     let mut metadata = call::metadata(&args.metadata)?;
     if args.explain {
         metadata.insert(headers::EXPLAIN, AsciiMetadataValue::from_static("1"));
@@ -342,7 +346,7 @@ async fn begin(
     }
     let mut client =
         MapClient::new(channel).max_decoding_message_size(usize::MAX).max_encoding_message_size(usize::MAX);
-    Ok((client.map(request).await?.into_inner(), failed))
+    Ok(client.map(request).await?.into_inner())
 }
 
 /// Until the map's end; answers its summary, if it came.
@@ -371,25 +375,25 @@ async fn follow(
 /// Where the time of its chunks went, if the gateway says so.
 async fn explain(
     ended: &anyhow::Result<Option<MapSummary>>,
-    answers: &mut Streaming<MapResponse>,
+    answers: Option<&mut Streaming<MapResponse>>,
 ) -> anyhow::Result<()> {
-    let said = match ended {
-        Ok(_) => answers.trailers().await?,
-        Err(error) => error.downcast_ref::<Status>().map(|status| status.metadata().clone()),
+    let said = match (ended, answers) {
+        (Err(error), _) => error.downcast_ref::<Status>().map(|status| status.metadata().clone()),
+        (Ok(_), Some(answers)) => answers.trailers().await?,
+        (Ok(_), None) => None,
     };
     said.map_or(Ok(()), |said| call::explain(&said, &mut Aside))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Before, MapResponse, Progress, Results, follow};
+    use super::{Before, MapRequest, MapResponse, Progress, Results, follow};
     use crate::call::json::tests::album;
     use futures_util::FutureExt as _;
     use http::StatusCode;
     use tonic::Streaming;
     use tonic::codec::Codec as _;
     use tonic_prost::ProstCodec;
-    use turno_proto::v1::MapRequest;
 
     #[test]
     fn whoever_interrupts_is_heard_though_answers_are_always_there() {

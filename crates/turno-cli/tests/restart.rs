@@ -1,5 +1,6 @@
-//! `turno` while the gateway that it talks to is killed with -9 and started again where it was, all of them processes; and
-//! while what `turno up` has started is killed. Beside the program itself, whose path no other package's tests are told.
+//! `turno` while the gateway that it talks to is killed with -9 and started again where it was, or falls silent, all of them
+//! processes; and while what `turno up` has started is killed. Beside the program itself, whose path no other package's
+//! tests are told.
 
 #![allow(clippy::unwrap_used, reason = "a test's own failures")]
 
@@ -175,6 +176,22 @@ async fn a_map_whose_gateway_is_killed_says_how_it_goes_on() {
     let resumed = Seen::of(mesh.turno(&[&map[..], &["--resume"]].concat())).await;
     assert_eq!(resumed.code, Some(0), "{}", resumed.err);
     must_be_whole(&file, ITEMS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_map_whose_gateway_falls_silent_keeps_its_deadline() {
+    let mesh = Mesh::start().await;
+    let (inputs, file) = (mesh.file("waits.jsonl"), mesh.file("dishes.jsonl"));
+    std::fs::write(&inputs, waits(ITEMS, MS)).unwrap();
+    mesh.cook.slow_down(LONGER);
+    let out = format!("--out={}", file.display());
+    let map = ["map", "--in-flight=4", "--deadline=5s", SIMMER, inputs.to_str().unwrap(), &out];
+    let mapping = mesh.turno(&map);
+    eventually("answers come", async || lines(&file) > 0).await;
+    mesh.gateway.as_ref().unwrap().signal(Signal::STOP);
+    let said = Seen::of(mapping).await.failed();
+    let late = "DEADLINE_EXCEEDED: the map was not done within 5s\n  --resume goes on with what is missing\n";
+    assert!(said.contains(" answered, 0 of them failed, in ") && said.ends_with(late), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -503,6 +503,15 @@ async fn a_map_says_where_its_time_went() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_map_that_has_no_time_is_late_whoever_says_so() {
+    let shell = Shell::open().await;
+    for deadline in ["--deadline=0s", "--deadline=1ms"] {
+        let said = shell.turno_with(&["map", FETCH, deadline], &pages(&["long"])).await.failed();
+        assert!(said.contains("DEADLINE_EXCEEDED: ") && !said.contains("broke"), "{deadline}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_map_goes_on_with_answers_of_its_own_alone() {
     let shell = Shell::open().await;
     let (inputs, file) = (shell.file("pages.jsonl"), shell.file("answers.jsonl"));
