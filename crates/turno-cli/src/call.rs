@@ -95,7 +95,11 @@ async fn run_on(args: &CallArgs, address: &str, screen: Screen<'_>) -> anyhow::R
     }
     let text = json::read(&args.request)?;
     let channel = dial(address).await?;
-    let method = reflect::find(channel.clone(), &name).await?;
+    let finding = Box::pin(reflect::find(channel.clone(), &name));
+    let method = match within(args.timeout, LATE, finding).await {
+        Ok(method) => method,
+        Err(error) => return failed(error, &DescriptorPool::new(), args, screen.err),
+    };
     let style = style(args, &method, screen.terminal)?;
     let mut request = Request::from_parts(metadata, Default::default(), encoded(&method, &text)?);
     if let Some(timeout) = args.timeout {

@@ -154,10 +154,13 @@ impl Seen {
 }
 
 async fn call_as(terminal: bool, words: &[&str]) -> Seen {
+    call_at(serve().await, terminal, words).await
+}
+
+async fn call_at(address: SocketAddr, terminal: bool, words: &[&str]) -> Seen {
     let args = Line::try_parse_from(["call"].iter().chain(words)).unwrap().args;
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let address = serve().await.to_string();
-    let ended = run_on(&args, &address, Screen { out: &mut out, err: &mut err, terminal }).await;
+    let ended = run_on(&args, &address.to_string(), Screen { out: &mut out, err: &mut err, terminal }).await;
     Seen { ended, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
 }
 
@@ -191,6 +194,15 @@ async fn a_stream_is_shown_as_it_comes_until_the_timeout() {
 #[tokio::test]
 async fn a_call_that_is_not_answered_ends_at_its_timeout() {
     let seen = call(&["album.v1.Studio/Print", "--timeout", "100ms", "-m", "x-sleep=1"]).await;
+    assert_eq!(seen.failed(), "DEADLINE_EXCEEDED: no answer within 100ms\n");
+}
+
+#[tokio::test]
+async fn who_does_not_even_say_what_there_is_has_no_more_time() {
+    // Connections to it are made, and nothing comes on them.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let words = ["album.v1.Studio/Print", "--timeout", "100ms"];
+    let seen = call_at(silent.local_addr().unwrap(), false, &words).await;
     assert_eq!(seen.failed(), "DEADLINE_EXCEEDED: no answer within 100ms\n");
 }
 
