@@ -29,7 +29,7 @@ use tonic::{Code, Request, Status, Streaming};
 
 use turno_proto::headers;
 
-pub(crate) use self::dial::dial;
+pub(crate) use self::dial::{SILENCE, dial, dial_any, why};
 use self::show::{OUT_SAVES, Show, Style};
 use crate::aside::Aside;
 use crate::reflect;
@@ -94,7 +94,7 @@ async fn run_on(args: &CallArgs, address: &str, screen: Screen<'_>) -> anyhow::R
         metadata.insert(headers::EXPLAIN, AsciiMetadataValue::from_static("1"));
     }
     let text = json::read(&args.request)?;
-    let channel = dial(address).await?;
+    let channel = dial_any(address).await?;
     let finding = Box::pin(reflect::find(channel.clone(), &name));
     let method = match within(args.timeout, LATE, finding).await {
         Ok(method) => method,

@@ -16,7 +16,7 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use turno_proto::status::{code_name, code_of};
 
 use crate::call::method::{self, Name};
-use crate::call::nearest;
+use crate::call::{nearest, why};
 
 /// The full names of the services that the channel's other end offers, sorted.
 pub(crate) async fn list_services(channel: Channel) -> anyhow::Result<Vec<String>> {
@@ -211,7 +211,7 @@ pub(crate) fn refused(status: Status) -> anyhow::Error {
             "what answers there does not offer server reflection (grpc.reflection.v1), which is needed here"
                 .to_owned()
         }
-        _ => format!("server reflection failed: {name}: {}", status.message()),
+        _ => format!("server reflection failed: {name}: {}", why(&status)),
     };
     Refused(what).into()
 }

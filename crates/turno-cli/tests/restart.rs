@@ -195,6 +195,25 @@ async fn a_map_whose_gateway_falls_silent_keeps_its_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_gateway_that_falls_silent_hears_of_it() {
+    let mesh = Mesh::start().await;
+    let (inputs, file) = (mesh.file("waits.jsonl"), mesh.file("dishes.jsonl"));
+    std::fs::write(&inputs, waits(ITEMS, MS)).unwrap();
+    mesh.cook.slow_down(LONGER);
+    let out = format!("--out={}", file.display());
+    let mapping = mesh.turno(&["map", "--in-flight=4", SIMMER, inputs.to_str().unwrap(), &out]);
+    eventually("answers come", async || lines(&file) > 0).await;
+    mesh.gateway.as_ref().unwrap().signal(Signal::STOP);
+    // Connections to it are still made.
+    let listing = mesh.turno(&["tickets", "list"]);
+    let said = Seen::of(mapping).await.failed();
+    assert!(said.contains("\nUNAVAILABLE: the connection to "), "{said}");
+    assert!(said.ends_with("\n  --resume goes on with what is missing\n"), "{said}");
+    let said = Seen::of(listing).await.failed();
+    assert!(said.contains("UNAVAILABLE: operation timed out; try again"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_follows_a_ticket_outlives_a_gateway_that_is_killed() {
     let mut mesh = Mesh::start().await;
     let (inputs, file) = (mesh.file("waits.jsonl"), mesh.file("dishes.jsonl"));

@@ -4,11 +4,28 @@ use std::error::Error;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
-/// Connects to the gateway at `address` ("http://127.0.0.1:7070"; the scheme may be left out).
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_PATIENCE: Duration = Duration::from_secs(5);
+/// A gateway that says nothing for so long, not even that it is there, is not: what waits for it fails.
+pub(crate) const SILENCE: Duration = PING_EVERY.saturating_add(PING_PATIENCE);
+
+/// Connects to the gateway at `address` ("http://127.0.0.1:7070"; the scheme may be left out). It is pinged while something
+/// is waited for.
 pub(crate) async fn dial(address: &str) -> anyhow::Result<Channel> {
-    let endpoint = endpoint(address)?.connect_timeout(Duration::from_secs(5)).http2_adaptive_window(true);
+    let endpoint = endpoint(address)?;
+    connect(endpoint.http2_keep_alive_interval(PING_EVERY).keep_alive_timeout(PING_PATIENCE), address).await
+}
+
+/// The same to a server of whatever kind, without pings: gRPC's own servers end who sends more than one in five minutes.
+pub(crate) async fn dial_any(address: &str) -> anyhow::Result<Channel> {
+    connect(endpoint(address)?, address).await
+}
+
+async fn connect(endpoint: Endpoint, address: &str) -> anyhow::Result<Channel> {
+    let endpoint = endpoint.connect_timeout(Duration::from_secs(5)).http2_adaptive_window(true);
     endpoint.connect().await.map_err(|error| {
         anyhow!(
             "no gateway answers at {address} ({}); start one with `turno up`, or name another by --address",
@@ -24,6 +41,14 @@ fn endpoint(address: &str) -> anyhow::Result<Endpoint> {
     }
     Endpoint::from_shared(url)
         .map_err(|_| anyhow!("{address:?} is no address; write it as http://127.0.0.1:7070"))
+}
+
+/// What a status says, or what it comes from, if it is of this end's making.
+pub(crate) fn why(status: &Status) -> String {
+    match status.source() {
+        Some(cause) => innermost(cause),
+        None => status.message().to_owned(),
+    }
 }
 
 /// The first cause of all.

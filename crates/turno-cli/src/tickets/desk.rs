@@ -18,7 +18,7 @@ use turno_proto::v1::{EditRequest, RedriveRequest, ShowRequest, ShowResponse};
 
 use super::name::{self, Written};
 use super::ticket::Ticket;
-use crate::call::{dial, method};
+use crate::call::{dial, method, why};
 use crate::reflect;
 
 /// The way to one gateway.
@@ -147,7 +147,7 @@ impl Desk {
 
     /// What an error of the gateway's own means for who has asked.
     pub(crate) fn refused(&self, status: &Status) -> anyhow::Error {
-        let (code, message) = (code_name(status.code()), status.message());
+        let (code, message) = (code_name(status.code()), why(status));
         match status.code() {
             Code::NotFound => anyhow!("{message}\n`turno tickets list` shows the tickets that are kept"),
             Code::Unimplemented => anyhow!("what answers at {} keeps no tickets ({message})", self.address),

@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use tonic::{Code, Status};
 
+use crate::call::{self, SILENCE};
 use crate::interrupts::heed;
 
 /// How long a gateway may be away.
 const MOST: Duration = Duration::from_secs(60);
-/// A stream without a word that stood for so long was a gateway's that was there. One that fails before may be that of a
-/// gateway that can give nothing, which waits for its store for half as long.
-const STOOD: Duration = Duration::from_secs(20);
+/// A stream without a word that stood for so long was a gateway's that was there: one of a gateway that is silent breaks
+/// before. One that fails before may also be that of a gateway that can give nothing, which waits for its store for half as
+/// long.
+const STOOD: Duration = SILENCE.saturating_add(Duration::from_secs(5));
 /// Before one is asked again.
 pub(crate) const PAUSE: Duration = Duration::from_millis(500);
 
@@ -43,7 +45,7 @@ impl Patience {
     /// Fails if none has been there for too long. `again`: the command that goes on, and how.
     pub(crate) fn check(&self, why: &Status, again: &str) -> anyhow::Result<()> {
         if self.heard.elapsed() > MOST {
-            let why = why.message();
+            let why = call::why(why);
             bail!("no gateway has served it for {MOST:?} ({why}); the ticket goes on, and {again}");
         }
         Ok(())
