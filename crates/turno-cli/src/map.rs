@@ -117,6 +117,11 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// No bar stands in the way of answers that go to the same terminal.
+    fn has_room(&self) -> bool {
+        self.out.is_some() || !stdout().is_terminal()
+    }
+
     fn open(&self) -> anyhow::Result<Option<Out>> {
         self.out.as_deref().map(|path| Out::open(path, self.resume)).transpose()
     }
@@ -153,8 +158,8 @@ pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode
     let known = results.known();
     let requests = Requests::open(results.note(), &name, earlier, known.0.last().copied())?;
     let inputs = Inputs::open(&args.inputs, method.input(), known, requests)?;
-    // No bar stands in the way of answers that go to the same terminal, or of requests that are typed there.
-    let has_room = (target.out.is_some() || !stdout().is_terminal()) && !inputs.are_typed();
+    // Nor in the way of requests that are typed there.
+    let has_room = target.has_room() && !inputs.are_typed();
     let mut progress = Progress::new(inputs.total(), results.count(), has_room);
     // Not before: whoever ends it while a file is read for the first time has no answers to hear of.
     let mut interrupts = Interrupts::listen()?;
@@ -237,8 +242,8 @@ async fn as_ticket(
     let (header, wishes) = (header(args, method), args.wishes.clone());
     let mut interrupts = Interrupts::listen()?;
     let submitting = ticket::submit(channel.clone(), header, inputs, wishes, &args.metadata);
-    let name = match interrupts.or(Box::pin(submitting)).await {
-        Ok(Ok(name)) => name,
+    let ticket = match interrupts.or(Box::pin(submitting)).await {
+        Ok(Ok(ticket)) => ticket,
         Ok(Err(error)) => {
             let broke = error.downcast_ref::<Status>().is_some_and(|status| status.source().is_some());
             return failed(error, method, address, broke.then(|| args.wishes.again()));
@@ -248,13 +253,15 @@ async fn as_ticket(
             return Ok(code);
         }
     };
-    crate::listing::print(name.clone())?;
+    let name = ticket.name.as_str();
+    crate::listing::print(name.to_owned())?;
     if args.target.out.is_some() {
-        let reading = Reading::new(channel, &name, results.of_ticket(&name, address), None);
+        let progress = Progress::new(ticket.metadata.map_items, results.count(), args.target.has_room());
+        let reading = Reading::new(channel, name, results.of_ticket(name, address), None, progress);
         return Ok(read(reading, method, interrupts).await?.unwrap_or_else(|interrupted| interrupted));
     }
     if stdout().is_terminal() {
-        writeln!(Aside, "\n{}", tickets::next_of_map(&name))?;
+        writeln!(Aside, "\n{}", tickets::next_of_map(name))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -275,7 +282,8 @@ pub(crate) async fn results_of(
     }
     let results = Results::open(out, target.before(Of::Ticket(name)), method)?;
     results.must_be_within(name, items)?;
-    let reading = Reading::new(channel, name, results.of_ticket(name, address), most);
+    let progress = Progress::new(most.or(Some(items)), results.count(), target.has_room());
+    let reading = Reading::new(channel, name, results.of_ticket(name, address), most, progress);
     read(reading, method, Interrupts::listen()?).await
 }
 

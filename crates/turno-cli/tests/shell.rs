@@ -12,7 +12,7 @@ use rustix::io::ioctl_fionread;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::pipe::OpenOptions;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
@@ -150,6 +150,13 @@ impl Shell {
 impl Seen {
     fn fine(self) -> String {
         assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{}", self.out);
+        self.out
+    }
+
+    /// Results of a map, and beside them how many there are.
+    fn answers(self, said: &str) -> String {
+        assert!(self.code == Some(0) && self.err.starts_with(said), "{:?} {}", self.code, self.err);
+        assert_eq!(self.err.lines().count(), 1, "{}", self.err);
         self.out
     }
 
@@ -379,7 +386,8 @@ async fn a_map_goes_on_by_itself() {
     let others = shell.turno_with(&words, "{\"url\": \"another\"}\n").await.failed();
     assert!(others.starts_with("ALREADY_EXISTS: "), "{others}");
     let name = name.trim();
-    let results = shell.turno(&["tickets", "results", "--follow", name]).await.fine();
+    let results = shell.turno(&["tickets", "results", "--follow", name]).await;
+    let results = results.answers("50 answered, 0 of them failed, in ");
     let indexes = results.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["index"].as_u64());
     let mut indexes: Vec<u64> = indexes.map(Option::unwrap).collect();
     indexes.sort_unstable();
@@ -388,6 +396,8 @@ async fn a_map_goes_on_by_itself() {
     let file = shell.file("pages.jsonl");
     let out = format!("--out={}", file.display());
     let half = &results[..results.len() / 2];
+    let resumed =
+        format!("50 answered, {} of them before, 0 of them failed, in ", half.matches('\n').count());
     std::fs::write(&file, half).unwrap();
     let refused = shell.turno(&["tickets", "results", name, &out]).await.failed();
     assert!(refused.contains("nothing says of what map: write to another file"), "{refused}");
@@ -395,7 +405,7 @@ async fn a_map_goes_on_by_itself() {
     let refused = shell.turno(&resume).await.failed();
     assert!(refused.contains("pages.jsonl.turno is not there"), "{refused}");
     assert_eq!(read(&file), half.as_bytes());
-    shell.turno(&[&resume[..], &["--unchecked"]].concat()).await.fine();
+    shell.turno(&[&resume[..], &["--unchecked"]].concat()).await.answers(&resumed);
     assert_eq!(read(&file), results.as_bytes());
     std::fs::write(&file, half).unwrap();
     let refused = shell.turno(&["tickets", "results", name, &out]).await.failed();
@@ -403,7 +413,7 @@ async fn a_map_goes_on_by_itself() {
     let refused = shell.turno(&["map", "--ticket", &out, FETCH]).await.failed();
     let again = format!("`turno tickets results {name} --follow {} --resume`", out.replace('=', " "));
     assert!(refused.contains(&format!("write to another file; {again} goes on with those")), "{refused}");
-    shell.turno(&resume).await.fine();
+    shell.turno(&resume).await.answers(&resumed);
     assert_eq!(read(&file), results.as_bytes());
     let shown = shell.turno(&["tickets", "show", "--json", name]).await.json();
     assert_eq!(shown["response"]["succeeded"], "50", "{shown}");
@@ -489,6 +499,22 @@ async fn who_is_to_type_requests_is_told_so() {
     let read = tokio::time::timeout(Duration::from_secs(60), terminal.read_line(&mut line)).await;
     read.expect("it says what it waits for").unwrap();
     assert!(line.starts_with("requests are read from the terminal"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_follows_a_map_on_a_terminal_sees_how_far_it_is() {
+    let shell = Shell::open().await;
+    let name = shell.turno_with(&["map", "--ticket", FETCH], &pages(&["a", "long"])).await.fine();
+    let out = shell.file("answers.jsonl").display().to_string();
+    let follow = format!("{TURNO} tickets results {} --follow --out {out}", name.trim());
+    let mut follow = shell.start("script", &["-qec", &follow, "/dev/null"]);
+    let (mut terminal, mut seen) = (follow.stdout.take().unwrap(), Vec::new());
+    let reading = async {
+        while !String::from_utf8_lossy(&seen).contains(" 1/2 ") {
+            assert!(terminal.read_buf(&mut seen).await.unwrap() > 0, "{}", String::from_utf8_lossy(&seen));
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), reading).await.expect("a bar is drawn");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -744,13 +770,13 @@ async fn a_map_that_has_ended_undone_fails_whoever_reads_it() {
     // So far there is nothing, and nothing is wrong.
     let seen = shell.turno(&["tickets", "results", name]).await;
     assert_eq!((seen.code, seen.out.as_str()), (Some(0), ""), "{}", seen.err);
-    assert_eq!(seen.err, "still waiting, 0 of 2; --follow waits for the rest\n");
+    assert!(seen.err.ends_with("\nstill waiting, 0 of 2; --follow waits for the rest\n"), "{}", seen.err);
     shell.turno(&["tickets", "cancel", name, "--wait"]).await.fine();
     for follow in [None, Some("--follow")] {
         let words: Vec<&str> = ["tickets", "results", name].into_iter().chain(follow).collect();
         let said = shell.turno(&words).await.failed();
         let next = format!("the map has ended so; turno tickets show {} tells more", end_of(name));
-        assert!(said.starts_with("CANCELLED: ") && said.contains(&next), "{said}");
+        assert!(said.contains("\nCANCELLED: ") && said.contains(&next), "{said}");
     }
 }
 

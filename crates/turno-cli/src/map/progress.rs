@@ -60,6 +60,15 @@ impl Progress {
     }
 }
 
+/// The bar is gone before anything else is written.
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if !self.bar.is_finished() {
+            self.bar.finish_and_clear();
+        }
+    }
+}
+
 fn style(has_total: bool) -> ProgressStyle {
     let template = if has_total {
         "{elapsed} {wide_bar} {human_pos}/{human_len} {rate} {eta} left {msg}"

@@ -14,6 +14,7 @@ use turno_proto::google::rpc;
 use turno_proto::v1::tickets_client::TicketsClient;
 use turno_proto::v1::{MapResponse, ReadMapRequest};
 
+use super::progress::Progress;
 use super::results::Results;
 use crate::aside::Aside;
 use crate::call::failure;
@@ -31,14 +32,22 @@ pub(super) struct Reading {
     /// Those that are wanted.
     most: u64,
     patience: Patience,
+    progress: Progress,
 }
 
 impl Reading {
-    pub(super) fn new(channel: Channel, name: &str, results: Results, most: Option<u64>) -> Self {
+    pub(super) fn new(
+        channel: Channel,
+        name: &str,
+        results: Results,
+        most: Option<u64>,
+        progress: Progress,
+    ) -> Self {
         let operations = OperationsClient::new(channel.clone());
         let tickets = TicketsClient::new(channel).max_decoding_message_size(usize::MAX);
         let (from, most) = (results.count(), most.unwrap_or(u64::MAX));
-        Self { tickets, operations, name: name.to_owned(), results, from, most, patience: Patience::new() }
+        let (name, patience) = (name.to_owned(), Patience::new());
+        Self { tickets, operations, name, results, from, most, patience, progress }
     }
 
     /// Until what is wanted is there, or the map has ended; fails if an item did, or the map.
@@ -47,16 +56,16 @@ impl Reading {
         self.results.flush()?;
         loop {
             let status = match self.listen().await? {
-                Ok(()) if self.results.failed() == 0 => return Ok(ExitCode::SUCCESS),
                 Ok(()) => {
-                    // In the words of a map that is none; who has all of it as it should be hears nothing.
-                    writeln!(Aside, "{} answered, {} of them failed", self.from, self.results.failed())?;
-                    return Ok(ExitCode::FAILURE);
+                    let failed = self.results.failed();
+                    self.progress.finish(failed);
+                    return Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
                 }
                 Err(status) => status,
             };
             let has_ended = self.has_ended_with(&status).await;
             if has_ended || !is_away(&status) {
+                self.progress.finish(self.results.failed());
                 failure::report(&status, types, false, &mut Aside)?;
                 if has_ended {
                     let short = name::short(&self.name);
@@ -70,7 +79,7 @@ impl Reading {
     }
 
     /// The last word of one that was interrupted.
-    pub(super) fn interrupted(&self) -> String {
+    pub(super) fn interrupted(self) -> String {
         let (from, reads_on) = (self.from, self.results.reads_on());
         format!("interrupted after {from} answers: the ticket is untouched, and {reads_on}")
     }
@@ -112,12 +121,14 @@ impl Reading {
     /// Whether it was the map's last message.
     fn write(&mut self, message: MapResponse) -> anyhow::Result<bool> {
         self.results.tell_ticket(&self.name)?;
+        let count = message.results.len();
         for result in message.results {
             self.results.write(result)?;
             self.from += 1;
         }
         // Whoever reads along sees each as it comes.
         self.results.flush()?;
+        self.progress.done(count, self.results.failed());
         Ok(message.summary.is_some())
     }
 }
@@ -127,7 +138,7 @@ mod tests {
     use super::super::origin::Of;
     use super::super::out::Out;
     use super::super::results::{Before, Results};
-    use super::{MapResponse, Patience, ReadMapRequest, Reading};
+    use super::{MapResponse, Patience, Progress, ReadMapRequest, Reading};
     use crate::call::{dial, json::tests::album};
     use crate::cli::DEFAULT_ADDRESS;
     use parking_lot::Mutex;
@@ -302,7 +313,8 @@ mod tests {
         let results = Results::open(out, Before::Kept { is_checked: true }, &print())
             .unwrap()
             .of_ticket("operations/1", DEFAULT_ADDRESS);
-        let mut reading = Reading::new(channel, "operations/1", results, most);
+        let progress = Progress::new(None, results.count(), false);
+        let mut reading = Reading::new(channel, "operations/1", results, most, progress);
         let ended = reading.run(album().parent_pool()).await.unwrap();
         let written = std::fs::read_to_string(&path).unwrap();
         let index = |line| serde_json::from_str::<Value>(line).unwrap()["index"].as_u64().unwrap();
@@ -355,9 +367,10 @@ mod tests {
         let answers = vec![vec![Err(Status::unavailable("the store is away"))], vec![Ok(end())]];
         let double = Double { answers: Arc::new(Mutex::new(answers.into())), ..Double::default() };
         let channel = dial(&serve(double).await).await.unwrap();
-        let results = Results::open(None, Before::Kept { is_checked: true }, &print()).unwrap();
-        let mut reading =
-            Reading::new(channel, "operations/1", results.of_ticket("operations/1", DEFAULT_ADDRESS), None);
+        let results = Results::open(None, Before::Kept { is_checked: true }, &print())
+            .unwrap()
+            .of_ticket("operations/1", DEFAULT_ADDRESS);
+        let mut reading = Reading::new(channel, "operations/1", results, None, Progress::new(None, 0, false));
         reading.patience = Patience::at_its_end();
         let error = reading.run(album().parent_pool()).await.unwrap_err().to_string();
         assert!(error.contains("the store is away"), "{error}");

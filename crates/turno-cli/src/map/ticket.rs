@@ -6,22 +6,22 @@ use futures_util::stream::{self, Stream};
 use tokio::sync::oneshot;
 use tonic::Request;
 use tonic::transport::Channel;
-use turno_proto::google::longrunning::Operation;
 use turno_proto::v1::tickets_client::TicketsClient;
 use turno_proto::v1::{MapHeader, SubmitMapHeader, SubmitMapRequest};
 
 use super::inputs::{Failed, Inputs};
 use crate::call;
 use crate::submit::Wishes;
+use crate::tickets::ticket::Ticket;
 
-/// Submits what the lines say; answers the ticket's name. One line that is no request, and nothing is submitted.
+/// Submits what the lines say; answers the ticket. One line that is no request, and nothing is submitted.
 pub(super) async fn submit(
     channel: Channel,
     map: MapHeader,
     inputs: Inputs,
     wishes: Wishes,
     metadata: &[(String, String)],
-) -> anyhow::Result<String> {
+) -> anyhow::Result<Ticket> {
     let (requests, failed) = inputs.send(map)?;
     let requests = requests.map(move |request| SubmitMapRequest {
         header: request.header.map(|map| SubmitMapHeader { map: Some(map), ..wishes.clone().into() }),
@@ -31,12 +31,11 @@ pub(super) async fn submit(
     let requests = requests.chain(unless_failed(failed.clone(), broken));
     let request = Request::from_parts(call::metadata(metadata)?, Default::default(), requests);
     let mut client = TicketsClient::new(channel).max_encoding_message_size(usize::MAX);
-    let submitted: Operation = tokio::select! {
+    tokio::select! {
         biased;
-        Ok(()) = is_broken => return Err(failed.take().context("the input broke off")?),
-        submitted = client.submit_map(request) => submitted?.into_inner(),
-    };
-    Ok(submitted.name)
+        Ok(()) = is_broken => Err(failed.take().context("the input broke off")?),
+        submitted = client.submit_map(request) => Ticket::read(submitted?.into_inner()),
+    }
 }
 
 /// Ends as the requests do, but not if that was for a line that is none: the gateway would take it for all there is.
