@@ -38,6 +38,7 @@ impl Far {
                 ctx.progress(3, 10, "third page");
                 std::future::pending().await
             }
+            file if file.starts_with('/') => Ok(deaf_until_there(Path::new(file))),
             url => Ok(FetchResponse {
                 status: 200,
                 url: url.to_owned(),
@@ -46,6 +47,19 @@ impl Far {
             }),
         }
     }
+}
+
+/// Holds its thread, whoever cancels it.
+#[expect(clippy::disallowed_methods, reason = "what cannot be cancelled")]
+fn deaf_until_there(file: &Path) -> FetchResponse {
+    std::fs::write(file.with_extension("begun"), "").unwrap();
+    for _ in 0..6000 {
+        if file.exists() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    FetchResponse::default()
 }
 
 /// A mesh, and the program that calls it.
@@ -940,6 +954,23 @@ async fn who_is_interrupted_while_a_ticket_runs_hears_how_to_come_back() {
         let Seen { code, err, .. } = Shell::end(waiting).await;
         assert_eq!((code, err), (Some(end), format!("{before}{next}")));
     }
+}
+
+// It needs threads beside the one that is held.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_is_interrupted_while_a_ticket_stops_hears_that_it_does() {
+    let (shell, (signal, end)) = (Shell::open().await, ctrl_c());
+    let (let_go, begun) = (shell.file("let_go"), shell.file("let_go.begun"));
+    let name = shell.submit(let_go.to_str().unwrap(), &[]).await;
+    eventually("it runs", async || begun.exists()).await;
+    let cancelling = shell.start(TURNO, &["tickets", "cancel", &name, "--wait"]);
+    interrupt(&cancelling, signal).await;
+    let Seen { code, out, err } = Shell::end(cancelling).await;
+    std::fs::write(&let_go, "").unwrap();
+    let again = format!("turno tickets watch {name} --address {}", shell.gateway.clients());
+    let next = format!("interrupted: the ticket goes on, and `{again}` with it\n");
+    assert_eq!((code, out.as_str()), (Some(end), ""), "{err}");
+    assert_eq!(err, next + "  it is told to stop all the same\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -80,16 +80,22 @@ pub(crate) async fn cancel(desk: &Desk, args: CancelArgs) -> anyhow::Result<Exit
         let ticket = match wait {
             true => {
                 let live = Live::new();
-                let tell = &mut |ticket: &_| {
+                let tell = move |ticket: &Ticket| {
                     live.tell(ticket);
                     Ok(())
                 };
-                desk.follow(&name, tell).await?
+                match desk.wait(&name, tell).await? {
+                    Ok(ended) => ended,
+                    Err(interrupted) => {
+                        writeln!(Aside, "  it is told to stop all the same")?;
+                        return Ok(Err(interrupted));
+                    }
+                }
             }
             false => desk.get(&name).await?,
         };
         let rest = if ticket.has_ended() { "" } else { "; its method is told to stop, --wait waits for it" };
-        Ok(format!("{name}  {}{rest}", ticket.state()))
+        Ok(Ok(format!("{name}  {}{rest}", ticket.state())))
     })
     .await
 }
@@ -102,7 +108,7 @@ pub(crate) async fn redrive(desk: &Desk, args: RedriveArgs) -> anyhow::Result<Ex
     each(&names, async |text| {
         let name = desk.name(text).await?;
         let new = desk.redrive(&name).await?;
-        Ok(format!("{name}  redriven as {}", new.name))
+        Ok(Ok(format!("{name}  redriven as {}", new.name)))
     })
     .await
 }
@@ -135,7 +141,7 @@ pub(crate) async fn delete(desk: &Desk, args: DeleteArgs) -> anyhow::Result<Exit
         let name = desk.name(text).await?;
         let has_ended = desk.get(&name).await?.has_ended();
         desk.delete(&name).await?;
-        Ok(format!("{name}  {}", if has_ended { "forgotten" } else { "is forgotten once it has ended" }))
+        Ok(Ok(format!("{name}  {}", if has_ended { "forgotten" } else { "is forgotten once it has ended" })))
     })
     .await
 }
@@ -155,15 +161,16 @@ fn named(given: Vec<String>) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Does it to one after the other, and fails in the end if one has failed.
+/// Does it to one after the other, and fails in the end if one has failed. Who interrupts it has the rest left as it was.
 async fn each(
     names: &[String],
-    act: impl AsyncFn(&str) -> anyhow::Result<String>,
+    act: impl AsyncFn(&str) -> anyhow::Result<Result<String, ExitCode>>,
 ) -> anyhow::Result<ExitCode> {
     let mut failed = 0;
     for name in names {
         match act(name).await {
-            Ok(line) => print(line)?,
+            Ok(Ok(line)) => print(line)?,
+            Ok(Err(interrupted)) => return Ok(interrupted),
             // Alone, it is the command's own error.
             Err(error) if names.len() == 1 => return Err(error),
             Err(error) => {
