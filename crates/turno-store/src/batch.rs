@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::body::{Body, Granted, Stored};
 use crate::change::Submission;
 use crate::seal::Seal;
+use crate::space::Space;
 use crate::state::State;
 use crate::ticket::{Attempt, Failure, GatewayId, Progress, TicketId};
 
@@ -36,6 +37,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) now: i64,
     /// This machine's.
     pub(crate) instant: Instant,
+    /// For what its changes add.
+    pub(crate) space: Space,
     pub(crate) overlay: Overlay,
     pub(crate) keys: HashMap<(&'a str, &'a str), KnownKey>,
     /// Methods that a ticket is submitted for, for the first time as far as this process knows.
@@ -177,6 +180,7 @@ impl Batch<'_> {
         Self {
             now,
             instant: Instant::now(),
+            space: Space::BOUNDLESS,
             overlay: Overlay::new(),
             keys: HashMap::new(),
             methods: HashSet::new(),

@@ -50,6 +50,14 @@ impl Body {
         }
     }
 
+    /// Bytes that are still to be written.
+    pub(crate) fn unwritten(&self) -> u64 {
+        match self {
+            Self::Inline(bytes) | Self::Beside(_, bytes) => bytes.len() as u64,
+            Self::Ahead(..) => 0,
+        }
+    }
+
     /// The name under which its pieces lie, if they lie beside the row.
     pub(crate) fn name(&self) -> Option<Uuid> {
         match self {

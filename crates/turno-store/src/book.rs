@@ -30,6 +30,10 @@ impl<T: Tables> Book<T> {
         let mut batch = self.tables.begin(changes).await?;
         let mut answers = Vec::with_capacity(changes.len());
         for change in changes {
+            if !self.finds_space(change, &mut batch) {
+                answers.push(Err(Error::Full));
+                continue;
+            }
             match self.change(change, &mut batch).await {
                 Err(error) if !error.is_refusal() => return Err(error),
                 answered => answers.push(answered),

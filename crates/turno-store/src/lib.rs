@@ -16,6 +16,7 @@ mod postgres;
 mod query;
 mod rows;
 mod seal;
+mod space;
 mod sqlite;
 mod state;
 mod store;

@@ -3,6 +3,7 @@
 
 mod bulk;
 mod directory;
+mod disk;
 mod errors;
 mod log;
 mod mark;
@@ -34,6 +35,6 @@ pub(crate) async fn open(directory: &Path) -> Result<Kept<Reader>, Error> {
 pub(crate) async fn parts(directory: &Path) -> Result<(Book<Shelves>, Reader), Error> {
     let opened = directory::open(directory).await?;
     let notes = Notes::default();
-    let shelves = Shelves::new(opened.session, opened.mark, notes.clone(), opened.last);
+    let shelves = Shelves::new(opened.session, opened.files, opened.mark, notes.clone(), opened.last);
     Ok((Book::new(shelves), Reader { pool: opened.readers, notes }))
 }

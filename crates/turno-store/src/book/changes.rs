@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::failures::{DAMAGED, LOST};
 use crate::part::{Inputs, Log, Parcel};
 use crate::query::Room;
+use crate::space::Adds;
 use crate::state::{Event, State};
 use crate::store::Submitted;
 use crate::tables::Tables;
@@ -36,6 +37,19 @@ impl<T: Tables> Book<T> {
             }
             rare => self.rare(rare, batch).await,
         }
+    }
+
+    /// Whether there is space for what the change adds. A submit that is known by its key adds nothing, nor does the end of an
+    /// attempt that is not wanted, or whose ticket is deleted with it.
+    pub(super) fn finds_space(&self, change: &Change, batch: &mut Batch<'_>) -> bool {
+        batch.space.take(Adds::of(change))
+            || match change {
+                Change::Submit(submission) => !matches!(known_key(submission, batch), Ok(None)),
+                Change::Finish { attempt, .. } | Change::Retry { attempt, .. } => {
+                    self.tables.held(batch, attempt.ticket).is_none_or(|held| held.delete_requested)
+                }
+                _ => false,
+            }
     }
 
     async fn submit<'a>(&mut self, submission: &'a Submission, batch: &mut Batch<'a>) -> Answered {

@@ -10,6 +10,7 @@ use crate::change::{Answer, Answered, Change};
 use crate::error::Error;
 use crate::part::{Log, Parcel};
 use crate::seal::Seal;
+use crate::space::Adds;
 use crate::state::{Event, State};
 use crate::store::Cancelled;
 use crate::tables::{Tables, Wish};
@@ -169,6 +170,9 @@ impl<T: Tables> Book<T> {
             };
         }
         let asked = self.tables.asked(dead, batch).await?;
+        if !batch.space.take(Adds::New(asked.request.length)) {
+            return Err(Error::Full);
+        }
         let request = self.gather(dead, &asked, batch).await?;
         self.tables.repeat(&standing, new, batch).await?;
         self.give(new, &asked, request, batch).await?;

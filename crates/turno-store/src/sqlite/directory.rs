@@ -11,6 +11,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection as _, Row, SqliteConnection};
 use turno_runtime::task;
 
+use super::disk::{self, Files};
 use super::errors::told;
 use super::mark::Mark;
 use super::session::Session;
@@ -50,6 +51,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// What an open directory consists of.
 pub(super) struct Opened {
     pub(super) session: Session,
+    pub(super) files: Files,
     /// The highest number that a ticket has, or zero.
     pub(super) last: i64,
     pub(super) readers: SqlitePool,
@@ -60,7 +62,8 @@ pub(super) struct Opened {
 pub(super) async fn open(directory: &Path) -> Result<Opened, Error> {
     let lock = lock(directory).await?;
     let database = directory.join(DATABASE);
-    let (log, length) = (directory.join(LOG), std::fs::metadata(&database).map_or(0, |file| file.len()));
+    let (log, length) = (directory.join(LOG), disk::length(&database));
+    let files = Files::new(directory, database.clone(), log.clone());
     task::run_blocking("turno.store.log", move || log::check(&log)).await?;
     let mut writer = options(&database).connect().await.map_err(|error| unusable(&database, told(error)))?;
     prepare(&mut writer, length).await.map_err(|error| unusable(&database, error))?;
@@ -77,7 +80,7 @@ pub(super) async fn open(directory: &Path) -> Result<Opened, Error> {
         .connect_with(options(&database).pragma("query_only", "1"))
         .await
         .map_err(|error| unusable(&database, told(error)))?;
-    Ok(Opened { session, last, readers, mark })
+    Ok(Opened { session, files, last, readers, mark })
 }
 
 async fn lock(directory: &Path) -> Result<File, Error> {
@@ -124,6 +127,7 @@ const SET_BACK: &str = "UPDATE ticket SET due_at = max(?1, coalesce(not_before, 
 /// Looks at the database, brings it to our version, and makes due what has to be.
 async fn prepare(writer: &mut SqliteConnection, length: u64) -> Result<(), Error> {
     look(writer, length).await?;
+    take_in_log(writer).await?;
     schema::migrate(writer).await?;
     let now = millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
     for statement in [LEFT, SET_BACK] {
@@ -131,6 +135,16 @@ async fn prepare(writer: &mut SqliteConnection, length: u64) -> Result<(), Error
     }
     let sql = "UPDATE unfinished_body SET began_at = 0";
     sqlx::query(sql).execute(writer).await.map(|_| ()).map_err(told)
+}
+
+/// A log that is all in the database begins anew, in the space that it has: on a full disk there is no other. Where the database
+/// cannot grow for that there may be nothing to write now, and it goes on when there is space.
+async fn take_in_log(writer: &mut SqliteConnection) -> Result<(), Error> {
+    let taken = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(writer).await.map_err(told);
+    match taken {
+        Ok(_) | Err(Error::Full) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// The highest number that a ticket has, or zero.

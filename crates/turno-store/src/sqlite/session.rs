@@ -2,6 +2,7 @@
 //! they are called, on the writer's own thread.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, Params, params};
 
@@ -19,6 +20,8 @@ pub(super) struct Session {
     presence: Presence,
     begun: bool,
     wrote: bool,
+    /// There was no space for something.
+    ran_out: bool,
 }
 
 /// Each is prepared once, and stays.
@@ -40,14 +43,14 @@ impl Session {
         };
         settings().map_err(failed)?;
         let presence = Presence::of(database)?;
-        Ok(Self { connection, presence, begun: false, wrote: false })
+        Ok(Self { connection, presence, begun: false, wrote: false, ran_out: false })
     }
 
     /// Runs a statement of the transaction.
     pub(super) fn write(&mut self, sql: &str, values: impl Params) -> Result<(), Error> {
         self.begin()?;
         self.wrote = true;
-        self.run(sql, values).map_err(refused)
+        self.run(sql, values).map_err(|error| self.noted(refused(error)))
     }
 
     /// What a query of the transaction answers.
@@ -57,7 +60,7 @@ impl Session {
             let mut statement = self.connection.prepare_cached(sql)?;
             statement.query_map(values, |row| Ok(Found::of(row)))?.collect::<Result<Vec<_>, _>>()
         };
-        ask().map_err(failed)
+        ask().map_err(|error| self.noted(failed(error)))
     }
 
     /// Runs a statement that writes, and answers what it says of it.
@@ -83,7 +86,7 @@ impl Session {
             }
             Ok(())
         };
-        write().map_err(refused)
+        write().map_err(refused).map_err(|error| self.noted(error))
     }
 
     /// Whether there is anything to commit.
@@ -97,7 +100,7 @@ impl Session {
             self.presence.check()?;
         }
         if self.begun {
-            self.run("COMMIT", params![]).map_err(failed)?;
+            self.run("COMMIT", params![]).map_err(|error| self.noted(failed(error)))?;
             (self.begun, self.wrote) = (false, false);
         }
         Ok(())
@@ -112,6 +115,40 @@ impl Session {
         if let Err(error) = self.run("ROLLBACK", params![]) {
             tracing::debug!(%error, "roll back");
         }
+    }
+
+    /// Whether there was no space for something since this was asked last.
+    pub(super) fn has_run_out(&mut self) -> bool {
+        std::mem::take(&mut self.ran_out)
+    }
+
+    /// How long the database is with what is in its log, and how much of that are pages that nothing is in: in bytes.
+    pub(super) fn pages(&self) -> Result<(u64, u64), Error> {
+        let number = |sql| self.connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
+        let pages = || {
+            let size = number("PRAGMA page_size")?.unsigned_abs();
+            let all = number("PRAGMA page_count")?.unsigned_abs();
+            let unused = number("PRAGMA freelist_count")?.unsigned_abs();
+            Ok((all.saturating_mul(size), unused.saturating_mul(size)))
+        };
+        pages().map_err(failed)
+    }
+
+    /// Takes the log into the database, and empties it where nobody reads in it. Waits for nobody, and is not for within a
+    /// transaction.
+    pub(super) fn take_in_log(&self) -> Result<(), Error> {
+        let take_in = || {
+            self.connection.busy_timeout(Duration::ZERO)?;
+            let taken = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", params![], |_| Ok(()));
+            self.connection.busy_timeout(PATIENCE)?;
+            taken
+        };
+        take_in().map_err(failed)
+    }
+
+    fn noted(&mut self, error: Error) -> Error {
+        self.ran_out |= matches!(error, Error::Full);
+        error
     }
 
     fn begin(&mut self) -> Result<(), Error> {

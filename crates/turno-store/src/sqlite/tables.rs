@@ -7,6 +7,7 @@ use rusqlite::params;
 use uuid::Uuid;
 
 use super::bulk::some;
+use super::disk::Files;
 use super::mark::Mark;
 use super::memory::{Memory, Notes};
 use super::rows::{GRANT, TICKET};
@@ -60,6 +61,7 @@ const SWEEP: [&str; 4] = [
 /// SQLite's tables, and what is known by heart.
 pub(crate) struct Shelves {
     session: Session,
+    files: Files,
     memory: Memory,
     next_seq: i64,
     latest: i64,
@@ -69,8 +71,8 @@ pub(crate) struct Shelves {
 
 impl Shelves {
     /// `last` is the highest number that a ticket has.
-    pub(super) fn new(session: Session, mark: Mark, notes: Notes, last: i64) -> Self {
-        Self { session, memory: Memory::new(notes), next_seq: last + 1, latest: 0, mark }
+    pub(super) fn new(session: Session, files: Files, mark: Mark, notes: Notes, last: i64) -> Self {
+        Self { session, files, memory: Memory::new(notes), next_seq: last + 1, latest: 0, mark }
     }
 
     /// This machine's clock, which never goes back here.
@@ -94,6 +96,7 @@ impl Shelves {
 impl Tables for Shelves {
     async fn begin<'a>(&mut self, changes: &'a [Change]) -> Result<Batch<'a>, Error> {
         let mut batch = Batch::new(self.now());
+        batch.space = self.files.space(&self.session, changes)?;
         let keys = keys_of(changes);
         for (tenant, key) in &keys {
             for row in &self.session.rows(KNOWN, params![tenant, key])? {
@@ -121,6 +124,9 @@ impl Tables for Shelves {
 
     async fn roll_back(&mut self) {
         self.session.roll_back();
+        if self.session.has_run_out() {
+            self.files.ran_out(&self.session);
+        }
     }
 
     async fn flush(&mut self, batch: &mut Batch<'_>) -> Result<(), Error> {

@@ -1,5 +1,6 @@
 //! Disks that fill and disks that fail. They are mounted for the purpose, which only root may do.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -28,10 +29,20 @@ impl Mounted {
         Self::new(&["-t", "tmpfs", "-o", "size=64m", "tmpfs"], at.to_owned())
     }
 
-    /// Leaves 24 MiB of a small one. The file that takes the rest.
-    fn with_ballast(&self) -> PathBuf {
+    /// Leaves so much less. The file that takes it.
+    fn with_ballast(&self, mib: usize) -> PathBuf {
         let ballast = self.0.join("ballast");
-        std::fs::write(&ballast, vec![1; 40 << 20]).unwrap();
+        std::fs::write(&ballast, vec![1; mib << 20]).unwrap();
+        ballast
+    }
+
+    /// Leaves nothing. The file that takes it.
+    fn filled_by_others(&self) -> PathBuf {
+        let ballast = self.0.join("ballast");
+        let mut file = std::fs::File::create(&ballast).unwrap();
+        for bytes in [vec![1_u8; 1 << 20], vec![1; 1 << 12]] {
+            while file.write_all(&bytes).is_ok() {}
+        }
         ballast
     }
 }
@@ -61,7 +72,7 @@ async fn fill(store: &dyn Store, heard: &mut Acknowledged) -> Error {
 async fn a_full_disk_refuses_changes_and_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
     let Some(disk) = Mounted::small(directory.path()) else { return };
-    goes_on_when_there_is_space(disk.0.join("data").to_str().unwrap(), &disk.with_ballast()).await;
+    goes_on_when_there_is_space(disk.0.join("data").to_str().unwrap(), &disk.with_ballast(16)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -70,7 +81,88 @@ async fn a_postgres_whose_disk_is_full_refuses_changes_and_nothing_else() {
     let Some(disk) = Mounted::small(directory.path()) else { return };
     let Some(server) = Server::start() else { return };
     let address = server.address(&server.database_in(&disk.0.join("tables")));
-    goes_on_when_there_is_space(&address, &disk.with_ballast()).await;
+    goes_on_when_there_is_space(&address, &disk.with_ballast(40)).await;
+}
+
+/// Large tickets that nobody runs, until the store is full: what it has taken.
+async fn fill_up(store: &dyn Store) -> Vec<TicketId> {
+    let mut stored = Vec::new();
+    loop {
+        let keep_result_for = Duration::ZERO;
+        let ticket = NewTicket { request: vec![7; 400_000].into(), keep_result_for, ..new() };
+        let id = ticket.id;
+        match store.submit(ticket).await {
+            Ok(_) => stored.push(id),
+            Err(Error::Full) => return stored,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Every other one of them is deleted, and the others expire. All that finds room.
+async fn make_room(store: &dyn Store, stored: &[TicketId]) {
+    for (number, id) in stored.iter().enumerate() {
+        if number % 2 == 0 {
+            store.delete(*id).await.unwrap();
+        }
+        store.cancel(*id).await.unwrap();
+    }
+    assert_eq!(store.expire(1000).await.unwrap(), stored.len() as u64 / 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_has_filled_its_disk_makes_room_by_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(disk) = Mounted::small(directory.path()) else { return };
+    let store = turno_store::open(disk.0.join("data").to_str().unwrap()).await.unwrap();
+    let gateway = gateway(&*store).await;
+    let begun = [suite::begin(&*store, gateway).await, suite::begin(&*store, gateway).await];
+    for attempt in begun {
+        let stored = fill_up(&*store).await;
+        assert!(stored.len() > 50, "{} fill it", stored.len());
+        store.finish(attempt, Outcome::Done(vec![7; 100_000].into())).await.unwrap();
+        make_room(&*store, &stored).await;
+    }
+    assert!(fill_up(&*store).await.len() > 50);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_has_filled_its_disk_opens_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(disk) = Mounted::small(&directory.path().join("disk")) else { return };
+    let Some(copy) = Mounted::small(&directory.path().join("copy")) else { return };
+    let (data, left_behind) = (disk.0.join("data"), copy.0.join("data"));
+    let store = turno_store::open(data.to_str().unwrap()).await.unwrap();
+    let gateway = gateway(&*store).await;
+    // It is due when the store opens again, which is written then.
+    let held = suite::begin(&*store, gateway).await;
+    let stored = fill_up(&*store).await;
+    assert!(run("cp", &["-r", data.to_str().unwrap(), left_behind.to_str().unwrap()]));
+    drop(store);
+    for data in [left_behind, data] {
+        let store = turno_store::open(data.to_str().unwrap()).await.unwrap();
+        assert_eq!(store.counts().await.unwrap().waiting, stored.len() as u64);
+        store.cancel(held.ticket).await.unwrap();
+        make_room(&*store, &stored).await;
+        assert!(fill_up(&*store).await.len() > 50);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_others_have_filled_is_used_again_when_there_is_space() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(disk) = Mounted::small(directory.path()) else { return };
+    let store = turno_store::open(disk.0.join("data").to_str().unwrap()).await.unwrap();
+    let mut heard = Acknowledged::default();
+    heard.submit_more(&*store).await;
+    let ballast = disk.filled_by_others();
+    assert!(matches!(store.submit(new()).await, Err(Error::Full)));
+    let first = *heard.stored.iter().next().unwrap();
+    assert!(matches!(store.cancel(first).await, Err(Error::Full)));
+    std::fs::remove_file(ballast).unwrap();
+    eventually("it is looked again", || async { store.submit(new()).await.ok() }).await;
+    heard.must_be_in_but_for(&*store, 1).await;
+    store.cancel(first).await.unwrap();
 }
 
 /// What every store does whose disk fills, and has space again without `ballast`.
