@@ -175,8 +175,18 @@ async fn look(writer: &mut SqliteConnection, length: u64) -> Result<(), Error> {
 
 /// Names the database in what is said of it.
 fn unusable(database: &Path, error: Error) -> Error {
-    match error {
-        Error::Full => Error::Full,
-        error => Error::Unusable(format!("{}: {error}", database.display())),
-    }
+    let why = match error {
+        Error::Full => full(&database.with_file_name(LOG)),
+        error => error.to_string(),
+    };
+    Error::Unusable(format!("{}: {why}", database.display()))
+}
+
+/// What the log has is the most that has to go into the database.
+fn full(log: &Path) -> String {
+    let mib = disk::length(log) / (1024 * 1024) + 1;
+    format!(
+        "its disk is full: make {mib} MiB of room there and start again, or open another directory meanwhile. Once it is \
+         open, tickets that are deleted or whose time is over make room for others"
+    )
 }

@@ -165,6 +165,18 @@ async fn a_disk_that_others_have_filled_is_used_again_when_there_is_space() {
     store.cancel(first).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_is_too_full_for_a_store_to_open_is_named_with_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(disk) = Mounted::small(directory.path()) else { return };
+    let data = disk.0.join("data");
+    std::fs::create_dir(&data).unwrap();
+    disk.filled_by_others();
+    let address = data.to_str().unwrap();
+    let Err(Error::Unusable(why)) = turno_store::open(address).await.map(|_| ()) else { panic!("opened") };
+    assert!(why.contains(address) && why.contains("MiB of room"), "{why}");
+}
+
 /// What every store does whose disk fills, and has space again without `ballast`.
 async fn goes_on_when_there_is_space(address: &str, ballast: &Path) {
     let store = turno_store::open(address).await.unwrap();
