@@ -5,6 +5,7 @@ use rusqlite::ffi;
 use crate::error::Error;
 
 const BUSY: i32 = 5;
+const READ_ONLY: i32 = 8;
 const IO: i32 = 10;
 const CORRUPT: i32 = 11;
 const FULL: i32 = 13;
@@ -29,6 +30,10 @@ fn said(error: &dyn std::error::Error, code: i32) -> Error {
         FULL => Error::Full,
         _ if code == INDEX_SIZE => Error::Full,
         CORRUPT | NOT_A_DATABASE => damaged(&error.to_string()),
+        READ_ONLY => Error::Unusable(format!(
+            "the database can only be read ({error}): its file, what lies beside it and their directory have to be writable \
+             for whoever runs the gateway"
+        )),
         BUSY => Error::Unavailable(format!(
             "another program holds the database locked ({error}): end its transaction"
         )),
@@ -51,4 +56,21 @@ pub(super) fn damaged(how: &str) -> Error {
 pub(super) fn is_duplicate(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| error.extended_code);
     matches!(code, Some(ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY))
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::{Error, failed};
+
+    #[test]
+    fn a_database_that_can_only_be_read_is_for_a_person_to_look_at() {
+        // Its file, and one that was replaced while it was open.
+        for code in [ffi::SQLITE_READONLY, ffi::SQLITE_READONLY_DBMOVED] {
+            let why = "attempt to write a readonly database".to_owned();
+            let error = failed(rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(why)));
+            assert!(matches!(&error, Error::Unusable(why) if why.contains("can only be read")), "{error}");
+        }
+    }
 }
