@@ -32,7 +32,7 @@ const LOOKED_INTO: u64 = 64 * 1024 * 1024;
 const LOOKED_OVER: u64 = 512 * 1024 * 1024;
 
 /// Whoever has it locked has the directory. What is in it, `mark.rs` says. The lock is the system's and ends with the process, however that ends.
-const LOCK: &str = "tickets.lock";
+pub(super) const LOCK: &str = "tickets.lock";
 
 /// Connections for reading.
 const READERS: u32 = 2;

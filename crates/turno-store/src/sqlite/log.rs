@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
 use std::path::Path;
 
+use super::directory::LOCK;
 use crate::error::Error;
 
 const HEADER: usize = 32;
@@ -23,9 +24,11 @@ pub(super) fn check(log: &Path) -> Result<(), Error> {
         Ok(None) => Ok(()),
         Ok(Some(at)) => Err(Error::Unusable(format!(
             "the write-ahead log {0} is damaged at byte {at}, and what was acknowledged behind it is lost: put back a copy \
-             of the data directory; or, to go on without that, run `sqlite3 {1} 'PRAGMA wal_checkpoint(TRUNCATE)'`",
+             of the data directory; or, to go on without that, run `sqlite3 {1} 'PRAGMA wal_checkpoint(TRUNCATE)'` and \
+             delete {2}, which knows of it",
             log.display(),
             log.to_string_lossy().trim_end_matches("-wal"),
+            log.with_file_name(LOCK).display(),
         ))),
         Err(error) => Err(unreadable(log, &error)),
     }

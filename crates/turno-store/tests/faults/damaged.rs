@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use rand::Rng;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 use turno_store::{Attempt, Error, Failure, GatewayId, Log, Outcome, Query, Room, State, Store, TicketId};
 
 use super::child::Submitter;
@@ -290,6 +292,31 @@ async fn flipped_bits_in_the_log_are_told() {
         fs::remove_file(copied.path().join(MARK)).unwrap();
         assert!(lost(copied.path(), &heard).await <= 16, "lost without a word");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_log_is_left_behind_by_doing_what_is_said_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let (whole, copied) = (directory.path().join("whole"), directory.path().join("copied"));
+    let store = turno_store::open(whole.to_str().unwrap()).await.unwrap();
+    submit(&*store, new()).await;
+    // By another process: SQLite's locks are this one's, and go when it closes a file.
+    assert!(Command::new("cp").arg("-r").args([&whole, &copied]).status().unwrap().success());
+    let log = copied.join(WAL);
+    let mut bytes = fs::read(&log).unwrap();
+    // In the first page of the first frame.
+    bytes[100] ^= 1;
+    fs::write(&log, bytes).unwrap();
+    let address = copied.to_str().unwrap();
+    let Err(Error::Unusable(why)) = turno_store::open(address).await.map(|_| ()) else { panic!("opened") };
+    let mark = copied.join(MARK);
+    assert!(why.contains("wal_checkpoint(TRUNCATE)") && why.contains(mark.to_str().unwrap()), "{why}");
+    let options = SqliteConnectOptions::new().filename(copied.join(DATABASE));
+    let mut person = options.connect().await.unwrap();
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut person).await.unwrap();
+    person.close().await.unwrap();
+    fs::remove_file(mark).unwrap();
+    turno_store::open(address).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
