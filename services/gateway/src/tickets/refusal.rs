@@ -19,7 +19,10 @@ pub(crate) fn status(error: Error) -> Status {
         Error::Superseded(_) | Error::Incomplete(_) => Status::aborted(text),
         Error::Contended | Error::Late(_) => Status::unavailable(text),
         Error::Unfit(_) => Status::invalid_argument(text),
-        Error::Full => exhausted(text, SOON),
+        Error::Full => {
+            tracing::warn!("the store of tickets is full: what would add to it is refused");
+            exhausted(text, SOON)
+        }
         Error::Damaged(_) => Status::data_loss(text),
         Error::Unavailable(why) => away(&why, "the store of tickets does not answer"),
         Error::Away(why) => away(&why, "the store of tickets does not answer, and nothing was stored"),
@@ -67,11 +70,49 @@ pub(crate) fn exhausted(what: impl Into<String>, come_again: Duration) -> Status
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use tonic::Code;
     use tonic_types::StatusExt as _;
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Level, Metadata, Subscriber};
     use turno_store::Error;
 
     use super::{SOON, of_listing, of_submit, status};
+
+    /// Counts warnings, and what is worse.
+    #[derive(Clone, Default)]
+    struct Warnings(Arc<AtomicUsize>);
+
+    impl Subscriber for Warnings {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            *metadata.level() <= Level::WARN
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, _: &Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn a_store_that_is_full_is_in_the_log() {
+        let warnings = Warnings::default();
+        tracing::subscriber::with_default(warnings.clone(), || status(Error::Full));
+        assert_eq!(warnings.0.load(Ordering::Relaxed), 1);
+    }
 
     #[test]
     fn a_store_that_is_full_is_told_from_one_that_is_away() {
