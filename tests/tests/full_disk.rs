@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test fails by it, or says why it is skipped")]
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -17,6 +18,7 @@ use turno_proto::google::longrunning::{
     CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, Operation,
 };
 use turno_proto::v1::SubmitRequest;
+use turno_runtime::units::Span;
 use turno_tests::kitchen::Cook;
 use turno_tests::stubs::Dish;
 use turno_tests::{Postgres, TestMesh, TestNode, eventually};
@@ -48,6 +50,14 @@ impl Disk {
         let ballast = self.0.path().join("ballast");
         std::fs::write(&ballast, vec![1; 40_000_000]).unwrap();
         ballast
+    }
+
+    /// Takes what is left.
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.path().join("filling")).unwrap();
+        for bytes in [vec![1_u8; 1 << 20], vec![1; 1 << 12]] {
+            while file.write_all(&bytes).is_ok() {}
+        }
     }
 }
 
@@ -154,6 +164,23 @@ async fn a_full_disk_refuses_submits_and_nothing_else() {
     let Some(disk) = Disk::mount() else { return };
     let mut full = Full::of(GatewayConfig { data: disk.directory(), ..GatewayConfig::default() }).await;
     full.goes_on_without_its_tickets().await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_ends_does_not_wait_for_a_store_that_is_full() {
+    let Some(disk) = Disk::mount() else { return };
+    let hour = Span::seconds(3600);
+    let config = GatewayConfig { data: disk.directory(), drain: hour, ..GatewayConfig::default() };
+    let mesh = TestMesh::gateway(config).await;
+    let cook = Cook::default();
+    let _kitchen = mesh.kitchen_of(&cook, Role::Both, 1).await;
+    mesh.tickets().submit(submit("Rest", Vec::new())).await.unwrap();
+    eventually("it has begun", async || cook.resting() == 1).await;
+    disk.fill();
+    cook.let_go(1);
+    eventually("it has ended", async || cook.resting() == 0).await;
+    let ended = tokio::time::timeout(Duration::from_secs(60), mesh.end()).await;
+    assert!(ended.is_ok(), "it waits for space");
 }
 
 #[tokio::test]

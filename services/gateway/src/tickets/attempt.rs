@@ -195,7 +195,8 @@ impl Tickets {
         }
     }
 
-    /// Puts on record what has become of an attempt, however long that takes: until then the attempt is held.
+    /// Puts on record what has become of an attempt, however long that takes: until then the attempt is held. A gateway that
+    /// ends does not wait for a store of its own that is full.
     async fn settle(&self, attempt: Attempt, verdict: Verdict) {
         let mut pause = PAUSE;
         loop {
@@ -206,6 +207,11 @@ impl Tickets {
                     } else {
                         self.0.due.notify_one();
                     }
+                    return;
+                }
+                // Nobody makes room in it any more.
+                Err(error @ Error::Full) if self.0.closing.is_cancelled() && !self.0.around.is_shared => {
+                    tracing::warn!(ticket = %attempt.ticket, %error, "what came of an attempt is lost: it begins again");
                     return;
                 }
                 Err(error) if is_passing(&error) => {
