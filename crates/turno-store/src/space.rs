@@ -160,8 +160,9 @@ mod tests {
         assert_eq!(taken(&mut space, Adds::End(MIB)), 6);
         assert!(space.room >= KEPT_OF_ENDS);
         assert!(space.take(Adds::Nothing));
-        assert!(Space::NONE.take(Adds::Nothing));
-        assert!(!Space::NONE.take(Adds::End(0)));
+        let mut none = Space::NONE;
+        assert!(none.take(Adds::Nothing));
+        assert!(!none.take(Adds::End(0)));
         let mut boundless = Space::BOUNDLESS;
         assert_eq!(taken(&mut boundless, Adds::New(1 << 40)), 1000);
     }
