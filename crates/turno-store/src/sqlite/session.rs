@@ -151,6 +151,12 @@ impl Session {
         error
     }
 
+    /// How many steps of SQLite's machine a query has taken so far.
+    #[cfg(test)]
+    pub(super) fn steps(&self, sql: &str) -> rusqlite::Result<i32> {
+        Ok(self.connection.prepare_cached(sql)?.get_status(rusqlite::StatementStatus::VmStep))
+    }
+
     fn begin(&mut self) -> Result<(), Error> {
         if !self.begun {
             self.run("BEGIN IMMEDIATE", params![]).map_err(failed)?;

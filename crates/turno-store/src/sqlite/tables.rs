@@ -24,6 +24,11 @@ use crate::state::State;
 use crate::tables::{Tables, Wish};
 use crate::ticket::{Attempt, GatewayId, Progress, Ticket, TicketId};
 
+/// The queue behind another one, looked for behind the last time that there is: with (tenant, method) alone SQLite goes to the
+/// first row of that one, and walks past all the others.
+const NEXT_QUEUE: &str = "SELECT tenant, method, due_at FROM ticket WHERE due_at IS NOT NULL \
+    AND (tenant, method, due_at) > (?, ?, 9223372036854775807) ORDER BY tenant, method, due_at LIMIT 1";
+
 /// What is known of a key.
 const KNOWN: &str = "SELECT tenant, key, ticket, demand, remembered_until, method, state, submitted_at, ended_at \
     FROM idempotency WHERE tenant = ? AND key = ?";
@@ -258,12 +263,10 @@ impl Tables for Shelves {
         most: usize,
         _: &mut Batch<'_>,
     ) -> Result<Vec<(Queue, i64)>, Error> {
-        let sql = "SELECT tenant, method, due_at FROM ticket WHERE due_at IS NOT NULL AND (tenant, method) > (?, ?) \
-                   ORDER BY tenant, method, due_at LIMIT 1";
         let mut last = after.cloned().unwrap_or_else(Queue::before_all);
         let mut found = Vec::new();
         while found.len() < most {
-            let step = self.session.rows(sql, params![last.tenant, last.method])?;
+            let step = self.session.rows(NEXT_QUEUE, params![last.tenant, last.method])?;
             let Some(next) = step.first().and_then(rows::queue) else { break };
             last.clone_from(&next.0);
             found.push(next);
@@ -492,3 +495,6 @@ impl Tables for Shelves {
         self.with("DELETE FROM piece WHERE body = ?", &body.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;
