@@ -56,3 +56,6 @@ impl<T: Tables> Ledger for Book<T> {
         made
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::batch::{Asked, Batch, Broken, Due, Held, Standing};
+use crate::batch::{Asked, Batch, Broken, Due, Held, KnownKey, Standing};
 use crate::body::Body;
 use crate::change::Change;
 use crate::error::Error;
@@ -27,6 +27,14 @@ pub(crate) enum Wish {
 pub(crate) trait Tables: Send + 'static {
     /// What time it is, which keys of the changes are known, and who holds what they are about.
     fn begin<'a>(&mut self, changes: &'a [Change]) -> impl Future<Output = Result<Batch<'a>, Error>> + Send;
+
+    /// What is known of a key by now.
+    fn known(
+        &mut self,
+        tenant: &str,
+        key: &str,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<Option<KnownKey>, Error>> + Send;
 
     /// All is on disk when this answers.
     fn commit(&mut self, batch: Batch<'_>) -> impl Future<Output = Result<(), Error>> + Send;

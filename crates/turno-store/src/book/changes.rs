@@ -55,7 +55,7 @@ impl<T: Tables> Book<T> {
     async fn submit<'a>(&mut self, submission: &'a Submission, batch: &mut Batch<'a>) -> Answered {
         let ticket = &submission.ticket;
         if let Some(known) = known_key(submission, batch)? {
-            return self.known(known, batch).await;
+            return self.known(submission, known, batch).await;
         }
         if let Some(inputs) = ticket.inputs {
             self.claim_inputs(ticket.id, inputs, batch).await?;
@@ -127,23 +127,26 @@ impl<T: Tables> Book<T> {
     }
 
     /// The ticket of a known key, or what is left of it.
-    async fn known(&mut self, known: KnownKey, batch: &mut Batch<'_>) -> Answered {
+    async fn known(&mut self, submission: &Submission, known: KnownKey, batch: &mut Batch<'_>) -> Answered {
         self.tables.flush(batch).await?;
         let ticket = match self.tables.ticket(known.ticket, batch).await {
-            Err(Error::NotFound(_)) => self.left(known, batch).await?,
+            Err(Error::NotFound(_)) => forgotten(self.as_of_now(submission, known, batch).await?),
             ticket => ticket?,
         };
         Ok(Answer::Submitted(Submitted::Known(Box::new(ticket))))
     }
 
-    /// What is left of a ticket that is gone. Of one that has expired, its row knows how it ended until it is swept.
-    async fn left(&mut self, mut known: KnownKey, batch: &mut Batch<'_>) -> Result<Ticket, Error> {
-        match self.tables.standing(known.ticket, true, batch).await {
-            Ok(standing) => known.state = Some(standing.state),
-            Err(Error::NotFound(_)) => {}
-            Err(error) => return Err(error),
-        }
-        Ok(forgotten(known))
+    /// The key of a ticket that is gone: how it has ended may have been written since this transaction began, by another
+    /// change of it, or another gateway.
+    async fn as_of_now(
+        &mut self,
+        submission: &Submission,
+        known: KnownKey,
+        batch: &mut Batch<'_>,
+    ) -> Result<KnownKey, Error> {
+        let Some(key) = &submission.ticket.key else { return Ok(known) };
+        let now = self.tables.known(&submission.ticket.tenant, &key.key, batch).await?;
+        Ok(now.filter(|now| now.ticket == known.ticket).unwrap_or(known))
     }
 
     async fn claim(&mut self, gateway: GatewayId, room: &Room, batch: &mut Batch<'_>) -> Answered {

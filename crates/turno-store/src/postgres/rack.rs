@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use sqlx::AssertSqlSafe;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgRow};
 use uuid::Uuid;
 
 use super::bulk::Values;
@@ -56,18 +56,23 @@ impl Rack {
         if keys.is_empty() {
             return Ok(());
         }
-        let (tenants, names): (Vec<&str>, Vec<&str>) = keys.iter().copied().unzip();
-        let sql = "SELECT i.tenant, i.key, i.ticket::text, i.demand, i.remembered_until, i.method, i.state, \
-                   i.submitted_at, i.ended_at FROM turno.idempotency AS i \
-                   JOIN unnest($1::text[], $2::text[]) AS asked(tenant, key) USING (tenant, key)";
-        let found = self.session.rows(sql, Values::default().put(tenants).put(names).0).await?;
-        for row in &found {
+        for row in &self.keys(&keys).await? {
             let Some((tenant, key, known)) = rows::known(row) else { continue };
             if let Ok(at) = keys.binary_search_by(|asked| (*asked).cmp(&(tenant, key))) {
                 batch.keys.insert(keys[at], known);
             }
         }
         Ok(())
+    }
+
+    /// What is known of keys. How its ticket has ended, that one knows until it is swept.
+    pub(super) async fn keys(&mut self, keys: &[(&str, &str)]) -> Result<Vec<PgRow>, Error> {
+        let (tenants, names): (Vec<&str>, Vec<&str>) = keys.iter().copied().unzip();
+        let sql = "SELECT i.tenant, i.key, i.ticket::text, i.demand, i.remembered_until, i.method, \
+                   coalesce((SELECT t.state FROM turno.ticket AS t WHERE t.id = i.ticket AND t.ended_at IS NOT NULL), \
+                   i.state), i.submitted_at, i.ended_at FROM turno.idempotency AS i \
+                   JOIN unnest($1::text[], $2::text[]) AS asked(tenant, key) USING (tenant, key)";
+        self.session.rows(sql, Values::default().put(tenants).put(names).0).await
     }
 
     /// Locks the tickets that the changes are about, always in one order, so that gateways cannot wait for each other in a

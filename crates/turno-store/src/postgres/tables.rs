@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::bulk::{self, Values};
 use super::rack::Rack;
 use super::rows::{GRANT, STANDING, TICKET};
-use crate::batch::{Asked, Batch, Broken, Due, Held, Standing, capped, millis};
+use crate::batch::{Asked, Batch, Broken, Due, Held, KnownKey, Standing, capped, millis};
 use crate::body::Body;
 use crate::change::Change;
 use crate::error::Error;
@@ -54,6 +54,11 @@ impl Tables for Rack {
         self.look_up_keys(changes, &mut batch).await?;
         self.lock(changes).await?;
         Ok(batch)
+    }
+
+    async fn known(&mut self, tenant: &str, key: &str, _: &mut Batch<'_>) -> Result<Option<KnownKey>, Error> {
+        let found = self.keys(&[(tenant, key)]).await?;
+        Ok(found.first().and_then(|row| rows::known(row)).map(|(_, _, known)| known))
     }
 
     async fn commit(&mut self, batch: Batch<'_>) -> Result<(), Error> {

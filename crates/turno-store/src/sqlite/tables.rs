@@ -12,7 +12,7 @@ use super::mark::Mark;
 use super::memory::{Memory, Notes};
 use super::rows::{GRANT, TICKET};
 use super::session::Session;
-use crate::batch::{Asked, Batch, Broken, Due, Held, Standing, capped, millis};
+use crate::batch::{Asked, Batch, Broken, Due, Held, KnownKey, Standing, capped, millis};
 use crate::body::Body;
 use crate::change::{Change, keys_of};
 use crate::error::Error;
@@ -29,8 +29,9 @@ use crate::ticket::{Attempt, GatewayId, Progress, Ticket, TicketId};
 const NEXT_QUEUE: &str = "SELECT tenant, method, due_at FROM ticket WHERE due_at IS NOT NULL \
     AND (tenant, method, due_at) > (?, ?, 9223372036854775807) ORDER BY tenant, method, due_at LIMIT 1";
 
-/// What is known of a key.
-const KNOWN: &str = "SELECT tenant, key, ticket, demand, remembered_until, method, state, submitted_at, ended_at \
+/// What is known of a key. How its ticket has ended, that one knows until it is swept.
+const KNOWN: &str = "SELECT tenant, key, ticket, demand, remembered_until, method, coalesce((SELECT t.state \
+    FROM ticket AS t WHERE t.id = idempotency.ticket AND t.ended_at IS NOT NULL), state), submitted_at, ended_at \
     FROM idempotency WHERE tenant = ? AND key = ?";
 
 /// Which tickets have expired, and then what lies beside them taken out, and they themselves: a few statements for all of
@@ -102,14 +103,17 @@ impl Tables for Shelves {
     async fn begin<'a>(&mut self, changes: &'a [Change]) -> Result<Batch<'a>, Error> {
         let mut batch = Batch::new(self.now());
         batch.space = self.files.space(&self.session, changes)?;
-        let keys = keys_of(changes);
-        for (tenant, key) in &keys {
-            for row in &self.session.rows(KNOWN, params![tenant, key])? {
-                let Some((_, _, known)) = rows::known(row) else { continue };
+        for (tenant, key) in keys_of(changes) {
+            if let Some(known) = self.known(tenant, key, &mut batch).await? {
                 batch.keys.insert((tenant, key), known);
             }
         }
         Ok(batch)
+    }
+
+    async fn known(&mut self, tenant: &str, key: &str, _: &mut Batch<'_>) -> Result<Option<KnownKey>, Error> {
+        let found = self.session.rows(KNOWN, params![tenant, key])?;
+        Ok(found.first().and_then(|row| rows::known(row)).map(|(_, _, known)| known))
     }
 
     async fn commit(&mut self, batch: Batch<'_>) -> Result<(), Error> {

@@ -1,0 +1,80 @@
+//! Changes of one transaction: each sees what those before it have done.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Book;
+use crate::body::Body;
+use crate::change::{Answer, Change, Ending, Submission};
+use crate::failures::LOST;
+use crate::group::Ledger as _;
+use crate::seal::Seal;
+use crate::sqlite::{self, Shelves};
+use crate::state::State;
+use crate::store::Submitted;
+use crate::ticket::{Attempt, GatewayId, IdempotencyKey, NewTicket, Ticket, TicketId};
+
+/// Always with the same key.
+fn submit(gateway: GatewayId, keep_result_for: Duration) -> Change {
+    let ticket = NewTicket {
+        id: TicketId::new(),
+        method: "kitchen.v1.Kitchen/Bake".into(),
+        request: Bytes::from_static(b"dough"),
+        inputs: None,
+        tenant: "luigi".into(),
+        metadata: Bytes::new(),
+        labels: BTreeMap::new(),
+        key: Some(IdempotencyKey { key: "bread".into(), remembered_for: None }),
+        not_before: None,
+        timeout: None,
+        retries: 3,
+        keep_result_for,
+        begin_at: Some(gateway),
+    };
+    let seal = Seal::of_request(ticket.id, &ticket.method, &ticket.tenant, &ticket.metadata, &ticket.request);
+    let demand = Seal::of_demand(&ticket.method, &ticket.request);
+    let request = Body::of(ticket.request.clone());
+    Change::Submit(Box::new(Submission { ticket, labels: None, seal, demand, request }))
+}
+
+fn fail(attempt: Attempt) -> Change {
+    let ending = Ending { state: State::Failed, failure: Some(LOST.clone()), response: None };
+    Change::Finish { attempt, ending: Box::new(ending) }
+}
+
+/// Makes all of them in one transaction; what the last one comes to, a submit.
+async fn made(book: &mut Book<Shelves>, changes: &[Change]) -> Submitted {
+    match book.apply(changes).await.unwrap().pop() {
+        Some(Ok(Answer::Submitted(submitted))) => submitted,
+        _ => panic!("the last one was no submit, or was refused"),
+    }
+}
+
+/// The attempt of a new ticket, and what is left of it when it has ended by these changes and is submitted again.
+async fn left(keep_result_for: Duration, end: impl FnOnce(Attempt) -> [Vec<Change>; 2]) -> (Attempt, Ticket) {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut book, _reader) = sqlite::parts(directory.path()).await.unwrap();
+    let gateway = GatewayId(TicketId::new().0);
+    let renew = Change::Renew { gateway, lease: Duration::from_secs(3600) };
+    let first = made(&mut book, &[renew, submit(gateway, keep_result_for)]).await;
+    let Submitted::Stored { attempt: Some(attempt), .. } = first else { panic!("{first:?}") };
+    let [before, mut together] = end(attempt);
+    book.apply(&before).await.unwrap();
+    together.push(submit(gateway, keep_result_for));
+    match made(&mut book, &together).await {
+        Submitted::Known(ticket) => (attempt, *ticket),
+        stored @ Submitted::Stored { .. } => panic!("{stored:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_key_says_how_its_ticket_has_ended_in_the_same_transaction() {
+    let deleted = |attempt: Attempt| [vec![Change::Delete(attempt.ticket)], vec![fail(attempt)]];
+    let swept = |attempt| [vec![fail(attempt)], vec![Change::Expire(10)]];
+    for (attempt, left) in [left(Duration::from_secs(3600), deleted).await, left(Duration::ZERO, swept).await]
+    {
+        assert_eq!((left.id, left.state, left.forgotten), (attempt.ticket, State::Failed, true));
+    }
+}
