@@ -60,6 +60,8 @@ pub(crate) enum Change {
     },
     NextDue {
         full: Vec<Queue>,
+        /// `None` begins with a new round.
+        round: Option<Round>,
     },
     /// A part of a large body, written before the change that needs it.
     Piece {
@@ -92,6 +94,14 @@ impl Change {
     }
 }
 
+/// Where a round through all queues goes on: one change looks at some.
+#[derive(Clone)]
+pub(crate) struct Round {
+    pub(crate) after: Queue,
+    /// It goes on from the first queue, and ends with the last.
+    pub(crate) is_around: bool,
+}
+
 /// A ticket, and what can be made of it before the writer's turn.
 pub(crate) struct Submission {
     pub(crate) ticket: NewTicket,
@@ -117,7 +127,8 @@ pub(crate) enum Answer {
     Cancelled(Cancelled),
     Ticket(Box<Ticket>),
     Count(u64),
-    Due(Option<Duration>),
+    /// Where not all queues have been looked at, the round goes on there.
+    Due(Option<Duration>, Option<Round>),
     Nothing,
 }
 

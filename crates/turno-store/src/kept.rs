@@ -116,9 +116,18 @@ impl<R: Read> Store for Kept<R> {
     }
 
     async fn next_due(&self, full: Vec<Queue>) -> Result<Option<Duration>, Error> {
-        match self.writer.order(Change::NextDue { full }).await? {
-            Answer::Due(due) => Ok(due),
-            _ => Err(misplaced()),
+        let (mut soonest, mut round) = (None, None);
+        // What else waits goes in between.
+        loop {
+            let part = Change::NextDue { full: full.clone(), round };
+            let Answer::Due(next, further) = self.writer.order(part).await? else {
+                return Err(misplaced());
+            };
+            soonest = soonest.into_iter().chain(next).min();
+            if further.is_none() {
+                return Ok(soonest);
+            }
+            round = further;
         }
     }
 

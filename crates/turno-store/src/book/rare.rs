@@ -38,7 +38,7 @@ impl<T: Tables> Book<T> {
                 self.tables.discard(*body, batch).await?;
                 self.tables.end_body(*body, batch).await.map(|()| Answer::Nothing)
             }
-            Change::NextDue { full } => self.next_due(full, batch).await.map(Answer::Due),
+            Change::NextDue { full, round } => self.next_due(full, round.as_ref(), batch).await,
             Change::Renew { gateway, lease } => {
                 self.tables.renew(*gateway, *lease, batch).await.map(|()| Answer::Nothing)
             }

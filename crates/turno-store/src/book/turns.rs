@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Book;
 use crate::batch::{Batch, Broken, Due};
 use crate::body::Granted;
+use crate::change::{Answer, Answered, Round};
 use crate::error::Error;
 use crate::query::Queue;
 use crate::tables::Tables;
@@ -13,9 +14,6 @@ use crate::ticket::GatewayId;
 
 /// Queues that one claim looks at. The next one goes on where this one ended.
 const MOST_QUEUES: usize = 256;
-
-/// Until then.
-const FURTHER: Duration = Duration::from_millis(40);
 
 /// The queue that had its turn last.
 #[derive(Default)]
@@ -49,6 +47,17 @@ fn others(mut found: Vec<(Queue, i64)>, full: &[Queue]) -> Vec<(Queue, i64)> {
     found
 }
 
+/// Where a round goes on that has `found` these now: to the last queue, and then from the first to the last.
+fn further(found: &[(Queue, i64)], round: Option<&Round>) -> Option<Round> {
+    let is_around = round.is_some_and(|round| round.is_around);
+    match found.last() {
+        Some((last, _)) if found.len() == MOST_QUEUES => Some(Round { after: last.clone(), is_around }),
+        // The first part goes around by itself.
+        _ if is_around || round.is_none() => None,
+        _ => Some(Round { after: Queue::before_all(), is_around: true }),
+    }
+}
+
 impl<T: Tables> Book<T> {
     /// Rows that are due and of no full queue.
     pub(super) async fn due(
@@ -72,21 +81,36 @@ impl<T: Tables> Book<T> {
         Ok(due)
     }
 
-    /// When something is due that is of no full queue.
+    /// When something is due that is of no full queue, as far as this part of a round can see.
     pub(super) async fn next_due(
         &mut self,
         full: &[Queue],
+        round: Option<&Round>,
         batch: &mut Batch<'_>,
-    ) -> Result<Option<Duration>, Error> {
-        if full.is_empty() {
-            return self.tables.next_due(batch).await;
-        }
-        let found = self.queues(batch).await?;
-        // Not all have been looked at: the next claim goes on.
-        let longest = (found.len() == MOST_QUEUES).then_some(FURTHER);
+    ) -> Answered {
+        let found = match round {
+            Some(round) => self.tables.queues(Some(&round.after), MOST_QUEUES, batch).await?,
+            None => {
+                let next = self.tables.next_due(batch).await?;
+                // What is not due yet may be of a full queue: then one claim is made in vain.
+                if full.is_empty() || next != Some(Duration::ZERO) {
+                    return Ok(Answer::Due(next, None));
+                }
+                self.queues(batch).await?
+            }
+        };
+        let further = further(&found, round);
         let others = others(found, full).into_iter();
         let until = others.map(|(_, due_at)| due_at.saturating_sub(batch.now).max(0).unsigned_abs());
-        Ok(until.map(Duration::from_millis).chain(longest).min())
+        let next = until.min().map(Duration::from_millis);
+        if next != Some(Duration::ZERO) {
+            return Ok(Answer::Due(next, further));
+        }
+        if let Some(round) = round {
+            // The next claim begins there.
+            self.turns.last = Some(round.after.clone());
+        }
+        Ok(Answer::Due(next, None))
     }
 
     /// From the one behind the last, around to it.

@@ -268,3 +268,28 @@ pub(crate) async fn a_long_queue_is_passed_over_where_it_is_full(place: &dyn Pla
     assert_eq!(store.next_due(vec![other.clone()]).await.unwrap(), Some(Duration::ZERO));
     assert_eq!(claim(99, u64::MAX, &[&other]).await, vec![long; 20]);
 }
+
+pub(crate) async fn of_many_queues_the_one_that_has_something_due_is_found(place: &dyn Place) {
+    let store = open(place).await;
+    let gateway = gateway(&*store).await;
+    let submit = |number: u32, not_before| {
+        let (store, tenant) = (store.clone(), format!("{number:03}"));
+        async move { submit(&*store, NewTicket { tenant, not_before, ..new() }).await }
+    };
+    let later = Some(Timestamp(4_000_000_000_000));
+    futures_util::future::join_all((0..600).map(|number| submit(number, later))).await;
+    let full = vec![Queue { tenant: "700".into(), method: new().method }];
+    let claim = async || {
+        let claimed = store.claim(gateway, Room { full: full.clone(), ..Room::of(10) }).await.unwrap();
+        claimed.into_iter().map(|one| one.tenant).collect::<Vec<_>>()
+    };
+    assert!(store.next_due(full.clone()).await.unwrap().unwrap() > LONG, "nothing is due");
+    submit(700, None).await;
+    assert!(claim().await.is_empty(), "the first of them are not due");
+    assert!(store.next_due(full.clone()).await.unwrap().unwrap() > LONG, "nor is any other");
+    for number in [100, 550] {
+        submit(number, None).await;
+        assert_eq!(store.next_due(full.clone()).await.unwrap(), Some(Duration::ZERO));
+        assert_eq!(claim().await, [format!("{number:03}")], "the claim begins there");
+    }
+}
