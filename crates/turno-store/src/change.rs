@@ -60,6 +60,7 @@ pub(crate) enum Change {
     },
     NextDue {
         full: Vec<Queue>,
+        unserved: Vec<String>,
         /// `None` begins with a new round.
         round: Option<Round>,
     },

@@ -115,11 +115,11 @@ impl<R: Read> Store for Kept<R> {
         Ok(claimed.into_iter().flatten().collect())
     }
 
-    async fn next_due(&self, full: Vec<Queue>) -> Result<Option<Duration>, Error> {
+    async fn next_due(&self, full: Vec<Queue>, unserved: Vec<String>) -> Result<Option<Duration>, Error> {
         let (mut soonest, mut round) = (None, None);
         // What else waits goes in between.
         loop {
-            let part = Change::NextDue { full: full.clone(), round };
+            let part = Change::NextDue { full: full.clone(), unserved: unserved.clone(), round };
             let Answer::Due(next, further) = self.writer.order(part).await? else {
                 return Err(misplaced());
             };

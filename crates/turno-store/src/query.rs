@@ -65,14 +65,17 @@ pub struct Room {
     pub tickets: usize,
     /// With requests of so many bytes together.
     pub bytes: u64,
-    /// None of these: they have what they may have, or nobody would run them. While there are any, the others take turns.
+    /// None of these: they have what they may have. While there are any, the others take turns.
     pub full: Vec<Queue>,
+    /// Nor of these methods: nobody would run them. What a lost gateway had of them is given all the same, for it says that
+    /// it runs, and may be to be cancelled.
+    pub unserved: Vec<String>,
 }
 
 impl Room {
     /// For so many tickets of any kind and size.
     #[must_use]
     pub fn of(tickets: usize) -> Self {
-        Self { tickets, bytes: u64::MAX, full: Vec::new() }
+        Self { tickets, bytes: u64::MAX, full: Vec::new(), unserved: Vec::new() }
     }
 }

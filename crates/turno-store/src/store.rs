@@ -60,7 +60,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Gives `gateway` tickets whose time has come and that nobody holds, as many as it has `room` for: first those whose
     /// gateway's lease has run out, then those that wait and those whose next attempt is due, the longest due first, or by
-    /// turns if some queues are full. One is given even if its request has more bytes than there is room
+    /// turns if some queues are passed over. One is given even if its request has more bytes than there is room
     /// for. Each is held until its attempt is finished, retried or released, or the lease of `gateway` runs out. The attempt
     /// is on record when this answers. Without a lease it gives nothing. What is claimed by a future that was dropped is
     /// released.
@@ -69,9 +69,9 @@ pub trait Store: Send + Sync + 'static {
     /// [`Error::Full`]: an attempt that cannot be put on record does not begin.
     async fn claim(&self, gateway: GatewayId, room: Room) -> Result<Vec<Claimed>, Error>;
 
-    /// When the next ticket that nobody holds becomes due and is of no `full` queue, as far as is known: in zero time when
-    /// some are.
-    async fn next_due(&self, full: Vec<Queue>) -> Result<Option<Duration>, Error>;
+    /// When the next ticket that nobody holds becomes due and is of no `full` queue, nor of an `unserved` method, as far as is
+    /// known: in zero time when some are.
+    async fn next_due(&self, full: Vec<Queue>, unserved: Vec<String>) -> Result<Option<Duration>, Error>;
 
     /// Ends a ticket, once and for all.
     ///

@@ -135,6 +135,7 @@ promises! {
         what_its_gateway_does_not_know_of_is_due_again
         a_claim_takes_one_and_no_more_bytes_than_it_may
         a_long_queue_is_passed_over_where_it_is_full
+        a_method_that_nobody_serves_is_passed_over
         of_many_queues_the_one_that_has_something_due_is_found
         progress_is_seen_while_it_runs_and_after;
     ends:

@@ -2,7 +2,7 @@
 //!
 //! A ticket's way through the files: `service` and `operations` take what clients ask; `submission` looks at a submit,
 //! `submit` stores it; `runner` claims what is due, `hand` has places and memory for it,
-//! `shares` how much of them each queue may have, `unserved` which wait for a node, `attempt` has the method run
+//! `shares` how much of them each queue may have, `unserved` which methods wait for a node, `attempt` has the method run
 //! once, `losses` counts the nodes that were lost with a ticket, `weigh` asks whether they live, `verdict` says what follows
 //! from what the attempt came to, `bill` where its time went. `board` knows what runs here and who watches; `keeper` keeps
 //! the lease. `operation` is a ticket in the words of `google.longrunning`, `filter` reads what a listing wants, and

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Book;
+use super::turns::PassedOver;
 use crate::batch::{Batch, Begin, Broken, Due, Held, Key, KnownKey, Leave, Record, Submit, millis};
 use crate::body::{Body, Granted, PIECE};
 use crate::change::{Answer, Answered, Change, Ending, Submission};
@@ -156,7 +157,8 @@ impl<T: Tables> Book<T> {
         self.tables.flush(batch).await?;
         let mut found = self.tables.lapsed(gateway, room.tickets, &room.full, batch).await?;
         if room.tickets > found.len() {
-            found.extend(self.due(gateway, room.tickets - found.len(), &room.full, batch).await?);
+            let passed_over = PassedOver::of(&room.full, &room.unserved);
+            found.extend(self.due(gateway, room.tickets - found.len(), &passed_over, batch).await?);
         }
         let (mut granted, mut bytes) = (Vec::new(), room.bytes);
         for due in found {

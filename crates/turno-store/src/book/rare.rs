@@ -4,6 +4,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::Book;
+use super::turns::PassedOver;
 use crate::batch::{Asked, Batch, Leave, Standing};
 use crate::body::{Body, Gathered, unsealed};
 use crate::change::{Answer, Answered, Change};
@@ -38,7 +39,9 @@ impl<T: Tables> Book<T> {
                 self.tables.discard(*body, batch).await?;
                 self.tables.end_body(*body, batch).await.map(|()| Answer::Nothing)
             }
-            Change::NextDue { full, round } => self.next_due(full, round.as_ref(), batch).await,
+            Change::NextDue { full, unserved, round } => {
+                self.next_due(&PassedOver::of(full, unserved), round.as_ref(), batch).await
+            }
             Change::Renew { gateway, lease } => {
                 self.tables.renew(*gateway, *lease, batch).await.map(|()| Answer::Nothing)
             }

@@ -1,4 +1,4 @@
-//! Whose turn it is, where some queues are full: the others take turns, so that a long one does not make them wait.
+//! Whose turn it is, where some queues are passed over: the others take turns, so that a long one does not make them wait.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -29,10 +29,16 @@ impl Turns {
         }
     }
 
-    /// Those of `found` whose turn it is, at most so many: that have something due by `now` and are not full.
-    fn next(&mut self, found: Vec<(Queue, i64)>, full: &[Queue], now: i64, most: usize) -> Vec<Queue> {
+    /// Those of `found` whose turn it is, at most so many: that have something due by `now` and are not passed over.
+    fn next(
+        &mut self,
+        found: Vec<(Queue, i64)>,
+        passed_over: &PassedOver<'_>,
+        now: i64,
+        most: usize,
+    ) -> Vec<Queue> {
         let last_seen = found.last().map(|(queue, _)| queue.clone());
-        let due = others(found, full).into_iter().filter(|(_, due_at)| *due_at <= now);
+        let due = passed_over.others(found).filter(|(_, due_at)| *due_at <= now);
         let next: Vec<_> = due.map(|(queue, _)| queue).take(most).collect();
         // Be it that nothing comes of it, where others have locked what is due: else nobody behind it has a turn.
         self.last = next.last().cloned().or(last_seen);
@@ -40,11 +46,27 @@ impl Turns {
     }
 }
 
-/// Those that are not full.
-fn others(mut found: Vec<(Queue, i64)>, full: &[Queue]) -> Vec<(Queue, i64)> {
-    let full: HashSet<_> = full.iter().collect();
-    found.retain(|(queue, _)| !full.contains(queue));
-    found
+/// Queues that are full, and methods that nobody serves.
+pub(super) struct PassedOver<'a> {
+    full: HashSet<&'a Queue>,
+    unserved: HashSet<&'a str>,
+}
+
+impl<'a> PassedOver<'a> {
+    pub(super) fn of(full: &'a [Queue], unserved: &'a [String]) -> Self {
+        Self { full: full.iter().collect(), unserved: unserved.iter().map(String::as_str).collect() }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.full.is_empty() && self.unserved.is_empty()
+    }
+
+    /// Those that are not passed over.
+    fn others(&self, found: Vec<(Queue, i64)>) -> impl Iterator<Item = (Queue, i64)> {
+        found.into_iter().filter(move |(queue, _)| {
+            !self.full.contains(queue) && !self.unserved.contains(queue.method.as_str())
+        })
+    }
 }
 
 /// Where a round goes on that has `found` these now: to the last queue, and then from the first to the last.
@@ -59,19 +81,19 @@ fn further(found: &[(Queue, i64)], round: Option<&Round>) -> Option<Round> {
 }
 
 impl<T: Tables> Book<T> {
-    /// Rows that are due and of no full queue.
+    /// Rows that are due and not passed over.
     pub(super) async fn due(
         &mut self,
         gateway: GatewayId,
         most: usize,
-        full: &[Queue],
+        passed_over: &PassedOver<'_>,
         batch: &mut Batch<'_>,
     ) -> Result<Vec<Result<Due, Broken>>, Error> {
-        if full.is_empty() {
+        if passed_over.is_empty() {
             return self.tables.due(gateway, most, batch).await;
         }
         let found = self.queues(batch).await?;
-        let queues = self.turns.next(found, full, batch.now, most);
+        let queues = self.turns.next(found, passed_over, batch.now, most);
         if queues.is_empty() {
             return Ok(Vec::new());
         }
@@ -81,10 +103,10 @@ impl<T: Tables> Book<T> {
         Ok(due)
     }
 
-    /// When something is due that is of no full queue, as far as this part of a round can see.
+    /// When something is due that is not passed over, as far as this part of a round can see.
     pub(super) async fn next_due(
         &mut self,
-        full: &[Queue],
+        passed_over: &PassedOver<'_>,
         round: Option<&Round>,
         batch: &mut Batch<'_>,
     ) -> Answered {
@@ -92,15 +114,15 @@ impl<T: Tables> Book<T> {
             Some(round) => self.tables.queues(Some(&round.after), MOST_QUEUES, batch).await?,
             None => {
                 let next = self.tables.next_due(batch).await?;
-                // What is not due yet may be of a full queue: then one claim is made in vain.
-                if full.is_empty() || next != Some(Duration::ZERO) {
+                // What is not due yet may be passed over when it is: then one claim is made in vain.
+                if passed_over.is_empty() || next != Some(Duration::ZERO) {
                     return Ok(Answer::Due(next, None));
                 }
                 self.queues(batch).await?
             }
         };
         let further = further(&found, round);
-        let others = others(found, full).into_iter();
+        let others = passed_over.others(found);
         let until = others.map(|(_, due_at)| due_at.saturating_sub(batch.now).max(0).unsigned_abs());
         let next = until.min().map(Duration::from_millis);
         if next != Some(Duration::ZERO) {
@@ -129,17 +151,20 @@ impl<T: Tables> Book<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Queue, Turns};
+    use super::{PassedOver, Queue, Turns};
 
     fn queue(method: &str) -> Queue {
         Queue { tenant: "me".into(), method: method.into() }
     }
 
     #[test]
-    fn what_is_full_or_not_due_has_no_turn() {
+    fn what_is_passed_over_or_not_due_has_no_turn() {
         let mut turns = Turns::default();
-        let found = vec![(queue("a"), 5), (queue("b"), 10), (queue("c"), 11), (queue("d"), 0)];
-        assert_eq!(turns.next(found, &[queue("d")], 10, 64), [queue("a"), queue("b")]);
+        let found =
+            vec![(queue("a"), 5), (queue("b"), 10), (queue("c"), 11), (queue("d"), 0), (queue("e"), 0)];
+        let (full, unserved) = ([queue("d")], ["e".to_owned()]);
+        let next = turns.next(found, &PassedOver::of(&full, &unserved), 10, 64);
+        assert_eq!(next, [queue("a"), queue("b")]);
         assert_eq!(turns.last, Some(queue("b")));
     }
 
@@ -147,7 +172,7 @@ mod tests {
     fn a_claim_that_finds_none_makes_the_next_one_look_further() {
         let mut turns = Turns::default();
         let found = vec![(queue("a"), 5), (queue("b"), 99)];
-        assert_eq!(turns.next(found, &[queue("a")], 10, 64), []);
+        assert_eq!(turns.next(found, &PassedOver::of(&[queue("a")], &[]), 10, 64), []);
         assert_eq!(turns.last, Some(queue("b")));
     }
 }

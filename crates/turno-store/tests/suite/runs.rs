@@ -110,14 +110,14 @@ pub(crate) async fn a_retry_is_due_after_its_pause(place: &dyn Place) {
     let store = open(place).await;
     let gateway = gateway(&*store).await;
     let attempt = begin(&*store, gateway).await;
-    assert_eq!(store.next_due(Vec::new()).await.unwrap(), None);
+    assert_eq!(store.next_due(Vec::new(), Vec::new()).await.unwrap(), None);
     assert_eq!(store.retry(attempt, burnt(), Duration::ZERO).await.unwrap(), State::Running);
-    assert_eq!(store.next_due(Vec::new()).await.unwrap(), Some(Duration::ZERO));
+    assert_eq!(store.next_due(Vec::new(), Vec::new()).await.unwrap(), Some(Duration::ZERO));
     let again = store.claim(gateway, Room::of(10)).await.unwrap().pop().unwrap();
     assert_eq!((again.attempt.ticket, again.attempt.number, again.failures), (attempt.ticket, 2, 1));
     assert_eq!(store.retry(again.attempt, burnt(), LONG).await.unwrap(), State::Running);
     assert_eq!(store.claim(gateway, Room::of(10)).await.unwrap(), []);
-    let due = store.next_due(Vec::new()).await.unwrap().unwrap();
+    let due = store.next_due(Vec::new(), Vec::new()).await.unwrap().unwrap();
     assert!(due > LONG - Duration::from_secs(60) && due <= LONG, "{due:?}");
     let ticket = store.get(attempt.ticket).await.unwrap();
     assert_eq!((ticket.state, ticket.attempts, ticket.failures), (State::Running, 2, 2));
@@ -137,7 +137,7 @@ pub(crate) async fn what_is_released_is_due_after_its_pause(place: &dyn Place) {
     assert!(matches!(store.finish(attempt, Outcome::Cancelled).await, Err(Error::Superseded(_))));
     store.release(again.attempt, LONG).await.unwrap();
     assert_eq!(store.claim(gateway, Room::of(10)).await.unwrap(), []);
-    assert!(store.next_due(Vec::new()).await.unwrap().unwrap() > LONG - Duration::from_secs(60));
+    assert!(store.next_due(Vec::new(), Vec::new()).await.unwrap().unwrap() > LONG - Duration::from_secs(60));
     let ticket = store.get(attempt.ticket).await.unwrap();
     assert_eq!((ticket.state, ticket.attempts, ticket.failures), (State::Running, 2, 0));
     assert_eq!(store.attempts(attempt.ticket).await.unwrap(), []);
@@ -150,11 +150,12 @@ pub(crate) async fn what_a_dead_gateway_held_is_taken_over(place: &dyn Place) {
     let kept = begin(&*store, here).await;
     assert_eq!(store.claim(here, Room::of(10)).await.unwrap(), []);
     store.resign(gone).await.unwrap();
-    assert_eq!(store.next_due(Vec::new()).await.unwrap(), Some(Duration::ZERO));
+    assert_eq!(store.next_due(Vec::new(), Vec::new()).await.unwrap(), Some(Duration::ZERO));
     let Ticket { tenant, method, .. } = store.get(lost.ticket).await.unwrap();
-    let full = Room { full: vec![Queue { tenant, method }], ..Room::of(10) };
+    let full = Room { full: vec![Queue { tenant, method: method.clone() }], ..Room::of(10) };
     assert_eq!(store.claim(here, full).await.unwrap(), [], "its queue is full");
-    let taken = store.claim(here, Room::of(10)).await.unwrap().pop().unwrap();
+    let unserved = Room { unserved: vec![method], ..Room::of(10) };
+    let taken = store.claim(here, unserved).await.unwrap().pop().expect("somebody has to take care of it");
     assert_eq!((taken.attempt.ticket, taken.attempt.number, taken.failures), (lost.ticket, 2, 0));
     let late = store.finish(lost, Outcome::Done("stale".into())).await;
     assert!(matches!(late, Err(Error::Superseded(_))), "{late:?}");
@@ -201,7 +202,7 @@ pub(crate) async fn what_its_gateway_does_not_know_of_is_due_again(place: &dyn P
     let known_here = vec![known.ticket];
     assert_eq!(store.disown(gateway, known_here.clone(), Duration::ZERO).await.unwrap(), 2);
     assert_eq!(store.cancel(unwanted.ticket).await.unwrap(), Cancelled::Now);
-    assert_eq!(store.next_due(Vec::new()).await.unwrap(), Some(Duration::ZERO));
+    assert_eq!(store.next_due(Vec::new(), Vec::new()).await.unwrap(), Some(Duration::ZERO));
     let taken = store.claim(gateway, Room::of(10)).await.unwrap();
     let [taken] = taken.as_slice() else { panic!("{taken:?}") };
     assert_eq!((taken.attempt.ticket, taken.attempt.number, taken.failures), (unknown.ticket, 2, 0));
@@ -248,7 +249,8 @@ pub(crate) async fn a_long_queue_is_passed_over_where_it_is_full(place: &dyn Pla
     .await;
     let claim = async |tickets, bytes, full: &[&Queue]| {
         let full = full.iter().copied().cloned().collect();
-        let claimed = store.claim(gateway, Room { tickets, bytes, full }).await.unwrap();
+        let room = Room { tickets, bytes, full, unserved: Vec::new() };
+        let claimed = store.claim(gateway, room).await.unwrap();
         claimed.into_iter().map(|one| queue(&one.tenant, &one.method)).collect::<Vec<_>>()
     };
     assert_eq!(claim(10, u64::MAX, &[]).await, vec![long.clone(); 10], "the longest due first");
@@ -262,11 +264,27 @@ pub(crate) async fn a_long_queue_is_passed_over_where_it_is_full(place: &dyn Pla
     assert_eq!(claim(9, u64::MAX, &[&long]).await, [other.clone(), other.clone()]);
     assert_eq!(claim(9, u64::MAX, &[&long]).await, []);
     assert!(
-        store.next_due(vec![long.clone()]).await.unwrap().unwrap() > LONG,
+        store.next_due(vec![long.clone()], Vec::new()).await.unwrap().unwrap() > LONG,
         "of the one that is not due yet"
     );
-    assert_eq!(store.next_due(vec![other.clone()]).await.unwrap(), Some(Duration::ZERO));
+    assert_eq!(store.next_due(vec![other.clone()], Vec::new()).await.unwrap(), Some(Duration::ZERO));
     assert_eq!(claim(99, u64::MAX, &[&other]).await, vec![long; 20]);
+}
+
+pub(crate) async fn a_method_that_nobody_serves_is_passed_over(place: &dyn Place) {
+    let store = open(place).await;
+    let gateway = gateway(&*store).await;
+    for (tenant, method) in [("you", "a.B/C"), ("me", "a.B/C"), ("you", "a.B/D")] {
+        submit(&*store, NewTicket { tenant: tenant.into(), method: method.into(), ..new() }).await;
+    }
+    let unserved = vec!["a.B/C".to_owned()];
+    assert_eq!(store.next_due(Vec::new(), unserved.clone()).await.unwrap(), Some(Duration::ZERO));
+    let room = Room { unserved: unserved.clone(), ..Room::of(10) };
+    let claimed = store.claim(gateway, room.clone()).await.unwrap();
+    assert_eq!(claimed.iter().map(|one| one.method.as_str()).collect::<Vec<_>>(), ["a.B/D"]);
+    assert_eq!(store.next_due(Vec::new(), unserved).await.unwrap(), None);
+    assert_eq!(store.claim(gateway, room).await.unwrap(), []);
+    assert_eq!(store.claim(gateway, Room::of(10)).await.unwrap().len(), 2);
 }
 
 pub(crate) async fn of_many_queues_the_one_that_has_something_due_is_found(place: &dyn Place) {
@@ -283,13 +301,13 @@ pub(crate) async fn of_many_queues_the_one_that_has_something_due_is_found(place
         let claimed = store.claim(gateway, Room { full: full.clone(), ..Room::of(10) }).await.unwrap();
         claimed.into_iter().map(|one| one.tenant).collect::<Vec<_>>()
     };
-    assert!(store.next_due(full.clone()).await.unwrap().unwrap() > LONG, "nothing is due");
+    assert!(store.next_due(full.clone(), Vec::new()).await.unwrap().unwrap() > LONG, "nothing is due");
     submit(700, None).await;
     assert!(claim().await.is_empty(), "the first of them are not due");
-    assert!(store.next_due(full.clone()).await.unwrap().unwrap() > LONG, "nor is any other");
+    assert!(store.next_due(full.clone(), Vec::new()).await.unwrap().unwrap() > LONG, "nor is any other");
     for number in [100, 550] {
         submit(number, None).await;
-        assert_eq!(store.next_due(full.clone()).await.unwrap(), Some(Duration::ZERO));
+        assert_eq!(store.next_due(full.clone(), Vec::new()).await.unwrap(), Some(Duration::ZERO));
         assert_eq!(claim().await, [format!("{number:03}")], "the claim begins there");
     }
 }

@@ -103,7 +103,7 @@ impl Tickets {
             if hearing.stop.is_cancelled() {
                 return Ended::Stopped;
             }
-            self.0.unserved.add(claimed.queue());
+            self.0.unserved.add(&claimed.method);
             return Ended::NotNow(None);
         };
         if method.served().kind == Kind::Stream {

@@ -85,7 +85,8 @@ impl Hand {
         let permits = std::iter::once(first).chain(others);
         let places: Vec<_> = permits.map(|place| Place { _place: place, memory: None, seat: None }).collect();
         let bytes = (self.memory.available_permits() * KIB / 2) as u64;
-        let room = Room { tickets: places.len(), bytes, full: self.table.shares.lock().pass_over() };
+        let full = self.table.shares.lock().pass_over();
+        let room = Room { tickets: places.len(), bytes, full, unserved: Vec::new() };
         (places, room)
     }
 

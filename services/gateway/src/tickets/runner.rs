@@ -38,11 +38,11 @@ impl Tickets {
     }
 
     async fn claim(&self, places: Vec<Place>, room: Room) {
-        let full = room.full.clone();
+        let (full, unserved) = (room.full.clone(), room.unserved.clone());
         match self.store().claim(self.0.gateway, room).await {
             Ok(claimed) if claimed.is_empty() => {
                 drop(places);
-                self.something_due(full).await;
+                self.something_due(full, unserved).await;
             }
             Ok(claimed) => self.begin_all(claimed, places),
             Err(error) => {
@@ -67,7 +67,7 @@ impl Tickets {
     async fn places(&self) -> Option<(Vec<Place>, Room)> {
         let places = self.0.hand.places(MOST_CLAIMED);
         let (places, mut room) = self.0.closing.run_until_cancelled(places).await?;
-        room.full.extend(self.0.unserved.pass_over(|method| self.is_served(method)));
+        room.unserved = self.0.unserved.pass_over(|method| self.is_served(method));
         Some((places, room))
     }
 
@@ -81,10 +81,10 @@ impl Tickets {
         }
     }
 
-    /// Until something may be due that is of no full queue, or one of them has room.
-    async fn something_due(&self, full: Vec<Queue>) {
+    /// Until something may be due that is not passed over, or a full queue has room.
+    async fn something_due(&self, full: Vec<Queue>, unserved: Vec<String>) {
         let longest = if self.0.around.is_shared { LONGEST_PAUSE_SHARED } else { LONGEST_PAUSE };
-        let next = match self.store().next_due(full).await {
+        let next = match self.store().next_due(full, unserved).await {
             Ok(next) => next.unwrap_or(longest),
             Err(error) => {
                 complain(&error);

@@ -108,9 +108,10 @@ impl Tickets {
     /// A ticket of the queue waits in the store. Answers whether it will be claimed without anybody being told: when there is
     /// a node, or room.
     fn waits(&self, queue: Queue) -> bool {
-        if self.is_served(&queue.method) || !self.0.unserved.add(queue.clone()) {
+        if self.is_served(&queue.method) {
             return self.0.hand.wait(&queue);
         }
+        self.0.unserved.add(&queue.method);
         // The claim that was made for a node that has just come may have been before.
         !self.is_served(&queue.method)
     }

@@ -1,59 +1,61 @@
-//! The queues that wait for a node: nobody serves their method. Claims pass them over, for an attempt that is only given back
-//! takes a number, and the store's time. A table: nothing is awaited with it in hand.
+//! The methods that nobody serves and something waits for. Claims pass it over, for an attempt that is only given back takes
+//! a number, and the store's time. A table: nothing is awaited with it in hand.
 
-use std::collections::HashSet;
+use std::collections::VecDeque;
 
 use parking_lot::Mutex;
-use turno_store::Queue;
 
-/// As many as one claim looks at. What waits in others is claimed and given back, later and later.
+/// Claims carry them. What waits for others is claimed and given back, later and later.
 const MOST: usize = 256;
 
-/// Those of one gateway.
+/// Those of one gateway; what was named last is the last one.
 #[derive(Default)]
-pub(crate) struct Unserved(Mutex<HashSet<Queue>>);
+pub(crate) struct Unserved(Mutex<VecDeque<String>>);
 
 impl Unserved {
-    /// Nobody serves what waits in `queue`. Answers whether claims pass it over from now on.
-    pub(crate) fn add(&self, queue: Queue) -> bool {
-        let mut queues = self.0.lock();
-        if queues.len() >= MOST {
-            return queues.contains(&queue);
+    /// Nobody serves `method`: claims pass it over from now on. It may be that nothing waits any more for one that was not
+    /// named for long: that one makes room.
+    pub(crate) fn add(&self, method: &str) {
+        let mut methods = self.0.lock();
+        let known = methods.iter().rposition(|one| one == method).and_then(|at| methods.remove(at));
+        if known.is_none() && methods.len() >= MOST {
+            methods.pop_front();
         }
-        queues.insert(queue);
-        true
+        methods.push_back(known.unwrap_or_else(|| method.to_owned()));
     }
 
-    /// Those whose method is not served yet; the others are forgotten.
-    pub(crate) fn pass_over(&self, is_served: impl Fn(&str) -> bool) -> Vec<Queue> {
-        let mut queues = self.0.lock();
-        queues.retain(|queue| !is_served(&queue.method));
-        queues.iter().cloned().collect()
+    /// Those that are not served yet; the others are forgotten.
+    pub(crate) fn pass_over(&self, is_served: impl Fn(&str) -> bool) -> Vec<String> {
+        let mut methods = self.0.lock();
+        methods.retain(|method| !is_served(method));
+        methods.iter().cloned().collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{MOST, Queue, Unserved};
-
-    fn queue(method: &str) -> Queue {
-        Queue { tenant: "me".into(), method: method.into() }
-    }
+    use super::{MOST, Unserved};
 
     #[test]
-    fn a_queue_is_passed_over_until_its_method_is_served() {
+    fn a_method_is_passed_over_until_it_is_served() {
         let unserved = Unserved::default();
-        assert!(unserved.add(queue("a")) && unserved.add(queue("b")) && unserved.add(queue("a")));
+        for method in ["a", "b", "a"] {
+            unserved.add(method);
+        }
         assert_eq!(unserved.pass_over(|_| false).len(), 2);
-        assert_eq!(unserved.pass_over(|method| method == "a"), [queue("b")]);
-        assert_eq!(unserved.pass_over(|_| false), [queue("b")]);
+        assert_eq!(unserved.pass_over(|method| method == "a"), ["b"]);
+        assert_eq!(unserved.pass_over(|_| false), ["b"]);
     }
 
     #[test]
-    fn no_more_are_passed_over_than_a_claim_looks_at() {
+    fn the_one_that_was_not_named_for_longest_makes_room() {
         let unserved = Unserved::default();
-        assert!((0..MOST).all(|number| unserved.add(queue(&number.to_string()))));
-        assert!(!unserved.add(queue("one more")) && unserved.add(queue("7")));
-        assert_eq!(unserved.pass_over(|_| false).len(), MOST);
+        for number in (0..MOST).chain([0, MOST]) {
+            unserved.add(&number.to_string());
+        }
+        let passed_over = unserved.pass_over(|_| false);
+        assert_eq!(passed_over.len(), MOST);
+        let has = |number: usize| passed_over.contains(&number.to_string());
+        assert!(has(MOST) && has(0) && !has(1) && has(2));
     }
 }
