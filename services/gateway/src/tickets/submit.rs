@@ -84,7 +84,7 @@ impl Tickets {
             let kept = ticket.clone();
             let submitted = tickets.store().submit(ticket).await;
             drop(held);
-            let begun = begun(&submitted);
+            let (begun, is_new) = (begun(&submitted), is_new(&submitted));
             // Whoever asked may have gone.
             let _gone = answer.send(submitted.map(|submitted| Answer::of(submitted, &kept)));
             match (begun, hand) {
@@ -95,7 +95,7 @@ impl Tickets {
                     if let Some((_, running)) = hand {
                         tickets.0.board.end(running.attempt);
                     }
-                    if !tickets.waits(queue_of(&kept)) {
+                    if is_new && !tickets.waits(&queue_of(&kept)) {
                         tickets.0.due.notify_one();
                     }
                 }
@@ -107,13 +107,9 @@ impl Tickets {
 
     /// A ticket of the queue waits in the store. Answers whether it will be claimed without anybody being told: when there is
     /// a node, or room.
-    fn waits(&self, queue: Queue) -> bool {
-        if self.is_served(&queue.method) {
-            return self.0.hand.wait(&queue);
-        }
-        self.0.unserved.add(&queue.method);
-        // The claim that was made for a node that has just come may have been before.
-        !self.is_served(&queue.method)
+    fn waits(&self, queue: &Queue) -> bool {
+        let waits_for_a_node = self.0.unserved.wait(&queue.method, |method| self.is_served(method));
+        waits_for_a_node || self.0.hand.wait(queue)
     }
 
     /// On the board before it is on disk, so that the store holds nothing for this gateway of which it does not know.
@@ -190,6 +186,11 @@ fn begun(submitted: &Result<Submitted, Error>) -> Option<Attempt> {
     }
 }
 
+/// Of a key that is known nothing waits by this submit, nor of what was refused.
+fn is_new(submitted: &Result<Submitted, Error>) -> bool {
+    matches!(submitted, Ok(Submitted::Stored { .. }))
+}
+
 /// The ticket as it now is, without asking the store for it.
 fn as_stored(new: &NewTicket, at: Timestamp, attempt: Option<Attempt>) -> Ticket {
     Ticket {
@@ -234,5 +235,20 @@ fn claimed(attempt: Attempt, ticket: NewTicket) -> Claimed {
         failures: 0,
         cancel_requested: false,
         waited: std::time::Duration::ZERO,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Envelope, Error, SubmitRequest, Submitted, Timestamp, as_stored, is_new, submission};
+
+    #[test]
+    fn only_what_is_stored_now_may_wait() {
+        let request = SubmitRequest { method: "a.v1.A/Do".into(), ..SubmitRequest::default() };
+        let ticket = submission::ticket(request, &Envelope::default(), None, 1000).unwrap();
+        let (at, attempt) = (Timestamp(5), None);
+        let known = Submitted::Known(Box::new(as_stored(&ticket, at, attempt)));
+        assert!(is_new(&Ok(Submitted::Stored { at, attempt })));
+        assert!(!is_new(&Ok(known)) && !is_new(&Err(Error::Full)));
     }
 }

@@ -13,6 +13,16 @@ const MOST: usize = 256;
 pub(crate) struct Unserved(Mutex<VecDeque<String>>);
 
 impl Unserved {
+    /// Something waits for `method`. Answers whether it waits for a node: then claims pass it over until one comes.
+    pub(crate) fn wait(&self, method: &str, is_served: impl Fn(&str) -> bool) -> bool {
+        if is_served(method) {
+            return false;
+        }
+        self.add(method);
+        // The claim for a node that has come meanwhile may have been before.
+        !is_served(method)
+    }
+
     /// Nobody serves `method`: claims pass it over from now on. It may be that nothing waits any more for one that was not
     /// named for long: that one makes room.
     pub(crate) fn add(&self, method: &str) {
@@ -45,6 +55,17 @@ mod tests {
         assert_eq!(unserved.pass_over(|_| false).len(), 2);
         assert_eq!(unserved.pass_over(|method| method == "a"), ["b"]);
         assert_eq!(unserved.pass_over(|_| false), ["b"]);
+    }
+
+    #[test]
+    fn a_node_that_comes_just_then_is_not_waited_for() {
+        let unserved = Unserved::default();
+        assert!(!unserved.wait("a", |_| true));
+        assert_eq!(unserved.pass_over(|_| false).len(), 0);
+        assert!(unserved.wait("a", |_| false));
+        // One that comes when it is an entry already.
+        let unserved = Unserved::default();
+        assert!(!unserved.wait("a", |_| !unserved.pass_over(|_| false).is_empty()));
     }
 
     #[test]
