@@ -162,7 +162,8 @@ pub trait Store: Send + Sync + 'static {
     /// How many there are of each state.
     async fn counts(&self) -> Result<Counts, Error>;
 
-    /// Whether a ticket was ever submitted for `method`, be it that it is forgotten by now.
+    /// Whether a ticket was ever submitted for `method`, be it that it is forgotten by now. A gateway of an older version that
+    /// still runs while the tables have been changed puts down no methods: one that it alone takes tickets of is not known.
     async fn knows_method(&self, method: &str) -> Result<bool, Error>;
 
     /// Forgets up to `most` tickets whose time is over, with what lies beside them; answers how many.

@@ -11,7 +11,7 @@ use crate::error::Error;
 /// What leads from one version to the next. Other gateways work with the tables meanwhile.
 enum Step {
     /// Takes no time, once nobody else has a lock on them: it changes one table that there was before, at most. Who reads one
-    /// holds up nobody.
+    /// holds up nobody, be it all of one, which takes its time (`METHODS`).
     Tables(&'static str),
     /// An index over all that there is: that takes its time.
     Index { name: &'static str, over: &'static str },
