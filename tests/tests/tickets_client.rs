@@ -149,6 +149,27 @@ async fn what_nobody_serves_waits_for_a_node_and_is_not_claimed_meanwhile() {
     assert_eq!(waiting.response().await.unwrap().metadata["turno-attempt"], "1");
 }
 
+#[tokio::test]
+async fn what_a_gateway_finds_in_its_store_is_claimed_once_before_a_node_comes() {
+    let data = tempfile::tempdir().unwrap();
+    let patience = turno_runtime::units::Span(Duration::from_millis(100));
+    let config = GatewayConfig { data: data.path().into(), patience, ..GatewayConfig::default() };
+    let mesh = TestMesh::gateway(config.clone()).await;
+    mesh.kitchen(Role::Io, 1).await.leave().await;
+    let waiting = client(&mesh).submit::<kitchen::Inspect>(dish("table 7")).await.unwrap().name().to_owned();
+    mesh.end().await;
+    let mesh = TestMesh::gateway(config).await;
+    let _waiter = mesh.join(turno::node("waiter").service(|| Waiter), mesh.node_config(Role::Io, 1)).await;
+    let client = client(&mesh);
+    // By then what was given back is due again.
+    let then = SystemTime::now() + Duration::from_secs(2);
+    client.submit::<http::Fetch>(FetchRequest::default()).not_before(then).await.unwrap().await.unwrap();
+    let waiting = client.ticket::<kitchen::Inspect>(waiting);
+    assert_eq!(waiting.snapshot().await.unwrap().attempts, 1);
+    let _cook = mesh.kitchen(Role::Io, 1).await;
+    assert_eq!(waiting.response().await.unwrap().metadata["turno-attempt"], "2");
+}
+
 /// A gateway where it was before, with the same tickets.
 async fn gateway_at(config: &GatewayConfig) -> (turno_gateway::Running, CancellationToken) {
     let shutdown = CancellationToken::new();
