@@ -2,6 +2,7 @@
 //! tonic would unpack on a thread that moves calls, without a word to `admission`, and call what is too large OUT_OF_RANGE.
 
 use std::error::Error;
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::stream::{self, Stream};
@@ -21,6 +22,10 @@ struct Plain<B = Incoming> {
     encoding: Option<HeaderValue>,
     limit: Limit,
     takes_stream: bool,
+    /// For so long it may stand still where one message is taken, or inside a packed one.
+    stall: Duration,
+    /// A message has begun.
+    begun: bool,
     /// Of what was unpacked last. Who takes a stream has read it when the next message is asked for; who takes one message
     /// hears of it when the client has ended its side, which may take its time.
     room: Room,
@@ -51,8 +56,18 @@ pub(crate) fn request(
     let (limit, takes_stream) = (limit(path, max_message), takes_stream(path));
     let (mut head, body) = request.into_parts();
     let encoding = head.headers.remove(ENCODING);
-    let (arrived, left, unpacked) = (Bytes::new(), 0, None);
-    let plain = Plain { body, encoding, limit, takes_stream, room, arrived, left, unpacked };
+    let plain = Plain {
+        body,
+        encoding,
+        limit,
+        takes_stream,
+        stall: STALL,
+        begun: false,
+        room,
+        arrived: Bytes::new(),
+        left: 0,
+        unpacked: None,
+    };
     Request::from_parts(head, tonic::body::Body::new(StreamBody::new(frames(plain))))
 }
 
@@ -100,7 +115,7 @@ where
             if self.arrived.len() >= PREFIX {
                 return self.whole().await.map(Some);
             }
-            let Some(frame) = self.frame().await? else {
+            let Some(frame) = self.next_frame().await? else {
                 return if self.arrived.is_empty() { Ok(None) } else { Err(broken_off()) };
             };
             match frame.into_data() {
@@ -121,9 +136,9 @@ where
             end += part;
             let prefix = self.arrived.get(end..end + PREFIX).filter(|prefix| prefix[0] != 1);
             let Some(prefix) = prefix else { return Ok(end) };
-            match length(prefix, self.limit) {
+            match self.length(prefix) {
                 Ok(length) => {
-                    self.left = length;
+                    (self.begun, self.left) = (true, length);
                     end += PREFIX;
                 }
                 // What came before it is passed on first.
@@ -133,9 +148,18 @@ where
         }
     }
 
+    /// The length of the message that begins here.
+    fn length(&self, start: &[u8]) -> Result<usize, Status> {
+        if self.begun && !self.takes_stream {
+            return Err(Status::internal("more than one message in the request of a unary method"));
+        }
+        length(start, self.limit)
+    }
+
     /// Waits for all of a packed message. What is answered begins it anew, as one that is not packed.
     async fn whole(&mut self) -> Result<Frame<Bytes>, Status> {
-        let length = length(&self.arrived, self.limit)?;
+        let length = self.length(&self.arrived)?;
+        self.begun = true;
         self.arrived.advance(PREFIX);
         let mut packed = BytesMut::new();
         loop {
@@ -156,14 +180,28 @@ where
     }
 
     async fn more(&mut self) -> Result<Bytes, Status> {
-        let frame = tokio::time::timeout(STALL, self.frame()).await.map_err(stalled)??;
+        let frame = self.frame_soon().await?;
         frame.and_then(|frame| frame.into_data().ok()).ok_or_else(broken_off)
     }
 
-    /// An error is what tonic would have made of it.
+    /// Between two messages of a stream a client may be silent as long as it likes.
+    async fn next_frame(&mut self) -> Result<Option<Frame<Bytes>>, Status> {
+        if self.takes_stream { self.frame().await } else { self.frame_soon().await }
+    }
+
+    async fn frame_soon(&mut self) -> Result<Option<Frame<Bytes>>, Status> {
+        tokio::time::timeout(self.stall, self.frame()).await.map_err(stalled)?
+    }
+
+    /// One with nothing in it does not count. An error is what tonic would have made of it.
     async fn frame(&mut self) -> Result<Option<Frame<Bytes>>, Status> {
-        let frame = self.body.frame().await.transpose();
-        frame.map_err(|error| Status::from_error(error.into()))
+        loop {
+            let frame = self.body.frame().await.transpose();
+            let frame = frame.map_err(|error| Status::from_error(error.into()))?;
+            if !frame.as_ref().and_then(Frame::data_ref).is_some_and(Bytes::is_empty) {
+                return Ok(frame);
+            }
+        }
     }
 }
 
@@ -175,21 +213,33 @@ fn broken_off() -> Status {
 mod tests {
     use super::{Limit, Plain, takes_stream};
     use crate::admission::Admission;
+    use crate::edge::prefixed::STALL;
     use crate::edge::wire::{Wire, packed, prefixed};
     use bytes::Bytes;
+    use futures_util::{StreamExt as _, stream};
     use http::HeaderValue;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
     use prost::Message as _;
     use prost_types::FileDescriptorSet;
+    use std::convert::Infallible;
     use std::sync::Arc;
+    use std::time::Duration;
     use tonic::{Code, Status};
     use tonic_types::StatusExt as _;
 
     fn plain(wire: &[u8], frame: usize, takes_stream: bool, admission: &Arc<Admission>) -> Plain<Wire> {
+        plain_of(Wire::of(wire, frame), takes_stream, admission)
+    }
+
+    fn plain_of<B>(body: B, takes_stream: bool, admission: &Arc<Admission>) -> Plain<B> {
         Plain {
-            body: Wire::of(wire, frame),
+            body,
             encoding: Some(HeaderValue::from_static("gzip")),
             limit: Limit::max_message(100_000),
             takes_stream,
+            stall: STALL,
+            begun: false,
             room: admission.room(),
             arrived: Bytes::new(),
             left: 0,
@@ -254,7 +304,7 @@ mod tests {
                 assert_eq!(admission.bytes(), 50_000);
             }
             // Only who takes a stream has read the one when it asks for the next.
-            plain.next().await.unwrap().unwrap();
+            assert_eq!(plain.next().await.is_ok(), takes_stream);
             assert_eq!(admission.bytes(), if takes_stream { 0 } else { 50_000 });
             drop(plain);
             assert_eq!(admission.bytes(), 0);
@@ -274,6 +324,34 @@ mod tests {
         let wire = prefixed(1, &packed(b"bread"));
         let inside = all(plain(&wire[..9], 4, true, &Admission::new(1, 1 << 20))).await.1;
         assert_eq!(inside.unwrap().code(), Code::Internal);
+    }
+
+    #[tokio::test]
+    async fn one_message_is_all_of_a_unary_request() {
+        for wire in [prefixed(0, b"bread"), prefixed(1, &packed(b"bread"))] {
+            let admission = Admission::new(1, 1 << 20);
+            let (given, error) = all(plain(&wire, 1 << 20, false, &admission)).await;
+            assert!(error.is_none() && given == prefixed(0, b"bread"), "{error:?}");
+            let (given, error) = all(plain(&wire.repeat(2), 1 << 20, false, &admission)).await;
+            assert_eq!((given, error.unwrap().code()), (prefixed(0, b"bread"), Code::Internal));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_unary_request_that_is_not_ended_is_not_waited_for_for_ever() {
+        let admission = Admission::new(1, 1 << 20);
+        let wire = prefixed(1, &packed(&[7; 50_000]));
+        // Frames with nothing in them are no sign of life.
+        let frame = |data: Vec<u8>| Ok::<_, Infallible>(Frame::data(Bytes::from(data)));
+        let frames = [wire, Vec::new(), Vec::new()].map(frame);
+        let body = StreamBody::new(stream::iter(frames).chain(stream::pending()));
+        let mut plain = Plain { stall: Duration::ZERO, ..plain_of(body, false, &admission) };
+        for _ in ["prefix", "message"] {
+            plain.next().await.unwrap().unwrap();
+        }
+        let patience = Duration::from_secs(10);
+        let ended = tokio::time::timeout(patience, plain.next()).await.expect("it is not waited for");
+        assert_eq!(ended.unwrap_err().code(), Code::DeadlineExceeded);
     }
 
     #[test]
