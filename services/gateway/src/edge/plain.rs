@@ -115,14 +115,14 @@ where
             if self.arrived.len() >= PREFIX {
                 return self.whole().await.map(Some);
             }
-            let Some(frame) = self.next_frame().await? else {
-                return if self.arrived.is_empty() { Ok(None) } else { Err(broken_off()) };
-            };
-            match frame.into_data() {
-                Ok(data) if self.arrived.is_empty() => self.arrived = data,
+            match self.next_frame().await?.map(Frame::into_data) {
+                Some(Ok(data)) if self.arrived.is_empty() => self.arrived = data,
                 // The rest of a prefix.
-                Ok(data) => self.arrived = [&self.arrived[..], &data[..]].concat().into(),
-                Err(trailers) => return Ok(Some(trailers)),
+                Some(Ok(data)) => self.arrived = [&self.arrived[..], &data[..]].concat().into(),
+                // tonic takes trailers for the end wherever they come, and so it does the end right behind a prefix.
+                _ if self.left > 0 || !self.arrived.is_empty() => return Err(broken_off()),
+                Some(Err(trailers)) => return Ok(Some(trailers)),
+                None => return Ok(None),
             }
         }
     }
@@ -217,7 +217,7 @@ mod tests {
     use crate::edge::wire::{Wire, packed, prefixed};
     use bytes::Bytes;
     use futures_util::{StreamExt as _, stream};
-    use http::HeaderValue;
+    use http::{HeaderMap, HeaderValue};
     use http_body::Frame;
     use http_body_util::StreamBody;
     use prost::Message as _;
@@ -324,6 +324,28 @@ mod tests {
         let wire = prefixed(1, &packed(b"bread"));
         let inside = all(plain(&wire[..9], 4, true, &Admission::new(1, 1 << 20))).await.1;
         assert_eq!(inside.unwrap().code(), Code::Internal);
+        let (wire, admission) = (prefixed(0, b"bread"), Admission::new(1, 1 << 20));
+        for length in [5, 8] {
+            let behind_the_prefix = all(plain(&wire[..length], 1 << 20, true, &admission)).await.1;
+            assert_eq!(behind_the_prefix.unwrap().code(), Code::Internal, "{length}");
+        }
+    }
+
+    #[tokio::test]
+    async fn trailers_are_an_end_behind_a_message_alone() {
+        let (wire, admission) = (prefixed(0, b"bread"), Admission::new(1, 1 << 20));
+        for length in [3, 5, 8, 10] {
+            let data = Frame::data(Bytes::copy_from_slice(&wire[..length]));
+            let frames = [data, Frame::trailers(HeaderMap::new())].map(Ok::<_, Infallible>);
+            let mut plain = plain_of(StreamBody::new(stream::iter(frames)), true, &admission);
+            let end = loop {
+                match plain.next().await {
+                    Ok(Some(frame)) if frame.is_data() => {}
+                    end => break end,
+                }
+            };
+            assert_eq!(end.is_ok_and(|frame| frame.is_some()), length == wire.len(), "{length}");
+        }
     }
 
     #[tokio::test]
