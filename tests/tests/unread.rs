@@ -17,8 +17,8 @@ use tonic_types::StatusExt as _;
 use turno::Client;
 use turno::node::config::Role;
 use turno_gateway::GatewayConfig;
-use turno_proto::v1::ShowRequest;
 use turno_proto::v1::tickets_client::TicketsClient;
+use turno_proto::v1::{ShowRequest, SubmitRequest};
 use turno_runtime::units::Size;
 use turno_tests::kitchen::{self, kitchen::Echo};
 use turno_tests::stubs::kitchen_client::KitchenClient;
@@ -310,4 +310,15 @@ async fn streams_that_are_read_keep_nobody_out_until_they_are_left_alone() {
     })
     .await;
     mesh.client().echo(dish(1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn submits_that_wait_behind_answers_that_nobody_reads_keep_no_place() {
+    let (mesh, _node, _slow) = start_with(GatewayConfig { max_calls: 1, ..GatewayConfig::default() }).await;
+    let mut deaf = TicketsClient::new(connection(&mesh, LITTLE).await);
+    let submit = SubmitRequest { method: "kitchen.v1.Kitchen/Echo".into(), ..SubmitRequest::default() };
+    let _unread = deaf.submit_many(tokio_stream::iter(vec![submit; 3_000])).await.unwrap();
+    // By then no more is taken of the answers.
+    tokio::time::sleep(PAUSE).await;
+    eventually("another has the place", async || mesh.client().echo(dish(1)).await.is_ok()).await;
 }

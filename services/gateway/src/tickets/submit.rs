@@ -11,7 +11,7 @@ use turno_proto::v1::SubmitRequest;
 use turno_runtime::task;
 use turno_store::{Attempt, Claimed, Error, NewTicket, Queue, State, Submitted, Ticket, TicketId, Timestamp};
 
-use crate::admission::Permit;
+use crate::admission::{Permit, Room};
 use crate::methods::Method;
 use crate::tickets::board::Running;
 use crate::tickets::envelope::Envelope;
@@ -21,10 +21,11 @@ use crate::tickets::{Tickets, operation, refusal, submission};
 /// A place on the way to the disk comes free within milliseconds.
 const SOON: std::time::Duration = std::time::Duration::from_millis(100);
 
-/// A submit that was let in: its bytes are counted from here on.
+/// A submit that was let in: its bytes are counted from here on. It has no place yet: it is not begun while nobody reads what is
+/// answered before it.
 pub(super) struct LetIn {
     request: SubmitRequest,
-    held: (OwnedSemaphorePermit, Permit),
+    room: Room,
 }
 
 impl Tickets {
@@ -39,24 +40,26 @@ impl Tickets {
 
     /// Lets a submit in; one that is refused is dropped.
     pub(super) fn let_in(&self, request: SubmitRequest) -> Result<LetIn, Status> {
-        let place = self.0.submits.clone().try_acquire_owned().map_err(|_| {
-            refusal::exhausted("as many submits as may be are on their way to the disk", SOON)
-        })?;
-        let mut permit = self.0.around.admission.admit()?;
-        permit.room.hold(request.request.len())?;
-        Ok(LetIn { request, held: (place, permit) })
+        let mut room = self.0.around.admission.room();
+        room.hold(request.request.len())?;
+        Ok(LetIn { request, room })
     }
 
     pub(super) async fn submit_this(
         &self,
-        LetIn { request, held }: LetIn,
+        LetIn { request, room }: LetIn,
         envelope: &Envelope,
     ) -> Result<Operation, Status> {
+        let place = self.0.submits.clone().try_acquire_owned().map_err(|_| {
+            refusal::exhausted("as many submits as may be are on their way to the disk", SOON)
+        })?;
+        let mut permit = self.0.around.admission.admit()?;
+        permit.room = room;
         let method = self.submittable(submission::method_name(&request.method)?).await?;
         let retries = method.as_ref().and_then(|method| method.served().policy.retries);
         let ticket = submission::ticket(request, envelope, retries, self.0.around.max_message)?;
         let id = ticket.id;
-        let answer = self.store_in_a_task(method.as_deref(), ticket, held).await?;
+        let answer = self.store_in_a_task(method.as_deref(), ticket, (place, permit)).await?;
         self.answered(id, answer).await
     }
 
