@@ -39,7 +39,7 @@ pub(crate) struct Book {
     suspects: Suspects,
     /// Items that are out or suspected.
     open: usize,
-    /// Bytes of the chunks that are out.
+    /// Bytes of the chunks that are out; twins have the same ones.
     out_bytes: usize,
     /// The largest body of a chunk with more than one item.
     most_bytes: usize,
@@ -213,16 +213,18 @@ impl Book {
         self.next_chunk += 1;
         let (id, body, handed_back) = (self.next_chunk, out.body.clone(), out.handed_back);
         let items = u32::try_from(out.indexes.len()).expect("a chunk has at most 4096 items");
-        self.out_bytes += body.len();
+        if out.twin.is_none() {
+            self.out_bytes += body.len();
+        }
         self.out.insert(id, out);
         Chunk { id, items, body, handed_back, avoid }
     }
 
     fn take_back(&mut self, id: u64) -> Option<Out> {
         let out = self.out.remove(&id)?;
-        self.out_bytes -= out.body.len();
-        if let Some(twin) = out.twin.and_then(|twin| self.out.get_mut(&twin)) {
-            twin.twin = None;
+        match out.twin.and_then(|twin| self.out.get_mut(&twin)) {
+            Some(twin) => twin.twin = None,
+            None => self.out_bytes -= out.body.len(),
         }
         if let Some(accused) = &out.accused {
             self.suspects.is_back(accused);

@@ -284,6 +284,26 @@ fn of_twins_whatever_has_not_run_leaves_it_to_the_other() {
     }
 }
 
+#[test]
+fn twins_have_the_same_bytes() {
+    for spoils_first in [true, false] {
+        let (mut book, first) = at_the_end();
+        let bytes = book.bytes();
+        assert!(bytes > 0);
+        let twin = book.straggler(late(150_000)).unwrap();
+        assert_eq!(book.bytes(), bytes);
+        let (spoilt, other) = if spoils_first { (first, twin) } else { (twin, first) };
+        book.left(spoilt.id);
+        assert_eq!(book.bytes(), bytes);
+        book.answered(other.id, run(&other, 2));
+        assert_eq!(book.bytes(), 0);
+    }
+    let (mut book, _first) = at_the_end();
+    let twin = book.straggler(late(150_000)).unwrap();
+    book.answered(twin.id, run(&twin, 2));
+    assert_eq!(book.bytes(), 0);
+}
+
 /// Where calls come all the time, a twin is always cut short: what it has run must count, or it would never help.
 #[test]
 fn a_twin_that_gave_way_counts_for_what_it_has_run() {
