@@ -19,7 +19,7 @@ use turno_runtime::units::micros;
 use crate::attempts::Attempts;
 use crate::course::Course;
 use crate::link::Link;
-use crate::link::pending::{Answer, Lost};
+use crate::link::pending::{Answer, Hold, Lost};
 use crate::methods::Method;
 use crate::router::Router;
 use crate::scheduler::WorkerId;
@@ -62,12 +62,16 @@ struct Answered {
 
 /// Carries a call whose answer is one message.
 pub(crate) async fn unary(router: &Router, call: &Call, course: &Course) -> Result<Outcome, Status> {
-    let _running = call.method.enter()?;
+    let running = call.method.enter()?;
+    let is_counted = running.is_some();
     router.trouble.admit(call)?;
     let hedge_after = call.method.served().policy.hedge_after;
     let answered = match hedge_after {
-        None => attempt(router, call, Attempt::Only, Attempts::new(&router.trouble), course).await?,
-        Some(after) => Box::pin(hedged(router, call, after, course)).await?,
+        None => {
+            let attempts = Attempts::new(&router.trouble);
+            attempt(router, call, Attempt::Only, attempts, is_counted, course).await?
+        }
+        Some(after) => Box::pin(hedged(router, call, after, is_counted, course)).await?,
     };
     router.trouble.answered(call, &answered.link, answered.away);
     Ok(answered.outcome)
@@ -77,9 +81,16 @@ pub(crate) async fn unary(router: &Router, call: &Call, course: &Course) -> Resu
 /// has room for it, which pays when it goes out: whichever answers first counts, and the other is cancelled ("hedged
 /// requests", Dean and Barroso, The Tail at Scale, 2013). A job that waits for its slot is not at a node: nothing would be
 /// won by waiting twice.
-async fn hedged(router: &Router, call: &Call, after: Duration, course: &Course) -> Result<Answered, Status> {
+async fn hedged(
+    router: &Router,
+    call: &Call,
+    after: Duration,
+    is_counted: bool,
+    course: &Course,
+) -> Result<Answered, Status> {
     let (node, attempts) = (SetOnce::new(), Attempts::new(&router.trouble));
-    let mut first = std::pin::pin!(attempt(router, call, Attempt::First(&node), attempts, course));
+    let first = attempt(router, call, Attempt::First(&node), attempts, is_counted, course);
+    let mut first = std::pin::pin!(first);
     let late = std::pin::pin!(async {
         let node = *node.wait().await;
         tokio::time::sleep(after).await;
@@ -94,7 +105,7 @@ async fn hedged(router: &Router, call: &Call, after: Duration, course: &Course) 
     }
     let (twin, attempts) = (course.twin(), Attempts::new(&router.trouble));
     let again = Attempt::Second { not_at: node };
-    let second = std::pin::pin!(attempt(router, call, again, attempts, &twin));
+    let second = std::pin::pin!(attempt(router, call, again, attempts, is_counted, &twin));
     let answered = match select(first, second).await {
         Either::Left((Ok(answered), _)) => return Ok(answered),
         Either::Left((Err(error), second)) => second.await.map_err(|_| error)?,
@@ -118,7 +129,7 @@ pub(crate) async fn unary_again(
         Ok(answer) => attempts.not_started(answer.outcome)?,
         Err(lost) => attempts.lost(lost, call, link)?,
     }
-    let answered = attempt(router, call, Attempt::Only, attempts, course).await?;
+    let answered = attempt(router, call, Attempt::Only, attempts, false, course).await?;
     router.trouble.answered(call, &answered.link, answered.away);
     Ok(answered.outcome)
 }
@@ -133,19 +144,25 @@ enum Attempt<'a> {
     },
 }
 
-/// Tries until there is an answer, and notes how far the call is.
+/// Tries until there is an answer, and notes how far the call is, which may be counted for its method's limit already.
 async fn attempt(
     router: &Router,
     call: &Call,
     attempt: Attempt<'_>,
     mut attempts: Attempts<'_>,
+    is_counted: bool,
     course: &Course,
 ) -> Result<Answered, Status> {
+    let mut running = None;
     let not_at = if let Attempt::Second { not_at } = attempt { Some(not_at) } else { None };
     let mut unpaid = not_at.is_some();
     loop {
         course.seek(Instant::now());
         let target = router.route(call, not_at).await?;
+        // It may have been a job when it came, and is awaited by now.
+        if !is_counted && running.is_none() && !matches!(target.hold, Some(Hold::Place(_))) {
+            running = call.method.enter()?;
+        }
         if std::mem::take(&mut unpaid) && !router.trouble.may_repeat() {
             return Err(too_many(&call.method));
         }
@@ -196,4 +213,77 @@ pub(crate) fn invocation(call: &Call, index: u32) -> Invocation {
 /// A node handed it back: nothing of it ran, and another node may fare better.
 pub(crate) fn goes_elsewhere(outcome: &Outcome) -> bool {
     outcome.not_started && status::code_of(outcome.code) == Code::Unavailable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Call, unary};
+    use crate::course::Course;
+    use crate::descriptors::Descriptors;
+    use crate::health::Health;
+    use crate::link::Link;
+    use crate::link::frames::Down;
+    use crate::methods::{Methods, Seat};
+    use crate::nodes::Nodes;
+    use crate::policy::Policy;
+    use crate::queue::JobQueue;
+    use crate::reflection::Reflection;
+    use crate::router::Router;
+    use crate::scheduler::{Limits, WorkerId};
+    use crate::tenants::Tenants;
+    use crate::trouble::Trouble;
+    use bytes::Bytes;
+    use futures_util::FutureExt as _;
+    use futures_util::future::select;
+    use std::num::NonZeroU32;
+    use std::sync::Arc;
+    use std::time::Duration;
+    use tokio::sync::mpsc;
+    use tonic::Code;
+    use turno_proto::mesh::v1::{Caller, Hello, Kind};
+
+    const PATH: &str = "/kitchen.v1.Kitchen/Bake";
+
+    fn router(methods: &Arc<Methods>) -> Router {
+        let (queue, trouble) =
+            (JobQueue::new(Limits { waiting: 10, batch_share: 0.0 }), Arc::new(Trouble::new()));
+        let descriptors = Descriptors::new(Reflection::new().unwrap());
+        let (health, _) = Health::new();
+        let nodes = Nodes::new(methods.clone(), queue.clone(), descriptors, health, trouble.clone());
+        let patience = Duration::from_millis(10);
+        Router { nodes: Arc::new(nodes), queue, patience, trouble, tenants: Tenants::default() }
+    }
+
+    #[tokio::test]
+    async fn jobs_that_are_awaited_when_they_go_keep_to_the_limit() {
+        let methods = Arc::new(Methods::default());
+        let router = router(&methods);
+        let (down, mut invocations) = mpsc::channel(8);
+        let peer = "127.0.0.1:1".parse().unwrap();
+        let link = Arc::new(Link::new(WorkerId(1), Hello::default(), peer, down, 1024));
+        let policy = Policy { concurrency: NonZeroU32::new(1), ..Policy::default() };
+        let (index, takes_stream, repeatable) = (0, false, false);
+        let seat = |kind| Seat { link: link.clone(), index, kind, takes_stream, repeatable, policy };
+        let call = Call {
+            method: methods.join(PATH, &seat(Kind::Job)),
+            deadline: None,
+            metadata: Vec::new(),
+            caller: Caller::default(),
+            body: Bytes::new(),
+            items: 0,
+            reader: None,
+            begins_batch: false,
+        };
+        let course = Course::default();
+        let (mut one, mut other) =
+            (Box::pin(unary(&router, &call, &course)), Box::pin(unary(&router, &call, &course)));
+        assert!(one.as_mut().now_or_never().is_none() && other.as_mut().now_or_never().is_none());
+        methods.leave(&link);
+        methods.join(PATH, &seat(Kind::Awaited));
+        let first = tokio::time::timeout(Duration::from_secs(10), select(one, other)).await;
+        let (refused, _runs) = first.expect("one of them is refused").factor_first();
+        assert_eq!(refused.unwrap_err().code(), Code::ResourceExhausted);
+        assert!(matches!(invocations.try_recv(), Ok(Down::Invoke(_))));
+        assert!(invocations.try_recv().is_err(), "only one of them has gone there");
+    }
 }
