@@ -1,6 +1,8 @@
 //! Reads the messages of a client's stream, in parts, when they are asked for and not before: what nobody takes stays
 //! with the client, whose window is full then.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
 use http_body::Body;
@@ -78,7 +80,8 @@ where
             self.room.hold(data.len())?;
             packed.extend_from_slice(&data);
         }
-        let unpacking = unpack(self.encoding.as_ref(), packed.freeze(), self.limit, &mut self.room);
+        let (encoding, packed) = (self.encoding.as_ref(), packed.freeze());
+        let unpacking = unpack(encoding, packed, self.limit, &mut self.room, Duration::ZERO);
         let message = Box::pin(unpacking).await?;
         self.room.give_back(length);
         Ok(Current::Unpacked(message))

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use tonic::Status;
 
 use crate::admission::Room;
-use crate::edge::prefixed::{ENCODING, Limit, PREFIX, STALL, length, stalled, unpack};
+use crate::edge::prefixed::{ENCODING, Limit, PREFIX, STALL, hold, length, stalled, unpack};
 use crate::edge::response::framed;
 
 /// What a client sends until it ends its side. Messages that are not packed go through as they come.
@@ -22,7 +22,8 @@ struct Plain<B = Incoming> {
     encoding: Option<HeaderValue>,
     limit: Limit,
     takes_stream: bool,
-    /// For so long it may stand still where one message is taken, or inside a packed one.
+    /// For so long it may stand still where one message is taken, or inside a packed one; and a packed one of a stream waits
+    /// for room.
     stall: Duration,
     /// A message has begun.
     begun: bool,
@@ -161,17 +162,20 @@ where
         let length = self.length(&self.arrived)?;
         self.begun = true;
         self.arrived.advance(PREFIX);
+        // A stream would end with all of its work; who sends one message sends it again.
+        let patience = if self.takes_stream { self.stall } else { Duration::ZERO };
         let mut packed = BytesMut::new();
         loop {
             let part = self.arrived.split_to(self.arrived.len().min(length - packed.len()));
-            self.room.hold(part.len())?;
+            hold(&mut self.room, part.len(), patience).await?;
             packed.extend_from_slice(&part);
             if packed.len() == length {
                 break;
             }
             self.arrived = self.more().await?;
         }
-        let unpacking = unpack(self.encoding.as_ref(), packed.freeze(), self.limit, &mut self.room);
+        let (encoding, packed) = (self.encoding.as_ref(), packed.freeze());
+        let unpacking = unpack(encoding, packed, self.limit, &mut self.room, patience);
         let message = Box::pin(unpacking).await?;
         self.room.give_back(length);
         let (start, rest) = framed(message);
@@ -216,7 +220,7 @@ mod tests {
     use crate::edge::prefixed::STALL;
     use crate::edge::wire::{Wire, packed, prefixed};
     use bytes::Bytes;
-    use futures_util::{StreamExt as _, stream};
+    use futures_util::{FutureExt as _, StreamExt as _, stream};
     use http::{HeaderMap, HeaderValue};
     use http_body::Frame;
     use http_body_util::StreamBody;
@@ -309,9 +313,29 @@ mod tests {
             drop(plain);
             assert_eq!(admission.bytes(), 0);
         }
-        let (given, error) = all(plain(&wire, 1 << 20, true, &Admission::new(1, 10_000))).await;
+        let plain = plain(&wire, 1 << 20, true, &Admission::new(1, 10_000));
+        let (given, error) = all(Plain { stall: Duration::ZERO, ..plain }).await;
         assert!(given.is_empty());
         assert!(error.unwrap().get_details_retry_info().is_some(), "a full house says when to come again");
+    }
+
+    #[tokio::test]
+    async fn a_stream_waits_for_what_others_give_back() {
+        let wire = prefixed(1, &packed(&[7; 50_000]));
+        // Room for what it is, and not for what may come of it; no room at all.
+        for taken in [60_000, 1 << 17] {
+            let admission = Admission::new(1, 1 << 17);
+            let mut others = admission.room();
+            others.hold(taken).unwrap();
+            let refused = all(plain(&wire, 1 << 20, false, &admission)).await.1;
+            assert_eq!(refused.unwrap().code(), Code::ResourceExhausted, "who sends one message comes again");
+            let mut waiting = Box::pin(all(plain(&wire, 1 << 20, true, &admission)));
+            assert!(waiting.as_mut().now_or_never().is_none(), "{taken}");
+            drop(others);
+            let (given, error) = waiting.await;
+            assert!(error.is_none() && given == prefixed(0, &[7; 50_000]), "{error:?}");
+            assert_eq!(admission.bytes(), 0);
+        }
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 use std::io::Read as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
@@ -26,6 +26,8 @@ pub(super) const ENCODING: &str = "grpc-encoding";
 const SMALL: usize = 1024;
 /// What deflate may make of a byte at the most (zlib's "Technical Details").
 const MOST_PER_BYTE: usize = 1032;
+/// Before who waits for room looks for it again.
+const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
 /// How many bytes a message may have, unpacked too, and what says so.
 #[derive(Clone, Copy, Debug)]
@@ -78,12 +80,26 @@ fn too_large(length: Option<usize>, Limit { bytes, said_by }: Limit) -> Status {
     ))
 }
 
-/// Unpacks what is flagged as compressed; `room` holds the message then.
+/// Holds so much more. Who unpacks holds the most that may come of it, and mostly gives nearly all of that back at once: who has
+/// patience finds room then.
+pub(super) async fn hold(room: &mut Room, bytes: usize, patience: Duration) -> Result<(), Status> {
+    let until = Instant::now() + patience;
+    loop {
+        match room.hold(bytes) {
+            Err(_) if Instant::now() < until => room.give_back(bytes),
+            held => return held,
+        }
+        tokio::time::sleep(ROOM_PAUSE).await;
+    }
+}
+
+/// Unpacks what is flagged as compressed; `room` holds the message then, if there is some within `patience`.
 pub(super) async fn unpack(
     encoding: Option<&HeaderValue>,
     packed: Bytes,
     limit: Limit,
     room: &mut Room,
+    patience: Duration,
 ) -> Result<Bytes, Status> {
     match encoding.map(HeaderValue::as_bytes) {
         Some(b"gzip") => {}
@@ -104,7 +120,7 @@ pub(super) async fn unpack(
     }
     // The room is taken before anything is unpacked.
     let most = packed.len().saturating_mul(MOST_PER_BYTE).min(limit.bytes);
-    room.hold(most)?;
+    hold(room, most, patience).await?;
     let message = if packed.len() <= SMALL {
         gunzip(&packed, limit)
     } else {
@@ -129,6 +145,7 @@ mod tests {
     use crate::edge::wire::packed;
     use bytes::Bytes;
     use http::HeaderValue;
+    use std::time::Duration;
     use tonic::Code;
 
     #[test]
@@ -143,7 +160,8 @@ mod tests {
     #[tokio::test]
     async fn a_compression_that_is_not_taken_is_not_told_whole() {
         let (other, mut room) = (HeaderValue::from_str(&"z".repeat(20_000)), Admission::new(1, 1).room());
-        let refused = unpack(Some(&other.unwrap()), Bytes::new(), Limit::max_message(1), &mut room).await;
+        let (other, limit) = (other.unwrap(), Limit::max_message(1));
+        let refused = unpack(Some(&other), Bytes::new(), limit, &mut room, Duration::ZERO).await;
         let error = refused.unwrap_err();
         assert_eq!(error.code(), Code::Unimplemented);
         assert!(error.message().len() < 1000, "{error}");

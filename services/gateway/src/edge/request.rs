@@ -1,5 +1,7 @@
 //! Reads the one message of a unary request.
 
+use std::time::Duration;
+
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::Request;
 use hyper::body::Incoming;
@@ -46,7 +48,7 @@ pub(crate) async fn read(
     let compressed = message[0] != 0;
     message.advance(PREFIX);
     if compressed {
-        Box::pin(unpack(request.headers().get(ENCODING), message, limit, room)).await
+        Box::pin(unpack(request.headers().get(ENCODING), message, limit, room, Duration::ZERO)).await
     } else {
         Ok(message)
     }
