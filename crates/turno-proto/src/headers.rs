@@ -8,7 +8,7 @@ pub const CALLER_METHOD: &str = "turno-caller-method";
 pub const CALLER_PEER: &str = "turno-caller-peer";
 /// Relative deadline of a call, as in the gRPC protocol over HTTP/2.
 pub const GRPC_TIMEOUT: &str = "grpc-timeout";
-/// Who pays for a call. Carried on to nested calls.
+/// Who pays for a call, or whose ticket it is: then at most 256 bytes. Carried on to nested calls.
 pub const TENANT: &str = "turno-tenant";
 
 /// `batch` for work that may wait: it takes the lane behind that of other calls, which has a share of its own. Carried

@@ -183,7 +183,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     ///
-    /// Metadata of the request goes along: `turno-tenant` says whose ticket it is.
+    /// Metadata of the request goes along: `turno-tenant` says whose ticket it is, in at most 256 bytes.
     pub fn submit<R: Unary>(&self, request: impl tonic::IntoRequest<R::Request>) -> Submit<R> {
         Submit::new(Way::Client(self.clone()), request.into_request())
     }

@@ -174,7 +174,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     ///
-    /// Metadata (`Request::new(stream)`) goes along: `turno-tenant` says whose map it is.
+    /// Metadata (`Request::new(stream)`) goes along: `turno-tenant` says whose map it is, in at most 256 bytes.
     pub fn submit_map<R: Unary>(
         &self,
         requests: impl IntoStreamingRequest<Message = R::Request>,

@@ -18,6 +18,10 @@ pub(crate) struct Envelope {
     pub(crate) caller: Caller,
 }
 
+/// As much as an idempotency key may have. A store's index has tenant and method, or tenant and key, in one row, of which
+/// PostgreSQL takes 2,704 bytes.
+const LONGEST_TENANT: usize = 256;
+
 /// Credentials are for the one who hears them, and not kept on a disk.
 const NOT_KEPT: [&str; 3] = [headers::AUTHORIZATION, "cookie", "proxy-authorization"];
 /// What the mesh itself says of a call.
@@ -35,9 +39,16 @@ impl Envelope {
     }
 
     /// `turno-tenant`; empty for nobody.
-    pub(crate) fn tenant(&self) -> String {
+    pub(crate) fn tenant(&self) -> Result<String, Status> {
         let tenant = self.metadata.iter().find(|entry| entry.key == headers::TENANT);
-        tenant.map(|entry| String::from_utf8_lossy(&entry.value).into_owned()).unwrap_or_default()
+        let tenant = tenant.map(|entry| &entry.value[..]).unwrap_or_default();
+        if tenant.len() > LONGEST_TENANT {
+            let (name, bytes) = (headers::TENANT, tenant.len());
+            return Err(Status::invalid_argument(format!(
+                "{name}: {bytes} bytes are more than the {LONGEST_TENANT} that it may have with a ticket"
+            )));
+        }
+        Ok(String::from_utf8_lossy(tenant).into_owned())
     }
 
     pub(crate) fn encoded(&self) -> Bytes {
@@ -64,12 +75,27 @@ impl Envelope {
 #[cfg(test)]
 mod tests {
     use http::HeaderMap;
+    use tonic::Code;
+    use turno_proto::mesh::v1::Entry;
     use turno_store::{Attempt, Claimed, GatewayId, TicketId};
     use uuid::Uuid;
 
     use super::Envelope;
     use crate::listen::Origin;
     use crate::unread::Unread;
+
+    #[test]
+    fn a_tenant_has_a_limit() {
+        let of = |bytes: usize| {
+            let entry = Entry { key: "turno-tenant".into(), value: vec![b't'; bytes].into() };
+            Envelope { metadata: vec![entry], ..Envelope::default() }.tenant()
+        };
+        assert_eq!(Envelope::default().tenant().unwrap(), "");
+        assert_eq!(of(256).unwrap(), "t".repeat(256));
+        let refused = of(257).unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        assert!(refused.message().starts_with("turno-tenant: 257 bytes are more than the 256 "), "{refused}");
+    }
 
     #[test]
     fn metadata_comes_back_without_credentials_and_in_the_lane_for_what_may_wait() {
@@ -85,14 +111,14 @@ mod tests {
         }
         let (peer, reader) = ("10.0.0.1:5".parse().unwrap(), Unread::new(1).reader());
         let envelope = Envelope::of(&headers, &Origin { is_node: false, peer, reader });
-        assert_eq!(envelope.tenant(), "bakery");
+        assert_eq!(envelope.tenant().unwrap(), "bakery");
         let ticket = TicketId::new();
         let claimed = Claimed {
             attempt: Attempt { ticket, gateway: GatewayId(Uuid::nil()), number: 2 },
             method: String::new(),
             request: bytes::Bytes::new(),
             inputs: None,
-            tenant: envelope.tenant(),
+            tenant: envelope.tenant().unwrap(),
             metadata: envelope.encoded(),
             timeout: None,
             retries: 0,

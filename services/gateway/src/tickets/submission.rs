@@ -69,7 +69,7 @@ pub(crate) fn ticket(
         method,
         request: request.request,
         inputs: None,
-        tenant: envelope.tenant(),
+        tenant: envelope.tenant()?,
         metadata: envelope.encoded(),
         labels: labels(request.labels)?,
         key: key(request.idempotency_key, kept_for.transpose()?)?,
