@@ -50,6 +50,10 @@ pub enum Error {
     /// was stored: ask again.
     #[error("the store could not do it in time: {0}")]
     Late(String),
+    /// The database answers, and has failed at it, for a reason of its own: memory, a disk, a person's trigger. Nothing was
+    /// stored: ask again, for it may pass.
+    #[error("the store has failed at it, and nothing was stored: {0}")]
+    Failed(String),
     /// There is something in it that the database cannot keep. Nothing was stored.
     #[error("the store cannot keep this: {0}")]
     Unfit(String),
@@ -81,6 +85,7 @@ impl Error {
             Self::Exists(_)
             | Self::Contended
             | Self::Late(_)
+            | Self::Failed(_)
             | Self::Unfit(_)
             | Self::Full
             | Self::Unusable(_)

@@ -40,8 +40,8 @@ fn said(code: Option<&str>, is_last_word: bool, text: String) -> Error {
         }
         // invalid_password, invalid_authorization, no such database, insufficient_privilege
         Some("28P01" | "28000" | "3D000" | "42501") => Error::Unusable(text),
-        // data_exception: a NUL character in a text, say
-        Some(code) if code.starts_with("22") => Error::Unfit(text),
+        // data_exception: a NUL character in a text, say; program_limit_exceeded: it is too long for an index
+        Some(code) if code.starts_with("22") || code.starts_with("54") => Error::Unfit(text),
         // cannot_connect_now: it starts, or recovers, or ends.
         Some("57P03") => Error::Unavailable(format!("PostgreSQL takes no connections now: {text}")),
         // It ends a connection with a word if it has the time.
@@ -140,6 +140,7 @@ mod tests {
         assert!(matches!(of("57014", false), Error::Late(_)));
         assert!(matches!(of("23505", false), Error::Exists(_)));
         assert!(matches!(of("22021", false), Error::Unfit(_)));
+        assert!(matches!(of("54000", false), Error::Unfit(_)));
         assert!(matches!(said(None, false, "it is gone".to_owned()), Error::Unavailable(_)));
     }
 }

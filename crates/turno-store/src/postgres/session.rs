@@ -117,10 +117,13 @@ impl Session {
     }
 
     /// Before the commit a lost connection is no harm: all of it is done again on the next one. But a server that says nothing
-    /// on that one either is not waited for a third time.
+    /// on that one either is not waited for a third time. One that answers is there for other changes, whatever it says of this.
     fn failed(&mut self, error: sqlx::Error) -> Error {
         if !is_lost(&error) {
-            return told(error);
+            return match told(error) {
+                Error::Unavailable(why) => Error::Failed(why),
+                told => told,
+            };
         }
         let was_silent = self.was_silent;
         self.lose(&error);
@@ -180,5 +183,13 @@ mod tests {
         // One that says that it goes may come again.
         let reset = sqlx::Error::Io(io::ErrorKind::ConnectionReset.into());
         assert!(matches!(session.failed(reset), Error::Contended));
+    }
+
+    #[test]
+    fn a_server_that_answers_is_not_away() {
+        let mut session = Session::new(PgConnectOptions::new_without_pgpass());
+        let failed = session.failed(sqlx::Error::RowNotFound);
+        assert!(matches!(failed, Error::Failed(_)), "{failed:?}");
+        assert!(!failed.is_silence(), "others are tried");
     }
 }

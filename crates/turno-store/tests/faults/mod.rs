@@ -1,5 +1,5 @@
 //! What must not lose a ticket, nor hold anybody up for ever: processes killed or stopped, disks that fill or fail, files
-//! that are cut short, changed or deleted, clocks that are set back.
+//! that are cut short, changed or deleted, clocks that are set back, servers that refuse what they took.
 
 mod child;
 mod clock;
@@ -9,6 +9,7 @@ mod disk;
 mod hanging;
 mod killed;
 mod locked;
+mod refused;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

@@ -267,8 +267,8 @@ pub(super) fn come_again(status: &Status) -> Option<Duration> {
 
 /// What has come of an attempt is held until the store takes it, be it that a person has to look: else it would run again.
 pub(super) fn is_passing(error: &Error) -> bool {
-    use Error::{Away, Contended, Full, Late, Unavailable, Unusable};
-    matches!(error, Full | Contended | Late(_) | Away(_) | Unavailable(_) | Unusable(_))
+    use Error::{Away, Contended, Failed, Full, Late, Unavailable, Unusable};
+    matches!(error, Full | Contended | Late(_) | Failed(_) | Away(_) | Unavailable(_) | Unusable(_))
 }
 
 #[cfg(test)]
@@ -281,8 +281,8 @@ mod tests {
 
     #[test]
     fn what_came_of_an_attempt_is_held_for_a_store_that_may_come_again() {
-        for error in [Error::Away("it is gone".into()), Error::Unavailable("it is gone".into()), Error::Full]
-        {
+        let why = || "it is gone".to_owned();
+        for error in [Error::Away(why()), Error::Unavailable(why()), Error::Failed(why()), Error::Full] {
             assert!(is_passing(&error), "{error}");
         }
     }

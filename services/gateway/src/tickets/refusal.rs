@@ -25,6 +25,7 @@ pub(crate) fn status(error: Error) -> Status {
         }
         Error::Damaged(_) => Status::data_loss(text),
         Error::Unavailable(why) => away(&why, "the store of tickets does not answer"),
+        Error::Failed(why) => away(&why, "the store of tickets has failed at it, and nothing was stored"),
         Error::Away(why) => away(&why, "the store of tickets does not answer, and nothing was stored"),
         _ => {
             tracing::error!(error = text, "the store of tickets cannot go on");
@@ -34,7 +35,7 @@ pub(crate) fn status(error: Error) -> Status {
 }
 
 fn away(why: &str, told: &'static str) -> Status {
-    tracing::warn!(error = why, "the store of tickets does not answer");
+    tracing::warn!(error = why, "{told}");
     Status::unavailable(told)
 }
 
@@ -124,12 +125,16 @@ mod tests {
         let away = status(Error::Unavailable("PostgreSQL ends for want of space at /srv".into()));
         assert_eq!(away.code(), Code::Unavailable);
         assert!(!away.message().contains("/srv"), "{away}");
+        let failed = status(Error::Failed("could not read /srv".into()));
+        assert_eq!(failed.code(), Code::Unavailable);
+        assert!(!failed.message().contains("/srv"), "{failed}");
     }
 
     #[test]
     fn who_submits_is_told_whether_the_ticket_may_be_stored() {
         for (error, told) in [
             (Error::Away("it is gone".into()), "nothing was stored"),
+            (Error::Failed("out of memory".into()), "nothing was stored"),
             (Error::Unavailable("it is gone".into()), "may be stored"),
             (Error::Full, "nothing was stored"),
         ] {
