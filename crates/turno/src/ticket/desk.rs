@@ -17,6 +17,7 @@ use crate::client::streams::Place;
 use crate::client::trouble::Trouble;
 use crate::context::Context;
 use crate::rpc::Unary;
+use crate::unsent::never_sent;
 
 /// The way to a mesh's tickets, and the metadata that goes with every question about one.
 #[derive(Clone, Debug)]
@@ -103,13 +104,13 @@ impl Desk {
     }
 
     /// Asks until a gateway answers, each for `longest` at most. What it answers when it is gone comes back only if none is
-    /// there for so long as `patience` says; so does what `refused` makes to be told so.
+    /// there for so long as `patience` says; so does what `refused` makes to be told so. It hears of each try.
     pub(super) async fn ask<R: Unary>(
         &self,
         message: R::Request,
         patience: Duration,
         longest: Duration,
-        refused: fn(Status) -> Status,
+        mut refused: impl FnMut(Status) -> Status,
     ) -> crate::Result<R::Response>
     where
         R::Request: Clone,
@@ -120,7 +121,7 @@ impl Desk {
             let asked = Instant::now();
             let answered =
                 tokio::time::timeout(longest, mesh.unary::<R>(self.request(message.clone()))).await;
-            match trouble.heard(asked, answered).map_err(refused) {
+            match trouble.heard(asked, answered).map_err(&mut refused) {
                 Err(status) if is_gone(&status) => trouble.pause(status).await?,
                 answered => return answered,
             }
@@ -134,6 +135,28 @@ pub(super) fn is_gone(status: &Status) -> bool {
     status.code() == Code::Unavailable || status.source().is_some()
 }
 
+/// What has come of a submit's tries: once one has broken off, nobody knows whether the ticket is stored, and what later tries
+/// say is of themselves alone. A gateway that is sure that it has stored nothing says when to come again, in details.
+#[derive(Default)]
+pub(super) struct Doubt(Option<Status>);
+
+impl Doubt {
+    /// Of each try.
+    pub(super) fn hear(&mut self, status: Status) -> Status {
+        let may_be_stored = is_gone(&status) && !never_sent(&status) && status.details().is_empty();
+        if self.0.is_none() && may_be_stored {
+            self.0 = Some(status.clone());
+        }
+        status
+    }
+
+    /// In place of the last word. One that says what is wrong with the submit would have been said the first time too.
+    pub(super) fn told(self, last: Status) -> Status {
+        let is_of_one_try = is_gone(&last) || last.code() == Code::ResourceExhausted;
+        self.0.filter(|_| is_of_one_try).unwrap_or(last)
+    }
+}
+
 /// A gateway that has no room for one question more is none that could be asked, for now. What a ticket has ended with is
 /// never told so: it comes in an answer.
 pub(super) fn no_room(refused: Status) -> Status {
@@ -145,7 +168,7 @@ pub(super) fn no_room(refused: Status) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use super::{Status, is_gone};
+    use super::{Code, Doubt, Status, is_gone};
 
     #[test]
     fn an_answer_is_told_from_none() {
@@ -153,5 +176,26 @@ mod tests {
         assert!(is_gone(&Status::from_error(Box::new(std::io::Error::other("broken pipe")))));
         assert!(!is_gone(&Status::unknown("what a method says")));
         assert!(!is_gone(&Status::not_found("no such ticket")));
+    }
+
+    /// What a submit is told in the end.
+    fn told(tries: impl IntoIterator<Item = Status>) -> Status {
+        let mut doubt = Doubt::default();
+        let last = tries.into_iter().map(|status| doubt.hear(status)).last().unwrap();
+        doubt.told(last)
+    }
+
+    #[test]
+    fn a_later_try_does_not_say_what_became_of_an_earlier_one() {
+        let refused = || Status::from_error(Box::new(tonic::ConnectError("refused".into())));
+        let lost = || Status::unavailable("it may be stored");
+        let sure = || Status::with_details(Code::Unavailable, "nothing was stored", "in 5 s".into());
+        for last in [sure(), Status::resource_exhausted("the store is full: nothing was stored"), refused()] {
+            assert_eq!(told([refused(), sure(), lost(), last]).message(), "it may be stored");
+        }
+        assert_eq!(told([refused(), sure()]).message(), "nothing was stored");
+        let taken = Status::already_exists("the key is another's");
+        assert_eq!(told([lost(), taken]).code(), Code::AlreadyExists);
+        assert_eq!(told([refused(), Status::resource_exhausted("full")]).code(), Code::ResourceExhausted);
     }
 }

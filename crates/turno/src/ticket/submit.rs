@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::client::call::within;
 use crate::rpc::Unary;
-use crate::ticket::desk::{Desk, Way};
+use crate::ticket::desk::{Desk, Doubt, Way};
 use crate::ticket::{Answer, Ticket, rpcs};
 
 /// A call that is about to be submitted: nothing happens before it is awaited. The answer is a [`Ticket`], once it is on
@@ -33,8 +33,9 @@ use crate::ticket::{Answer, Ticket, rpcs};
 /// # Errors
 /// Of the await: `INVALID_ARGUMENT` for what the gateway does not take (labels, sizes, a method with streams),
 /// `ALREADY_EXISTS` when the key is that of another method or request, `RESOURCE_EXHAUSTED` when its store is full,
-/// `UNIMPLEMENTED` from a gateway without tickets, `UNAVAILABLE` when none is there, `DEADLINE_EXCEEDED` when the
-/// deadline passes: it may be submitted then, and only with a [key](Self::key) of your own you can find out.
+/// `UNIMPLEMENTED` from a gateway without tickets, `UNAVAILABLE` when none is there, with the word of the first of them that
+/// may have stored it, `DEADLINE_EXCEEDED` when the deadline passes: it may be submitted then, and only with a
+/// [key](Self::key) of your own you can find out.
 #[must_use = "nothing is submitted before it is awaited"]
 pub struct Submit<R: Unary> {
     way: Way,
@@ -113,9 +114,11 @@ impl<R: Unary> Submit<R> {
             ..self.order
         };
         // A submit that there is no room for is handed back: its caller knows whether to wait.
-        let handed_in =
-            desk.ask::<rpcs::HandIn>(order, desk.patience(), LONGEST_ANSWER, std::convert::identity);
-        let operation = within(deadline, handed_in).await?;
+        let mut doubt = Doubt::default();
+        let hear = |status| doubt.hear(status);
+        let handed_in = desk.ask::<rpcs::HandIn>(order, desk.patience(), LONGEST_ANSWER, hear);
+        let handed_in = within(deadline, handed_in).await;
+        let operation = handed_in.map_err(|last| doubt.told(last))?;
         Ok(Ticket::new(desk, operation.name))
     }
 }

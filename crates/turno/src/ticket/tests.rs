@@ -122,6 +122,19 @@ async fn a_submit_whose_answer_is_lost_is_one_ticket() {
 }
 
 #[tokio::test]
+async fn a_submit_that_may_be_stored_is_told_so_though_nobody_is_there_later() {
+    let double = Double::default();
+    let up = double.start().await;
+    let client = Client::to([up.address.to_string()]).patience(Duration::from_secs(2)).connect().unwrap();
+    double.lose_answers(u32::MAX);
+    let submitting = task::spawn("submits", client.submit::<images::Info>(picture()).into_future());
+    eventually("the first answer is lost", || double.orders().len() > 1).await;
+    drop(up);
+    let error = submitting.await.unwrap().unwrap_err();
+    assert_eq!((error.code(), error.message()), (Code::Unavailable, "the gateway is ending"));
+}
+
+#[tokio::test]
 async fn who_waits_outlives_a_gateway() {
     let (double, up, client) = opened().await;
     let ticket = submitted(&client).await;

@@ -25,8 +25,12 @@ pub(crate) fn status(error: Error) -> Status {
         }
         Error::Damaged(_) => Status::data_loss(text),
         Error::Unavailable(why) => away(&why, "the store of tickets does not answer"),
-        Error::Failed(why) => away(&why, "the store of tickets has failed at it, and nothing was stored"),
-        Error::Away(why) => away(&why, "the store of tickets does not answer, and nothing was stored"),
+        Error::Failed(why) => {
+            away(&why, "the store of tickets has failed at it, and nothing was stored by this try")
+        }
+        Error::Away(why) => {
+            away(&why, "the store of tickets does not answer, and nothing was stored by this try")
+        }
         _ => {
             tracing::error!(error = text, "the store of tickets cannot go on");
             Status::internal("the store of tickets cannot go on; the gateway's log says more")
@@ -39,9 +43,14 @@ fn away(why: &str, told: &'static str) -> Status {
     Status::unavailable(told)
 }
 
-/// Of a submit: where nobody knows, who submits must know that.
+/// Of a submit: where nobody knows, who submits must know that. Whoever sends it again by himself tells by the details that
+/// nothing was stored.
 pub(crate) fn of_submit(error: Error) -> Status {
     match error {
+        Error::Contended | Error::Late(_) | Error::Failed(_) | Error::Away(_) => {
+            let sure = status(error);
+            come_again(sure.code(), sure.message(), SOON)
+        }
         Error::Unavailable(why) => away(
             &why,
             "the store of tickets does not answer: the ticket may be stored. With its idempotency key, if it has one, it is \
@@ -64,9 +73,12 @@ pub(crate) fn of_listing(error: Error) -> Status {
 }
 
 /// A full house, and when to come again.
-pub(crate) fn exhausted(what: impl Into<String>, come_again: Duration) -> Status {
-    let soon = ErrorDetails::with_retry_info(Some(come_again));
-    Status::with_error_details(Code::ResourceExhausted, what, soon)
+pub(crate) fn exhausted(what: impl Into<String>, soon: Duration) -> Status {
+    come_again(Code::ResourceExhausted, what, soon)
+}
+
+fn come_again(code: Code, what: impl Into<String>, soon: Duration) -> Status {
+    Status::with_error_details(code, what, ErrorDetails::with_retry_info(Some(soon)))
 }
 
 #[cfg(test)]
@@ -141,8 +153,13 @@ mod tests {
             let refused = of_submit(error);
             assert!(refused.message().contains(told), "{refused}");
         }
-        assert_eq!(of_submit(Error::Away("it is gone".into())).code(), Code::Unavailable);
-        assert_eq!(of_submit(Error::Unavailable("it is gone".into())).code(), Code::Unavailable);
+        let away = of_submit(Error::Away("it is gone".into()));
+        assert_eq!(away.code(), Code::Unavailable);
+        // An earlier one may have stored it.
+        assert!(away.message().ends_with("by this try"), "{away}");
+        assert_eq!(away.get_details_retry_info().and_then(|info| info.retry_delay), Some(SOON));
+        let doubtful = of_submit(Error::Unavailable("it is gone".into()));
+        assert_eq!((doubtful.code(), doubtful.details()), (Code::Unavailable, &b""[..]));
     }
 
     #[test]
