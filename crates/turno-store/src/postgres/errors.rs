@@ -12,7 +12,7 @@ pub(super) fn told(error: sqlx::Error) -> Error {
 }
 
 /// In its own words, without the line of its source.
-fn text(error: &sqlx::Error) -> String {
+pub(super) fn text(error: &sqlx::Error) -> String {
     error.as_database_error().map_or_else(|| error.to_string(), |said| said.message().to_owned())
 }
 
@@ -59,6 +59,12 @@ pub(super) fn is_lost(error: &sqlx::Error) -> bool {
         sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Encode(_) => false,
         _ => true,
     }
+}
+
+/// Whether the server takes no changes, as one that is another's copy.
+pub(super) fn is_read_only(error: &sqlx::Error) -> bool {
+    // read_only_sql_transaction
+    error.as_database_error().is_some_and(|said| said.code().is_some_and(|code| code == "25006"))
 }
 
 /// Whether it is the last that this connection has to say, whatever its code.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use sqlx::{ConnectOptions, PgConnection, SqlSafeStr};
 
-use super::errors::{is_lost, told};
+use super::errors::{is_lost, is_read_only, text, told};
 use crate::error::Error;
 
 /// How long a database that is starting again is waited for.
@@ -119,6 +119,11 @@ impl Session {
     /// Before the commit a lost connection is no harm: all of it is done again on the next one. But a server that says nothing
     /// on that one either is not waited for a third time. One that answers is there for other changes, whatever it says of this.
     fn failed(&mut self, error: sqlx::Error) -> Error {
+        if is_read_only(&error) {
+            // Its name may lead to the one that takes changes by now, or soon: not by this connection.
+            self.lose(&error);
+            return Error::Away(format!("this PostgreSQL takes no changes: {}", text(&error)));
+        }
         if !is_lost(&error) {
             return match told(error) {
                 Error::Unavailable(why) => Error::Failed(why),

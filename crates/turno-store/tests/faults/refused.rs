@@ -1,9 +1,10 @@
 //! A PostgreSQL that answers, and refuses what it took before.
 
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use turno_store::{Error, NewTicket};
 
 use crate::Database;
-use crate::suite::{self, Place as _, new};
+use crate::suite::{self, Place as _, eventually, new, submit};
 
 /// What a person adds to the table of tickets.
 const TRIGGER: [&str; 2] = [
@@ -28,4 +29,27 @@ async fn what_a_database_fails_at_spoils_no_other() {
     let odd = submitted.remove(20);
     assert!(matches!(&odd, Err(Error::Failed(why)) if why == "not burnt"), "{odd:?}");
     assert!(submitted.iter().all(Result::is_ok), "{submitted:?}");
+}
+
+const END_ALL_OTHERS: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+    WHERE datname = current_database() AND pid <> pg_backend_pid()";
+
+async fn tell(person: &mut PgConnection, sql: String) {
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(person).await.unwrap();
+}
+
+/// Where one server takes another's place, connections may lead to the old one once more, which takes no changes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_takes_no_changes_is_left_for_one_that_does() {
+    let Some(server) = suite::server::shared() else { return };
+    let database = server.database();
+    let address = server.address(&database);
+    let store = turno_store::open(&address).await.unwrap();
+    let mut person = PgConnection::connect(&address).await.unwrap();
+    tell(&mut person, format!("ALTER DATABASE {database} SET default_transaction_read_only = on")).await;
+    tell(&mut person, END_ALL_OTHERS.to_owned()).await;
+    let refused = eventually("nothing is stored", || async { store.submit(new()).await.err() }).await;
+    assert!(matches!(&refused, Error::Away(why) if why.contains("read-only transaction")), "{refused:?}");
+    tell(&mut person, format!("ALTER DATABASE {database} RESET default_transaction_read_only")).await;
+    submit(&*store, new()).await;
 }
