@@ -66,7 +66,7 @@ pub(super) async fn open(directory: &Path) -> Result<Opened, Error> {
     let files = Files::new(directory, database.clone(), log.clone());
     task::run_blocking("turno.store.log", move || log::check(&log)).await?;
     let mut writer = options(&database).connect().await.map_err(|error| unusable(&database, told(error)))?;
-    prepare(&mut writer, length).await.map_err(|error| unusable(&database, error))?;
+    prepare(&mut writer, length, written(&lock)).await.map_err(|error| unusable(&database, error))?;
     let mark = mark(&mut writer, lock, directory).await.map_err(|error| unusable(&database, error))?;
     let last = last(&mut writer).await.map_err(|error| unusable(&database, error))?;
     let path = database.clone();
@@ -121,17 +121,20 @@ const LEFT: &str = "UPDATE ticket SET due_at = max(min(began_at, ?1), coalesce(n
     WHERE ended_at IS NULL AND due_at IS NULL";
 
 /// The clock was set back since then: what waits for a time that somebody has named waits for that, and nothing for the clock.
+/// It reads the row of every ticket that is due later.
 const SET_BACK: &str = "UPDATE ticket SET due_at = max(?1, coalesce(not_before, 0)) \
     WHERE ended_at IS NULL AND due_at > ?1 AND coalesce(began_at, submitted_at) > ?1";
 
-/// Looks at the database, brings it to our version, and makes due what has to be.
-async fn prepare(writer: &mut SqliteConnection, length: u64) -> Result<(), Error> {
+/// Looks at the database, brings it to our version, and makes due what has to be. `written`: when the last change was.
+async fn prepare(writer: &mut SqliteConnection, length: u64, written: i64) -> Result<(), Error> {
     look(writer, length).await?;
     take_in_log(writer).await?;
     schema::migrate(writer).await?;
     let now = millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
-    for statement in [LEFT, SET_BACK] {
-        sqlx::query(statement).bind(now).execute(&mut *writer).await.map_err(told)?;
+    sqlx::query(LEFT).bind(now).execute(&mut *writer).await.map_err(told)?;
+    // A power cut, or who copies files, may leave the wrong time with them.
+    if written.max(submitted(writer).await?) > now {
+        sqlx::query(SET_BACK).bind(now).execute(&mut *writer).await.map_err(told)?;
     }
     let sql = "UPDATE unfinished_body SET began_at = 0";
     sqlx::query(sql).execute(writer).await.map(|_| ()).map_err(told)
@@ -145,6 +148,19 @@ async fn take_in_log(writer: &mut SqliteConnection) -> Result<(), Error> {
         Ok(_) | Err(Error::Full) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// When the last change was, by the clock of then: the mark is written after each. Zero where nobody knows.
+fn written(lock: &File) -> i64 {
+    let at = lock.metadata().and_then(|file| file.modified()).ok();
+    at.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map_or(0, millis)
+}
+
+/// When the newest ticket came, or zero.
+async fn submitted(writer: &mut SqliteConnection) -> Result<i64, Error> {
+    let sql = "SELECT coalesce((SELECT submitted_at FROM ticket ORDER BY seq DESC LIMIT 1), 0)";
+    let row = sqlx::query(sql).fetch_one(writer).await.map_err(told)?;
+    row.try_get(0).map_err(told)
 }
 
 /// The highest number that a ticket has, or zero.

@@ -1,6 +1,7 @@
 //! How many transactions were acknowledged, beside the database, in the file that the directory is locked by. It is not
 //! synced, and written after each commit: it may lag behind the database, never lead. A database that has had fewer
 //! transactions than the mark says has lost some: it, or its log, was cut short, damaged, or put back from an older copy.
+//! The file's time is that of the last one.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
