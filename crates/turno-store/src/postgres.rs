@@ -34,6 +34,7 @@ use errors::told;
 use notices::Notices;
 use rack::Rack;
 use reader::Reader;
+use session::PATIENCE;
 
 /// Of what is written. What is late is tried twice, with the others and by itself (`group.rs`): both together take less than
 /// a lease.
@@ -95,7 +96,9 @@ fn place(options: &PgConnectOptions) -> String {
 }
 
 async fn prepare(options: &PgConnectOptions) -> Result<(), Error> {
-    let mut connection = options.connect().await.map_err(told)?;
+    let connected = tokio::time::timeout(PATIENCE, options.connect()).await;
+    let silent = |_| Error::Unavailable(format!("there was no connection within {PATIENCE:?}"));
+    let mut connection = connected.map_err(silent)?.map_err(told)?;
     schema::migrate(&mut connection).await?;
     let row = sqlx::query("SHOW fsync").fetch_one(&mut connection).await.map_err(told)?;
     if row.try_get::<&str, _>(0).is_ok_and(|fsync| fsync == "off") {

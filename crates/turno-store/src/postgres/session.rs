@@ -21,8 +21,8 @@ const PAUSES: [Duration; 7] = [
     Duration::from_millis(1600),
 ];
 
-/// How long a connection is waited for, with all tries.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a connection is waited for, with all tries. The first one, at the start, has one try.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A server that says nothing for so long is as good as gone: less than a gateway's lease, which has to be renewed.
 const SILENCE: Duration = Duration::from_secs(8);

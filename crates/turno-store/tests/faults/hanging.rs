@@ -1,6 +1,7 @@
 //! A database that hangs: whoever reads or changes something is told so within the time that is stated, and does it again when
 //! it goes on.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,4 +97,14 @@ async fn a_change_is_not_waited_for_for_ever_either() {
     server.go_on();
     eventually("it is changed again", || async { store.submit(new()).await.ok() }).await;
     assert_eq!(store.counts().await.unwrap().waiting, 2, "what was refused is not stored");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_silent_at_the_start_is_named() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = format!("{}/turno", silent.local_addr().unwrap());
+    let address = format!("postgres://turno@{place}?sslmode=disable");
+    let opened = tokio::time::timeout(STATED, turno_store::open(&address)).await.expect("it has an end");
+    let Err(Error::Unusable(why)) = opened.map(|_| ()) else { panic!("it is opened") };
+    assert_eq!(why, format!("the store at {place} does not answer: there was no connection within 5s"));
 }
