@@ -44,6 +44,22 @@ const LIMITS: [(&str, &str); 2] = [("lock_timeout", "500ms"), ("statement_timeou
 const ENCODED: &str = "what its user, password and database have of / ? # @ and % has to be percent-encoded (/ as %2F, ? as %3F, \
                        # as %23, @ as %40, % as %25)";
 
+/// Parameters of an address, which may have an `@` as it is. Others are not known to sqlx, or have no use for one.
+const MAY_HAVE_AT: [&str; 12] = [
+    "user",
+    "password",
+    "dbname",
+    "application_name",
+    "options",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+];
+
 /// Opens the store at `url`, and makes its tables if there are none.
 pub(crate) async fn open(url: &str) -> Result<Kept<Reader>, Error> {
     let options = address(url)?
@@ -81,9 +97,9 @@ fn is_cut_short(url: &str) -> bool {
     let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
     let path = place.split_once('/').map_or("", |(_, path)| path);
     let is_stray = |parameter: &str| {
-        // These two may have one as it is.
-        let is_named = ["user=", "password="].iter().any(|name| parameter.starts_with(name));
-        parameter.contains('@') && !is_named
+        let name = parameter.split_once('=').map_or("", |(name, _)| name);
+        let is_known = MAY_HAVE_AT.contains(&name) || name.starts_with("options[");
+        parameter.contains('@') && !is_known
     };
     rest.contains('#') || path.contains('@') || parameters.split('&').any(is_stray)
 }
@@ -129,6 +145,8 @@ mod tests {
             ("postgres://rosa@%2Ftmp%2Fsocket:5433/turno", "/tmp/socket:5433/turno"),
             ("postgres:///turno?host=/tmp/socket&port=5433", "/tmp/socket:5433/turno"),
             ("postgres://db:5433/turno?user=rosa@kitchen&password=s@same", "db:5433/turno"),
+            ("postgres://db:5433/turno?application_name=turno@host", "db:5433/turno"),
+            ("postgres://db:5433/turno?options[search_path]=a@b&sslkey=/keys/a@b", "db:5433/turno"),
             ("postgres://rosa@kitchen:s@same@db:5433/turno", "db:5433/turno"),
             ("postgres://rosa:p%40ss%2Fw%23d@db:5433/turno", "db:5433/turno"),
         ] {
