@@ -12,11 +12,11 @@ const PING_PATIENCE: Duration = Duration::from_secs(5);
 /// A gateway that says nothing for so long, not even that it is there, is not: what waits for it fails.
 pub(crate) const SILENCE: Duration = PING_EVERY.saturating_add(PING_PATIENCE);
 
-/// Connects to the gateway at `address` ("http://127.0.0.1:7070"; the scheme may be left out). It is pinged while something
-/// is waited for.
+/// Connects to the gateway at `address` ("http://127.0.0.1:7070"; the scheme may be left out). It is pinged, even if nothing
+/// is waited for: to hyper a stream that is read when the last channel has been dropped is nothing.
 pub(crate) async fn dial(address: &str) -> anyhow::Result<Channel> {
-    let endpoint = endpoint(address)?;
-    connect(endpoint.http2_keep_alive_interval(PING_EVERY).keep_alive_timeout(PING_PATIENCE), address).await
+    let endpoint = endpoint(address)?.http2_keep_alive_interval(PING_EVERY).keep_alive_timeout(PING_PATIENCE);
+    connect(endpoint.keep_alive_while_idle(true), address).await
 }
 
 /// The same to a server of whatever kind, without pings: gRPC's own servers end who sends more than one in five minutes.
