@@ -6,6 +6,9 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{self, Poll};
 use std::time::Duration;
 
 use rustix::io::ioctl_fionread;
@@ -13,9 +16,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpListener;
 use tokio::net::unix::pipe::OpenOptions;
 use tokio::process::{Child, Command};
+use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, Service};
+use tonic::transport::{Channel, Endpoint, Server};
 use turno::io::v1::{FetchRequest, FetchResponse, http};
 use turno::node::config::{NodeConfig, Role};
 use turno::{Context, Status};
@@ -38,7 +46,6 @@ impl Far {
                 ctx.progress(3, 10, "third page");
                 std::future::pending().await
             }
-            file if file.starts_with('/') => Ok(deaf_until_there(Path::new(file))),
             url => Ok(FetchResponse {
                 status: 200,
                 url: url.to_owned(),
@@ -47,19 +54,6 @@ impl Far {
             }),
         }
     }
-}
-
-/// Holds its thread, whoever cancels it.
-#[expect(clippy::disallowed_methods, reason = "what cannot be cancelled")]
-fn deaf_until_there(file: &Path) -> FetchResponse {
-    std::fs::write(file.with_extension("begun"), "").unwrap();
-    for _ in 0..6000 {
-        if file.exists() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    FetchResponse::default()
 }
 
 /// A mesh, and the program that calls it.
@@ -956,21 +950,82 @@ async fn who_is_interrupted_while_a_ticket_runs_hears_how_to_come_back() {
     }
 }
 
-// It needs threads beside the one that is held.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+/// Before a gateway: passes on what comes, but of one method's calls only the first few. Others are never answered.
+#[derive(Clone)]
+struct Door {
+    gateway: Channel,
+    held: &'static str,
+    passes: usize,
+    came: Arc<AtomicUsize>,
+}
+
+impl Door {
+    /// Its address, and how many such calls have come.
+    async fn before(shell: &Shell, held: &'static str, passes: usize) -> (String, Arc<AtomicUsize>) {
+        let gateway = Endpoint::from_shared(format!("http://{}", shell.gateway.clients())).unwrap();
+        let came = Arc::new(AtomicUsize::new(0));
+        let door = Self { gateway: gateway.connect_lazy(), held, passes, came: came.clone() };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let serving = Server::builder().serve_with_incoming(door, TcpListenerStream::new(listener));
+        drop(turno_runtime::task::spawn("door", serving));
+        (address, came)
+    }
+}
+
+impl Service<::http::Request<Body>> for Door {
+    type Response = ::http::Response<Body>;
+    type Error = tonic::transport::Error;
+    type Future = BoxFuture<Self::Response, Self::Error>;
+
+    fn poll_ready(&mut self, _: &mut task::Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: ::http::Request<Body>) -> Self::Future {
+        let is_such = request.uri().path().ends_with(self.held);
+        let is_held = is_such && self.came.fetch_add(1, Ordering::SeqCst) >= self.passes;
+        let mut gateway = self.gateway.clone();
+        Box::pin(async move {
+            if is_held {
+                std::future::pending::<()>().await;
+            }
+            std::future::poll_fn(|cx| gateway.poll_ready(cx)).await?;
+            gateway.call(request).await
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_is_interrupted_while_a_ticket_stops_hears_that_it_does() {
     let (shell, (signal, end)) = (Shell::open().await, ctrl_c());
-    let (let_go, begun) = (shell.file("let_go"), shell.file("let_go.begun"));
-    let name = shell.submit(let_go.to_str().unwrap(), &[]).await;
-    eventually("it runs", async || begun.exists()).await;
-    let cancelling = shell.start(TURNO, &["tickets", "cancel", &name, "--wait"]);
+    let name = shell.submit("far", &["--not-before=1h"]).await;
+    let (door, came) = Door::before(&shell, "/Watch", 0).await;
+    let cancelling = shell.start(TURNO, &["tickets", "cancel", &name, "--wait", "--address", &door]);
+    eventually("it waits", async || came.load(Ordering::SeqCst) > 0).await;
     interrupt(&cancelling, signal).await;
     let Seen { code, out, err } = Shell::end(cancelling).await;
-    std::fs::write(&let_go, "").unwrap();
-    let again = format!("turno tickets watch {name} --address {}", shell.gateway.clients());
+    let again = format!("turno tickets watch {name} --address {door}");
     let next = format!("interrupted: the ticket goes on, and `{again}` with it\n");
     assert_eq!((code, out.as_str()), (Some(end), ""), "{err}");
     assert_eq!(err, next + "  it is told to stop all the same\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_interrupted_between_tickets_that_stop_has_the_others_left_as_they_were() {
+    let (shell, (signal, end)) = (Shell::open().await, ctrl_c());
+    let first = shell.submit("far", &["--not-before=1h"]).await;
+    let second = shell.submit("far", &["--not-before=1h"]).await;
+    let (door, came) = Door::before(&shell, "/GetOperation", 1).await;
+    let words = ["tickets", "cancel", &first, &second, "--wait", "--address", &door];
+    let cancelling = shell.start(TURNO, &words);
+    eventually("it asks for the second", async || came.load(Ordering::SeqCst) > 1).await;
+    interrupt(&cancelling, signal).await;
+    let Seen { code, out, err } = Shell::end(cancelling).await;
+    assert_eq!((code, out), (Some(end), format!("{first}  cancelled\n")), "{err}");
+    assert_eq!(err, format!("interrupted: {second} may have been left as it was\n"));
+    let left = shell.turno(&["tickets", "list", "--quiet", "--state=waiting"]).await.fine();
+    assert_eq!(left, format!("{second}\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

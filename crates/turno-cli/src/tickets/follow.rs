@@ -52,10 +52,15 @@ impl Desk {
         match ended {
             Ok(ended) => ended.map(Ok),
             Err(interrupted) => {
-                writeln!(Aside, "interrupted: the ticket goes on, and {}", self.again(name))?;
+                writeln!(Aside, "{}", self.interrupted(name))?;
                 Ok(Err(interrupted))
             }
         }
+    }
+
+    /// The last word to whoever interrupts that.
+    pub(super) fn interrupted(&self, name: &str) -> String {
+        format!("interrupted: the ticket goes on, and {}", self.again(name))
     }
 
     fn again(&self, name: &str) -> String {

@@ -15,6 +15,7 @@ use super::live::Live;
 use super::ticket::Ticket;
 use crate::aside::Aside;
 use crate::call::json;
+use crate::interrupts::Interrupts;
 use crate::listing::print;
 use crate::submit::retries;
 
@@ -69,35 +70,54 @@ const MOST_DEAD: usize = 1_000_000;
 
 pub(crate) async fn cancel(desk: &Desk, args: CancelArgs) -> anyhow::Result<ExitCode> {
     let CancelArgs { names, wait } = args;
-    each(&named(names)?, async |text| {
-        let name = desk.name(text).await?;
-        let before = desk.get(&name).await?;
-        match before.metadata.state() {
-            _ if !before.has_ended() => desk.cancel(&name).await?,
-            TicketState::Cancelled => writeln!(Aside, "{name} was cancelled before")?,
-            _ => bail!("{name} had ended before: it is {}", before.state()),
-        }
-        let ticket = match wait {
-            true => {
-                let live = Live::new();
-                let tell = move |ticket: &Ticket| {
-                    live.tell(ticket);
-                    Ok(())
-                };
-                match desk.wait(&name, tell).await? {
-                    Ok(ended) => ended,
-                    Err(interrupted) => {
-                        writeln!(Aside, "  it is told to stop all the same")?;
-                        return Ok(Err(interrupted));
-                    }
-                }
-            }
-            false => desk.get(&name).await?,
+    let names = named(names)?;
+    // Once for all of them: a listener whose wait is over takes the next Ctrl-C, and tells nobody.
+    let mut interrupts = wait.then(Interrupts::listen).transpose()?;
+    each(&names, async |text| {
+        let mut told = None;
+        let cancelling = Box::pin(cancel_one(desk, text, wait, &mut told));
+        let Some(interrupts) = &mut interrupts else { return cancelling.await.map(Ok) };
+        let interrupted = match interrupts.or(cancelling).await {
+            Ok(ended) => return ended.map(Ok),
+            Err(interrupted) => interrupted,
         };
-        let rest = if ticket.has_ended() { "" } else { "; its method is told to stop, --wait waits for it" };
-        Ok(Ok(format!("{name}  {}{rest}", ticket.state())))
+        match told {
+            Some(name) => writeln!(Aside, "{}\n  it is told to stop all the same", desk.interrupted(&name))?,
+            None => writeln!(Aside, "interrupted: {text} may have been left as it was")?,
+        }
+        Ok(Err(interrupted))
     })
     .await
+}
+
+/// Answers what is to be said of it. `told`: its whole name, once nothing is left but to wait.
+async fn cancel_one(
+    desk: &Desk,
+    text: &str,
+    wait: bool,
+    told: &mut Option<String>,
+) -> anyhow::Result<String> {
+    let name = desk.name(text).await?;
+    let before = desk.get(&name).await?;
+    match before.metadata.state() {
+        _ if !before.has_ended() => desk.cancel(&name).await?,
+        TicketState::Cancelled => writeln!(Aside, "{name} was cancelled before")?,
+        _ => bail!("{name} had ended before: it is {}", before.state()),
+    }
+    let name = told.insert(name).as_str();
+    let ticket = match wait {
+        true => {
+            let live = Live::new();
+            let tell = &mut |ticket: &_| {
+                live.tell(ticket);
+                Ok(())
+            };
+            desk.follow(name, tell).await?
+        }
+        false => desk.get(name).await?,
+    };
+    let rest = if ticket.has_ended() { "" } else { "; its method is told to stop, --wait waits for it" };
+    Ok(format!("{name}  {}{rest}", ticket.state()))
 }
 
 pub(crate) async fn redrive(desk: &Desk, args: RedriveArgs) -> anyhow::Result<ExitCode> {
@@ -164,7 +184,7 @@ fn named(given: Vec<String>) -> anyhow::Result<Vec<String>> {
 /// Does it to one after the other, and fails in the end if one has failed. Who interrupts it has the rest left as it was.
 async fn each(
     names: &[String],
-    act: impl AsyncFn(&str) -> anyhow::Result<Result<String, ExitCode>>,
+    mut act: impl AsyncFnMut(&str) -> anyhow::Result<Result<String, ExitCode>>,
 ) -> anyhow::Result<ExitCode> {
     let mut failed = 0;
     for name in names {
