@@ -8,7 +8,11 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 const PING_EVERY: Duration = Duration::from_secs(10);
-const PING_PATIENCE: Duration = Duration::from_secs(5);
+/// As long as a gateway's with its clients. A ping comes behind what is being sent, and while that is all that goes on nothing
+/// else is heard.
+const PING_PATIENCE: Duration = Duration::from_secs(10);
+// A line of 1 Mbit/s is no silence, though 1 MiB is on it: all that a gateway lets a stream send before it has read it.
+const _: () = assert!(8 << 20 <= PING_PATIENCE.as_secs() * 1_000_000);
 /// A gateway that says nothing for so long, not even that it is there, is not: what waits for it fails.
 pub(crate) const SILENCE: Duration = PING_EVERY.saturating_add(PING_PATIENCE);
 

@@ -12,8 +12,7 @@ use crate::interrupts::heed;
 /// How long a gateway may be away.
 const MOST: Duration = Duration::from_secs(60);
 /// A stream without a word that stood for so long was a gateway's that was there: one of a gateway that is silent breaks
-/// before. One that fails before may also be that of a gateway that can give nothing, which waits for its store for half as
-/// long.
+/// before. One that fails before may also be that of a gateway that can give nothing, which waits for its store for less.
 const STOOD: Duration = SILENCE.saturating_add(Duration::from_secs(5));
 /// Before one is asked again.
 pub(crate) const PAUSE: Duration = Duration::from_millis(500);
