@@ -69,6 +69,8 @@ pub(crate) enum Change {
         body: Uuid,
         number: u32,
         data: Bytes,
+        /// Of what ends an attempt.
+        is_of_end: bool,
     },
     /// A part of a map's inputs, before its ticket is there.
     Input {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future;
+use uuid::Uuid;
 
 use crate::body::{Body, Granted, PIECE};
 use crate::change::{Answer, Answered, Change, Ending, Submission};
@@ -61,7 +62,7 @@ impl<R: Read> Store for Kept<R> {
         let seal = Seal::of_request(ticket.id, &ticket.method, &ticket.tenant, &ticket.metadata, request);
         let demand = Seal::of_demand(&ticket.method, request);
         let labels = (!ticket.labels.is_empty()).then(|| serde_json::json!(ticket.labels).to_string());
-        let request = self.ahead(Body::of(request.clone())).await?;
+        let request = self.ahead(Body::of(request.clone()), false).await?;
         let written = request.clone();
         let submission = Box::new(Submission { ticket, labels, seal, demand, request });
         match self.order(Change::Submit(submission), &written).await? {
@@ -136,7 +137,7 @@ impl<R: Read> Store for Kept<R> {
         let (failure, response) = match outcome {
             Outcome::Done(response) => {
                 let seal = Seal::of_response(attempt.ticket, &response);
-                (None, Some((self.ahead(Body::of(response)).await?, seal)))
+                (None, Some((self.ahead(Body::of(response), true).await?, seal)))
             }
             Outcome::Failed(failure) | Outcome::Dead(failure) => (Some(failure), None),
             Outcome::Cancelled => (None, None),
@@ -254,7 +255,7 @@ impl<R: Read> Kept<R> {
         number: u32,
         Part { head, body }: Part,
     ) -> Result<(Box<Parcel>, Body), Error> {
-        let lies = self.ahead(Body::of_part(body.clone())).await?;
+        let lies = self.ahead(Body::of_part(body.clone()), false).await?;
         let parcel = Box::new(Parcel::new(ticket, log, number, head, &body, lies.clone()));
         Ok((parcel, lies))
     }
@@ -269,8 +270,9 @@ impl<R: Read> Kept<R> {
         answered
     }
 
-    /// Writes a long body before the change that needs it.
-    async fn ahead(&self, body: Body) -> Result<Body, Error> {
+    /// Writes a long body before the change that needs it. Where there is no space for that, it goes with its change: one that
+    /// adds nothing after all, as of a key that is known, is made, and the others are refused.
+    async fn ahead(&self, body: Body, is_of_end: bool) -> Result<Body, Error> {
         if !body.is_long() {
             return Ok(body);
         }
@@ -278,8 +280,13 @@ impl<R: Read> Kept<R> {
         let written = Body::Ahead(*name, body.length());
         for (number, start) in (0..).zip((0..bytes.len()).step_by(PIECE)) {
             let data = bytes.slice(start..bytes.len().min(start + PIECE));
-            if let Err(error) = self.writer.order(Change::Piece { body: *name, number, data }).await {
+            let piece = Change::Piece { body: *name, number, data, is_of_end };
+            if let Err(error) = self.writer.order(piece).await {
                 self.take_back(&written, &error).await;
+                if matches!(error, Error::Full) {
+                    // Under another name: what cannot be taken back keeps this one.
+                    return Ok(Body::Beside(Uuid::now_v7(), bytes.clone()));
+                }
                 return Err(error);
             }
         }

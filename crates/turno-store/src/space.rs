@@ -40,6 +40,7 @@ impl Adds {
                 Self::New(submission.request.unwritten() + beside as u64)
             }
             Change::Edit { request: Some(request), .. } => Self::New(request.len() as u64),
+            Change::Piece { data, is_of_end: true, .. } => Self::End(data.len() as u64),
             Change::Piece { data, .. } => Self::New(data.len() as u64),
             Change::Input { parcel, .. } | Change::Results { parcel, .. } => {
                 Self::New(parcel.body.unwritten() + parcel.head.len() as u64)
@@ -145,7 +146,11 @@ impl Space {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use uuid::Uuid;
+
     use super::{Adds, Database, Disk, KEPT, KEPT_OF_ENDS, MIB, Space};
+    use crate::change::Change;
 
     /// How many of these find space.
     fn taken(space: &mut Space, adds: Adds) -> usize {
@@ -165,6 +170,14 @@ mod tests {
         assert!(!none.take(Adds::End(0)));
         let mut boundless = Space::BOUNDLESS;
         assert_eq!(taken(&mut boundless, Adds::New(1 << 40)), 1000);
+    }
+
+    #[test]
+    fn a_piece_of_an_end_finds_space_as_the_end_does() {
+        let piece = |is_of_end| Change::Piece { body: Uuid::nil(), number: 0, data: Bytes::new(), is_of_end };
+        let mut space = Space { room: KEPT, unused: 0 };
+        assert!(!space.take(Adds::of(&piece(false))));
+        assert!(space.take(Adds::of(&piece(true))));
     }
 
     #[test]

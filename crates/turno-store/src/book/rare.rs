@@ -34,7 +34,7 @@ impl<T: Tables> Book<T> {
             Change::Expire(most) => self.expire(*most, batch).await,
             Change::Input { ticket, number, parcel } => self.input(*ticket, *number, parcel, batch).await,
             Change::DropInputs(ticket) => self.tables.give_up(*ticket, batch).await.map(|()| Answer::Nothing),
-            Change::Piece { body, number, data } => self.ahead(*body, *number, data, batch).await,
+            Change::Piece { body, number, data, .. } => self.ahead(*body, *number, data, batch).await,
             Change::Discard(body) => {
                 self.tables.discard(*body, batch).await?;
                 self.tables.end_body(*body, batch).await.map(|()| Answer::Nothing)

@@ -1,5 +1,5 @@
 //! Long bodies whose change nobody has heard the end of: the database has made it or not, and the store must be right
-//! either way.
+//! either way. And long bodies that there is no space for.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,16 +14,18 @@ use crate::group::{Ledger, Writer};
 use crate::kept::Kept;
 use crate::sqlite::{self, Reader, Shelves};
 use crate::store::{Store, Submitted};
-use crate::ticket::{Attempt, GatewayId, NewTicket, Outcome, TicketId};
+use crate::ticket::{Attempt, GatewayId, IdempotencyKey, NewTicket, Outcome, TicketId};
 
 /// What becomes of a change whose answer is lost.
 #[derive(Clone, Copy)]
 enum Fate {
     Made,
     Lost,
+    /// It is refused: there is no space for it.
+    Refused,
 }
 
-/// A ledger whose connection breaks while some changes are committed.
+/// A ledger whose connection breaks while some changes are committed, or that has no space for them.
 struct Breaking {
     book: Book<Shelves>,
     breaks_at: fn(&Change) -> bool,
@@ -35,8 +37,10 @@ impl Ledger for Breaking {
         if !changes.iter().any(self.breaks_at) {
             return self.book.apply(changes).await;
         }
-        if let Fate::Made = self.fate {
-            self.book.apply(changes).await?;
+        match self.fate {
+            Fate::Made => drop(self.book.apply(changes).await?),
+            Fate::Lost => {}
+            Fate::Refused => return Err(Error::Full),
         }
         Err(Error::Unavailable("the connection is lost".into()))
     }
@@ -93,6 +97,10 @@ fn is_submit(change: &Change) -> bool {
     matches!(change, Change::Submit(_))
 }
 
+fn is_a_piece(change: &Change) -> bool {
+    matches!(change, Change::Piece { .. })
+}
+
 fn is_a_later_piece(change: &Change) -> bool {
     matches!(change, Change::Piece { number: 1.., .. })
 }
@@ -139,6 +147,43 @@ async fn a_store_that_is_silent_is_not_asked_to_take_anything_back() {
     let answered = store.submit(new(long())).await;
     assert!(matches!(answered, Err(Error::Unavailable(_))), "{answered:?}");
     assert_eq!(pieces(&store).await, 1, "it stays for the sweep");
+}
+
+#[tokio::test]
+async fn of_a_known_key_a_store_that_is_full_answers_the_ticket() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = IdempotencyKey { key: "bread".into(), remembered_for: None };
+    let ticket = || NewTicket { key: Some(key.clone()), ..new(long()) };
+    let store = open(directory.path(), |_| false, Fate::Made).await;
+    let first = ticket();
+    store.submit(first.clone()).await.unwrap();
+    drop(store);
+    let store = open(directory.path(), is_a_piece, Fate::Refused).await;
+    match store.submit(ticket()).await.unwrap() {
+        Submitted::Known(known) => assert_eq!(known.id, first.id),
+        stored @ Submitted::Stored { .. } => panic!("{stored:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_tickets_result_finds_no_space_and_needs_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), is_a_piece, Fate::Refused).await;
+    let attempt = begun(&store).await;
+    store.delete(attempt.ticket).await.unwrap();
+    store.finish(attempt, Outcome::Done(long())).await.unwrap();
+    assert!(matches!(store.get(attempt.ticket).await, Err(Error::NotFound(_))));
+    assert_eq!(pieces(&store).await, 0);
+}
+
+#[tokio::test]
+async fn a_long_result_is_written_as_what_ends_an_attempt() {
+    let directory = tempfile::tempdir().unwrap();
+    let is_new = |change: &Change| matches!(change, Change::Piece { is_of_end: false, .. });
+    let store = open(directory.path(), is_new, Fate::Lost).await;
+    let attempt = begun(&store).await;
+    store.finish(attempt, Outcome::Done(long())).await.unwrap();
+    assert!(store.submit(new(long())).await.is_err());
 }
 
 #[tokio::test]
