@@ -17,7 +17,7 @@ use turno_gateway::GatewayConfig;
 use turno_proto::google::longrunning::{
     CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, Operation,
 };
-use turno_proto::v1::SubmitRequest;
+use turno_proto::v1::{MapHeader, SubmitMapHeader, SubmitMapRequest, SubmitRequest};
 use turno_runtime::units::Span;
 use turno_tests::kitchen::Cook;
 use turno_tests::stubs::Dish;
@@ -179,6 +179,46 @@ async fn a_gateway_that_ends_does_not_wait_for_a_store_that_is_full() {
     disk.fill();
     cook.let_go(1);
     eventually("it has ended", async || cook.resting() == 0).await;
+    let ended = tokio::time::timeout(Duration::from_secs(60), mesh.end()).await;
+    assert!(ended.is_ok(), "it waits for space");
+}
+
+/// A map of one item, whose result comes when the store is full.
+async fn a_map_whose_result_finds_no_space(config: GatewayConfig) -> (TestMesh, TestNode, String) {
+    let mesh = TestMesh::gateway(config).await;
+    let cook = Cook::default();
+    let kitchen = mesh.kitchen_of(&cook, Role::Both, 1).await;
+    let map = MapHeader { method: "kitchen.v1.Kitchen/Rest".into(), ..MapHeader::default() };
+    let header = Some(SubmitMapHeader { map: Some(map), ..SubmitMapHeader::default() });
+    // Larger than what is refused when it is full.
+    let dish = Dish { content: "x".repeat(500_000).into() };
+    let request = SubmitMapRequest { header, items: vec![dish.encode_to_vec().into()] };
+    let request = tokio_stream::iter([request]);
+    let name = mesh.tickets().submit_map(request).await.unwrap().into_inner().name;
+    eventually("it has begun", async || cook.resting() == 1).await;
+    let (_, refused) = fill(&mesh).await;
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    cook.let_go(1);
+    eventually("it has its result", async || cook.resting() == 0).await;
+    (mesh, kitchen, name)
+}
+
+#[tokio::test]
+async fn a_map_whose_results_find_no_space_is_cancelled() {
+    let Some(disk) = Disk::mount() else { return };
+    let config = GatewayConfig { data: disk.directory(), ..GatewayConfig::default() };
+    let (mesh, _kitchen, name) = a_map_whose_result_finds_no_space(config).await;
+    let cancel = CancelOperationRequest { name: name.clone() };
+    mesh.operations().cancel_operation(cancel).await.unwrap();
+    eventually("it is cancelled", async || get(&mesh, &name).await.done).await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_ends_does_not_wait_for_a_map_whose_results_find_no_space() {
+    let Some(disk) = Disk::mount() else { return };
+    let drain = Span::seconds(3600);
+    let config = GatewayConfig { data: disk.directory(), drain, ..GatewayConfig::default() };
+    let (mesh, _kitchen, _) = a_map_whose_result_finds_no_space(config).await;
     let ended = tokio::time::timeout(Duration::from_secs(60), mesh.end()).await;
     assert!(ended.is_ok(), "it waits for space");
 }

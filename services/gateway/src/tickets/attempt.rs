@@ -209,8 +209,7 @@ impl Tickets {
                     }
                     return;
                 }
-                // Nobody makes room in it any more.
-                Err(error @ Error::Full) if self.0.closing.is_cancelled() && !self.0.around.is_shared => {
+                Err(error) if self.stays_so(&error) => {
                     tracing::warn!(ticket = %attempt.ticket, %error, "what came of an attempt is lost: it begins again");
                     return;
                 }
@@ -226,8 +225,22 @@ impl Tickets {
                     return;
                 }
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            self.until_asked_again(&mut pause).await;
+        }
+    }
+
+    /// Whether the store is full, and nobody makes room in it any more.
+    pub(super) fn stays_so(&self, error: &Error) -> bool {
+        matches!(error, Error::Full) && self.0.closing.is_cancelled() && !self.0.around.is_shared
+    }
+
+    /// Later and later, and at once when the gateway begins to end.
+    pub(super) async fn until_asked_again(&self, pause: &mut Duration) {
+        let closing = &self.0.closing;
+        tokio::select! {
+            biased;
+            () = closing.cancelled(), if !closing.is_cancelled() => *pause = PAUSE,
+            () = tokio::time::sleep(*pause) => *pause = (*pause * 2).min(LONGEST_PAUSE),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use prost::{Message as _, Name as _};
 use prost_types::Any;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tonic::{Code, Status};
 use turno_proto::google::rpc;
 use turno_proto::mesh::v1::{Progress, ResultsHead};
@@ -19,7 +19,7 @@ use super::results::{Gathering, LONGEST, Tally};
 use crate::link::heard::Hearing;
 use crate::map::{Errands, Map, SENT_WAITING, Terms};
 use crate::methods::Method;
-use crate::tickets::attempt::{LONGEST_PAUSE, PAUSE, come_again, is_passing};
+use crate::tickets::attempt::{PAUSE, come_again, is_passing};
 use crate::tickets::envelope::Envelope;
 use crate::tickets::operation::{TYPES, failure_of, wrapped};
 use crate::tickets::verdict::Ended;
@@ -71,10 +71,14 @@ impl Tickets {
             inputs,
             recorder.tally.recorded.clone(),
         );
-        let (results, coming) = mpsc::channel(MESSAGES_WAITING);
+        let (results, mut coming) = mpsc::channel(MESSAGES_WAITING);
         let running = map.run(Box::pin(items), results);
         let running = tokio_util::task::AbortOnDropHandle::new(task::spawn("gateway.tickets.map", running));
-        let ended = recorder.record(coming).await;
+        let ended = recorder.record(&mut coming).await;
+        if hearing.stop.is_cancelled() {
+            // What could not be stored any more has ended it before its nodes have.
+            while coming.recv().await.is_some() {}
+        }
         drop(running);
         ended
     }
@@ -142,7 +146,7 @@ struct Recorder<'a> {
 
 impl Recorder<'_> {
     /// Until the map has ended: one that is stopped says so when nothing of it runs.
-    async fn record(&mut self, mut coming: Results) -> Result<Ended, Status> {
+    async fn record(&mut self, coming: &mut Results) -> Result<Ended, Status> {
         let mut due = None;
         loop {
             let came = tokio::select! {
@@ -188,7 +192,8 @@ impl Recorder<'_> {
         Ok(Ended::Refused(turno_store::Failure { details: rich.into(), ..failure_of(&stopped) }))
     }
 
-    /// Puts on disk what has gathered. A store that is full, or away, is waited for: so long the map takes in nothing new.
+    /// Puts on disk what has gathered. A store that is full, or away, is waited for: so long the map takes in nothing new. But
+    /// not once somebody wants it stopped: it may be what has filled the store.
     async fn write(&mut self) -> Result<(), Status> {
         if self.gathering.is_empty() {
             return Ok(());
@@ -207,14 +212,21 @@ impl Recorder<'_> {
             let appended =
                 self.tickets.store().append_results(self.attempt, self.tally.parts, part.clone(), done);
             match appended.await {
-                Err(error) if is_passing(&error) => {
+                Err(error) if is_passing(&error) && !self.gives_up(&error) => {
                     tracing::warn!(ticket = %self.attempt.ticket, %error, "results cannot be stored yet");
                 }
                 appended => return appended,
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            tokio::select! {
+                biased;
+                () = self.hearing.stop.cancelled() => {}
+                () = self.tickets.until_asked_again(&mut pause) => {}
+            }
         }
+    }
+
+    fn gives_up(&self, error: &Error) -> bool {
+        self.hearing.stop.is_cancelled() || self.tickets.stays_so(error)
     }
 
     fn tell(&self) {
