@@ -52,12 +52,16 @@ impl Disk {
         ballast
     }
 
-    /// Takes what is left.
-    fn fill(&self) {
-        let mut file = std::fs::File::create(self.0.path().join("filling")).unwrap();
+    /// Takes what is left, but for so much. The file that takes it.
+    fn fill(&self, mib_left: u64) -> PathBuf {
+        let filling = self.0.path().join("filling");
+        let mut file = std::fs::File::create(&filling).unwrap();
         for bytes in [vec![1_u8; 1 << 20], vec![1; 1 << 12]] {
             while file.write_all(&bytes).is_ok() {}
         }
+        let taken = file.metadata().unwrap().len();
+        file.set_len(taken - (mib_left << 20)).unwrap();
+        filling
     }
 }
 
@@ -176,11 +180,30 @@ async fn a_gateway_that_ends_does_not_wait_for_a_store_that_is_full() {
     let _kitchen = mesh.kitchen_of(&cook, Role::Both, 1).await;
     mesh.tickets().submit(submit("Rest", Vec::new())).await.unwrap();
     eventually("it has begun", async || cook.resting() == 1).await;
-    disk.fill();
+    disk.fill(0);
     cook.let_go(1);
     eventually("it has ended", async || cook.resting() == 0).await;
     let ended = tokio::time::timeout(Duration::from_secs(60), mesh.end()).await;
     assert!(ended.is_ok(), "it waits for space");
+}
+
+#[tokio::test]
+async fn a_gateway_that_ends_stores_what_ended_in_the_space_that_is_kept() {
+    let Some(disk) = Disk::mount() else { return };
+    let data = disk.directory();
+    let mesh = TestMesh::gateway(GatewayConfig { data: data.clone(), ..GatewayConfig::default() }).await;
+    let cook = Cook::default();
+    let kitchen = mesh.kitchen_of(&cook, Role::Both, 1).await;
+    let name = mesh.tickets().submit(submit("Rest", Vec::new())).await.unwrap().into_inner().name;
+    eventually("it has begun", async || cook.resting() == 1).await;
+    let filling = disk.fill(8);
+    cook.let_go(1);
+    eventually("it has ended", async || cook.resting() == 0).await;
+    mesh.end().await;
+    drop(kitchen);
+    std::fs::remove_file(filling).unwrap();
+    let mesh = TestMesh::gateway(GatewayConfig { data, ..GatewayConfig::default() }).await;
+    assert!(get(&mesh, &name).await.done, "nobody would run it again");
 }
 
 /// A map of one item, whose result comes when the store is full.

@@ -19,15 +19,20 @@ pub(crate) struct Book<T> {
     turns: Turns,
     /// That tickets were submitted for, as far as this process knows that to be on disk.
     methods: HashSet<String>,
+    /// Nothing of this process comes behind its last ends.
+    is_ending: bool,
 }
 
 impl<T: Tables> Book<T> {
     pub(crate) fn new(tables: T) -> Self {
-        Self { tables, turns: Turns::default(), methods: HashSet::new() }
+        Self { tables, turns: Turns::default(), methods: HashSet::new(), is_ending: false }
     }
 
     async fn make(&mut self, changes: &[Change]) -> Result<Vec<Answered>, Error> {
         let mut batch = self.tables.begin(changes).await?;
+        if self.is_ending {
+            batch.space = batch.space.for_last_ends();
+        }
         let mut answers = Vec::with_capacity(changes.len());
         for change in changes {
             if !self.finds_space(change, &mut batch) {

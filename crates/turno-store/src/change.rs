@@ -53,6 +53,7 @@ pub(crate) enum Change {
         lease: Duration,
     },
     Resign(GatewayId),
+    LastEnds,
     Disown {
         gateway: GatewayId,
         known: Vec<TicketId>,

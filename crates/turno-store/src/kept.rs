@@ -230,6 +230,10 @@ impl<R: Read> Store for Kept<R> {
         self.writer.order(Change::Renew { gateway, lease }).await.map(|_| ())
     }
 
+    async fn last_ends(&self) -> Result<(), Error> {
+        self.writer.order(Change::LastEnds).await.map(|_| ())
+    }
+
     async fn resign(&self, gateway: GatewayId) -> Result<(), Error> {
         self.writer.order(Change::Resign(gateway)).await.map(|_| ())
     }

@@ -13,6 +13,9 @@ const KEPT: u64 = 24 * MIB;
 /// Stays free of what ends, and of what is new in pages that others have left: these make the log longer, and only for a while.
 const KEPT_OF_ENDS: u64 = KEPT / 2;
 
+/// Stays free of the last ends of a process: the next one makes room with it, bit by bit.
+const KEPT_OF_LAST_ENDS: u64 = 4 * MIB;
+
 /// What a change takes beside its bytes: pages of indexes, and what its own pages have left over.
 const ROW: u64 = 16 * 1024;
 
@@ -93,11 +96,11 @@ pub(crate) struct Database {
 impl Disk {
     /// What there is at least, without a look at the database: no more is owed than the log has.
     pub(crate) fn at_least(self) -> Space {
-        Space { room: self.free.saturating_sub(self.log), unused: 0 }
+        Space::new(self.free.saturating_sub(self.log), 0)
     }
 
     pub(crate) fn space(self, database: Database) -> Space {
-        Space { room: self.free.saturating_sub(database.owed), unused: database.unused }
+        Space::new(self.free.saturating_sub(database.owed), database.unused)
     }
 
     /// Whether the log is to be taken into the database first: nothing is owed then, and what the log had is free.
@@ -112,13 +115,24 @@ pub(crate) struct Space {
     /// Free, and owed to nobody.
     room: u64,
     unused: u64,
+    /// Stays free of what ends.
+    kept_of_ends: u64,
 }
 
 impl Space {
     /// Nobody counts it.
-    pub(crate) const BOUNDLESS: Self = Self { room: u64::MAX, unused: 0 };
+    pub(crate) const BOUNDLESS: Self = Self::new(u64::MAX, 0);
     /// Only for what adds nothing.
-    pub(crate) const NONE: Self = Self { room: 0, unused: 0 };
+    pub(crate) const NONE: Self = Self::new(0, 0);
+
+    const fn new(room: u64, unused: u64) -> Self {
+        Self { room, unused, kept_of_ends: KEPT_OF_ENDS }
+    }
+
+    /// Nobody is there to make room any more.
+    pub(crate) fn for_last_ends(self) -> Self {
+        Self { kept_of_ends: KEPT_OF_LAST_ENDS, ..self }
+    }
 
     /// Whether so many bytes may be added in any case.
     pub(crate) fn has(self, needed: u64) -> bool {
@@ -129,7 +143,7 @@ impl Space {
     pub(crate) fn take(&mut self, adds: Adds) -> bool {
         let (bytes, kept) = match adds {
             Adds::Nothing => return true,
-            Adds::End(bytes) => (bytes + ROW, KEPT_OF_ENDS),
+            Adds::End(bytes) => (bytes + ROW, self.kept_of_ends),
             Adds::New(bytes) => (bytes + ROW, KEPT),
         };
         let grows = bytes.saturating_sub(self.unused);
@@ -149,7 +163,7 @@ mod tests {
     use bytes::Bytes;
     use uuid::Uuid;
 
-    use super::{Adds, Database, Disk, KEPT, KEPT_OF_ENDS, MIB, Space};
+    use super::{Adds, Database, Disk, KEPT, KEPT_OF_ENDS, KEPT_OF_LAST_ENDS, MIB, Space};
     use crate::change::Change;
 
     /// How many of these find space.
@@ -159,11 +173,14 @@ mod tests {
 
     #[test]
     fn what_is_new_leaves_room_for_ends_and_these_for_what_makes_room() {
-        let mut space = Space { room: KEPT + 10 * MIB, unused: 0 };
+        let mut space = Space::new(KEPT + 10 * MIB, 0);
         assert_eq!(taken(&mut space, Adds::New(MIB)), 4, "each goes into the log, and into the database");
         assert!(space.room >= KEPT);
         assert_eq!(taken(&mut space, Adds::End(MIB)), 6);
         assert!(space.room >= KEPT_OF_ENDS);
+        let mut last = space.for_last_ends();
+        assert_eq!(taken(&mut last, Adds::End(MIB)), 4, "the next process makes room");
+        assert!(last.room >= KEPT_OF_LAST_ENDS && !last.take(Adds::New(0)));
         assert!(space.take(Adds::Nothing));
         let mut none = Space::NONE;
         assert!(none.take(Adds::Nothing));
@@ -175,14 +192,14 @@ mod tests {
     #[test]
     fn a_piece_of_an_end_finds_space_as_the_end_does() {
         let piece = |is_of_end| Change::Piece { body: Uuid::nil(), number: 0, data: Bytes::new(), is_of_end };
-        let mut space = Space { room: KEPT, unused: 0 };
+        let mut space = Space::new(KEPT, 0);
         assert!(!space.take(Adds::of(&piece(false))));
         assert!(space.take(Adds::of(&piece(true))));
     }
 
     #[test]
     fn what_others_have_left_is_filled_again() {
-        let mut space = Space { room: KEPT, unused: 0 };
+        let mut space = Space::new(KEPT, 0);
         assert_eq!(taken(&mut space, Adds::New(MIB)), 0);
         space.unused = 4 * MIB;
         assert_eq!(taken(&mut space, Adds::New(MIB)), 3, "the fourth would let the database grow");

@@ -172,6 +172,10 @@ pub trait Store: Send + Sync + 'static {
     /// `gateway` is alive for `lease` from now on. Until the first word it holds nothing.
     async fn renew(&self, gateway: GatewayId, lease: Duration) -> Result<(), Error>;
 
+    /// This process is about to end: where nobody else has the store, what its attempts end with may take the space that is
+    /// kept for what makes room.
+    async fn last_ends(&self) -> Result<(), Error>;
+
     /// `gateway` ends in order: its lease is over.
     async fn resign(&self, gateway: GatewayId) -> Result<(), Error>;
 

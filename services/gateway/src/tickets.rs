@@ -4,9 +4,9 @@
 //! `submit` stores it; `runner` claims what is due, `hand` has places and memory for it,
 //! `shares` how much of them each queue may have, `unserved` which methods wait for a node, `attempt` has the method run
 //! once, `losses` counts the nodes that were lost with a ticket, `weigh` asks whether they live, `verdict` says what follows
-//! from what the attempt came to, `bill` where its time went. `board` knows what runs here and who watches; `keeper` keeps
-//! the lease. `operation` is a ticket in the words of `google.longrunning`, `filter` reads what a listing wants, and
-//! `listing` makes a page of it.
+//! from what the attempt came to, `patience` how long the store is asked to take that, `bill` where its time went. `board`
+//! knows what runs here and who watches; `keeper` keeps the lease. `operation` is a ticket in the words of
+//! `google.longrunning`, `filter` reads what a listing wants, and `listing` makes a page of it.
 
 mod attempt;
 mod bill;
@@ -23,6 +23,7 @@ mod losses;
 mod map;
 mod operation;
 mod operations;
+mod patience;
 mod refusal;
 mod runner;
 mod service;
@@ -107,7 +108,7 @@ struct Inner {
 const MOST_SUBMITS: usize = 16_384;
 /// Of the tickets that were at a node when it was lost, so many are looked up at once: the store has others to serve.
 const MOST_LOOKS_BACK: usize = 16;
-/// To tell the store that this gateway has ended.
+/// To tell the store that this gateway ends, or has ended.
 const RESIGNING: Duration = Duration::from_secs(2);
 
 impl Tickets {
@@ -152,6 +153,10 @@ impl Tickets {
 
     /// What runs may finish for so long. Then the rest is another gateway's, or this one's when it is back.
     pub(crate) async fn drained(&self, patience: Duration) {
+        if !self.0.around.is_shared {
+            let told = tokio::time::timeout(RESIGNING, self.store().last_ends()).await;
+            tracing::debug!(?told, "the store was told that ends come last");
+        }
         if tokio::time::timeout(patience, self.0.attempts.wait()).await.is_err() {
             tracing::warn!(
                 attempts = self.0.attempts.len(),

@@ -48,6 +48,10 @@ impl<T: Tables> Book<T> {
             Change::Disown { gateway, known, after } => {
                 self.tables.disown(*gateway, known, *after, batch).await.map(Answer::Count)
             }
+            Change::LastEnds => {
+                self.is_ending = true;
+                Ok(Answer::Nothing)
+            }
             Change::Resign(gateway) => self.tables.resign(*gateway, batch).await.map(|()| Answer::Nothing),
             _ => Err(Error::Unavailable("a change that nobody makes".into())),
         }

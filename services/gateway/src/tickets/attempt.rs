@@ -21,6 +21,7 @@ use crate::tickets::envelope::Envelope;
 use crate::tickets::hand::Place;
 use crate::tickets::losses;
 use crate::tickets::operation::{failure_of, storable, wrapped};
+use crate::tickets::patience::Patience;
 use crate::tickets::verdict::{self, Death, Ended, Standing, Verdict};
 
 /// The disk hears of progress no more often.
@@ -196,9 +197,9 @@ impl Tickets {
     }
 
     /// Puts on record what has become of an attempt, however long that takes: until then the attempt is held. A gateway that
-    /// ends does not wait for a store of its own that is full.
+    /// ends does not wait for long for a store of its own that is full.
     async fn settle(&self, attempt: Attempt, verdict: Verdict) {
-        let mut pause = PAUSE;
+        let mut patience = Patience::new(self);
         loop {
             match self.record(attempt, verdict.clone()).await {
                 Ok(ended) => {
@@ -209,7 +210,7 @@ impl Tickets {
                     }
                     return;
                 }
-                Err(error) if self.stays_so(&error) => {
+                Err(error) if patience.is_over(&error) => {
                     tracing::warn!(ticket = %attempt.ticket, %error, "what came of an attempt is lost: it begins again");
                     return;
                 }
@@ -225,22 +226,7 @@ impl Tickets {
                     return;
                 }
             }
-            self.until_asked_again(&mut pause).await;
-        }
-    }
-
-    /// Whether the store is full, and nobody makes room in it any more.
-    pub(super) fn stays_so(&self, error: &Error) -> bool {
-        matches!(error, Error::Full) && self.0.closing.is_cancelled() && !self.0.around.is_shared
-    }
-
-    /// Later and later, and at once when the gateway begins to end.
-    pub(super) async fn until_asked_again(&self, pause: &mut Duration) {
-        let closing = &self.0.closing;
-        tokio::select! {
-            biased;
-            () = closing.cancelled(), if !closing.is_cancelled() => *pause = PAUSE,
-            () = tokio::time::sleep(*pause) => *pause = (*pause * 2).min(LONGEST_PAUSE),
+            patience.pause().await;
         }
     }
 

@@ -19,9 +19,10 @@ use super::results::{Gathering, LONGEST, Tally};
 use crate::link::heard::Hearing;
 use crate::map::{Errands, Map, SENT_WAITING, Terms};
 use crate::methods::Method;
-use crate::tickets::attempt::{PAUSE, come_again, is_passing};
+use crate::tickets::attempt::{come_again, is_passing};
 use crate::tickets::envelope::Envelope;
 use crate::tickets::operation::{TYPES, failure_of, wrapped};
+use crate::tickets::patience::Patience;
 use crate::tickets::verdict::Ended;
 use crate::tickets::{Tickets, refusal};
 
@@ -207,26 +208,22 @@ impl Recorder<'_> {
     }
 
     async fn append(&self, part: Part, done: u64) -> Result<(), Error> {
-        let mut pause = PAUSE;
+        let (mut patience, stop) = (Patience::new(self.tickets), &self.hearing.stop);
         loop {
             let appended =
                 self.tickets.store().append_results(self.attempt, self.tally.parts, part.clone(), done);
             match appended.await {
-                Err(error) if is_passing(&error) && !self.gives_up(&error) => {
+                Err(error) if is_passing(&error) && !stop.is_cancelled() && !patience.is_over(&error) => {
                     tracing::warn!(ticket = %self.attempt.ticket, %error, "results cannot be stored yet");
                 }
                 appended => return appended,
             }
             tokio::select! {
                 biased;
-                () = self.hearing.stop.cancelled() => {}
-                () = self.tickets.until_asked_again(&mut pause) => {}
+                () = stop.cancelled() => {}
+                () = patience.pause() => {}
             }
         }
-    }
-
-    fn gives_up(&self, error: &Error) -> bool {
-        self.hearing.stop.is_cancelled() || self.tickets.stays_so(error)
     }
 
     fn tell(&self) {
