@@ -10,11 +10,12 @@ const MIB: u64 = 1024 * 1024;
 /// Stays free of what is new. As many changes as go into one transaction fit into the log with less, if they add nothing.
 const KEPT: u64 = 24 * MIB;
 
-/// Stays free of what ends, and of what is new in pages that others have left: these make the log longer, and only for a while.
+/// Stays free of what ends.
 const KEPT_OF_ENDS: u64 = KEPT / 2;
 
-/// Stays free of the last ends of a process: the next one makes room with it, bit by bit.
-const KEPT_OF_LAST_ENDS: u64 = 4 * MIB;
+/// Stays free of what goes into pages that others have left, which makes the log longer, and only for a while; and of the last
+/// ends of a process. With so much room is made bit by bit.
+const KEPT_AT_LEAST: u64 = 4 * MIB;
 
 /// What a change takes beside its bytes: pages of indexes, and what its own pages have left over.
 const ROW: u64 = 16 * 1024;
@@ -131,7 +132,7 @@ impl Space {
 
     /// Nobody is there to make room any more.
     pub(crate) fn for_last_ends(self) -> Self {
-        Self { kept_of_ends: KEPT_OF_LAST_ENDS, ..self }
+        Self { kept_of_ends: KEPT_AT_LEAST, ..self }
     }
 
     /// Whether so many bytes may be added in any case.
@@ -147,7 +148,7 @@ impl Space {
             Adds::New(bytes) => (bytes + ROW, KEPT),
         };
         let grows = bytes.saturating_sub(self.unused);
-        let kept = if grows == 0 { KEPT_OF_ENDS } else { kept };
+        let kept = if grows == 0 { KEPT_AT_LEAST } else { kept };
         let takes = bytes + grows;
         if self.room < kept + takes {
             return false;
@@ -163,7 +164,7 @@ mod tests {
     use bytes::Bytes;
     use uuid::Uuid;
 
-    use super::{Adds, Database, Disk, KEPT, KEPT_OF_ENDS, KEPT_OF_LAST_ENDS, MIB, Space};
+    use super::{Adds, Database, Disk, KEPT, KEPT_AT_LEAST, KEPT_OF_ENDS, MIB, Space};
     use crate::change::Change;
 
     /// How many of these find space.
@@ -180,7 +181,7 @@ mod tests {
         assert!(space.room >= KEPT_OF_ENDS);
         let mut last = space.for_last_ends();
         assert_eq!(taken(&mut last, Adds::End(MIB)), 4, "the next process makes room");
-        assert!(last.room >= KEPT_OF_LAST_ENDS && !last.take(Adds::New(0)));
+        assert!(last.room >= KEPT_AT_LEAST && !last.take(Adds::New(0)));
         assert!(space.take(Adds::Nothing));
         let mut none = Space::NONE;
         assert!(none.take(Adds::Nothing));
@@ -203,6 +204,14 @@ mod tests {
         assert_eq!(taken(&mut space, Adds::New(MIB)), 0);
         space.unused = 4 * MIB;
         assert_eq!(taken(&mut space, Adds::New(MIB)), 3, "the fourth would let the database grow");
+    }
+
+    #[test]
+    fn what_others_have_left_is_filled_again_on_a_disk_that_is_fuller() {
+        let mut space = Space::new(11 * MIB, 1024 * MIB);
+        assert!(space.take(Adds::End(0)));
+        assert_eq!(taken(&mut space, Adds::New(MIB)), 6);
+        assert!(space.room >= KEPT_AT_LEAST && !space.take(Adds::New(MIB)));
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod operations;
 mod patience;
 mod refusal;
 mod runner;
+mod seldom;
 mod service;
 mod shares;
 mod submission;

@@ -1,10 +1,12 @@
 //! What a store's error is to a client.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use turno_store::Error;
+
+use crate::tickets::seldom::Seldom;
 
 /// Before a client comes again to a store that is full.
 const SOON: Duration = Duration::from_secs(5);
@@ -20,7 +22,7 @@ pub(crate) fn status(error: Error) -> Status {
         Error::Contended | Error::Late(_) => Status::unavailable(text),
         Error::Unfit(_) => Status::invalid_argument(text),
         Error::Full => {
-            tracing::warn!("the store of tickets is full: what would add to it is refused");
+            tell_full();
             exhausted(text, SOON)
         }
         Error::Damaged(_) => Status::data_loss(text),
@@ -35,6 +37,18 @@ pub(crate) fn status(error: Error) -> Status {
             tracing::error!(error = text, "the store of tickets cannot go on");
             Status::internal("the store of tickets cannot go on; the gateway's log says more")
         }
+    }
+}
+
+/// Who submits hears of it each time, the log seldom: it may lie on the disk that is full.
+pub(super) fn tell_full() {
+    static TOLD: Seldom = Seldom::new();
+    warn_of_full(&TOLD, Instant::now());
+}
+
+fn warn_of_full(told: &Seldom, now: Instant) {
+    if told.is_due(now) {
+        tracing::warn!("the store of tickets is full: what would add to it is refused, or held");
     }
 }
 
@@ -85,6 +99,7 @@ fn come_again(code: Code, what: impl Into<String>, soon: Duration) -> Status {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::{Duration, Instant};
 
     use tonic::Code;
     use tonic_types::StatusExt as _;
@@ -92,7 +107,7 @@ mod tests {
     use tracing::{Event, Level, Metadata, Subscriber};
     use turno_store::Error;
 
-    use super::{SOON, of_listing, of_submit, status};
+    use super::{SOON, Seldom, of_listing, of_submit, status, warn_of_full};
 
     /// Counts warnings, and what is worse.
     #[derive(Clone, Default)]
@@ -121,10 +136,14 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_is_full_is_in_the_log() {
-        let warnings = Warnings::default();
-        tracing::subscriber::with_default(warnings.clone(), || status(Error::Full));
-        assert_eq!(warnings.0.load(Ordering::Relaxed), 1);
+    fn a_store_that_is_full_is_in_the_log_once_a_second() {
+        let (warnings, told, now) = (Warnings::default(), Seldom::new(), Instant::now());
+        tracing::subscriber::with_default(warnings.clone(), || {
+            for ms in [0, 0, 999, 1000] {
+                warn_of_full(&told, now + Duration::from_millis(ms));
+            }
+        });
+        assert_eq!(warnings.0.load(Ordering::Relaxed), 2);
     }
 
     #[test]

@@ -213,10 +213,14 @@ impl Recorder<'_> {
             let appended =
                 self.tickets.store().append_results(self.attempt, self.tally.parts, part.clone(), done);
             match appended.await {
-                Err(error) if is_passing(&error) && !stop.is_cancelled() && !patience.is_over(&error) => {
+                Err(error) if !is_passing(&error) || stop.is_cancelled() || patience.is_over(&error) => {
+                    return Err(error);
+                }
+                Err(Error::Full) => refusal::tell_full(),
+                Err(error) => {
                     tracing::warn!(ticket = %self.attempt.ticket, %error, "results cannot be stored yet");
                 }
-                appended => return appended,
+                Ok(()) => return Ok(()),
             }
             tokio::select! {
                 biased;
