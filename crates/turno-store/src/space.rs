@@ -118,21 +118,25 @@ pub(crate) struct Space {
     unused: u64,
     /// Stays free of what ends.
     kept_of_ends: u64,
+    takes_new: bool,
 }
 
 impl Space {
     /// Nobody counts it.
     pub(crate) const BOUNDLESS: Self = Self::new(u64::MAX, 0);
-    /// Only for what adds nothing.
-    pub(crate) const NONE: Self = Self::new(0, 0);
 
     const fn new(room: u64, unused: u64) -> Self {
-        Self { room, unused, kept_of_ends: KEPT_OF_ENDS }
+        Self { room, unused, kept_of_ends: KEPT_OF_ENDS, takes_new: true }
     }
 
     /// Nobody is there to make room any more.
     pub(crate) fn for_last_ends(self) -> Self {
         Self { kept_of_ends: KEPT_AT_LEAST, ..self }
+    }
+
+    /// There was less than the system says. What ends is tried all the same: it may be less than what was tried before.
+    pub(crate) fn without_new(self) -> Self {
+        Self { takes_new: false, ..self }
     }
 
     /// Whether so many bytes may be added in any case.
@@ -145,6 +149,7 @@ impl Space {
         let (bytes, kept) = match adds {
             Adds::Nothing => return true,
             Adds::End(bytes) => (bytes + ROW, self.kept_of_ends),
+            Adds::New(_) if !self.takes_new => return false,
             Adds::New(bytes) => (bytes + ROW, KEPT),
         };
         let grows = bytes.saturating_sub(self.unused);
@@ -183,7 +188,7 @@ mod tests {
         assert_eq!(taken(&mut last, Adds::End(MIB)), 4, "the next process makes room");
         assert!(last.room >= KEPT_AT_LEAST && !last.take(Adds::New(0)));
         assert!(space.take(Adds::Nothing));
-        let mut none = Space::NONE;
+        let mut none = Space::new(0, 0);
         assert!(none.take(Adds::Nothing));
         assert!(!none.take(Adds::End(0)));
         let mut boundless = Space::BOUNDLESS;
@@ -196,6 +201,16 @@ mod tests {
         let mut space = Space::new(KEPT, 0);
         assert!(!space.take(Adds::of(&piece(false))));
         assert!(space.take(Adds::of(&piece(true))));
+    }
+
+    #[test]
+    fn where_there_was_less_space_than_the_system_says_nothing_new_is_taken() {
+        let mut space = Space::BOUNDLESS.without_new();
+        assert!(!space.take(Adds::New(0)) && space.take(Adds::End(MIB)) && space.take(Adds::Nothing));
+        let mut space = Space::new(KEPT, MIB).without_new();
+        assert!(!space.take(Adds::New(0)), "be it in what others have left");
+        let mut space = Space::new(KEPT_OF_ENDS, 0).without_new();
+        assert!(!space.take(Adds::End(0)));
     }
 
     #[test]

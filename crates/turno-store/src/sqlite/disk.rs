@@ -9,7 +9,7 @@ use crate::change::Change;
 use crate::error::Error;
 use crate::space::{self, Database, Disk, Space};
 
-/// For so long a disk that had no space is believed to have none.
+/// For so long a disk that had no space is believed to have none for what is new.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Where the database lies.
@@ -28,10 +28,13 @@ impl Files {
 
     /// What there is space for. Between two transactions: nothing is taken in within one.
     pub(super) fn space(&mut self, session: &Session, changes: &[Change]) -> Result<Space, Error> {
-        if self.has_run_out() {
-            return Ok(Space::NONE);
+        let has_run_out = self.has_run_out();
+        let Some(disk) = self.disk() else {
+            return Ok(if has_run_out { Space::BOUNDLESS.without_new() } else { Space::BOUNDLESS });
+        };
+        if has_run_out {
+            return Ok(disk.space(self.database(session)?).without_new());
         }
-        let Some(disk) = self.disk() else { return Ok(Space::BOUNDLESS) };
         let (needed, least) = (space::needed(changes), disk.at_least());
         if least.has(needed) {
             return Ok(least);
@@ -43,7 +46,7 @@ impl Files {
         match session.take_in_log() {
             Err(Error::Full) => {
                 self.ran_out = Some(Instant::now());
-                return Ok(Space::NONE);
+                return Ok(disk.space(database).without_new());
             }
             taken => taken?,
         }
