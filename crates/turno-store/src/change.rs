@@ -133,6 +133,9 @@ pub(crate) enum Answer {
     Count(u64),
     /// Where not all queues have been looked at, the round goes on there.
     Due(Option<Duration>, Option<Round>),
+    /// There is no space for what the change turned out to add. It has changed nothing; as an error it would be the
+    /// transaction's end.
+    NoSpace,
     Nothing,
 }
 

@@ -371,6 +371,7 @@ pub(crate) fn readable(tickets: impl Iterator<Item = Result<Ticket, Error>>) -> 
 fn one(answer: Answer) -> Result<Ticket, Error> {
     match answer {
         Answer::Ticket(ticket) => Ok(*ticket),
+        Answer::NoSpace => Err(Error::Full),
         _ => Err(misplaced()),
     }
 }

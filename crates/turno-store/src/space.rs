@@ -20,6 +20,9 @@ const KEPT_AT_LEAST: u64 = 4 * MIB;
 /// What a change takes beside its bytes: pages of indexes, and what its own pages have left over.
 const ROW: u64 = 16 * 1024;
 
+/// No gateway takes longer requests.
+const LONGEST: u64 = 2048 * MIB;
+
 /// Where space is short, a log of so many bytes is worth taking in.
 const WORTH: u64 = 4 * MIB;
 
@@ -35,7 +38,7 @@ pub(crate) enum Adds {
 }
 
 impl Adds {
-    /// What a redrive copies is only known once its ticket is looked at.
+    /// What a redrive copies is only known once its ticket is looked at: `book/rare.rs` takes that.
     pub(crate) fn of(change: &Change) -> Self {
         match change {
             Change::Submit(submission) => {
@@ -72,9 +75,12 @@ fn length(failure: &Failure) -> u64 {
     2 * (failure.message.len() + failure.details.len()) as u64
 }
 
-/// What all of them take at most.
+/// What all of them take at most. What is redriven may be as long as anybody may submit: where there is less space, the log is
+/// taken in first.
 pub(crate) fn needed(changes: &[Change]) -> u64 {
-    changes.iter().map(|change| Adds::of(change).most()).sum()
+    let known: u64 = changes.iter().map(|change| Adds::of(change).most()).sum();
+    let redrives = changes.iter().any(|change| matches!(change, Change::Redrive { .. }));
+    known + if redrives { Adds::New(LONGEST).most() } else { 0 }
 }
 
 /// A disk as it is found, in bytes.
@@ -169,8 +175,9 @@ mod tests {
     use bytes::Bytes;
     use uuid::Uuid;
 
-    use super::{Adds, Database, Disk, KEPT, KEPT_AT_LEAST, KEPT_OF_ENDS, MIB, Space};
+    use super::{Adds, Database, Disk, KEPT, KEPT_AT_LEAST, KEPT_OF_ENDS, MIB, Space, needed};
     use crate::change::Change;
+    use crate::ticket::TicketId;
 
     /// How many of these find space.
     fn taken(space: &mut Space, adds: Adds) -> usize {
@@ -240,5 +247,14 @@ mod tests {
         assert!(disk.is_short(nothing, 21 * MIB), "its space is free then");
         assert!(!Disk { log: MIB, ..disk }.is_short(nothing, 21 * MIB), "it is hardly worth it");
         assert!(!disk.space(owing(100)).has(0));
+    }
+
+    #[test]
+    fn a_log_is_taken_in_before_what_is_redriven_is_refused_for_it() {
+        let redrive = Change::Redrive { dead: TicketId::new(), new: TicketId::new() };
+        let disk = Disk { free: 100 * MIB, log: 64 * MIB };
+        let needed = needed(&[redrive]);
+        assert!(!disk.at_least().has(needed));
+        assert!(disk.is_short(Database { owed: 0, unused: 0 }, needed));
     }
 }

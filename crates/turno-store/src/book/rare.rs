@@ -178,7 +178,7 @@ impl<T: Tables> Book<T> {
         }
         let asked = self.tables.asked(dead, batch).await?;
         if !batch.space.take(Adds::New(asked.request.length)) {
-            return Err(Error::Full);
+            return Ok(Answer::NoSpace);
         }
         let request = self.gather(dead, &asked, batch).await?;
         self.tables.repeat(&standing, new, batch).await?;

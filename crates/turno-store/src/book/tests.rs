@@ -11,9 +11,11 @@ use crate::change::{Answer, Change, Ending, Submission};
 use crate::failures::LOST;
 use crate::group::Ledger as _;
 use crate::seal::Seal;
+use crate::space::Space;
 use crate::sqlite::{self, Shelves};
 use crate::state::State;
 use crate::store::Submitted;
+use crate::tables::Tables as _;
 use crate::ticket::{Attempt, GatewayId, IdempotencyKey, NewTicket, Ticket, TicketId};
 
 /// Always with the same key.
@@ -40,7 +42,11 @@ fn submit(gateway: GatewayId, keep_result_for: Duration) -> Change {
 }
 
 fn fail(attempt: Attempt) -> Change {
-    let ending = Ending { state: State::Failed, failure: Some(LOST.clone()), response: None };
+    end(attempt, State::Failed)
+}
+
+fn end(attempt: Attempt, state: State) -> Change {
+    let ending = Ending { state, failure: Some(LOST.clone()), response: None };
     Change::Finish { attempt, ending: Box::new(ending) }
 }
 
@@ -52,17 +58,23 @@ async fn made(book: &mut Book<Shelves>, changes: &[Change]) -> Submitted {
     }
 }
 
+/// The attempt of a new ticket.
+async fn begun(book: &mut Book<Shelves>, keep_result_for: Duration) -> Attempt {
+    let gateway = GatewayId(TicketId::new().0);
+    let renew = Change::Renew { gateway, lease: Duration::from_secs(3600) };
+    let first = made(book, &[renew, submit(gateway, keep_result_for)]).await;
+    let Submitted::Stored { attempt: Some(attempt), .. } = first else { panic!("{first:?}") };
+    attempt
+}
+
 /// The attempt of a new ticket, and what is left of it when it has ended by these changes and is submitted again.
 async fn left(keep_result_for: Duration, end: impl FnOnce(Attempt) -> [Vec<Change>; 2]) -> (Attempt, Ticket) {
     let directory = tempfile::tempdir().unwrap();
     let (mut book, _reader) = sqlite::parts(directory.path()).await.unwrap();
-    let gateway = GatewayId(TicketId::new().0);
-    let renew = Change::Renew { gateway, lease: Duration::from_secs(3600) };
-    let first = made(&mut book, &[renew, submit(gateway, keep_result_for)]).await;
-    let Submitted::Stored { attempt: Some(attempt), .. } = first else { panic!("{first:?}") };
+    let attempt = begun(&mut book, keep_result_for).await;
     let [before, mut together] = end(attempt);
     book.apply(&before).await.unwrap();
-    together.push(submit(gateway, keep_result_for));
+    together.push(submit(attempt.gateway, keep_result_for));
     match made(&mut book, &together).await {
         Submitted::Known(ticket) => (attempt, *ticket),
         stored @ Submitted::Stored { .. } => panic!("{stored:?}"),
@@ -77,4 +89,17 @@ async fn a_key_says_how_its_ticket_has_ended_in_the_same_transaction() {
     {
         assert_eq!((left.id, left.state, left.forgotten), (attempt.ticket, State::Failed, true));
     }
+}
+
+#[tokio::test]
+async fn what_finds_no_space_once_it_is_looked_at_is_not_the_end_of_its_transaction() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut book, _reader) = sqlite::parts(directory.path()).await.unwrap();
+    let attempt = begun(&mut book, Duration::from_secs(3600)).await;
+    book.apply(&[end(attempt, State::Dead)]).await.unwrap();
+    let redrive = [Change::Redrive { dead: attempt.ticket, new: TicketId::new() }];
+    let mut batch = book.tables.begin(&redrive).await.unwrap();
+    batch.space = Space::BOUNDLESS.without_new();
+    let answered = book.change(&redrive[0], &mut batch).await;
+    assert!(matches!(answered, Ok(Answer::NoSpace)));
 }
