@@ -22,6 +22,9 @@ use crate::ticket::{
     Attempt, AttemptRecord, Failure, GatewayId, NewTicket, Outcome, Progress, Ticket, TicketId,
 };
 
+/// What is damaged and cannot be put down as dead is due again after so long.
+const PUT_OFF: Duration = Duration::from_secs(5);
+
 /// What is only read. The promises are those of [`Store`]'s methods of the same names.
 pub(crate) trait Read: Clone + Send + Sync + 'static {
     fn get(&self, ticket: TicketId) -> impl Future<Output = Result<Ticket, Error>> + Send;
@@ -321,12 +324,22 @@ impl<R: Read> Kept<R> {
             Ok(claimed) => Ok(Some(claimed)),
             Err(Error::Damaged(ticket)) => {
                 tracing::error!(%ticket, "its request is damaged: it is dead");
-                let failure = Some(DAMAGED.clone());
-                let ending = Box::new(Ending { state: State::Dead, failure, response: None });
-                self.writer.order(Change::Finish { attempt, ending }).await?;
+                self.condemn(attempt).await;
                 Ok(None)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Where that finds no space, it is due again later: the others that were claimed with it run all the same.
+    async fn condemn(&self, attempt: Attempt) {
+        let failure = Some(DAMAGED.clone());
+        let ending = Box::new(Ending { state: State::Dead, failure, response: None });
+        let Err(error) = self.writer.order(Change::Finish { attempt, ending }).await else { return };
+        tracing::warn!(ticket = %attempt.ticket, %error, "it cannot be put down as dead yet");
+        if let Err(error) = self.writer.order(Change::Release { attempt, pause: PUT_OFF }).await {
+            // Whoever compares what it has with what is on record finds it.
+            tracing::warn!(ticket = %attempt.ticket, %error, "nor can it be put off");
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::change::{Answered, Change};
 use crate::error::Error;
 use crate::group::{Ledger, Writer};
 use crate::kept::Kept;
+use crate::query::Room;
 use crate::sqlite::{self, Reader, Shelves};
 use crate::store::{Store, Submitted};
 use crate::ticket::{Attempt, GatewayId, IdempotencyKey, NewTicket, Outcome, TicketId};
@@ -174,6 +175,25 @@ async fn a_deleted_tickets_result_finds_no_space_and_needs_none() {
     store.finish(attempt, Outcome::Done(long())).await.unwrap();
     assert!(matches!(store.get(attempt.ticket).await, Err(Error::NotFound(_))));
     assert_eq!(pieces(&store).await, 0);
+}
+
+#[tokio::test]
+async fn a_damaged_request_that_cannot_be_put_down_holds_up_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), is_finish, Fate::Refused).await;
+    let (damaged, well) = (new("dough".into()), new("dough".into()));
+    for ticket in [&damaged, &well] {
+        store.submit(ticket.clone()).await.unwrap();
+    }
+    let database = rusqlite::Connection::open(directory.path().join("tickets.sqlite3")).unwrap();
+    let sql = "UPDATE ticket SET request = CAST('paste' AS BLOB) WHERE id = ?";
+    assert_eq!(database.execute(sql, [damaged.id.to_string()]).unwrap(), 1);
+    let gateway = GatewayId(TicketId::new().0);
+    store.renew(gateway, Duration::from_secs(3600)).await.unwrap();
+    let room = Room { tickets: 10, bytes: 1000, full: Vec::new(), unserved: Vec::new() };
+    let claimed = store.claim(gateway, room).await.unwrap();
+    let claimed: Vec<_> = claimed.iter().map(|claimed| claimed.attempt.ticket).collect();
+    assert_eq!(claimed, [well.id]);
 }
 
 #[tokio::test]
