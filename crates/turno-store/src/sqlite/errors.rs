@@ -37,9 +37,10 @@ fn said(error: &dyn std::error::Error, code: i32) -> Error {
         BUSY => Error::Unavailable(format!(
             "another program holds the database locked ({error}): end its transaction"
         )),
-        IO => {
-            Error::Unavailable(format!("the disk answers with an error ({error}): look at the system's log"))
-        }
+        // SQLite says no more where a user's quota is full: it knows that a disk is full by the disk's word alone.
+        IO => Error::Unavailable(format!(
+            "the disk answers with an error ({error}): look at the system's log, and at the quota of whoever runs the gateway"
+        )),
         _ => Error::Unavailable(error.to_string()),
     }
 }
@@ -72,5 +73,13 @@ mod tests {
             let error = failed(rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(why)));
             assert!(matches!(&error, Error::Unusable(why) if why.contains("can only be read")), "{error}");
         }
+    }
+
+    #[test]
+    fn a_users_quota_that_is_full_is_among_what_a_person_looks_at() {
+        let why = "disk I/O error".to_owned();
+        let error = ffi::Error::new(ffi::SQLITE_IOERR_WRITE);
+        let error = failed(rusqlite::Error::SqliteFailure(error, Some(why)));
+        assert!(matches!(&error, Error::Unavailable(why) if why.contains("quota")), "{error}");
     }
 }
