@@ -1,7 +1,7 @@
 //! Tickets: any unary method, submitted, and run when its turn has come. What is acknowledged is on disk.
 //!
 //! A ticket's way through the files: `service` and `operations` take what clients ask; `submission` looks at a submit,
-//! `submit` stores it; `runner` claims what is due, `hand` has places and memory for it,
+//! `submit` stores it; `runner` claims what is due (`quiet`: when nothing is), `hand` has places and memory for it,
 //! `shares` how much of them each queue may have, `unserved` which methods wait for a node, `attempt` has the method run
 //! once, `losses` counts the nodes that were lost with a ticket, `weigh` asks whether they live, `verdict` says what follows
 //! from what the attempt came to, `patience` how long the store is asked to take that, `bill` where its time went. `board`
@@ -24,6 +24,7 @@ mod map;
 mod operation;
 mod operations;
 mod patience;
+mod quiet;
 mod refusal;
 mod runner;
 mod seldom;

@@ -1,17 +1,17 @@
 //! Claims what is due, as much as there is room for in hand, and begins it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use turno_runtime::task;
 use turno_store::{Claimed, Error, Queue, Room};
 
 use crate::tickets::Tickets;
 use crate::tickets::hand::Place;
+use crate::tickets::quiet::{LONGEST, Quiet};
 
 /// At one go: their requests are all in memory.
 const MOST_CLAIMED: usize = 64;
-/// The store says when something is due, but another gateway may have put it there.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Another gateway may have been lost, or its word.
 const LONGEST_PAUSE_SHARED: Duration = Duration::from_millis(500);
 const TROUBLE: Duration = Duration::from_secs(1);
 
@@ -25,29 +25,34 @@ impl Tickets {
     /// Until the gateway closes.
     pub(crate) async fn run_due(self) {
         let mut comparing = tokio::time::interval(COMPARE_EVERY);
+        let mut quiet = Quiet::default();
         loop {
             tokio::select! {
                 biased;
                 _ = comparing.tick() => self.compare().await,
                 places = self.places() => match places {
-                    Some((places, room)) => self.claim(places, room).await,
+                    Some((places, room)) => self.claim(places, room, &mut quiet).await,
                     None => return,
                 },
             }
         }
     }
 
-    async fn claim(&self, places: Vec<Place>, room: Room) {
+    async fn claim(&self, places: Vec<Place>, room: Room, quiet: &mut Quiet) {
         let (full, unserved) = (room.full.clone(), room.unserved.clone());
         match self.store().claim(self.0.gateway, room).await {
             Ok(claimed) if claimed.is_empty() => {
                 drop(places);
-                self.something_due(full, unserved).await;
+                self.something_due(full, unserved, quiet).await;
             }
-            Ok(claimed) => self.begin_all(claimed, places),
+            Ok(claimed) => {
+                quiet.end();
+                self.begin_all(claimed, places);
+            }
             Err(error) => {
                 drop(places);
                 complain(&error);
+                quiet.end();
                 self.pause(TROUBLE).await;
             }
         }
@@ -82,26 +87,32 @@ impl Tickets {
     }
 
     /// Until something may be due that is not passed over, or a full queue has room.
-    async fn something_due(&self, full: Vec<Queue>, unserved: Vec<String>) {
-        let longest = if self.0.around.is_shared { LONGEST_PAUSE_SHARED } else { LONGEST_PAUSE };
-        let next = match self.store().next_due(full, unserved).await {
-            Ok(next) => next.unwrap_or(longest),
-            Err(error) => {
-                complain(&error);
-                TROUBLE
-            }
+    async fn something_due(&self, full: Vec<Queue>, unserved: Vec<String>, quiet: &mut Quiet) {
+        let longest = if self.0.around.is_shared { LONGEST_PAUSE_SHARED } else { LONGEST };
+        let left = match quiet.left(Instant::now()) {
+            Some(left) => left,
+            None => match self.store().next_due(full, unserved).await {
+                Ok(next) => quiet.begin(Instant::now(), next),
+                Err(error) => {
+                    complain(&error);
+                    TROUBLE
+                }
+            },
         };
         // Rounded up to what a timer can do: else the last millisecond is spent asking.
-        self.pause(next.min(longest).max(Duration::from_millis(1))).await;
+        if self.pause(left.min(longest).max(Duration::from_millis(1))).await {
+            quiet.end();
+        }
     }
 
-    async fn pause(&self, time: Duration) {
+    /// Answers whether there is news.
+    async fn pause(&self, time: Duration) -> bool {
         tokio::select! {
             biased;
-            () = self.0.closing.cancelled() => {}
-            () = self.0.due.notified() => {}
-            () = self.0.hand.eased() => {}
-            () = tokio::time::sleep(time) => {}
+            () = self.0.closing.cancelled() => true,
+            () = self.0.due.notified() => true,
+            () = self.0.hand.eased() => true,
+            () = tokio::time::sleep(time) => false,
         }
     }
 }
