@@ -171,7 +171,7 @@ pub(crate) async fn what_a_database_cannot_keep_spoils_no_other(place: &dyn Plac
     });
     let mut submitted = futures_util::future::join_all(submits).await;
     for odd in [submitted.remove(30), submitted.remove(20)] {
-        assert!(matches!(odd, Ok(_) | Err(Error::Unfit(_))), "{odd:?}");
+        assert!(matches!(odd, Ok(_) | Err(Error::Unfit(_) | Error::Failed(_))), "{odd:?}");
     }
     assert!(submitted.iter().all(Result::is_ok), "{submitted:?}");
 }
