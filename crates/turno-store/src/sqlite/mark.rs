@@ -1,11 +1,12 @@
 //! How many transactions were acknowledged, beside the database, in the file that the directory is locked by. It is not
 //! synced, and written after each commit: it may lag behind the database, never lead. A database that has had fewer
 //! transactions than the mark says has lost some: it, or its log, was cut short, damaged, or put back from an older copy.
-//! The file's time is that of the last one.
+//! The file's time is that of the last one, or of one before it that was later by a clock that was set back since.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::Error;
 
@@ -34,10 +35,16 @@ impl Mark {
         Ok(mark)
     }
 
-    /// One more.
-    pub(super) fn advance(&mut self) {
+    /// One more. `latest` is the store's time: it does not go back, as the clock may that the file's time is from.
+    pub(super) fn advance(&mut self, latest: i64) {
         self.commits += 1;
         self.write();
+        let latest = UNIX_EPOCH + Duration::from_millis(latest.unsigned_abs());
+        if latest > SystemTime::now()
+            && let Err(error) = self.file.set_modified(latest)
+        {
+            tracing::debug!(%error, "the mark does not say that the clock was set back");
+        }
     }
 
     fn write(&self) {

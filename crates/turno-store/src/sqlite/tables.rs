@@ -125,7 +125,7 @@ impl Tables for Shelves {
         }
         self.session.commit()?;
         if has_written {
-            self.mark.advance();
+            self.mark.advance(self.latest);
         }
         self.memory.merge(batch.overlay);
         Ok(())

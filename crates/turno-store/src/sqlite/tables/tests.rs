@@ -1,4 +1,4 @@
-//! What a query costs, in steps of SQLite's machine: it takes as many wherever it runs.
+//! What a query costs, in steps of SQLite's machine: it takes as many wherever it runs. And what is known of the clock.
 
 use rusqlite::params;
 
@@ -14,6 +14,11 @@ const MANY: &str = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FRO
     INSERT INTO ticket (id, state, method, tenant, attempts, retries, submitted_at, due_at, keep_ms, request_bytes, \
     request_seal) SELECT n, 'waiting', iif(n > 10000, 'a.B/D', 'a.B/C'), 'me', 0, 0, 5, n, 1000, 0, x'' FROM n";
 
+/// One that is tried again a minute after this time, and is the newest, and older than that.
+const OWED: &str = "INSERT INTO ticket (id, state, method, tenant, attempts, retries, submitted_at, began_at, due_at, \
+    keep_ms, request_bytes, request_seal) \
+    VALUES ('t', 'waiting', 'a.B/C', 'me', 1, 5, 5, ?1, ?1 + 60000, 1000, 0, x'')";
+
 #[tokio::test]
 async fn the_next_queue_is_one_step_of_the_index_away_however_long_this_one_is() {
     let place = tempfile::tempdir().unwrap();
@@ -25,4 +30,24 @@ async fn the_next_queue_is_one_step_of_the_index_away_however_long_this_one_is()
     assert_eq!(found, [(queue("a.B/C"), 1), (queue("a.B/D"), 10_001)]);
     let steps = shelves.session.steps(NEXT_QUEUE).unwrap();
     assert!(steps < 1_000, "{steps}");
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_in_mid_run_holds_nothing_up_when_it_is_opened_again() {
+    let place = tempfile::tempdir().unwrap();
+    let opened = directory::open(place.path()).await.unwrap();
+    let mut shelves = Shelves::new(opened.session, opened.files, opened.mark, Notes::default(), opened.last);
+    // It was an hour ahead.
+    let ahead = shelves.now() + 3_600_000;
+    shelves.latest = ahead;
+    let batch = shelves.begin(&[]).await.unwrap();
+    assert_eq!(batch.now, ahead);
+    shelves.session.write(OWED, params![ahead]).unwrap();
+    shelves.commit(batch).await.unwrap();
+    drop(shelves);
+    let opened = directory::open(place.path()).await.unwrap();
+    let mut shelves = Shelves::new(opened.session, opened.files, opened.mark, Notes::default(), opened.last);
+    let now = shelves.now();
+    let found = shelves.queues(None, 10, &mut Batch::new(now)).await.unwrap();
+    assert!(found.len() == 1 && found[0].1 <= now, "{found:?} at {now}");
 }
