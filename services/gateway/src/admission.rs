@@ -117,6 +117,11 @@ impl Room {
         Ok(())
     }
 
+    /// Whether there is room for so much more once nobody else holds any.
+    pub(crate) fn could_hold(&self, bytes: usize) -> bool {
+        self.bytes.saturating_add(bytes) <= self.admission.max_bytes
+    }
+
     /// The call holds so much from now on.
     pub(crate) fn keep(&mut self, bytes: usize) -> Result<(), Status> {
         self.give_back(self.bytes.saturating_sub(bytes));

@@ -339,6 +339,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_stream_does_not_wait_for_room_that_nobody_can_give_back() {
+        // As much as the largest message may be: with its packed bytes beside it, it is more.
+        let (wire, admission) = (prefixed(1, &packed(&[7; 100_000])), Admission::new(1, 100_000));
+        let answered = all(plain(&wire, 1 << 20, true, &admission)).now_or_never();
+        let (given, error) = answered.expect("it is refused at once");
+        assert_eq!((given.len(), error.unwrap().code()), (0, Code::ResourceExhausted));
+        assert_eq!(admission.bytes(), 0);
+    }
+
+    #[tokio::test]
     async fn what_is_not_whole_is_no_end() {
         for wire in [prefixed(0, b"bread"), prefixed(1, &packed(b"bread"))] {
             let admission = Admission::new(1, 1 << 20);

@@ -81,8 +81,9 @@ fn too_large(length: Option<usize>, Limit { bytes, said_by }: Limit) -> Status {
 }
 
 /// Holds so much more. Who unpacks holds the most that may come of it, and mostly gives nearly all of that back at once: who has
-/// patience finds room then.
+/// patience finds room then. What is too much for a house with nobody else in it is not waited for.
 pub(super) async fn hold(room: &mut Room, bytes: usize, patience: Duration) -> Result<(), Status> {
+    let patience = if room.could_hold(bytes) { patience } else { Duration::ZERO };
     let until = Instant::now() + patience;
     loop {
         match room.hold(bytes) {
