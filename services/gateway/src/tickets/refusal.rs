@@ -74,6 +74,14 @@ pub(crate) fn of_submit(error: Error) -> Status {
     }
 }
 
+/// Of what is read for a submit before it comes to storing: nothing was, whoever is away.
+pub(crate) fn before_submit(error: Error) -> Status {
+    of_submit(match error {
+        Error::Unavailable(why) => Error::Away(why),
+        error => error,
+    })
+}
+
 /// Of a page that is looked for. What was too much for the time that a reader has is so the next time too: who asks for the same
 /// again must not be told to.
 pub(crate) fn of_listing(error: Error) -> Status {
@@ -107,7 +115,7 @@ mod tests {
     use tracing::{Event, Level, Metadata, Subscriber};
     use turno_store::Error;
 
-    use super::{SOON, Seldom, of_listing, of_submit, status, warn_of_full};
+    use super::{SOON, Seldom, before_submit, of_listing, of_submit, status, warn_of_full};
 
     /// Counts warnings, and what is worse.
     #[derive(Clone, Default)]
@@ -179,6 +187,16 @@ mod tests {
         assert_eq!(away.get_details_retry_info().and_then(|info| info.retry_delay), Some(SOON));
         let doubtful = of_submit(Error::Unavailable("it is gone".into()));
         assert_eq!((doubtful.code(), doubtful.details()), (Code::Unavailable, &b""[..]));
+    }
+
+    #[test]
+    fn what_is_read_before_a_submit_leaves_no_doubt() {
+        for error in [Error::Unavailable("it is gone".into()), Error::Late("it is slow".into())] {
+            let sure = before_submit(error);
+            assert_eq!(sure.code(), Code::Unavailable);
+            assert!(!sure.message().contains("may be stored"), "{sure}");
+            assert_eq!(sure.get_details_retry_info().and_then(|info| info.retry_delay), Some(SOON));
+        }
     }
 
     #[test]

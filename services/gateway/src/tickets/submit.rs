@@ -139,7 +139,7 @@ impl Tickets {
             )));
         }
         let Some(method) = self.known(name).await else {
-            let is_kept = self.store().knows_method(name).await.map_err(refusal::status)?;
+            let is_kept = self.store().knows_method(name).await.map_err(refusal::before_submit)?;
             return if is_kept { Ok(None) } else { Err(crate::edge::unknown(name)) };
         };
         if method.served().kind == Kind::Stream {
