@@ -148,7 +148,7 @@ impl Edge {
             "/turno.v1.Admin" => own.admin.clone().call(request).await,
             "/grpc.health.v1.Health" => own.health.clone().call(request).await,
             "/grpc.reflection.v1.ServerReflection" | "/grpc.reflection.v1alpha.ServerReflection" => {
-                Ok(own.reflection.call(request).await)
+                Ok(own.reflection.call(request, self.settled).await)
             }
             _ => return unknown(request.uri().path()).into_http(),
         };

@@ -1,47 +1,99 @@
 //! Server reflection, v1 and v1alpha, of what is served now: tonic-reflection's services, made anew when nodes bring
 //! new descriptors.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+mod ahead;
+#[cfg(test)]
+mod tests;
 
-use arc_swap::ArcSwap;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
 use http::{Request, Response};
 use prost::Message as _;
-use prost_types::FileDescriptorSet;
+use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorSet, ServiceDescriptorProto};
+use tokio::sync::watch;
 use tonic::body::Body;
 use tonic_reflection::server::Builder;
 use tower::Service as _;
 
+use crate::edge::is_own;
 use crate::error::Error;
+use ahead::Ahead;
 
 type Routes = tonic::service::Routes;
 
 /// The reflection services as they are now.
 #[derive(Clone)]
 pub(crate) struct Reflection {
-    now: Arc<ArcSwap<Routes>>,
+    now: Arc<watch::Sender<Described>>,
+}
+
+struct Described {
+    routes: Routes,
+    /// What nodes have brought: services, messages and enums. What is inside one has its name before its own.
+    names: HashSet<String>,
 }
 
 impl Reflection {
     /// Describes the gateway's own services.
     pub(crate) fn new() -> Result<Self, Error> {
-        let routes = routes(&[])?;
-        Ok(Self { now: Arc::new(ArcSwap::from_pointee(routes)) })
+        Ok(Self { now: Arc::new(watch::Sender::new(Described::of(&[])?)) })
     }
 
-    /// Describes the services of `set`, an encoded `FileDescriptorSet`, too. Streams that are open go on with what
-    /// they began with.
+    /// Describes the services of `set`, an encoded `FileDescriptorSet`, too. Streams that have asked something go on with
+    /// what they began with.
     pub(crate) fn replace(&self, set: &[u8]) -> Result<(), Error> {
-        self.now.store(Arc::new(routes(set)?));
+        self.now.send_replace(Described::of(set)?);
         Ok(())
     }
 
-    /// Answers a request to one of the reflection services.
-    pub(crate) async fn call(&self, request: Request<Body>) -> Response<Body> {
-        let mut routes = Routes::clone(&self.now.load());
+    /// Answers a request to one of the reflection services. Until `settled` nodes may still be on their way: who
+    /// begins a stream with a symbol of theirs waits for it, as calls do.
+    pub(crate) async fn call(&self, request: Request<Body>, settled: Instant) -> Response<Body> {
+        let request = if Instant::now() < settled { self.known(request, settled).await } else { request };
+        let mut routes = self.now.borrow().routes.clone();
         // axum's router is always ready.
         routes.call(request).await.unwrap_or_else(|never| match never {})
     }
+
+    async fn known(&self, request: Request<Body>, settled: Instant) -> Request<Body> {
+        let (head, body) = request.into_parts();
+        let (mut ahead, mut now) = (Ahead::of(body), self.now.subscribe());
+        let known = async {
+            if let Some(symbol) = ahead.symbol().await {
+                drop(now.wait_for(|now| now.knows(&symbol)).await);
+            }
+        };
+        // Then it is answered with what there is.
+        let _late = tokio::time::timeout_at(settled.into(), known).await;
+        Request::from_parts(head, ahead.into_body())
+    }
+}
+
+impl Described {
+    fn of(set: &[u8]) -> Result<Self, Error> {
+        Ok(Self { routes: routes(set)?, names: names(set)? })
+    }
+
+    /// Whether waiting for nodes would bring nothing more of `symbol`.
+    fn knows(&self, symbol: &str) -> bool {
+        let mut around = std::iter::successors(Some(symbol), |name| Some(name.rsplit_once('.')?.0));
+        is_own(&format!("/{symbol}")) || around.any(|name| self.names.contains(name))
+    }
+}
+
+/// What `set` declares, but for what is inside something else.
+fn names(set: &[u8]) -> Result<HashSet<String>, tonic_reflection::server::Error> {
+    let mut names = HashSet::new();
+    for file in FileDescriptorSet::decode(set)?.file {
+        let services = file.service.iter().map(ServiceDescriptorProto::name);
+        let messages = file.message_type.iter().map(DescriptorProto::name);
+        let declared = services.chain(messages).chain(file.enum_type.iter().map(EnumDescriptorProto::name));
+        let full = |name: &str| format!("{}.{name}", file.package()).trim_start_matches('.').to_owned();
+        names.extend(declared.map(full));
+    }
+    Ok(names)
 }
 
 /// Of two files with one name the first counts: no node describes the gateway's own services anew. Encoded sets are
