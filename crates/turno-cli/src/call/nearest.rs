@@ -8,16 +8,23 @@ pub(crate) fn hint<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -
 fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
-        .map(|name| (distance(wanted, name), name))
-        .filter(|(distance, name)| *distance <= wanted.len().min(name.len()) / 3 + 1)
+        .filter_map(|name| Some((distance(wanted, name)?, name)))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }
 
-/// Edits between the names; a package that was left out or mistyped altogether counts as one.
-fn distance(wanted: &str, known: &str) -> usize {
+/// Edits between the names, if they are near; a package that was left out or mistyped altogether counts as one, where
+/// what follows it is near by itself.
+fn distance(wanted: &str, known: &str) -> Option<usize> {
     let last = |name: &str| name.rsplit(['.', '/']).next().unwrap_or_default().to_lowercase();
-    edits(&wanted.to_lowercase(), &known.to_lowercase()).min(1 + edits(&last(wanted), &last(known)))
+    let whole = edits_within(1, &wanted.to_lowercase(), &known.to_lowercase());
+    let apart = edits_within(0, &last(wanted), &last(known)).map(|edits| edits + 1);
+    whole.into_iter().chain(apart).min()
+}
+
+/// As many as a third of the shorter name has letters, and so many `more`.
+fn edits_within(more: usize, a: &str, b: &str) -> Option<usize> {
+    Some(edits(a, b)).filter(|edits| *edits <= a.len().min(b.len()) / 3 + more)
 }
 
 /// Levenshtein's distance.
@@ -52,5 +59,11 @@ mod tests {
         assert_eq!(hint("gallery.v1.Galery", known), "; did you mean gallery.v1.Gallery?");
         assert_eq!(hint("Health", known), "; did you mean grpc.health.v1.Health?");
         assert_eq!(hint("burgers.v1.Kitchen", known), "");
+    }
+
+    #[test]
+    fn a_long_package_does_not_make_another_service_near() {
+        assert_eq!(hint("kitchen.v1.Kitchen", ["turno.v1.Tickets"]), "");
+        assert_eq!(hint("kitchen.v1.Tikets", ["turno.v1.Tickets"]), "; did you mean turno.v1.Tickets?");
     }
 }
