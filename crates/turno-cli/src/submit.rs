@@ -73,12 +73,18 @@ pub(crate) struct SubmitArgs {
 impl SubmitArgs {
     /// Of a request of `method`. `line`: which of many it is.
     fn order(&self, method: &method::Name, request: Bytes, line: Option<usize>) -> SubmitRequest {
-        let mut wishes = self.wishes.clone();
-        if let (Some(key), Some(line)) = (&mut wishes.key, line) {
-            *key = format!("{key}/{line}");
-        }
         let timeout = self.timeout.map(wishes::span);
-        SubmitRequest { method: method.to_string(), request, timeout, ..wishes.into() }
+        let (method, idempotency_key) = (method.to_string(), self.key(line));
+        SubmitRequest { method, request, timeout, idempotency_key, ..self.wishes.clone().into() }
+    }
+
+    /// As it goes on the wire, where none is empty.
+    fn key(&self, line: Option<usize>) -> String {
+        match (&self.wishes.key, line) {
+            (Some(key), Some(line)) => format!("{key}/{line}"),
+            (Some(key), None) => key.clone(),
+            (None, _) => String::new(),
+        }
     }
 }
 
@@ -101,8 +107,12 @@ async fn run_on<'a>(args: &'a SubmitArgs, address: &str, mut screen: Screen<'a>)
     }
     let request = json::parse(&method.input(), &text)?.encode_to_vec().into();
     let order = Request::from_parts(metadata, Default::default(), args.order(&name, request, None));
-    let ticket = match desk.tickets().submit(order).await {
-        Ok(operation) => Ticket::read(operation.into_inner())?,
+    let answer = match desk.tickets().submit(order).await {
+        Ok(operation) => Ticket::read(operation.into_inner())?.kept(&args.key(None)),
+        Err(status) => Err(status),
+    };
+    let ticket = match answer {
+        Ok(ticket) => ticket,
         Err(status) => return refused(args, &desk, &status, &method, &mut screen),
     };
     if args.wait {

@@ -346,6 +346,40 @@ async fn many_are_submitted_line_by_line() {
     assert_eq!((&again[1]["line"], &again[1]["name"]), (&4.into(), &Value::from(names[1].as_str())));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_whose_ticket_is_gone_submits_nothing() {
+    const GONE: &str = "only its idempotency key is remembered: ";
+    let shell = Shell::open().await;
+    let forget = async |name: &str| {
+        shell.turno(&["tickets", "watch", name]).await.ended_well();
+        shell.turno(&["tickets", "delete", name]).await.fine();
+    };
+    let one = ["submit", FETCH, r#"{"url":"far"}"#, "--key=one"];
+    forget(shell.turno(&one).await.fine().trim()).await;
+    for more in [None, Some("--wait"), Some("--json")] {
+        let words: Vec<&str> = one.into_iter().chain(more).collect();
+        let seen = shell.turno(&words).await;
+        assert_eq!(seen.out, "", "{more:?}");
+        let said = seen.failed();
+        assert!(said.contains("NOT_FOUND") && said.contains(GONE) && said.contains("one"), "{said}");
+    }
+    let many = ["submit", FETCH, "--many=-", "--key=many"];
+    let names = shell.turno_with(&many, &pages(&["a", "b"])).await.fine();
+    let (first, second) = names.split_once('\n').unwrap();
+    forget(first).await;
+    let seen = shell.turno_with(&many, &pages(&["a", "b"])).await;
+    assert_eq!(seen.out, second);
+    let said = seen.failed();
+    assert!(said.starts_with("line 1: NOT_FOUND: ") && said.contains(GONE), "{said}");
+    assert!(said.contains("\"many/1\""), "{said}");
+    let map = ["map", "--ticket", "--key=map", FETCH];
+    forget(shell.turno_with(&map, &pages(&["a"])).await.fine().trim()).await;
+    let seen = shell.turno_with(&map, &pages(&["a"])).await;
+    assert_eq!(seen.out, "");
+    let said = seen.failed();
+    assert!(said.starts_with("NOT_FOUND: ") && said.contains(GONE) && said.contains("\"map\""), "{said}");
+}
+
 #[tokio::test]
 async fn a_list_says_that_there_is_more_and_one_of_names_has_all() {
     let shell = Shell::open().await;

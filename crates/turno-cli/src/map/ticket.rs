@@ -23,6 +23,7 @@ pub(super) async fn submit(
     metadata: &[(String, String)],
 ) -> anyhow::Result<Ticket> {
     let (requests, failed) = inputs.send(map)?;
+    let key = wishes.key.clone().unwrap_or_default();
     let requests = requests.map(move |request| SubmitMapRequest {
         header: request.header.map(|map| SubmitMapHeader { map: Some(map), ..wishes.clone().into() }),
         items: request.items,
@@ -34,7 +35,7 @@ pub(super) async fn submit(
     tokio::select! {
         biased;
         Ok(()) = is_broken => Err(failed.take().context("the input broke off")?),
-        submitted = client.submit_map(request) => Ticket::read(submitted?.into_inner()),
+        submitted = client.submit_map(request) => Ok(Ticket::read(submitted?.into_inner())?.kept(&key)?),
     }
 }
 

@@ -140,20 +140,24 @@ impl Report<'_> {
         let number = self.lines.lock().sent.pop_front().unwrap_or_default();
         match answer.result {
             Some(Submitted::Operation(operation)) => {
-                self.submitted += 1;
-                let ticket = Ticket::read(operation)?;
-                if self.args.json {
-                    let mut object = object_of(&ticket, &self.known);
-                    object["line"] = number.into();
-                    print_to(self.screen.out, &object.to_string())?;
-                } else {
-                    print_to(self.screen.out, &ticket.name)?;
+                match Ticket::read(operation)?.kept(&self.args.key(Some(number))) {
+                    Ok(ticket) => self.name(number, &ticket),
+                    Err(status) => self.refuse(number, &status),
                 }
             }
-            Some(Submitted::Error(error)) => self.refuse(number, &from_rpc(error))?,
-            None => self.refuse(number, &from_rpc(rpc::Status::default()))?,
+            Some(Submitted::Error(error)) => self.refuse(number, &from_rpc(error)),
+            None => self.refuse(number, &from_rpc(rpc::Status::default())),
         }
-        Ok(())
+    }
+
+    fn name(&mut self, number: usize, ticket: &Ticket) -> anyhow::Result<()> {
+        self.submitted += 1;
+        if !self.args.json {
+            return print_to(self.screen.out, &ticket.name);
+        }
+        let mut object = object_of(ticket, &self.known);
+        object["line"] = number.into();
+        print_to(self.screen.out, &object.to_string())
     }
 
     /// A program finds it among the names, a person apart from them.

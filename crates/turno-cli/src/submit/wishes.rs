@@ -17,7 +17,7 @@ pub(crate) struct Wishes {
     /// The same key is the same ticket, so that it is safe to repeat: what it was first given stands. With another method or
     /// request it is refused
     #[arg(long, value_parser = some_key)]
-    pub(super) key: Option<String>,
+    pub(crate) key: Option<String>,
     /// How long the key is remembered [default: for ever]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "key")]
     key_kept_for: Option<Duration>,

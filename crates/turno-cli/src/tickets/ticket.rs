@@ -3,6 +3,7 @@
 use anyhow::{Context as _, bail};
 use prost::Message as _;
 use prost_types::Timestamp;
+use tonic::{Code, Status};
 use turno_proto::google::longrunning::Operation;
 use turno_proto::google::longrunning::operation::Result as Ended;
 use turno_proto::google::rpc;
@@ -27,6 +28,19 @@ impl Ticket {
         let metadata = TicketMetadata::decode(any.value.as_slice())
             .with_context(|| format!("{name} is no ticket that this `turno` knows"))?;
         Ok(Self { name, metadata, result })
+    }
+
+    /// As a submit answers it: itself, unless the `key` of that submit is all that is left of it.
+    pub(crate) fn kept(self, key: &str) -> Result<Self, Status> {
+        // What a method has ended with is its ticket's last failure too, `NOT_FOUND` or not.
+        if let Some(Ended::Error(error)) = &self.result
+            && error.code == i32::from(Code::NotFound)
+            && self.metadata.last_failure.is_none()
+        {
+            let why = &error.message;
+            return Err(Status::not_found(format!("{why}: {key:?}; another key makes a new ticket")));
+        }
+        Ok(self)
     }
 
     /// What stands for it where there is little room.

@@ -1,7 +1,9 @@
 //! Tickets in words, and two of them for the tests beside.
 
 use prost::Message as _;
+use tonic::Code;
 use turno_proto::google::longrunning::Operation;
+use turno_proto::google::longrunning::operation::Result as Ended;
 use turno_proto::google::rpc;
 use turno_proto::v1::{TicketMetadata, TicketProgress, TicketState};
 
@@ -50,6 +52,23 @@ fn a_ticket_is_read_from_its_operation() {
     assert_eq!(Ticket::read(operation.clone()).unwrap(), known);
     let none = Ticket::read(Operation { metadata: None, ..operation }).unwrap_err();
     assert!(none.to_string().contains("is no ticket"), "{none}");
+}
+
+#[test]
+fn one_of_which_its_key_is_left_is_none() {
+    let ended = |ticket: Ticket, code: i32| {
+        let error = rpc::Status { code, message: "what came of it is forgotten".into(), details: Vec::new() };
+        Ticket { result: Some(Ended::Error(error)), ..ticket }
+    };
+    let plain = || ticket("9f3ac2b1", TicketState::Done, TicketMetadata::default());
+    let gone = ended(plain(), 5).kept("nightly").unwrap_err();
+    assert_eq!(gone.code(), Code::NotFound);
+    let expected = "what came of it is forgotten: \"nightly\"; another key makes a new ticket";
+    assert_eq!(gone.message(), expected);
+    // One whose method has found nothing is there, as is one that was cancelled.
+    for there in [plain(), ended(dead(), 5), ended(plain(), 1)] {
+        assert_eq!(there.clone().kept("nightly").unwrap(), there);
+    }
 }
 
 #[test]
