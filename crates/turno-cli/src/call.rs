@@ -12,7 +12,7 @@ pub(crate) mod show;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -96,7 +96,7 @@ async fn run_on(args: &CallArgs, address: &str, screen: Screen<'_>) -> anyhow::R
     let text = json::read(&args.request)?;
     let channel = dial_any(address).await?;
     let finding = Box::pin(reflect::find(channel.clone(), &name));
-    let method = match within(args.timeout, LATE, finding).await {
+    let method = match within(args.timeout, Instant::now(), LATE, finding).await {
         Ok(method) => method,
         Err(error) => return failed(error, &DescriptorPool::new(), args, screen.err),
     };
@@ -107,7 +107,7 @@ async fn run_on(args: &CallArgs, address: &str, screen: Screen<'_>) -> anyhow::R
     }
     let path = PathAndQuery::try_from(format!("/{name}")).context("the method's name is no path")?;
     let exchange = exchange(channel, path, request, method.output(), Show::new(style, screen.out));
-    match within(args.timeout, LATE, exchange).await {
+    match within(args.timeout, Instant::now(), LATE, exchange).await {
         Ok(trailers) => {
             explain(&trailers, screen.err)?;
             Ok(ExitCode::SUCCESS)
@@ -169,20 +169,26 @@ async fn send(
     Ok(client.streaming(request.map(tokio_stream::iter), path, codec::RawCodec).await?.into_inner())
 }
 
-/// Holds a call to its timeout. The other end should say that it passed; tonic says `CANCELLED` of its own. `late`: what is
-/// then said of it, "no answer".
+/// Holds a call to its timeout, which runs since then. The other end should say that it passed; tonic says `CANCELLED` of its
+/// own. `late`: what is then said of it, "no answer".
 pub(crate) async fn within<T>(
     timeout: Option<Duration>,
+    since: Instant,
     late: &str,
     call: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
     let Some(timeout) = timeout else { return call.await };
     let late = || Status::deadline_exceeded(format!("{late} within {}", humantime::format_duration(timeout)));
-    match tokio::time::timeout(timeout + GRACE, call).await {
+    match tokio::time::timeout(left(timeout, since) + GRACE, call).await {
         Ok(Err(error)) if error.downcast_ref().is_some_and(is_tonics_timeout) => Err(late().into()),
         Ok(result) => result,
         Err(_) => Err(late().into()),
     }
+}
+
+/// What is left of a time that runs since then.
+pub(crate) fn left(time: Duration, since: Instant) -> Duration {
+    time.saturating_sub(since.elapsed())
 }
 
 fn is_tonics_timeout(status: &Status) -> bool {

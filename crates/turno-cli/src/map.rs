@@ -17,12 +17,12 @@ use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::Args;
 use clap::builder::{PathBufValueParser, TypedValueParser as _};
-use prost_reflect::MethodDescriptor;
+use prost_reflect::{DescriptorPool, MethodDescriptor};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
@@ -43,6 +43,9 @@ use out::Out;
 use progress::Progress;
 use reading::Reading;
 use results::{Before, Results};
+
+/// What is said of a map whose deadline has passed.
+const LATE: &str = "the map was not done";
 
 /// Map a method over many requests
 #[derive(Args, Clone, Debug)]
@@ -145,8 +148,13 @@ pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode
         );
     }
     args.wishes.check()?;
+    let since = Instant::now();
     let channel = call::dial(address).await?;
-    let method = method(&args, channel.clone()).await?;
+    let finding = Box::pin(method(&args, channel.clone()));
+    let method = match call::within(args.deadline, since, LATE, finding).await {
+        Ok(method) => method,
+        Err(error) => return failed(error, &DescriptorPool::new(), address, None::<&str>),
+    };
     let (target, name) = (&args.target, full_name(&method));
     let out = target.open()?;
     let earlier = target.checked().map(|file| origin::of_map(file, &name)).transpose()?.flatten();
@@ -163,7 +171,7 @@ pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode
     let mut progress = Progress::new(inputs.total(), results.count(), has_room);
     // Not before: whoever ends it while a file is read for the first time has no answers to hear of.
     let mut interrupts = Interrupts::listen()?;
-    let live = live(&args, (channel, &method, address), inputs, &mut results, &mut progress);
+    let live = live(&args, since, (channel, &method, address), inputs, &mut results, &mut progress);
     let ended = interrupts.or(Box::pin(live)).await;
     ended.unwrap_or_else(|code| {
         progress.finish(results.failed());
@@ -175,19 +183,21 @@ pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode
 /// A map that is no ticket, to whatever end it comes.
 async fn live(
     args: &MapArgs,
+    since: Instant,
     (channel, method, address): (Channel, &MethodDescriptor, &str),
     inputs: Inputs,
     results: &mut Results,
     progress: &mut Progress,
 ) -> anyhow::Result<ExitCode> {
     let (requests, failed_input) = inputs.send(header(args, method))?;
+    let known = method.parent_pool();
     let mut begun = None;
     let mapping = async {
-        let answers = begun.insert(begin(args, channel, requests).await?);
+        let answers = begun.insert(begin(args, since, channel, requests).await?);
         follow(answers, results, progress).await
     };
-    let ended = match call::within(args.deadline, "the map was not done", Box::pin(mapping)).await {
-        Err(error) if begun.is_none() => return failed(error, method, address, None::<&str>),
+    let ended = match call::within(args.deadline, since, LATE, Box::pin(mapping)).await {
+        Err(error) if begun.is_none() => return failed(error, known, address, None::<&str>),
         ended => ended,
     };
     // What ended the map, if it was a line that is no request, or is another's than one that was answered.
@@ -208,22 +218,22 @@ async fn live(
         Ok(Some(_)) => Ok(ExitCode::FAILURE),
         Ok(None) => {
             let broken = Status::unavailable("the map broke off before its end");
-            failed(broken.into(), method, address, hints.into_iter().flatten())
+            failed(broken.into(), known, address, hints.into_iter().flatten())
         }
-        Err(error) => failed(error, method, address, hints.into_iter().flatten()),
+        Err(error) => failed(error, known, address, hints.into_iter().flatten()),
     }
 }
 
 /// What a gateway says, or the way to it, is told as `turno call` does, and what to do; other errors go up.
 fn failed(
     error: anyhow::Error,
-    method: &MethodDescriptor,
+    known: &DescriptorPool,
     address: &str,
     hints: impl IntoIterator<Item = impl Display>,
 ) -> anyhow::Result<ExitCode> {
     let error = call::failure::of_connection(error, address);
     let Some(status) = error.downcast_ref::<Status>() else { return Err(error) };
-    call::failure::report(status, method.parent_pool(), false, &mut Aside)?;
+    call::failure::report(status, known, false, &mut Aside)?;
     for hint in hints {
         writeln!(Aside, "  {hint}")?;
     }
@@ -246,7 +256,7 @@ async fn as_ticket(
         Ok(Ok(ticket)) => ticket,
         Ok(Err(error)) => {
             let broke = error.downcast_ref::<Status>().is_some_and(|status| status.source().is_some());
-            return failed(error, method, address, broke.then(|| args.wishes.again()));
+            return failed(error, method.parent_pool(), address, broke.then(|| args.wishes.again()));
         }
         Err(code) => {
             writeln!(Aside, "interrupted; {}", args.wishes.again())?;
@@ -341,6 +351,7 @@ fn header(args: &MapArgs, method: &MethodDescriptor) -> MapHeader {
 
 async fn begin(
     args: &MapArgs,
+    since: Instant,
     channel: Channel,
     requests: ReceiverStream<MapRequest>,
 ) -> anyhow::Result<Streaming<MapResponse>> {
@@ -350,7 +361,7 @@ async fn begin(
     }
     let mut request = Request::from_parts(metadata, Default::default(), requests);
     if let Some(deadline) = args.deadline {
-        request.set_timeout(deadline);
+        request.set_timeout(call::left(deadline, since));
     }
     let mut client =
         MapClient::new(channel).max_decoding_message_size(usize::MAX).max_encoding_message_size(usize::MAX);

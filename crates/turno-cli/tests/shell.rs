@@ -577,6 +577,11 @@ async fn a_map_that_has_no_time_is_late_whoever_says_so() {
         let said = shell.turno_with(&["map", FETCH, deadline], &pages(&["long"])).await.failed();
         assert!(said.contains("DEADLINE_EXCEEDED: ") && !said.contains("broke"), "{deadline}: {said}");
     }
+    // Connections to it are made, and nothing comes on them: not even what the types are.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("--address={}", silent.local_addr().unwrap());
+    let said = shell.turno(&["map", FETCH, "--deadline=1ms", &address]).await.failed();
+    assert_eq!(said, "DEADLINE_EXCEEDED: the map was not done within 1ms\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
