@@ -95,7 +95,7 @@ async fn run_on(args: &CallArgs, address: &str, screen: Screen<'_>) -> anyhow::R
     }
     let text = json::read(&args.request)?;
     let channel = dial_any(address).await?;
-    let finding = Box::pin(reflect::find(channel.clone(), &name));
+    let finding = Box::pin(reflect::find(channel.clone(), address, &name));
     let method = match within(args.timeout, Instant::now(), LATE, finding).await {
         Ok(method) => method,
         Err(error) => return failed(error, &DescriptorPool::new(), args, screen.err),

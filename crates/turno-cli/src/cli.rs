@@ -163,12 +163,14 @@ fn unless_unread(ended: Result<ExitCode>) -> Result<ExitCode> {
 }
 
 async fn list_methods(listing: Listing) -> Result<ExitCode> {
-    listing::methods(call::dial(&listing.gateway.address).await?, listing.json).await?;
+    let address = &listing.gateway.address;
+    listing::methods(call::dial(address).await?, address, listing.json).await?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn list_nodes(listing: Listing) -> Result<ExitCode> {
-    listing::nodes(call::dial(&listing.gateway.address).await?, listing.json).await?;
+    let address = &listing.gateway.address;
+    listing::nodes(call::dial(address).await?, address, listing.json).await?;
     Ok(ExitCode::SUCCESS)
 }
 

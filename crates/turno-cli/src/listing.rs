@@ -14,18 +14,20 @@ use turno_proto::v1::admin_client::AdminClient;
 use turno_proto::v1::{Blocking, ListMethodsRequest, ListNodesRequest, Method, Node};
 use turno_runtime::units::Span;
 
+use crate::call::why;
+
 /// Lists the nodes that are linked now.
-pub(crate) async fn nodes(channel: Channel, json: bool) -> anyhow::Result<()> {
-    let answer = client(channel).list_nodes(ListNodesRequest {}).await.map_err(refused)?;
-    let mut nodes = answer.into_inner().nodes;
+pub(crate) async fn nodes(channel: Channel, address: &str, json: bool) -> anyhow::Result<()> {
+    let answer = client(channel).list_nodes(ListNodesRequest {}).await;
+    let mut nodes = answer.map_err(|status| refused(&status, address))?.into_inner().nodes;
     nodes.sort_by(|a, b| (&a.name, &a.peer).cmp(&(&b.name, &b.peer)));
     print(if json { pretty(nodes.iter().map(node_json)) } else { node_table(&nodes) })
 }
 
 /// Lists the methods that can be called, and those whose last node has left.
-pub(crate) async fn methods(channel: Channel, json: bool) -> anyhow::Result<()> {
-    let answer = client(channel).list_methods(ListMethodsRequest {}).await.map_err(refused)?;
-    let mut methods = answer.into_inner().methods;
+pub(crate) async fn methods(channel: Channel, address: &str, json: bool) -> anyhow::Result<()> {
+    let answer = client(channel).list_methods(ListMethodsRequest {}).await;
+    let mut methods = answer.map_err(|status| refused(&status, address))?.into_inner().methods;
     methods.sort_by(|a, b| a.name.cmp(&b.name));
     print(if json { pretty(methods.iter().map(method_json)) } else { method_table(&methods) })
 }
@@ -34,13 +36,13 @@ fn client(channel: Channel) -> AdminClient<Channel> {
     AdminClient::new(channel).max_decoding_message_size(usize::MAX)
 }
 
-fn refused(status: Status) -> anyhow::Error {
+fn refused(status: &Status, address: &str) -> anyhow::Error {
     match status.code() {
         Code::Unimplemented => anyhow!(
             "what answers there is no Turno gateway (it has no turno.v1.Admin); --address takes the port that clients call, \
              not that of nodes or metrics"
         ),
-        code => anyhow!("{}: {}", code_name(code), status.message()),
+        code => anyhow!("{address}: {}: {}", code_name(code), why(status)),
     }
 }
 
@@ -216,7 +218,8 @@ pub(crate) fn age(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{age, method_json, method_table, methods, node_json, node_table, nodes};
+    use super::{age, method_json, method_table, methods, node_json, node_table, nodes, refused};
+    use tonic::Status;
     use turno_proto::v1::{Blocking, Method, Node};
 
     fn node(name: &str, role: &str, slots: u32) -> Node {
@@ -239,11 +242,20 @@ mod tests {
     #[tokio::test]
     async fn another_server_is_told_apart_from_a_gateway() {
         let channel = crate::call::dial(&crate::call::tests::serve().await.to_string()).await.unwrap();
-        for error in
-            [nodes(channel.clone(), false).await.unwrap_err(), methods(channel, true).await.unwrap_err()]
-        {
+        for error in [
+            nodes(channel.clone(), "[::1]:7070", false).await.unwrap_err(),
+            methods(channel, "[::1]:7070", true).await.unwrap_err(),
+        ] {
             assert!(error.to_string().contains("is no Turno gateway"), "{error}");
         }
+    }
+
+    #[test]
+    fn who_says_nothing_is_named_and_why_it_is_not_heard() {
+        let cause = std::io::Error::other("keep-alive timed out");
+        let silent = Status::from_error(anyhow::Error::new(cause).context("http2 error").into());
+        let said = refused(&silent, "[::1]:7070").to_string();
+        assert_eq!(said, "[::1]:7070: UNKNOWN: keep-alive timed out");
     }
 
     #[test]

@@ -150,7 +150,7 @@ pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode
     args.wishes.check()?;
     let since = Instant::now();
     let channel = call::dial(address).await?;
-    let finding = Box::pin(method(&args, channel.clone()));
+    let finding = Box::pin(method(&args, channel.clone(), address));
     let method = match call::within(args.deadline, since, LATE, finding).await {
         Ok(method) => method,
         Err(error) => return failed(error, &DescriptorPool::new(), address, None::<&str>),
@@ -312,9 +312,9 @@ async fn read(
     }
 }
 
-async fn method(args: &MapArgs, channel: Channel) -> anyhow::Result<MethodDescriptor> {
+async fn method(args: &MapArgs, channel: Channel, address: &str) -> anyhow::Result<MethodDescriptor> {
     let name = Name::parse(&args.method)?;
-    let method = reflect::find(channel, &name).await?;
+    let method = reflect::find(channel, address, &name).await?;
     if method.is_client_streaming() || method.is_server_streaming() {
         bail!("{name} takes or answers a stream: a map is for methods that take one message and answer one");
     }

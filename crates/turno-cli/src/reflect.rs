@@ -31,14 +31,14 @@ pub(crate) async fn list_services(channel: Channel) -> anyhow::Result<Vec<String
     Ok(names)
 }
 
-/// The method of this name, with all that its service is declared with.
-pub(crate) async fn find(channel: Channel, name: &Name) -> anyhow::Result<MethodDescriptor> {
+/// The method of this name, with all that its service is declared with, from the channel's other end, which is at `address`.
+pub(crate) async fn find(channel: Channel, address: &str, name: &Name) -> anyhow::Result<MethodDescriptor> {
     let error = match describe(channel.clone(), &name.service).await {
         Ok(service) => return name.find(&service),
         Err(error) => error,
     };
     if error.is::<Refused>() {
-        return Err(error);
+        return Err(error.context(address.to_owned()));
     }
     // With a point before it, a service alone reads as a method of its package.
     match describe(channel, &format!("{}.{}", name.service, name.method)).await {

@@ -3,8 +3,9 @@
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Channel;
 
-use super::{describe, list_services};
+use super::{Refused, describe, find, list_services};
 use crate::call::dial;
+use crate::call::method::Name;
 use crate::call::tests::serve;
 
 async fn channel() -> Channel {
@@ -57,4 +58,13 @@ async fn a_server_without_reflection_is_told_apart() {
     ] {
         assert!(error.to_string().contains("does not offer server reflection"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn who_has_refused_is_named() {
+    let name = Name::parse("grpc.health.v1.Health/Check").unwrap();
+    let error = find(without_reflection().await, "[::1]:7070", &name).await.unwrap_err();
+    let said = format!("{error:#}");
+    assert!(said.starts_with("[::1]:7070: what answers there does not offer server reflection"), "{said}");
+    assert!(error.is::<Refused>(), "{said}");
 }

@@ -54,7 +54,7 @@ impl Desk {
         if let Some(known) = self.types.get(name) {
             return Ok(known.clone());
         }
-        let found = reflect::find(self.channel.clone(), &method::Name::parse(name)?).await?;
+        let found = reflect::find(self.channel.clone(), &self.address, &method::Name::parse(name)?).await?;
         self.types.insert(name.to_owned(), found.clone());
         Ok(found)
     }
