@@ -101,7 +101,7 @@ async fn cancel_one(
     let before = desk.get(&name).await?;
     match before.metadata.state() {
         _ if !before.has_ended() => desk.cancel(&name).await?,
-        TicketState::Cancelled => writeln!(Aside, "{name} was cancelled before")?,
+        TicketState::Cancelled => return Ok(format!("{name}  cancelled before")),
         _ => bail!("{name} had ended before: it is {}", before.state()),
     }
     let name = told.insert(name).as_str();
@@ -195,7 +195,9 @@ async fn each(
             Err(error) if names.len() == 1 => return Err(error),
             Err(error) => {
                 failed += 1;
-                writeln!(Aside, "{name}: {error:#}")?;
+                let why = format!("{error:#}");
+                let named = if why.contains(name) { String::new() } else { format!("{name}: ") };
+                writeln!(Aside, "{named}{why}")?;
             }
         }
     }
