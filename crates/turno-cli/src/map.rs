@@ -37,7 +37,7 @@ use crate::interrupts::{Interrupts, heed};
 use crate::reflect;
 use crate::submit::Wishes;
 use crate::tickets;
-use inputs::Inputs;
+use inputs::{Inputs, Source};
 use origin::{Of, Requests};
 use out::Out;
 use progress::Progress;
@@ -156,16 +156,18 @@ pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode
         Err(error) => return failed(error, &DescriptorPool::new(), address, None::<&str>),
     };
     let (target, name) = (&args.target, full_name(&method));
+    // Before any file is made for their answers.
+    let lines = Source::open(&args.inputs)?;
     let out = target.open()?;
     let earlier = target.checked().map(|file| origin::of_map(file, &name)).transpose()?.flatten();
     let of = if args.ticket { Of::NewTicket } else { Of::Method(&name) };
     let mut results = Results::open(out, target.before(of), &method)?;
     if args.ticket {
-        return as_ticket(&args, channel, &method, results, address).await;
+        return as_ticket(&args, channel, &method, lines, results, address).await;
     }
     let known = results.known();
     let requests = Requests::open(results.note(), &name, earlier, known.0.last().copied())?;
-    let inputs = Inputs::open(&args.inputs, method.input(), known, requests)?;
+    let inputs = Inputs::new(lines, method.input(), known, requests)?;
     // Nor in the way of requests that are typed there.
     let has_room = target.has_room() && !inputs.are_typed();
     let mut progress = Progress::new(inputs.total(), results.count(), has_room);
@@ -244,11 +246,12 @@ async fn as_ticket(
     args: &MapArgs,
     channel: Channel,
     method: &MethodDescriptor,
+    lines: Source,
     results: Results,
     address: &str,
 ) -> anyhow::Result<ExitCode> {
     let requests = Requests::open(None, &full_name(method), None, None)?;
-    let inputs = Inputs::open(&args.inputs, method.input(), results.known(), requests)?;
+    let inputs = Inputs::new(lines, method.input(), results.known(), requests)?;
     let (header, wishes) = (header(args, method), args.wishes.clone());
     let mut interrupts = Interrupts::listen()?;
     let submitting = ticket::submit(channel.clone(), header, inputs, wishes, &args.metadata);

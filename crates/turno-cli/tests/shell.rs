@@ -654,6 +654,20 @@ async fn a_map_goes_on_with_answers_of_its_own_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_map_of_inputs_that_are_not_there_makes_no_file() {
+    let shell = Shell::open().await;
+    let (inputs, file) = (shell.file("pages.jsonl"), shell.file("answers.jsonl"));
+    let out = format!("--out={}", file.display());
+    let map = ["map", FETCH, inputs.to_str().unwrap(), &out];
+    for ticket in [None, Some("--ticket")] {
+        let words: Vec<&str> = map.into_iter().chain(ticket).collect();
+        let said = shell.turno(&words).await.failed();
+        assert!(said.contains(&format!("cannot read {}", inputs.display())), "{said}");
+        assert!(!file.exists() && !shell.file("answers.jsonl.turno").exists(), "{words:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_run_writes_a_file_at_a_time() {
     let shell = Shell::open().await;
     let file = shell.file("answers.jsonl");

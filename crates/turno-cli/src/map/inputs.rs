@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal as _, Stdin, Write as _, stdin};
+use std::io::{self, BufRead, BufReader, IsTerminal as _, Seek as _, Stdin, Write as _, stdin};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -31,9 +31,37 @@ pub(super) struct Inputs {
     requests: Requests,
 }
 
-enum Source {
+/// Where they come from; nothing has been read.
+pub(super) enum Source {
     File(BufReader<File>),
     Stdin(BufReader<Stdin>),
+}
+
+impl Source {
+    pub(super) fn open(path: &str) -> anyhow::Result<Self> {
+        if path == "-" {
+            return Ok(Self::Stdin(BufReader::with_capacity(BUFFER, stdin())));
+        }
+        let file = File::open(path).with_context(|| format!("cannot read {path}"))?;
+        Ok(Self::File(BufReader::with_capacity(BUFFER, file)))
+    }
+
+    /// Whether a person writes them just now.
+    fn is_typed(&self) -> bool {
+        matches!(self, Self::Stdin(_)) && stdin().is_terminal()
+    }
+
+    /// How many there are, if that can be known before. A pipe has a name too, as in
+    /// `turno map … <(gunzip -c pictures.jsonl.gz)`, and can be read once.
+    fn count(&mut self, requests: &mut Requests) -> anyhow::Result<Option<u64>> {
+        let Self::File(lines) = self else { return Ok(None) };
+        if !lines.get_ref().metadata().is_ok_and(|metadata| metadata.is_file()) {
+            return Ok(None);
+        }
+        let total = count(&mut *lines, requests)?;
+        lines.rewind().context("cannot read the input again")?;
+        Ok(Some(total))
+    }
 }
 
 /// Why no more lines were sent, if it was for one that is no request.
@@ -57,39 +85,22 @@ const MOST_BYTES: usize = 64 * 1024;
 const MESSAGES_WAITING: usize = 4;
 
 impl Inputs {
-    pub(super) fn open(
-        path: &str,
+    pub(super) fn new(
+        mut lines: Source,
         descriptor: MessageDescriptor,
         (known, sent): (Arc<BTreeSet<u64>>, Sent),
         mut requests: Requests,
     ) -> anyhow::Result<Self> {
-        if path == "-" {
-            let stdin = stdin();
-            if stdin.is_terminal() {
-                writeln!(
-                    Aside,
-                    "requests are read from the terminal, one JSON object a line; Ctrl-D ends them"
-                )?;
-            }
-            let lines = Source::Stdin(BufReader::with_capacity(BUFFER, stdin));
-            return Ok(Self { lines, descriptor, total: None, known, sent, requests });
+        if lines.is_typed() {
+            writeln!(Aside, "requests are read from the terminal, one JSON object a line; Ctrl-D ends them")?;
         }
-        let open = || File::open(path).with_context(|| format!("cannot read {path}"));
-        let file = open()?;
-        // A pipe has a name too, as in `turno map … <(gunzip -c pictures.jsonl.gz)`, and can be read once.
-        let total = match file.metadata() {
-            Ok(metadata) if metadata.is_file() => {
-                Some(count(BufReader::with_capacity(BUFFER, open()?), &mut requests)?)
-            }
-            _ => None,
-        };
-        let lines = Source::File(BufReader::with_capacity(BUFFER, file));
+        let total = lines.count(&mut requests)?;
         Ok(Self { lines, descriptor, total, known, sent, requests })
     }
 
     /// Whether a person writes them just now.
     pub(super) fn are_typed(&self) -> bool {
-        matches!(self.lines, Source::Stdin(_)) && stdin().is_terminal()
+        self.lines.is_typed()
     }
 
     /// How many there are, if that can be known before.
@@ -224,7 +235,7 @@ fn encoded(descriptor: &MessageDescriptor, line: &[u8]) -> anyhow::Result<Vec<u8
 #[cfg(test)]
 mod tests {
     use super::super::origin::tests::{again, answered, untold};
-    use super::{Inputs, MOST_ITEMS, Requests, Sent, read};
+    use super::{Inputs, MOST_ITEMS, Requests, Sent, Source, read};
     use crate::call::json::tests::album;
     use std::collections::BTreeSet;
     use std::io::{BufReader, Read};
@@ -328,8 +339,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_named() {
-        let failed = Inputs::open("/no/such/file", album(), (Default::default(), Sent::default()), untold());
-        assert!(failed.err().unwrap().to_string().contains("/no/such/file"));
+        let failed = Source::open("/no/such/file").err().unwrap();
+        assert!(failed.to_string().contains("/no/such/file"));
     }
 
     #[test]
@@ -338,7 +349,8 @@ mod tests {
         let file = folder.path().join("in.jsonl");
         std::fs::write(&file, "{}\n\n{ }\n").unwrap();
         let open = |requests| {
-            Inputs::open(file.to_str().unwrap(), album(), (Default::default(), Sent::default()), requests)
+            let lines = Source::open(file.to_str().unwrap()).unwrap();
+            Inputs::new(lines, album(), (Default::default(), Sent::default()), requests)
         };
         assert!(open(requests).err().unwrap().to_string().contains("the first 2 of them differ"));
         assert_eq!(open(untold()).unwrap().total(), Some(2));
