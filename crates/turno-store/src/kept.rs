@@ -322,8 +322,7 @@ impl<R: Read> Kept<R> {
         let attempt = granted.claimed.attempt;
         match self.reader.claimed(granted).await {
             Ok(claimed) => Ok(Some(claimed)),
-            Err(Error::Damaged(ticket)) => {
-                tracing::error!(%ticket, "its request is damaged: it is dead");
+            Err(Error::Damaged(_)) => {
                 self.condemn(attempt).await;
                 Ok(None)
             }
@@ -335,8 +334,11 @@ impl<R: Read> Kept<R> {
     async fn condemn(&self, attempt: Attempt) {
         let failure = Some(DAMAGED.clone());
         let ending = Box::new(Ending { state: State::Dead, failure, response: None });
-        let Err(error) = self.writer.order(Change::Finish { attempt, ending }).await else { return };
-        tracing::warn!(ticket = %attempt.ticket, %error, "it cannot be put down as dead yet");
+        let Err(error) = self.writer.order(Change::Finish { attempt, ending }).await else {
+            tracing::error!(ticket = %attempt.ticket, "it is dead: its request is damaged");
+            return;
+        };
+        tracing::warn!(ticket = %attempt.ticket, %error, "its request is damaged, and it cannot be put down as dead yet");
         if let Err(error) = self.writer.order(Change::Release { attempt, pause: PUT_OFF }).await {
             // Whoever compares what it has with what is on record finds it.
             tracing::warn!(ticket = %attempt.ticket, %error, "nor can it be put off");
