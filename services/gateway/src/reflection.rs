@@ -11,7 +11,9 @@ use std::time::Instant;
 
 use http::{Request, Response};
 use prost::Message as _;
-use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorSet, ServiceDescriptorProto};
+use prost_types::{
+    DescriptorProto, EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet, ServiceDescriptorProto,
+};
 use tokio::sync::watch;
 use tonic::body::Body;
 use tonic_reflection::server::Builder;
@@ -31,8 +33,16 @@ pub(crate) struct Reflection {
 
 struct Described {
     routes: Routes,
-    /// What nodes have brought: services, messages and enums. What is inside one has its name before its own.
-    names: HashSet<String>,
+    names: Names,
+}
+
+/// What there is a description of.
+#[derive(Default)]
+struct Names {
+    /// Services, messages and enums. What is inside one has its name before its own.
+    declared: HashSet<String>,
+    /// Nobody asks for a package but by mistake.
+    packages: HashSet<String>,
 }
 
 impl Reflection {
@@ -73,34 +83,50 @@ impl Reflection {
 
 impl Described {
     fn of(set: &[u8]) -> Result<Self, Error> {
-        Ok(Self { routes: routes(set)?, names: names(set)? })
+        let sets = [turno_proto::FILE_DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET, set];
+        Ok(Self { routes: routes(&sets)?, names: Names::of(&sets)? })
     }
 
     /// Whether waiting for nodes would bring nothing more of `symbol`.
     fn knows(&self, symbol: &str) -> bool {
-        let mut around = std::iter::successors(Some(symbol), |name| Some(name.rsplit_once('.')?.0));
-        is_own(&format!("/{symbol}")) || around.any(|name| self.names.contains(name))
+        is_own(&format!("/{symbol}")) || self.names.has(symbol)
     }
 }
 
-/// What `set` declares, but for what is inside something else.
-fn names(set: &[u8]) -> Result<HashSet<String>, tonic_reflection::server::Error> {
-    let mut names = HashSet::new();
-    for file in FileDescriptorSet::decode(set)?.file {
+impl Names {
+    fn of(sets: &[&[u8]]) -> Result<Self, tonic_reflection::server::Error> {
+        let mut names = Self::default();
+        for set in sets {
+            for file in FileDescriptorSet::decode(*set)?.file {
+                names.add(&file);
+            }
+        }
+        Ok(names)
+    }
+
+    fn add(&mut self, file: &FileDescriptorProto) {
         let services = file.service.iter().map(ServiceDescriptorProto::name);
         let messages = file.message_type.iter().map(DescriptorProto::name);
         let declared = services.chain(messages).chain(file.enum_type.iter().map(EnumDescriptorProto::name));
         let full = |name: &str| format!("{}.{name}", file.package()).trim_start_matches('.').to_owned();
-        names.extend(declared.map(full));
+        self.declared.extend(declared.map(full));
+        self.packages.extend(and_around(file.package()).map(str::to_owned));
     }
-    Ok(names)
+
+    fn has(&self, symbol: &str) -> bool {
+        self.packages.contains(symbol) || and_around(symbol).any(|name| self.declared.contains(name))
+    }
+}
+
+/// A name, and those of what it is in.
+fn and_around(name: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(name), |name| Some(name.rsplit_once('.')?.0))
 }
 
 /// Of two files with one name the first counts: no node describes the gateway's own services anew. Encoded sets are
 /// given out as they are, with every option that they bring.
-fn routes(set: &[u8]) -> Result<Routes, Error> {
-    let sets = [turno_proto::FILE_DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET, set];
-    let services = services(&sets)?;
+fn routes(sets: &[&[u8]]) -> Result<Routes, Error> {
+    let services = services(sets)?;
     let builder = |itself: &str| {
         let files = sets
             .iter()

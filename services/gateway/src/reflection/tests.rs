@@ -50,6 +50,20 @@ fn kitchen() -> Vec<u8> {
     FileDescriptorSet { file: vec![file] }.encode_to_vec()
 }
 
+/// Another node's, of the same package.
+fn cellar() -> Vec<u8> {
+    let file = FileDescriptorProto {
+        name: Some("cellar.proto".into()),
+        package: Some("kitchen.v1".into()),
+        service: vec![ServiceDescriptorProto {
+            name: Some("Cellar".into()),
+            ..ServiceDescriptorProto::default()
+        }],
+        ..FileDescriptorProto::default()
+    };
+    FileDescriptorSet { file: vec![file] }.encode_to_vec()
+}
+
 /// A symbol that is not there is answered with trailers alone.
 async fn is_found(answer: Response<Body>) -> bool {
     !answer.into_body().collect().await.unwrap().to_bytes().is_empty()
@@ -61,6 +75,7 @@ async fn a_symbol_that_comes_with_its_node_is_waited_for() {
         [("kitchen.v1.Kitchen", 1), ("kitchen.v1.Kitchen.Echo", 7), ("kitchen.v1.Dish", 999)]
     {
         let reflection = Reflection::new().unwrap();
+        reflection.replace(&cellar()).unwrap();
         let mut asking = Box::pin(reflection.call(asks(symbol, frame), Instant::now() + LONG));
         assert!(asking.as_mut().now_or_never().is_none(), "{symbol} may still come");
         reflection.replace(&kitchen()).unwrap();
@@ -78,6 +93,10 @@ async fn nobody_waits_for_what_is_known_or_will_not_come() {
         ("kitchen.v1.Kitchen.Fry", later, false),
         ("turno.v1.Tickets", later, true),
         ("turno.v1.Nothing", later, false),
+        ("google.rpc.Status", later, true),
+        // A service without its method, as `turno call` reads it.
+        ("kitchen.v1", later, false),
+        ("kitchen", later, false),
         ("burgers.v1.Kitchen", Instant::now(), false),
     ] {
         let answer =
