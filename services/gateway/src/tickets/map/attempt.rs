@@ -194,7 +194,7 @@ impl Recorder<'_> {
     }
 
     /// Puts on disk what has gathered. A store that is full, or away, is waited for: so long the map takes in nothing new. But
-    /// not once somebody wants it stopped: it may be what has filled the store.
+    /// not for a full one once somebody wants the map stopped, which may be what has filled it.
     async fn write(&mut self) -> Result<(), Status> {
         if self.gathering.is_empty() {
             return Ok(());
@@ -213,9 +213,8 @@ impl Recorder<'_> {
             let appended =
                 self.tickets.store().append_results(self.attempt, self.tally.parts, part.clone(), done);
             match appended.await {
-                Err(error) if !is_passing(&error) || stop.is_cancelled() || patience.is_over(&error) => {
-                    return Err(error);
-                }
+                Err(error) if !is_passing(&error) || patience.is_over(&error) => return Err(error),
+                Err(error @ Error::Full) if stop.is_cancelled() => return Err(error),
                 Err(Error::Full) => refusal::tell_full(),
                 Err(error) => {
                     tracing::warn!(ticket = %self.attempt.ticket, %error, "results cannot be stored yet");
@@ -224,7 +223,7 @@ impl Recorder<'_> {
             }
             tokio::select! {
                 biased;
-                () = stop.cancelled() => {}
+                () = stop.cancelled(), if !stop.is_cancelled() => {}
                 () = patience.pause() => {}
             }
         }
