@@ -55,8 +55,8 @@ impl<T: Tables> Book<T> {
 impl<T: Tables> Ledger for Book<T> {
     async fn apply(&mut self, changes: &[Change]) -> Result<Vec<Answered>, Error> {
         let made = self.make(changes).await;
-        if made.is_err() {
-            self.tables.roll_back().await;
+        if let Err(why) = &made {
+            self.tables.roll_back(why).await;
         }
         made
     }

@@ -39,8 +39,8 @@ pub(crate) trait Tables: Send + 'static {
     /// All is on disk when this answers.
     fn commit(&mut self, batch: Batch<'_>) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Nothing of what was begun has happened.
-    fn roll_back(&mut self) -> impl Future<Output = ()> + Send;
+    /// Nothing of what was begun has happened, and `why`.
+    fn roll_back(&mut self, why: &Error) -> impl Future<Output = ()> + Send;
 
     /// Writes the rows that wait.
     fn flush(&mut self, batch: &mut Batch<'_>) -> impl Future<Output = Result<(), Error>> + Send;

@@ -67,7 +67,7 @@ impl Tables for Rack {
         self.session.commit().await
     }
 
-    async fn roll_back(&mut self) {
+    async fn roll_back(&mut self, _: &Error) {
         self.session.roll_back().await;
     }
 

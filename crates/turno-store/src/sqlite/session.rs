@@ -20,8 +20,6 @@ pub(super) struct Session {
     presence: Presence,
     begun: bool,
     wrote: bool,
-    /// There was no space for something.
-    ran_out: bool,
 }
 
 /// Each is prepared once, and stays.
@@ -43,14 +41,14 @@ impl Session {
         };
         settings().map_err(failed)?;
         let presence = Presence::of(database)?;
-        Ok(Self { connection, presence, begun: false, wrote: false, ran_out: false })
+        Ok(Self { connection, presence, begun: false, wrote: false })
     }
 
     /// Runs a statement of the transaction.
     pub(super) fn write(&mut self, sql: &str, values: impl Params) -> Result<(), Error> {
         self.begin()?;
         self.wrote = true;
-        self.run(sql, values).map_err(|error| self.noted(refused(error)))
+        self.run(sql, values).map_err(refused)
     }
 
     /// What a query of the transaction answers.
@@ -60,7 +58,7 @@ impl Session {
             let mut statement = self.connection.prepare_cached(sql)?;
             statement.query_map(values, |row| Ok(Found::of(row)))?.collect::<Result<Vec<_>, _>>()
         };
-        ask().map_err(|error| self.noted(failed(error)))
+        ask().map_err(failed)
     }
 
     /// Runs a statement that writes, and answers what it says of it.
@@ -86,7 +84,7 @@ impl Session {
             }
             Ok(())
         };
-        write().map_err(refused).map_err(|error| self.noted(error))
+        write().map_err(refused)
     }
 
     /// Whether there is anything to commit.
@@ -100,7 +98,7 @@ impl Session {
             self.presence.check()?;
         }
         if self.begun {
-            self.run("COMMIT", params![]).map_err(|error| self.noted(failed(error)))?;
+            self.run("COMMIT", params![]).map_err(failed)?;
             (self.begun, self.wrote) = (false, false);
         }
         Ok(())
@@ -115,11 +113,6 @@ impl Session {
         if let Err(error) = self.run("ROLLBACK", params![]) {
             tracing::debug!(%error, "roll back");
         }
-    }
-
-    /// Whether there was no space for something since this was asked last.
-    pub(super) fn has_run_out(&mut self) -> bool {
-        std::mem::take(&mut self.ran_out)
     }
 
     /// How long the database is with what is in its log, and how much of that are pages that nothing is in: in bytes.
@@ -144,11 +137,6 @@ impl Session {
             taken
         };
         take_in().map_err(failed)
-    }
-
-    fn noted(&mut self, error: Error) -> Error {
-        self.ran_out |= matches!(error, Error::Full);
-        error
     }
 
     /// How many steps of SQLite's machine a query has taken so far.

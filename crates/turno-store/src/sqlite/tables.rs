@@ -131,9 +131,9 @@ impl Tables for Shelves {
         Ok(())
     }
 
-    async fn roll_back(&mut self) {
+    async fn roll_back(&mut self, why: &Error) {
         self.session.roll_back();
-        if self.session.has_run_out() {
+        if matches!(why, Error::Full) {
             self.files.ran_out(&self.session);
         }
     }
