@@ -159,21 +159,18 @@ fn written(lock: &File) -> i64 {
 /// When the newest ticket came, or zero.
 async fn submitted(writer: &mut SqliteConnection) -> Result<i64, Error> {
     let sql = "SELECT coalesce((SELECT submitted_at FROM ticket ORDER BY seq DESC LIMIT 1), 0)";
-    let row = sqlx::query(sql).fetch_one(writer).await.map_err(told)?;
-    row.try_get(0).map_err(told)
+    schema::number(writer, sql).await
 }
 
 /// The highest number that a ticket has, or zero.
 async fn last(writer: &mut SqliteConnection) -> Result<i64, Error> {
-    let row =
-        sqlx::query("SELECT coalesce(max(seq), 0) FROM ticket").fetch_one(writer).await.map_err(told)?;
-    row.try_get(0).map_err(told)
+    schema::number(writer, "SELECT coalesce(max(seq), 0) FROM ticket").await
 }
 
 /// What was acknowledged must be there.
 async fn mark(writer: &mut SqliteConnection, lock: File, directory: &Path) -> Result<Mark, Error> {
-    let row = sqlx::query("SELECT commits FROM total").fetch_one(writer).await.map_err(told)?;
-    Mark::new(lock, &directory.join(LOCK), row.try_get(0).map_err(told)?)
+    let commits = schema::number(writer, "SELECT commits FROM total").await?;
+    Mark::new(lock, &directory.join(LOCK), commits)
 }
 
 /// Looks for damage, as far as it takes no longer than a person waits.

@@ -170,7 +170,8 @@ async fn apply(connection: &mut SqliteConnection, step: &'static str, version: i
     transaction.commit().await.map_err(super::errors::told)
 }
 
-async fn number(connection: &mut SqliteConnection, sql: &'static str) -> Result<i64, Error> {
+/// The number that a query answers.
+pub(super) async fn number(connection: &mut SqliteConnection, sql: &'static str) -> Result<i64, Error> {
     let row = sqlx::query(sql).fetch_one(connection).await.map_err(super::errors::told)?;
     row.try_get(0).map_err(super::errors::told)
 }
