@@ -28,25 +28,25 @@ impl Files {
 
     /// What there is space for. Between two transactions: nothing is taken in within one.
     pub(super) fn space(&mut self, session: &Session, changes: &[Change]) -> Result<Space, Error> {
-        let has_run_out = self.has_run_out();
-        let Some(disk) = self.disk() else {
-            return Ok(if has_run_out { Space::BOUNDLESS.without_new() } else { Space::BOUNDLESS });
-        };
-        if has_run_out {
-            return Ok(disk.space(self.database(session)?).without_new());
-        }
+        let found = self.found(session, changes)?;
+        Ok(if self.has_run_out() { found.without_new() } else { found })
+    }
+
+    /// By what the system says.
+    fn found(&mut self, session: &Session, changes: &[Change]) -> Result<Space, Error> {
+        let Some(disk) = self.disk() else { return Ok(Space::BOUNDLESS) };
         let (needed, least) = (space::needed(changes), disk.at_least());
         if least.has(needed) {
             return Ok(least);
         }
         let database = self.database(session)?;
-        if !disk.is_short(database, needed) {
+        if self.has_run_out() || !disk.is_short(database, needed) {
             return Ok(disk.space(database));
         }
         match session.take_in_log() {
             Err(Error::Full) => {
                 self.ran_out = Some(Instant::now());
-                return Ok(disk.space(database).without_new());
+                return Ok(disk.space(database));
             }
             taken => taken?,
         }
