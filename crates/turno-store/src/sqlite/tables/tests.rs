@@ -1,5 +1,7 @@
 //! What a query costs, in steps of SQLite's machine: it takes as many wherever it runs. And what is known of the clock.
 
+use std::path::Path;
+
 use rusqlite::params;
 
 use super::{NEXT_QUEUE, Shelves};
@@ -19,11 +21,15 @@ const OWED: &str = "INSERT INTO ticket (id, state, method, tenant, attempts, ret
     keep_ms, request_bytes, request_seal) \
     VALUES ('t', 'waiting', 'a.B/C', 'me', 1, 5, 5, ?1, ?1 + 60000, 1000, 0, x'')";
 
+async fn open(place: &Path) -> Shelves {
+    let opened = directory::open(place).await.unwrap();
+    Shelves::new(opened.session, opened.files, opened.mark, Notes::default(), opened.last)
+}
+
 #[tokio::test]
 async fn the_next_queue_is_one_step_of_the_index_away_however_long_this_one_is() {
     let place = tempfile::tempdir().unwrap();
-    let opened = directory::open(place.path()).await.unwrap();
-    let mut shelves = Shelves::new(opened.session, opened.files, opened.mark, Notes::default(), opened.last);
+    let mut shelves = open(place.path()).await;
     shelves.session.write(MANY, params![]).unwrap();
     let found = shelves.queues(None, 10, &mut Batch::new(5)).await.unwrap();
     let queue = |method: &str| Queue { tenant: "me".into(), method: method.into() };
@@ -35,8 +41,7 @@ async fn the_next_queue_is_one_step_of_the_index_away_however_long_this_one_is()
 #[tokio::test]
 async fn a_clock_that_was_set_back_in_mid_run_holds_nothing_up_when_it_is_opened_again() {
     let place = tempfile::tempdir().unwrap();
-    let opened = directory::open(place.path()).await.unwrap();
-    let mut shelves = Shelves::new(opened.session, opened.files, opened.mark, Notes::default(), opened.last);
+    let mut shelves = open(place.path()).await;
     // It was an hour ahead.
     let ahead = shelves.now() + 3_600_000;
     shelves.latest = ahead;
@@ -45,8 +50,7 @@ async fn a_clock_that_was_set_back_in_mid_run_holds_nothing_up_when_it_is_opened
     shelves.session.write(OWED, params![ahead]).unwrap();
     shelves.commit(batch).await.unwrap();
     drop(shelves);
-    let opened = directory::open(place.path()).await.unwrap();
-    let mut shelves = Shelves::new(opened.session, opened.files, opened.mark, Notes::default(), opened.last);
+    let mut shelves = open(place.path()).await;
     let now = shelves.now();
     let found = shelves.queues(None, 10, &mut Batch::new(now)).await.unwrap();
     assert!(found.len() == 1 && found[0].1 <= now, "{found:?} at {now}");
