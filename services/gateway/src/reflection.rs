@@ -84,7 +84,8 @@ impl Reflection {
 impl Described {
     fn of(set: &[u8]) -> Result<Self, Error> {
         let sets = [turno_proto::FILE_DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET, set];
-        Ok(Self { routes: routes(&sets)?, names: Names::of(&sets)? })
+        let files = files(&sets)?;
+        Ok(Self { routes: routes(&sets, &services(&files))?, names: Names::of(&files) })
     }
 
     /// Whether waiting for nodes would bring nothing more of `symbol`.
@@ -94,14 +95,12 @@ impl Described {
 }
 
 impl Names {
-    fn of(sets: &[&[u8]]) -> Result<Self, tonic_reflection::server::Error> {
+    fn of(files: &[FileDescriptorProto]) -> Self {
         let mut names = Self::default();
-        for set in sets {
-            for file in FileDescriptorSet::decode(*set)?.file {
-                names.add(&file);
-            }
+        for file in files {
+            names.add(file);
         }
-        Ok(names)
+        names
     }
 
     fn add(&mut self, file: &FileDescriptorProto) {
@@ -125,8 +124,7 @@ fn and_around(name: &str) -> impl Iterator<Item = &str> {
 
 /// Of two files with one name the first counts: no node describes the gateway's own services anew. Encoded sets are
 /// given out as they are, with every option that they bring.
-fn routes(sets: &[&[u8]]) -> Result<Routes, Error> {
-    let services = services(sets)?;
+fn routes(sets: &[&[u8]], services: &BTreeSet<String>) -> Result<Routes, Error> {
     let builder = |itself: &str| {
         let files = sets
             .iter()
@@ -139,15 +137,21 @@ fn routes(sets: &[&[u8]]) -> Result<Routes, Error> {
     Ok(routes.prepare())
 }
 
-/// What clients may call. The link is described, because `turno.v1.Calls` speaks its messages, but is not theirs.
-fn services(sets: &[&[u8]]) -> Result<BTreeSet<String>, tonic_reflection::server::Error> {
-    let mut names = BTreeSet::new();
+fn files(sets: &[&[u8]]) -> Result<Vec<FileDescriptorProto>, tonic_reflection::server::Error> {
+    let mut files = Vec::new();
     for set in sets {
-        for file in FileDescriptorSet::decode(*set)?.file {
-            let services = file.service.iter();
-            names.extend(services.map(|service| format!("{}.{}", file.package(), service.name())));
-        }
+        files.extend(FileDescriptorSet::decode(*set)?.file);
+    }
+    Ok(files)
+}
+
+/// What clients may call. The link is described, because `turno.v1.Calls` speaks its messages, but is not theirs.
+fn services(files: &[FileDescriptorProto]) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for file in files {
+        let services = file.service.iter();
+        names.extend(services.map(|service| format!("{}.{}", file.package(), service.name())));
     }
     names.retain(|name| !name.starts_with("turno.mesh."));
-    Ok(names)
+    names
 }
