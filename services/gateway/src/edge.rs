@@ -8,7 +8,7 @@ mod prefixed;
 mod request;
 mod response;
 #[cfg(test)]
-mod wire;
+pub(crate) mod wire;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

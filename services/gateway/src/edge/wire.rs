@@ -11,11 +11,11 @@ use flate2::{Compression, write::GzEncoder};
 use http_body::{Body, Frame};
 
 /// A body in frames, and whether its end was a reset.
-pub(super) struct Wire(VecDeque<Bytes>, pub(super) bool);
+pub(crate) struct Wire(VecDeque<Bytes>, pub(super) bool);
 
 impl Wire {
     /// These bytes, so many in a frame.
-    pub(super) fn of(bytes: &[u8], frame: usize) -> Self {
+    pub(crate) fn of(bytes: &[u8], frame: usize) -> Self {
         Self(bytes.chunks(frame).map(Bytes::copy_from_slice).collect(), false)
     }
 }
@@ -36,7 +36,7 @@ impl Body for Wire {
     }
 }
 
-pub(super) fn prefixed(flag: u8, message: &[u8]) -> Vec<u8> {
+pub(crate) fn prefixed(flag: u8, message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     [&[flag], &length[..], message].concat()
 }

@@ -1,13 +1,10 @@
 //! Reflection while nodes are on their way.
 
-use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use futures_util::{FutureExt as _, stream};
+use futures_util::FutureExt as _;
 use http::{Request, Response};
-use http_body::Frame;
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body_util::BodyExt as _;
 use prost::Message as _;
 use prost_types::{
     DescriptorProto, FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto,
@@ -17,6 +14,7 @@ use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 
 use super::Reflection;
+use crate::edge::wire::{Wire, prefixed};
 
 /// Longer than any test.
 const LONG: Duration = Duration::from_secs(600);
@@ -25,15 +23,9 @@ const LONG: Duration = Duration::from_secs(600);
 fn asks(symbol: &str, frame: usize) -> Request<Body> {
     let question = Some(MessageRequest::FileContainingSymbol(symbol.to_owned()));
     let message = ServerReflectionRequest { host: String::new(), message_request: question }.encode_to_vec();
-    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
-    let wire = [&[0][..], &length, &message].concat();
-    let frames: Vec<_> = wire
-        .chunks(frame)
-        .map(|part| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(part))))
-        .collect();
     Request::post("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
         .header("content-type", "application/grpc")
-        .body(Body::new(StreamBody::new(stream::iter(frames))))
+        .body(Body::new(Wire::of(&prefixed(0, &message), frame)))
         .unwrap()
 }
 
