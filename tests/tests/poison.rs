@@ -334,6 +334,12 @@ fn answered(call: u64, body: Vec<u8>) -> NodeFrame {
     NodeFrame { outcomes: vec![outcome], ..NodeFrame::default() }
 }
 
+/// Of the only one.
+async fn break_link(mesh: &TestMesh, node: Linked) {
+    drop(node);
+    eventually("the link is known to be broken", async || mesh.nodes().await.is_empty()).await;
+}
+
 #[tokio::test]
 async fn a_node_that_comes_again_speaks_against_no_ticket_however_often_its_link_breaks() {
     let mesh = TestMesh::gateway(GatewayConfig::default()).await;
@@ -342,8 +348,7 @@ async fn a_node_that_comes_again_speaks_against_no_ticket_however_often_its_link
     let name = submitted_to(&mesh, "Prove", seven).await;
     for _ in 0..2 {
         node.call().await;
-        drop(node);
-        eventually("the link is known to be broken", async || mesh.nodes().await.is_empty()).await;
+        break_link(&mesh, node).await;
         node = Linked::to(&mesh, "survivor", "Prove").await;
     }
     let call = node.call().await;
@@ -404,7 +409,7 @@ async fn a_node_whose_link_breaks_before_it_dies_is_one() {
     assert_survives(&mesh, &name, dies).await;
 }
 
-/// A map of Prove. How long an item takes is known by the first one; the second one is at the node.
+/// A map of Prove. How long an item takes is known by the first one; the second one was at a node that is lost.
 struct HalfDone {
     _client: Client,
     items: mpsc::Sender<kitchen::Number>,
@@ -412,7 +417,8 @@ struct HalfDone {
 }
 
 impl HalfDone {
-    async fn at(mesh: &TestMesh, node: &mut Linked) -> Self {
+    async fn that_lost(mesh: &TestMesh, node: &str) -> Self {
+        let mut node = Linked::repeating(mesh, node).await;
         let client = Client::connect(mesh.running().clients().to_string()).unwrap();
         let (items, coming) = mpsc::channel(1);
         let mut answers = client.map::<rpc::Prove>(ReceiverStream::new(coming)).await.unwrap();
@@ -423,15 +429,18 @@ impl HalfDone {
         assert_eq!(answers.try_next().await.unwrap().unwrap().1.unwrap().value, first.value);
         items.send(kitchen::Number { value: 8, ms: 0 }).await.unwrap();
         node.call().await;
+        break_link(mesh, node).await;
         Self { _client: client, items, answers }
     }
 
-    /// Whoever has the second item now answers it.
-    async fn assert_ends(mut self) {
+    /// This node answers the second item.
+    async fn assert_ends_at(mut self, node: Linked) {
+        let cooking = tokio::spawn(node.answer_all(Number { value: 8, ms: 0 }));
         let (index, answer) = self.answers.try_next().await.unwrap().unwrap();
         assert_eq!((index, answer.unwrap().value), (1, 8));
         drop(self.items);
         assert!(self.answers.try_next().await.unwrap().is_none());
+        cooking.abort();
     }
 }
 
@@ -457,41 +466,26 @@ async fn an_item_that_is_refused_does_not_hold_up_the_one_before_it() {
     assert_eq!(failed, [(0, false), (1, true), (2, true)]);
 }
 
-async fn break_link(mesh: &TestMesh, node: Linked) {
-    drop(node);
-    eventually("the link is known to be broken", async || mesh.nodes().await.is_empty()).await;
-}
-
 #[tokio::test]
 async fn a_node_whose_link_breaks_twice_convicts_no_item_of_a_map() {
     let mesh = TestMesh::gateway(GatewayConfig::default()).await;
-    let mut node = Linked::repeating(&mesh, "survivor").await;
-    let map = HalfDone::at(&mesh, &mut node).await;
-    break_link(&mesh, node).await;
+    let map = HalfDone::that_lost(&mesh, "survivor").await;
     let mut node = Linked::repeating(&mesh, "survivor").await;
     node.call().await;
     break_link(&mesh, node).await;
-    let node = Linked::repeating(&mesh, "survivor").await;
-    let cooking = tokio::spawn(node.answer_all(Number { value: 8, ms: 0 }));
-    map.assert_ends().await;
-    cooking.abort();
+    map.assert_ends_at(Linked::repeating(&mesh, "survivor").await).await;
 }
 
 #[tokio::test]
 async fn a_node_that_comes_again_in_time_convicts_no_item_of_a_map() {
     let mesh = TestMesh::gateway(GatewayConfig::default()).await;
-    let mut survivor = Linked::repeating(&mesh, "survivor").await;
-    let map = HalfDone::at(&mesh, &mut survivor).await;
-    break_link(&mesh, survivor).await;
+    let map = HalfDone::that_lost(&mesh, "survivor").await;
     let mut victim = Linked::repeating(&mesh, "victim").await;
     victim.call().await;
     break_link(&mesh, victim).await;
     // Which has something else to do now.
     let _survivor = Linked::to(&mesh, "survivor", "Bake").await;
-    let node = Linked::repeating(&mesh, "third").await;
-    let cooking = tokio::spawn(node.answer_all(Number { value: 8, ms: 0 }));
-    map.assert_ends().await;
-    cooking.abort();
+    map.assert_ends_at(Linked::repeating(&mesh, "third").await).await;
 }
 
 #[tokio::test]
@@ -549,8 +543,7 @@ async fn while_nodes_may_come_again_no_ticket_with_the_same_request_is_dead() {
 async fn lose_another(mesh: &TestMesh) {
     let mut node = Linked::to(mesh, "another", "Prove").await;
     node.call().await;
-    drop(node);
-    eventually("the link is known to be broken", async || mesh.nodes().await.is_empty()).await;
+    break_link(mesh, node).await;
 }
 
 #[tokio::test]
