@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test's own figures and failures")]
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use prost::Message as _;
@@ -32,16 +33,22 @@ const AWAY: [Duration; 4] = [
     Duration::from_millis(100),
 ];
 
+/// A gateway that has its tickets there, and its node; where its clients call.
+async fn mesh(postgres: &Postgres) -> (SocketAddr, [Process; 2]) {
+    let (clients, nodes) = (free_port(), free_port());
+    let (clients_at, nodes_at) = (clients.to_string(), nodes.to_string());
+    let gateway = Process::start(GATEWAY, &[&clients_at, &nodes_at, &postgres.address()]);
+    let node = Process::start(KITCHEN, &["--gateway", &nodes_at, "--slots", "1", "--log", "error"]);
+    serving(clients).await;
+    (clients, [node, gateway])
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_outlives_a_store_that_is_away() {
     let Some(mut postgres) = Postgres::start().await else {
         return println!("skipped: no PostgreSQL is installed");
     };
-    let (clients, nodes) = (free_port(), free_port());
-    let _gateway = Process::start(GATEWAY, &[&clients.to_string(), &nodes.to_string(), &postgres.address()]);
-    let nodes = nodes.to_string();
-    let _node = Process::start(KITCHEN, &["--gateway", &nodes, "--slots", "1", "--log", "error"]);
-    serving(clients).await;
+    let (clients, _processes) = mesh(&postgres).await;
     let gateway = format!("http://{clients}");
     let (clients, working) = Clients::start(&[clients], 4);
     let mut running = Vec::new();
@@ -68,9 +75,7 @@ async fn who_reads_of_a_store_that_hangs_is_told() {
     let Some(postgres) = Postgres::start().await else {
         return println!("skipped: no PostgreSQL is installed");
     };
-    let (clients, nodes) = (free_port(), free_port());
-    let _gateway = Process::start(GATEWAY, &[&clients.to_string(), &nodes.to_string(), &postgres.address()]);
-    serving(clients).await;
+    let (clients, _processes) = mesh(&postgres).await;
     let operations = OperationsClient::connect(format!("http://{clients}")).await.unwrap();
     let (mut one, mut other) = (operations.clone(), operations);
     let nobodys = || GetOperationRequest { name: "operations/0198c5b2-0000-7000-8000-000000000000".into() };
@@ -94,11 +99,7 @@ async fn who_submits_to_a_store_that_hangs_is_told() {
     let Some(postgres) = Postgres::start().await else {
         return println!("skipped: no PostgreSQL is installed");
     };
-    let (clients, nodes) = (free_port(), free_port());
-    let _gateway = Process::start(GATEWAY, &[&clients.to_string(), &nodes.to_string(), &postgres.address()]);
-    let nodes = nodes.to_string();
-    let _node = Process::start(KITCHEN, &["--gateway", &nodes, "--slots", "1", "--log", "error"]);
-    serving(clients).await;
+    let (clients, _processes) = mesh(&postgres).await;
     let gateway = format!("http://{clients}");
     // With what runs there is more to store than the submits.
     runs_on(&gateway).await;
