@@ -6,6 +6,8 @@ mod call;
 mod children;
 mod cli;
 mod demo;
+#[cfg(test)]
+mod doubles;
 mod health;
 mod interrupts;
 mod listing;

@@ -10,16 +10,17 @@ use bytes::Bytes;
 use clap::Parser as _;
 use prost_reflect::DynamicMessage;
 use prost_reflect::prost::Message as _;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service};
 use tonic::server::{ClientStreamingService, Grpc, NamedService, ServerStreamingService, UnaryService};
+use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::codec::RawCodec;
 use super::json::tests::{album, encoded_files};
 use super::{CallArgs, Screen, run_on};
+use crate::doubles;
 
 #[derive(Clone)]
 struct Studio;
@@ -112,20 +113,14 @@ impl ClientStreamingService<Bytes> for Upload {
 }
 
 /// Serves health, reflection and the studio on a port of its own.
-#[allow(clippy::disallowed_methods, reason = "a test's server needs no name")]
 pub(crate) async fn serve() -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
     let (_, health) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(encoded_files())
         .build_v1()
         .unwrap();
-    let server =
-        tonic::transport::Server::builder().add_service(health).add_service(reflection).add_service(Studio);
-    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-    address
+    doubles::serve(Routes::new(health).add_service(reflection).add_service(Studio)).await
 }
 
 #[derive(clap::Parser)]

@@ -141,21 +141,15 @@ mod tests {
     use super::{MapResponse, Patience, Progress, ReadMapRequest, Reading};
     use crate::call::{dial, json::tests::album};
     use crate::cli::DEFAULT_ADDRESS;
+    use crate::doubles::{self, streaming, unary};
     use parking_lot::Mutex;
     use prost_reflect::MethodDescriptor;
     use serde_json::Value;
     use std::collections::VecDeque;
-    use std::convert::Infallible;
     use std::path::Path;
     use std::process::ExitCode;
     use std::sync::Arc;
-    use std::task::{Context, Poll};
-    use tokio_stream::wrappers::TcpListenerStream;
-    use tonic::body::Body;
-    use tonic::codegen::{BoxFuture, Service};
-    use tonic::server::{Grpc, NamedService, ServerStreamingService, UnaryService};
-    use tonic::{Code, Request, Response, Status};
-    use tonic_prost::ProstCodec;
+    use tonic::{Code, Status};
     use turno_proto::google::longrunning::operation::Result as Ended;
     use turno_proto::google::longrunning::{GetOperationRequest, Operation};
     use turno_proto::google::rpc;
@@ -172,85 +166,19 @@ mod tests {
         ended: Option<rpc::Status>,
     }
 
-    impl NamedService for Double {
-        const NAME: &'static str = "turno.v1.Tickets";
-    }
-
-    impl Service<http::Request<Body>> for Double {
-        type Response = http::Response<Body>;
-        type Error = Infallible;
-        type Future = BoxFuture<Self::Response, Infallible>;
-
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-            let double = self.clone();
-            Box::pin(async move {
-                let mut grpc = Grpc::new(ProstCodec::<MapResponse, ReadMapRequest>::default());
-                Ok(grpc.server_streaming(double, request).await)
-            })
-        }
-    }
-
-    impl ServerStreamingService<ReadMapRequest> for Double {
-        type Response = MapResponse;
-        type ResponseStream = tokio_stream::Iter<std::vec::IntoIter<Result<MapResponse, Status>>>;
-        type Future = BoxFuture<Response<Self::ResponseStream>, Status>;
-
-        fn call(&mut self, request: Request<ReadMapRequest>) -> Self::Future {
-            self.asked.lock().push(request.into_inner().from);
-            let answers = self.answers.lock().pop_front().unwrap_or_default();
-            Box::pin(async move { Ok(Response::new(tokio_stream::iter(answers))) })
-        }
-    }
-
-    /// The same gateway, where tickets are asked for.
-    #[derive(Clone)]
-    struct Desk(Double);
-
-    impl NamedService for Desk {
-        const NAME: &'static str = "google.longrunning.Operations";
-    }
-
-    impl Service<http::Request<Body>> for Desk {
-        type Response = http::Response<Body>;
-        type Error = Infallible;
-        type Future = BoxFuture<Self::Response, Infallible>;
-
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-            let desk = self.clone();
-            Box::pin(async move {
-                let mut grpc = Grpc::new(ProstCodec::<Operation, GetOperationRequest>::default());
-                Ok(grpc.unary(desk, request).await)
-            })
-        }
-    }
-
-    impl UnaryService<GetOperationRequest> for Desk {
-        type Response = Operation;
-        type Future = BoxFuture<Response<Operation>, Status>;
-
-        fn call(&mut self, request: Request<GetOperationRequest>) -> Self::Future {
-            let (name, result) = (request.into_inner().name, self.0.ended.clone().map(Ended::Error));
-            let operation = Operation { name, done: result.is_some(), result, ..Operation::default() };
-            Box::pin(async move { Ok(Response::new(operation)) })
-        }
-    }
-
-    #[allow(clippy::disallowed_methods, reason = "a test's server needs no name")]
     async fn serve(double: Double) -> String {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let server =
-            tonic::transport::Server::builder().add_service(Desk(double.clone())).add_service(double);
-        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-        address
+        let Double { answers, asked, ended } = double;
+        let read = move |request: ReadMapRequest| {
+            asked.lock().push(request.from);
+            answers.lock().pop_front().unwrap_or_default()
+        };
+        let get = move |request: GetOperationRequest| {
+            let (name, result) = (request.name, ended.clone().map(Ended::Error));
+            Ok(Operation { name, done: result.is_some(), result, ..Operation::default() })
+        };
+        let reading = streaming("/turno.v1.Tickets/ReadMap", read);
+        let getting = unary("/google.longrunning.Operations/GetOperation", get);
+        doubles::serve(reading.merge(getting)).await.to_string()
     }
 
     fn print() -> MethodDescriptor {

@@ -1,26 +1,23 @@
 //! Reflection against tonic's own.
 
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::Routes;
 use tonic::transport::Channel;
 
 use super::{Refused, describe, find, list_services};
 use crate::call::dial;
 use crate::call::method::Name;
 use crate::call::tests::serve;
+use crate::doubles;
 
 async fn channel() -> Channel {
     dial(&serve().await.to_string()).await.unwrap()
 }
 
 /// A server that has a health service only.
-#[allow(clippy::disallowed_methods, reason = "a test's server needs no name")]
 async fn without_reflection() -> Channel {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
     let (_, health) = tonic_health::server::health_reporter();
-    let server = tonic::transport::Server::builder().add_service(health);
-    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-    dial(&address).await.unwrap()
+    let address = doubles::serve(Routes::new(health)).await;
+    dial(&address.to_string()).await.unwrap()
 }
 
 #[tokio::test]

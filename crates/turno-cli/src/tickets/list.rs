@@ -101,66 +101,25 @@ fn text(listed: &Listed, filter: &str, width: Option<usize>) -> String {
 mod tests {
     use super::super::ticket::tests::running;
     use super::{Desk, Filter, ListArgs, Listed, names, rest, text};
+    use crate::doubles::{serve, unary};
     use prost::Message as _;
-    use std::convert::Infallible;
-    use std::task::{Context, Poll};
-    use tokio_stream::wrappers::TcpListenerStream;
-    use tonic::body::Body;
-    use tonic::codegen::{BoxFuture, Service};
-    use tonic::server::{Grpc, NamedService, UnaryService};
-    use tonic::{Request, Response, Status};
-    use tonic_prost::ProstCodec;
+    use tonic::Status;
     use turno_proto::google::longrunning::{ListOperationsRequest, ListOperationsResponse, Operation};
 
-    /// A gateway that has a page, and is gone before the next.
-    #[derive(Clone)]
-    struct Double;
-
-    impl NamedService for Double {
-        const NAME: &'static str = "google.longrunning.Operations";
-    }
-
-    impl Service<http::Request<Body>> for Double {
-        type Response = http::Response<Body>;
-        type Error = Infallible;
-        type Future = BoxFuture<Self::Response, Infallible>;
-
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-            Box::pin(async move {
-                let codec = ProstCodec::<ListOperationsResponse, ListOperationsRequest>::default();
-                Ok(Grpc::new(codec).unary(Self, request).await)
-            })
-        }
-    }
-
-    impl UnaryService<ListOperationsRequest> for Double {
-        type Response = ListOperationsResponse;
-        type Future = BoxFuture<Response<ListOperationsResponse>, Status>;
-
-        fn call(&mut self, request: Request<ListOperationsRequest>) -> Self::Future {
-            let is_first = request.into_inner().page_token.is_empty();
+    /// At a gateway that has a page, and is gone before the next.
+    async fn desk() -> Desk {
+        let list = |request: ListOperationsRequest| {
+            if !request.page_token.is_empty() {
+                return Err(Status::unavailable("it is ending"));
+            }
             let ticket = running();
             let value = ticket.metadata.encode_to_vec();
             let metadata = Some(prost_types::Any { value, ..Default::default() });
             let operations = vec![Operation { name: ticket.name, metadata, ..Operation::default() }];
-            let page = ListOperationsResponse { operations, next_page_token: "2".to_owned() };
-            Box::pin(async move {
-                if is_first { Ok(Response::new(page)) } else { Err(Status::unavailable("it is ending")) }
-            })
-        }
-    }
-
-    #[allow(clippy::disallowed_methods, reason = "a test's server needs no name")]
-    async fn desk() -> Desk {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let server = tonic::transport::Server::builder().add_service(Double);
-        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-        Desk::open(&address).await.unwrap()
+            Ok(ListOperationsResponse { operations, next_page_token: "2".to_owned() })
+        };
+        let gateway = serve(unary("/google.longrunning.Operations/ListOperations", list)).await;
+        Desk::open(&gateway.to_string()).await.unwrap()
     }
 
     #[tokio::test]
