@@ -87,6 +87,19 @@ impl Mesh {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command.spawn().unwrap()
     }
+
+    /// A map whose gateway falls silent once it has answers.
+    async fn map_into_silence(&self, more: &[&str]) -> Child {
+        let (inputs, file) = (self.file("waits.jsonl"), self.file("dishes.jsonl"));
+        std::fs::write(&inputs, waits(ITEMS, MS)).unwrap();
+        self.cook.slow_down(LONGER);
+        let out = format!("--out={}", file.display());
+        let map = ["map", "--in-flight=4", SIMMER, inputs.to_str().unwrap(), &out];
+        let mapping = self.turno(&[&map[..], more].concat());
+        eventually("answers come", async || lines(&file) > 0).await;
+        self.gateway.as_ref().unwrap().signal(Signal::STOP);
+        mapping
+    }
 }
 
 /// What a command came to.
@@ -181,14 +194,7 @@ async fn a_map_whose_gateway_is_killed_says_how_it_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_map_whose_gateway_falls_silent_keeps_its_deadline() {
     let mesh = Mesh::start().await;
-    let (inputs, file) = (mesh.file("waits.jsonl"), mesh.file("dishes.jsonl"));
-    std::fs::write(&inputs, waits(ITEMS, MS)).unwrap();
-    mesh.cook.slow_down(LONGER);
-    let out = format!("--out={}", file.display());
-    let map = ["map", "--in-flight=4", "--deadline=5s", SIMMER, inputs.to_str().unwrap(), &out];
-    let mapping = mesh.turno(&map);
-    eventually("answers come", async || lines(&file) > 0).await;
-    mesh.gateway.as_ref().unwrap().signal(Signal::STOP);
+    let mapping = mesh.map_into_silence(&["--deadline=5s"]).await;
     let said = Seen::of(mapping).await.failed();
     let late = "DEADLINE_EXCEEDED: the map was not done within 5s\n  --resume goes on with what is missing\n";
     assert!(said.contains(" answered, 0 of them failed, in ") && said.ends_with(late), "{said}");
@@ -197,13 +203,7 @@ async fn a_map_whose_gateway_falls_silent_keeps_its_deadline() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_for_a_gateway_that_falls_silent_hears_of_it() {
     let mesh = Mesh::start().await;
-    let (inputs, file) = (mesh.file("waits.jsonl"), mesh.file("dishes.jsonl"));
-    std::fs::write(&inputs, waits(ITEMS, MS)).unwrap();
-    mesh.cook.slow_down(LONGER);
-    let out = format!("--out={}", file.display());
-    let mapping = mesh.turno(&["map", "--in-flight=4", SIMMER, inputs.to_str().unwrap(), &out]);
-    eventually("answers come", async || lines(&file) > 0).await;
-    mesh.gateway.as_ref().unwrap().signal(Signal::STOP);
+    let mapping = mesh.map_into_silence(&[]).await;
     // Connections to it are still made.
     let listing = mesh.turno(&["tickets", "list"]);
     let said = Seen::of(mapping).await.failed();
