@@ -21,9 +21,8 @@ use crate::call::show::{self, OUT_SAVES, Style};
 use crate::call::{self, Screen, failure, json, method};
 use crate::stdout::Stdout;
 use crate::tickets::desk::Desk;
-use crate::tickets::live::Live;
 use crate::tickets::ticket::Ticket;
-use crate::tickets::{object_of, result};
+use crate::tickets::{live, object_of, result};
 pub(crate) use wishes::{Wishes, retries};
 
 /// Submit a call: it is on disk when this answers, and goes on by itself
@@ -158,12 +157,7 @@ async fn wait(
     if !args.json {
         writeln!(screen.err, "{}", ticket.name)?;
     }
-    let live = Live::new();
-    let tell = move |ticket: &Ticket| {
-        live.tell(ticket);
-        Ok(())
-    };
-    let ended = match desk.wait(&ticket.name, tell).await? {
+    let ended = match desk.wait(&ticket.name, live::listener()).await? {
         Ok(ended) => ended,
         Err(interrupted) => return Ok(interrupted),
     };

@@ -8,22 +8,31 @@ use turno_proto::v1::TicketState;
 use super::ticket::{Ticket, now_ms};
 
 /// Its line is gone when this is dropped.
-pub(crate) struct Live {
+struct Live {
     bar: ProgressBar,
 }
 
 const PLAIN: &str = "{spinner} {elapsed} {wide_msg}";
 const COUNTED: &str = "{spinner} {elapsed} {bar:20} {pos}/{len} {wide_msg}";
 
+/// Moves the line with each change of a ticket; it is gone when this is dropped.
+pub(crate) fn listener() -> impl FnMut(&Ticket) -> anyhow::Result<()> + Send {
+    let live = Live::new();
+    move |ticket: &Ticket| {
+        live.tell(ticket);
+        Ok(())
+    }
+}
+
 impl Live {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         let bar = ProgressBar::new_spinner();
         bar.set_style(style(PLAIN));
         bar.enable_steady_tick(Duration::from_millis(120));
         Self { bar }
     }
 
-    pub(crate) fn tell(&self, ticket: &Ticket) {
+    fn tell(&self, ticket: &Ticket) {
         let total = ticket.metadata.progress.as_ref().filter(|said| said.total > 0);
         match total {
             Some(said) => {

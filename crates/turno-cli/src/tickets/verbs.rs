@@ -11,7 +11,7 @@ use turno_proto::v1::{EditRequest, TicketState};
 
 use super::desk::Desk;
 use super::filter::{Filter, State};
-use super::live::Live;
+use super::live;
 use super::ticket::Ticket;
 use crate::aside::Aside;
 use crate::call::json;
@@ -106,14 +106,7 @@ async fn cancel_one(
     }
     let name = told.insert(name).as_str();
     let ticket = match wait {
-        true => {
-            let live = Live::new();
-            let tell = &mut |ticket: &_| {
-                live.tell(ticket);
-                Ok(())
-            };
-            desk.follow(name, tell).await?
-        }
+        true => desk.follow(name, &mut live::listener()).await?,
         false => desk.get(name).await?,
     };
     let rest = if ticket.has_ended() { "" } else { "; its method is told to stop, --wait waits for it" };

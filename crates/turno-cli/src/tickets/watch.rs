@@ -9,7 +9,7 @@ use prost_reflect::DescriptorPool;
 use turno_proto::v1::TicketState;
 
 use super::desk::Desk;
-use super::live::{Live, line};
+use super::live::{self, line};
 use super::object;
 use super::ticket::{Ticket, millis, span};
 use crate::listing::print;
@@ -30,12 +30,7 @@ pub(crate) async fn run(desk: &Desk, args: WatchArgs) -> anyhow::Result<ExitCode
     let ended = if args.json {
         desk.wait(&name, |ticket| tell(&object::ticket(ticket, &DescriptorPool::new()).to_string())).await?
     } else if stdout().is_terminal() {
-        let live = Live::new();
-        desk.wait(&name, move |ticket| {
-            live.tell(ticket);
-            Ok(())
-        })
-        .await?
+        desk.wait(&name, live::listener()).await?
     } else {
         desk.wait(&name, |ticket| tell(&change(ticket))).await?
     };
