@@ -11,6 +11,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::calls::Held;
 
 /// One of them, opened when it is first used.
+#[derive(Debug)]
 pub(crate) struct Beside {
     endpoint: Endpoint,
     /// Where its link is dialled. Who uses it first may be in another one, which may end, or be held up, before the others are

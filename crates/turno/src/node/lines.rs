@@ -2,7 +2,6 @@
 //! may. What a gateway does not take on a connection waits in HTTP/2, unseen, and with it whatever comes behind it; and where
 //! methods wait for calls that these wait for, none of them ends. How many calls there may be in all, the gateway says.
 
-use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -12,6 +11,7 @@ use crate::calls::Held;
 use crate::client::beside::Beside;
 
 /// As many connections as it takes, each opened when it is first used, and kept as long as the link.
+#[derive(Debug)]
 pub(crate) struct Lines {
     first: Beside,
     more: Mutex<Vec<Beside>>,
@@ -38,12 +38,6 @@ impl Lines {
             more.len() - 1
         });
         more[at].carry(())
-    }
-}
-
-impl fmt::Debug for Lines {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lines").field("more", &self.more.lock().len()).finish_non_exhaustive()
     }
 }
 
