@@ -488,8 +488,8 @@ async fn a_node_that_comes_again_in_time_convicts_no_item_of_a_map() {
     map.assert_ends_at(Linked::repeating(&mesh, "third").await).await;
 }
 
-#[tokio::test]
-async fn nodes_that_were_linked_again_before_the_old_links_broke_speak_against_no_call() {
+/// Two nodes are linked again, and perhaps leave in order by these links, before the old ones break with a call each.
+async fn assert_speak_against_no_call(leave: bool) {
     let mesh = TestMesh::gateway(GatewayConfig::default()).await;
     let seven = Number { value: 7, ms: 0 };
     let (mut old, mut calls) = (Vec::new(), Vec::new());
@@ -501,16 +501,31 @@ async fn nodes_that_were_linked_again_before_the_old_links_broke_speak_against_n
         node.call().await;
         old.push(node);
     }
-    let (_first, _second) =
-        (Linked::to(&mesh, "first", "Bake").await, Linked::to(&mesh, "second", "Bake").await);
+    let mut again = Vec::new();
+    for name in ["first", "second"] {
+        let node = Linked::to(&mesh, name, "Bake").await;
+        if leave { node.leave().await } else { again.push(node) }
+    }
+    let stay = again.len();
+    eventually("who leaves has left", async || mesh.nodes().await.len() == old.len() + stay).await;
     drop(old);
-    eventually("the old links are known to be broken", async || mesh.nodes().await.len() == 2).await;
+    eventually("the old links are known to be broken", async || mesh.nodes().await.len() == stay).await;
     for call in calls {
         assert_eq!(call.await.unwrap().unwrap_err().code(), Code::Unavailable);
     }
     let cooking = tokio::spawn(Linked::to(&mesh, "third", "Prove").await.answer_all(seven));
     assert_eq!(mesh.client().prove(seven).await.unwrap().into_inner(), seven);
     cooking.abort();
+}
+
+#[tokio::test]
+async fn nodes_that_were_linked_again_before_the_old_links_broke_speak_against_no_call() {
+    assert_speak_against_no_call(false).await;
+}
+
+#[tokio::test]
+async fn nodes_that_left_in_order_before_the_old_links_broke_speak_against_no_call() {
+    assert_speak_against_no_call(true).await;
 }
 
 #[tokio::test]

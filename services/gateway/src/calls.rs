@@ -223,7 +223,7 @@ mod tests {
     use crate::health::Health;
     use crate::link::Link;
     use crate::link::frames::Down;
-    use crate::methods::{Methods, Seat};
+    use crate::methods::{Method, Methods, Seat};
     use crate::nodes::Nodes;
     use crate::policy::Policy;
     use crate::queue::JobQueue;
@@ -242,9 +242,9 @@ mod tests {
     use tonic::Code;
     use turno_proto::mesh::v1::{Caller, Hello, Kind};
 
-    const PATH: &str = "/kitchen.v1.Kitchen/Bake";
+    pub(super) const PATH: &str = "/kitchen.v1.Kitchen/Bake";
 
-    fn router(methods: &Arc<Methods>) -> Router {
+    pub(super) fn router(methods: &Arc<Methods>) -> Router {
         let (queue, trouble) =
             (JobQueue::new(Limits { waiting: 10, batch_share: 0.0 }), Arc::new(Trouble::new()));
         let descriptors = Descriptors::new(Reflection::new().unwrap());
@@ -252,6 +252,19 @@ mod tests {
         let nodes = Nodes::new(methods.clone(), queue.clone(), descriptors, health, trouble.clone());
         let patience = Duration::from_millis(10);
         Router { nodes: Arc::new(nodes), queue, patience, trouble, tenants: Tenants::default() }
+    }
+
+    pub(super) fn call(method: Arc<Method>) -> Call {
+        Call {
+            method,
+            deadline: None,
+            metadata: Vec::new(),
+            caller: Caller::default(),
+            body: Bytes::new(),
+            items: 0,
+            reader: None,
+            begins_batch: false,
+        }
     }
 
     #[tokio::test]
@@ -264,16 +277,7 @@ mod tests {
         let policy = Policy { concurrency: NonZeroU32::new(1), ..Policy::default() };
         let (index, takes_stream, repeatable) = (0, false, false);
         let seat = |kind| Seat { link: link.clone(), index, kind, takes_stream, repeatable, policy };
-        let call = Call {
-            method: methods.join(PATH, &seat(Kind::Job)),
-            deadline: None,
-            metadata: Vec::new(),
-            caller: Caller::default(),
-            body: Bytes::new(),
-            items: 0,
-            reader: None,
-            begins_batch: false,
-        };
+        let call = call(methods.join(PATH, &seat(Kind::Job)));
         let course = Course::default();
         let (mut one, mut other) =
             (Box::pin(unary(&router, &call, &course)), Box::pin(unary(&router, &call, &course)));

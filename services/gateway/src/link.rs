@@ -57,8 +57,8 @@ pub(crate) struct Link {
     in_front: AtomicUsize,
     served: AtomicU64,
     leaving: AtomicBool,
-    /// Its node had another link already when this one ended.
-    replaced: AtomicBool,
+    /// Its node had another link when this one ended, or had left in order by another.
+    outlived: AtomicBool,
     /// Slots that this gateway may fill.
     slots: AtomicU32,
     has_backlog: AtomicBool,
@@ -101,7 +101,7 @@ impl Link {
             in_front: AtomicUsize::new(0),
             served: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
-            replaced: AtomicBool::new(false),
+            outlived: AtomicBool::new(false),
             slots: AtomicU32::new(slots),
             has_backlog: AtomicBool::new(false),
             slots_wanted: AtomicU32::new(0),
@@ -190,12 +190,12 @@ impl Link {
 
     /// Whether its node has outlived it, or has said that it leaves: then nothing that it had has killed it.
     pub(crate) fn is_no_death(&self) -> bool {
-        self.is_leaving() || self.replaced.load(Ordering::Relaxed)
+        self.is_leaving() || self.outlived.load(Ordering::Relaxed)
     }
 
-    /// Its node has another link.
-    pub(crate) fn set_replaced(&self) {
-        self.replaced.store(true, Ordering::Relaxed);
+    /// Its node is known to have lived longer.
+    pub(crate) fn set_outlived(&self) {
+        self.outlived.store(true, Ordering::Relaxed);
     }
 
     /// It takes no more work. Answers whether that is news.

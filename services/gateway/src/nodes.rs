@@ -78,12 +78,8 @@ impl Nodes {
         all
     }
 
-    /// Whether the node lives: each start of one makes an id of its own.
-    pub(crate) fn is_linked(&self, node_id: &str) -> bool {
-        !node_id.is_empty() && self.links.iter().any(|link| link.hello.node_id == node_id)
-    }
-
-    /// Whether the node lives, or has left in order of late: then what it had when a link broke has not killed it.
+    /// Whether the node lives, or has left in order of late: then what it had when a link broke has not killed it. Each
+    /// start of a node is another one.
     pub(crate) fn lives(&self, node: NodeKey) -> bool {
         // In this order: who leaves is put there before its link is taken from here.
         self.links.iter().any(|link| self.trouble.node(&link) == node) || self.left.lock().contains(&node)
@@ -213,8 +209,8 @@ impl Nodes {
             self.withdraw(link).await;
         }
         self.links.remove(&link.id);
-        if self.is_linked(&link.hello.node_id) {
-            link.set_replaced();
+        if self.lives(self.trouble.node(link)) {
+            link.set_outlived();
         }
         link.close().await;
         self.count();

@@ -103,13 +103,12 @@ fn lost(router: &Router, call: &Call, link: &Link) -> Ran {
         link.hello.name,
         call.method.name()
     ));
-    let node = link.hello.node_id.clone();
-    // Which may be before the gateway has noticed that the old link is broken.
-    if link.is_no_death() || router.nodes.is_linked(&node) {
+    // The node may have come again, and even have left in order, since the link was given up.
+    if link.is_no_death() || router.nodes.lives(router.trouble.node(link)) {
         return Ran::Lost(lost);
     }
     let key = router.trouble.accuse(call, link);
-    Ran::Died(Death { lost, node, key })
+    Ran::Died(Death { lost, node: link.hello.node_id.clone(), key })
 }
 
 async fn within<T>(timeout: Option<Duration>, answer: impl Future<Output = T>) -> Option<T> {
@@ -127,4 +126,44 @@ fn too_long(call: &Call, timeout: Option<Duration>) -> Status {
 /// At least one: zero stands for no deadline.
 fn micros(time: Duration) -> u64 {
     units::micros(time).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::mpsc;
+    use turno_proto::mesh::v1::{Hello, Kind, Method};
+
+    use super::{Ran, lost};
+    use crate::calls::tests::{PATH, call, router};
+    use crate::link::Link;
+    use crate::methods::Methods;
+    use crate::router::Router;
+
+    /// One more link of the same node. Nobody reads from it, so that it may end.
+    async fn linked(router: &Router) -> Arc<Link> {
+        let method = Method { path: PATH.to_owned(), kind: Kind::Awaited.into(), ..Method::default() };
+        let hello = Hello { node_id: "one".to_owned(), methods: vec![method], ..Hello::default() };
+        let (down, _) = mpsc::channel(1);
+        let peer = "127.0.0.1:1".parse().unwrap();
+        let link = Arc::new(Link::new(router.nodes.new_id(), hello, peer, down, 1024));
+        router.nodes.join(&link).await;
+        link
+    }
+
+    #[tokio::test]
+    async fn a_node_that_has_come_again_and_left_in_order_has_not_died() {
+        let methods = Arc::new(Methods::default());
+        let router = router(&methods);
+        let broken = linked(&router).await;
+        let call = call(methods.get(PATH).unwrap());
+        router.nodes.gone(&broken).await;
+        assert!(matches!(lost(&router, &call, &broken), Ran::Died(_)), "nobody knows better");
+        let again = linked(&router).await;
+        assert!(matches!(lost(&router, &call, &broken), Ran::Lost(_)), "it is there");
+        router.nodes.leaving(&again).await;
+        router.nodes.gone(&again).await;
+        assert!(matches!(lost(&router, &call, &broken), Ran::Lost(_)), "it has left in order");
+    }
 }
