@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use prost::{DecodeError, Message as _};
 use prost_types::FileDescriptorProto;
 
-use crate::reflection::Reflection;
+use crate::reflection::{Reflection, full_name};
 
 /// All files known, by name.
 type Files = BTreeMap<String, Bytes>;
@@ -63,8 +63,7 @@ fn answers(files: &Files) -> Answers {
     let mut answers = Answers::new();
     for file in files.values().filter_map(|file| FileDescriptorProto::decode(file.clone()).ok()) {
         for service in &file.service {
-            let name = [file.package(), service.name()].into_iter().filter(|part| !part.is_empty());
-            let name = name.collect::<Vec<_>>().join(".");
+            let name = full_name(&file, service.name());
             answers.extend(service.method.iter().map(|method| {
                 let answer = method.output_type().trim_start_matches('.');
                 (format!("{name}/{}", method.name()), answer.into())

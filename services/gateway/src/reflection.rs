@@ -107,13 +107,20 @@ impl Names {
         let services = file.service.iter().map(ServiceDescriptorProto::name);
         let messages = file.message_type.iter().map(DescriptorProto::name);
         let declared = services.chain(messages).chain(file.enum_type.iter().map(EnumDescriptorProto::name));
-        let full = |name: &str| format!("{}.{name}", file.package()).trim_start_matches('.').to_owned();
-        self.declared.extend(declared.map(full));
+        self.declared.extend(declared.map(|name| full_name(file, name)));
         self.packages.extend(and_around(file.package()).map(str::to_owned));
     }
 
     fn has(&self, symbol: &str) -> bool {
         self.packages.contains(symbol) || and_around(symbol).any(|name| self.declared.contains(name))
+    }
+}
+
+/// Of what `file` declares by that name: "kitchen.v1.Dish", or "Dish" where it says no package.
+pub(crate) fn full_name(file: &FileDescriptorProto, name: &str) -> String {
+    match file.package() {
+        "" => name.to_owned(),
+        package => format!("{package}.{name}"),
     }
 }
 
@@ -149,8 +156,7 @@ fn files(sets: &[&[u8]]) -> Result<Vec<FileDescriptorProto>, tonic_reflection::s
 fn services(files: &[FileDescriptorProto]) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for file in files {
-        let services = file.service.iter();
-        names.extend(services.map(|service| format!("{}.{}", file.package(), service.name())));
+        names.extend(file.service.iter().map(|service| full_name(file, service.name())));
     }
     names.retain(|name| !name.starts_with("turno.mesh."));
     names

@@ -1,4 +1,4 @@
-//! Reflection while nodes are on their way.
+//! Reflection while nodes are on their way, and what it lists.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use tonic::body::Body;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 
-use super::Reflection;
+use super::{Reflection, services};
 use crate::edge::wire::{Wire, prefixed};
 
 /// Longer than any test.
@@ -95,4 +95,18 @@ async fn nobody_waits_for_what_is_known_or_will_not_come() {
             tokio::time::timeout(Duration::from_secs(10), reflection.call(asks(symbol, 999), settled));
         assert_eq!(is_found(answer.await.expect("it is not waited for")).await, found, "{symbol}");
     }
+}
+
+#[test]
+fn services_are_listed_by_their_full_names_with_a_package_or_without() {
+    let service =
+        ServiceDescriptorProto { name: Some("Kitchen".into()), ..ServiceDescriptorProto::default() };
+    let file = |package: Option<&str>| FileDescriptorProto {
+        package: package.map(str::to_owned),
+        service: vec![service.clone()],
+        ..FileDescriptorProto::default()
+    };
+    let files = [file(Some("kitchen.v1")), file(None), file(Some("turno.mesh.v1"))];
+    let listed: Vec<String> = services(&files).into_iter().collect();
+    assert_eq!(listed, ["Kitchen", "kitchen.v1.Kitchen"]);
 }
