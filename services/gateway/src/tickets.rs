@@ -4,7 +4,7 @@
 //! `submit` stores it; `runner` claims what is due (`quiet`: when nothing is), `hand` has places and memory for it,
 //! `shares` how much of them each queue may have, `unserved` which methods wait for a node, `attempt` has the method run
 //! once, `losses` counts the nodes that were lost with a ticket, `weigh` asks whether they live, `verdict` says what follows
-//! from what the attempt came to, `patience` how long the store is asked to take that, `bill` where its time went. `board`
+//! from what the attempt came to, `patience` how long a store is asked again, `bill` where its time went. `board`
 //! knows what runs here and who watches; `keeper` keeps the lease. `operation` is a ticket in the words of
 //! `google.longrunning`, `filter` reads what a listing wants, and `listing` makes a page of it.
 

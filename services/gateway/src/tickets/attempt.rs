@@ -20,15 +20,11 @@ use crate::tickets::envelope::Envelope;
 use crate::tickets::hand::Place;
 use crate::tickets::losses;
 use crate::tickets::operation::{failure_of, storable, wrapped};
-use crate::tickets::patience::Patience;
 use crate::tickets::verdict::{self, Death, Ended, Standing, Verdict};
 use crate::tickets::{Tickets, refusal};
 
 /// The disk hears of progress no more often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
-/// Until a store that is full, or away, is asked again.
-pub(super) const PAUSE: Duration = Duration::from_millis(100);
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 impl Tickets {
     /// Runs an attempt that is on record. Its place in hand is given back when its end is on disk.
@@ -199,7 +195,7 @@ impl Tickets {
     /// Puts on record what has become of an attempt, however long that takes: until then the attempt is held. A gateway that
     /// ends does not wait for long for a store of its own that is full.
     async fn settle(&self, attempt: Attempt, verdict: Verdict) {
-        let mut patience = Patience::new(self);
+        let mut patience = self.patience();
         loop {
             match self.record(attempt, verdict.clone()).await {
                 Ok(ended) => {

@@ -22,7 +22,6 @@ use crate::methods::Method;
 use crate::tickets::attempt::{come_again, is_passing};
 use crate::tickets::envelope::Envelope;
 use crate::tickets::operation::{TYPES, failure_of, wrapped};
-use crate::tickets::patience::Patience;
 use crate::tickets::verdict::Ended;
 use crate::tickets::{Tickets, refusal};
 
@@ -208,7 +207,7 @@ impl Recorder<'_> {
     }
 
     async fn append(&self, part: Part, done: u64) -> Result<(), Error> {
-        let (mut patience, stop) = (Patience::new(self.tickets), &self.hearing.stop);
+        let (mut patience, stop) = (self.tickets.patience(), &self.hearing.stop);
         loop {
             let appended =
                 self.tickets.store().append_results(self.attempt, self.tally.parts, part.clone(), done);
