@@ -229,7 +229,11 @@ impl Kitchen {
     }
 
     async fn collect_nested(&self, ctx: Context, count: Number) -> turno::Result<Dish> {
-        ctx.client_stream::<kitchen::Collect>(numbered(count.value)).await
+        let answer = ctx.client_stream_with_metadata::<kitchen::Collect>(numbered(count.value)).await?;
+        if let Some(kitchen) = answer.metadata().get("kitchen") {
+            ctx.add_trailer("kitchen".parse().expect("a key"), kitchen.clone());
+        }
+        Ok(answer.into_inner())
     }
 
     async fn banter_nested(&self, ctx: Context, count: Number) -> turno::Result<Number> {

@@ -354,6 +354,8 @@ async fn methods_stream_to_each_other() {
     let mesh = TestMesh::start(0, 1).await;
     let mut client = mesh.client();
     let number = |value| Number { value, ms: 0 };
-    assert_eq!(client.collect_nested(number(5)).await.unwrap().into_inner().content, "0;1;2;3;4;");
+    let all = client.collect_nested(number(5)).await.unwrap();
+    assert_eq!(all.metadata().get("kitchen").unwrap(), "open", "the trailer of a good answer");
+    assert_eq!(all.into_inner().content, "0;1;2;3;4;");
     assert_eq!(client.banter_nested(number(500)).await.unwrap().into_inner().value, 500);
 }

@@ -74,11 +74,10 @@ impl Mesh {
     pub(crate) async fn client_streaming<R: ClientStreaming>(
         &self,
         request: Request<impl Stream<Item = R::Request> + Send + 'static>,
-    ) -> crate::Result<R::Response> {
+    ) -> crate::Result<Response<R::Response>> {
         let mut client = self.ready().await?;
         let path = PathAndQuery::from_static(R::PATH);
-        let response = client.client_streaming(request, path, ProstCodec::default()).await;
-        response.map(Response::into_inner).map_err(late)
+        client.client_streaming(request, path, ProstCodec::default()).await.map_err(late)
     }
 
     pub(crate) async fn bidi_streaming<R: BidiStreaming>(

@@ -190,6 +190,17 @@ impl Context {
         &self,
         requests: impl IntoStreamingRequest<Message = R::Request>,
     ) -> crate::Result<R::Response> {
+        self.client_stream_with_metadata::<R>(requests).await.map(Response::into_inner)
+    }
+
+    /// The same, with the metadata of the answer, as [`Context::call_with_metadata`] has it.
+    ///
+    /// # Errors
+    /// As [`Context::call`].
+    pub async fn client_stream_with_metadata<R: ClientStreaming>(
+        &self,
+        requests: impl IntoStreamingRequest<Message = R::Request>,
+    ) -> crate::Result<Response<R::Response>> {
         self.0.mesh.client_streaming::<R>(self.prepared(requests.into_streaming_request())?).await
     }
 

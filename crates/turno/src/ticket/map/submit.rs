@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use futures_util::{Stream, StreamExt, future, stream};
-use tonic::{IntoStreamingRequest, Request, Status};
+use tonic::{IntoStreamingRequest, Request, Response, Status};
 use turno_proto::google::longrunning::Operation;
 use turno_proto::v1::{MapHeader, MapOrder, MapRequest, SubmitMapHeader, SubmitMapRequest};
 
@@ -161,7 +161,7 @@ async fn send<R: Unary>(
         let request = desk.request(messages::<R>(header.clone(), source.lend()));
         let status = match mesh.client_streaming::<rpcs::HandInMap>(request).await {
             Err(status) if is_gone(&status) => status,
-            answered => return answered,
+            answered => return answered.map(Response::into_inner),
         };
         match source.take_back() {
             Progress::Untouched => trouble.pause(status).await.map_err(nothing_left)?,
