@@ -39,7 +39,7 @@ pub enum Error {
     /// Put them again, under another name.
     #[error("the inputs of ticket {0} are not all there")]
     Incomplete(TicketId),
-    /// Nothing was stored: the disk, or the database's quota, is full, or so nearly that what adds nothing would find no space
+    /// Nothing was stored: the disk, or somebody's quota, is full, or so nearly that what adds nothing would find no space
     /// either. Comes again when there is space.
     #[error("the store is full: nothing was stored")]
     Full,

@@ -54,8 +54,8 @@ impl Files {
         Ok(self.disk().map_or(Space::BOUNDLESS, |disk| disk.space(database)))
     }
 
-    /// SQLite has found no space, whatever the system says: there are quotas of directories, and others who write. A
-    /// log that can be taken in begins anew, in the space that it has.
+    /// SQLite has found no space, whatever the system says: there are quotas, and others who write. A log that
+    /// can be taken in begins anew, in the space that it has.
     pub(super) fn ran_out(&mut self, session: &Session) {
         if self.has_run_out() {
             return;

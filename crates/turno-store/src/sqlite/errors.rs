@@ -1,5 +1,7 @@
 //! What SQLite says, as what the caller can do about it.
 
+use std::io::{self, ErrorKind};
+
 use rusqlite::ffi;
 
 use crate::error::Error;
@@ -16,19 +18,23 @@ const INDEX_SIZE: i32 = IO | (19 << 8);
 /// `error` for the caller. What is said goes no further than to people who run the gateway.
 pub(super) fn told(error: sqlx::Error) -> Error {
     let code = error.as_database_error().and_then(|error| error.code());
-    said(&error, code.and_then(|code| code.parse().ok()).unwrap_or(0))
+    // It was another thread that asked the system.
+    said(&error, code.and_then(|code| code.parse().ok()).unwrap_or(0), None)
 }
 
-/// The same of the writer's connection.
+/// The same of the writer's connection. To be called on the thread that it failed on, before anything else is done there: SQLite
+/// does not say why a write has failed, and what the system has said last on this thread does.
 pub(super) fn failed(error: rusqlite::Error) -> Error {
-    said(&error, error.sqlite_error().map_or(0, |error| error.extended_code))
+    let system = io::Error::last_os_error().kind();
+    said(&error, error.sqlite_error().map_or(0, |error| error.extended_code), Some(system))
 }
 
-fn said(error: &dyn std::error::Error, code: i32) -> Error {
-    tracing::debug!(%error, code, "sqlite");
+fn said(error: &dyn std::error::Error, code: i32, system: Option<ErrorKind>) -> Error {
+    tracing::debug!(%error, code, ?system, "sqlite");
+    if is_full(code, system) {
+        return Error::Full;
+    }
     match code & 0xff {
-        FULL => Error::Full,
-        _ if code == INDEX_SIZE => Error::Full,
         CORRUPT | NOT_A_DATABASE => damaged(&error.to_string()),
         READ_ONLY => Error::Unusable(format!(
             "the database can only be read ({error}): its file, what lies beside it and their directory have to be writable \
@@ -37,12 +43,19 @@ fn said(error: &dyn std::error::Error, code: i32) -> Error {
         BUSY => Error::Unavailable(format!(
             "another program holds the database locked ({error}): end its transaction"
         )),
-        // SQLite says no more where a user's quota is full: it knows that a disk is full by the disk's word alone.
+        // Where it is opened, nobody knows whether that is a quota that is full.
         IO => Error::Unavailable(format!(
             "the disk answers with an error ({error}): look at the system's log, and at the quota of whoever runs the gateway"
         )),
         _ => Error::Unavailable(error.to_string()),
     }
+}
+
+/// Whether there is no space. To SQLite a user's quota, and a limit of a file's length, are disks that fail.
+fn is_full(code: i32, system: Option<ErrorKind>) -> bool {
+    let is_limit = matches!(system, Some(ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge));
+    // The system has been asked last by the write that failed; of other errors it may have said nothing.
+    code & 0xff == FULL || code == INDEX_SIZE || (code == ffi::SQLITE_IOERR_WRITE && is_limit)
 }
 
 /// The database is not what was written.
@@ -61,9 +74,11 @@ pub(super) fn is_duplicate(error: &rusqlite::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
+
     use rusqlite::ffi;
 
-    use super::{Error, failed};
+    use super::{Error, failed, said};
 
     #[test]
     fn a_database_that_can_only_be_read_is_for_a_person_to_look_at() {
@@ -76,10 +91,21 @@ mod tests {
     }
 
     #[test]
-    fn a_users_quota_that_is_full_is_among_what_a_person_looks_at() {
-        let why = "disk I/O error".to_owned();
-        let error = ffi::Error::new(ffi::SQLITE_IOERR_WRITE);
-        let error = failed(rusqlite::Error::SqliteFailure(error, Some(why)));
+    fn a_users_quota_that_is_full_is_a_disk_that_is() {
+        let why = rusqlite::Error::InvalidQuery;
+        for system in [ErrorKind::QuotaExceeded, ErrorKind::FileTooLarge] {
+            assert!(matches!(said(&why, ffi::SQLITE_IOERR_WRITE, Some(system)), Error::Full), "{system}");
+            // It may be of something else.
+            let read = said(&why, ffi::SQLITE_IOERR_READ, Some(system));
+            assert!(matches!(read, Error::Unavailable(_)), "{read}");
+        }
+        let disk = said(&why, ffi::SQLITE_IOERR_WRITE, Some(ErrorKind::Other));
+        assert!(matches!(disk, Error::Unavailable(_)), "{disk}");
+    }
+
+    #[test]
+    fn where_nobody_knows_a_quota_is_among_what_a_person_looks_at() {
+        let error = said(&rusqlite::Error::InvalidQuery, ffi::SQLITE_IOERR_WRITE, None);
         assert!(matches!(&error, Error::Unavailable(why) if why.contains("quota")), "{error}");
     }
 }

@@ -11,7 +11,7 @@ use turno_store::{Inputs, Log, Submitted, TicketId};
 
 use super::{Acknowledged, outcome_of, part_of, telling};
 
-const ADDRESS: &str = "TURNO_TEST_STORE";
+pub(super) const ADDRESS: &str = "TURNO_TEST_STORE";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a process of its own, which the tests beside it start and kill"]

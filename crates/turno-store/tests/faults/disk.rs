@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use turno_store::{Error, NewTicket, Outcome, Store, TicketId};
 
+use super::child::ADDRESS;
 use super::{Acknowledged, request_of, telling};
 use crate::suite::server::Server;
 use crate::suite::{self, eventually, gateway, new};
@@ -175,6 +176,31 @@ async fn a_disk_that_is_too_full_for_a_store_to_open_is_named_with_what_to_do() 
     let address = data.to_str().unwrap();
     let Err(Error::Unusable(why)) = turno_store::open(address).await.map(|_| ()) else { panic!("opened") };
     assert!(why.contains(address) && why.contains("MiB of room"), "{why}");
+}
+
+/// A process whose files may be of 2 MiB, and which hears of that as of a quota: by what a write answers.
+const LIMITED: &str = r#"trap "" XFSZ; ulimit -f 4096; exec "$@""#;
+
+#[test]
+fn what_its_user_may_have_is_a_disk_that_is_full() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut limited = Command::new("sh");
+    limited.args(["-c", LIMITED, "sh"]).arg(std::env::current_exe().unwrap());
+    limited.args(["--ignored", "--exact", "--nocapture", "faults::disk::fills_what_its_user_may_have"]);
+    let ended = limited.env(ADDRESS, directory.path()).output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a process of its own, which the test beside it starts"]
+async fn fills_what_its_user_may_have() {
+    #[expect(clippy::disallowed_methods, reason = "the test beside it says so where")]
+    let Ok(address) = std::env::var(ADDRESS) else { return };
+    let store = turno_store::open(&address).await.unwrap();
+    let stored = fill_up(&*store).await;
+    assert!(!stored.is_empty());
+    make_room(&*store, &stored).await;
+    eventually("it is looked again", || async { store.submit(new()).await.ok() }).await;
 }
 
 /// What every store does whose disk fills, and has space again without `ballast`.
