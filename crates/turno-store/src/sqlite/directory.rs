@@ -121,9 +121,11 @@ const LEFT: &str = "UPDATE ticket SET due_at = max(min(began_at, ?1), coalesce(n
     WHERE ended_at IS NULL AND due_at IS NULL";
 
 /// The clock was set back since then: what waits for a time that somebody has named waits for that, and nothing for the clock.
-/// It reads the row of every ticket that is due later.
+/// That it was ahead is told by when the ticket came, or its last attempt began, or failed: of one that was given back nobody
+/// knows when. It reads the row of every ticket that is due later.
 const SET_BACK: &str = "UPDATE ticket SET due_at = max(?1, coalesce(not_before, 0)) \
-    WHERE ended_at IS NULL AND due_at > ?1 AND coalesce(began_at, submitted_at) > ?1";
+    WHERE ended_at IS NULL AND due_at > ?1 AND (coalesce(began_at, submitted_at) > ?1 OR \
+    (SELECT a.ended_at FROM attempt AS a WHERE a.ticket = ticket.seq AND a.number = ticket.attempts) > ?1)";
 
 /// Looks at the database, brings it to our version, and makes due what has to be. `written`: when the last change was.
 async fn prepare(writer: &mut SqliteConnection, length: u64, written: i64) -> Result<(), Error> {

@@ -70,8 +70,31 @@ async fn the_time_of_the_last_change_tells_that_the_clock_was_set_back() {
     let store = suite::open(&directory).await;
     assert_eq!(claimed(&*store).await, [], "nothing else is of a later time");
     drop(store);
-    let lock = File::options().write(true).open(directory.0.path().join("tickets.lock")).unwrap();
-    lock.set_modified(SystemTime::now() + Duration::from_secs(3600)).unwrap();
+    say_that_it_was_ahead(&directory);
     let store = suite::open(&directory).await;
     assert_eq!(claimed(&*store).await, [owed]);
+}
+
+/// The time of the last change is an hour later.
+fn say_that_it_was_ahead(directory: &Directory) {
+    let lock = File::options().write(true).open(directory.0.path().join("tickets.lock")).unwrap();
+    lock.set_modified(SystemTime::now() + Duration::from_secs(3600)).unwrap();
+}
+
+/// The clock was right when the attempts began, and ahead when one of them failed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_does_not_wait_for_a_clock_that_was_ahead_when_its_attempt_failed() {
+    let directory = Directory::new();
+    let (store, owed) = owing(&directory, Duration::from_secs(60)).await;
+    let sql = "UPDATE turno.attempt SET ended_at = ended_at + 3600000";
+    assert_eq!(directory.ask(sql).await, None);
+    let sql = "UPDATE turno.ticket SET due_at = due_at + 3600000";
+    assert_eq!(directory.ask(sql).await, None);
+    let other = gateway(&*store).await;
+    let in_time = begin(&*store, other).await;
+    store.retry(in_time, burnt(), Duration::from_secs(3600)).await.unwrap();
+    drop(store);
+    say_that_it_was_ahead(&directory);
+    let store = suite::open(&directory).await;
+    assert_eq!(claimed(&*store).await, [owed], "the other one's pause is not over");
 }
