@@ -29,12 +29,12 @@ use crate::book::Book;
 use crate::error::Error;
 use crate::group::Writer;
 use crate::kept::Kept;
-use connections::Connections;
+use connections::{Connections, Moved};
 use errors::told;
 use notices::Notices;
 use rack::Rack;
 use reader::Reader;
-use session::PATIENCE;
+use session::{PATIENCE, Session};
 
 /// Of what is written. What is late is tried twice, with the others and by itself (`group.rs`): both together take less than
 /// a lease.
@@ -71,10 +71,12 @@ pub(crate) async fn open(url: &str) -> Result<Kept<Reader>, Error> {
         .disable_statement_logging();
     let whom = place(&options);
     prepare(&options).await.map_err(|error| named(&whom, error))?;
-    let connections = Connections::new(options.clone());
+    let moved = Moved::new();
+    let connections = Connections::new(options.clone(), moved.clone());
     let (own, notices) = (Uuid::now_v7(), Notices::default());
-    let listening = task::spawn("turno.store.notices", notices.clone().listen(connections.pool.clone(), own));
-    let writer = Writer::start("turno.store.postgres", Book::new(Rack::new(options.options(LIMITS), own)));
+    let listening = task::spawn("turno.store.notices", notices.clone().listen(connections.clone(), own));
+    let session = Session::new(options.options(LIMITS), moved);
+    let writer = Writer::start("turno.store.postgres", Book::new(Rack::new(session, own)));
     let reader = Reader { connections, notices, _listening: Arc::new(AbortOnDropHandle::new(listening)) };
     Ok(Kept { writer, reader })
 }

@@ -1,10 +1,13 @@
 //! Connections for reading. Each question has its end, whatever becomes of the server: who asks is told, and can ask again.
+//! None is older than the writer's, once that was lost: where one server takes another's place, the one that was left may answer
+//! for long, with what was.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::{Postgres, SqlSafeStr};
+use tokio::sync::watch;
 
 use super::bulk::Values;
 use super::errors::{is_lost, told};
@@ -26,16 +29,51 @@ const SILENCE: Duration = Duration::from_secs(10);
 // What ARCHITECTURE.md states of a statement.
 const _: () = assert!(PATIENCE.as_secs() + SILENCE.as_secs() <= 15);
 
+/// When the writer, which had lost its connection, has first changed something by another one. The writer says so, readers
+/// follow.
+#[derive(Clone)]
+pub(super) struct Moved(watch::Sender<Instant>);
+
+impl Moved {
+    pub(super) fn new() -> Self {
+        Self(watch::Sender::new(Instant::now()))
+    }
+
+    /// It has, before anybody hears of that change.
+    pub(super) fn tell(&self) {
+        self.0.send_replace(Instant::now());
+    }
+
+    /// Whether a connection of that age was made since.
+    fn is_followed_at(&self, age: Duration) -> bool {
+        age <= self.0.borrow().elapsed()
+    }
+}
+
 /// A few connections, made when they are needed.
 #[derive(Clone)]
 pub(super) struct Connections {
     pub(super) pool: PgPool,
+    moved: Moved,
 }
 
 impl Connections {
-    pub(super) fn new(options: PgConnectOptions) -> Self {
-        let pool = PgPoolOptions::new().max_connections(MOST).acquire_timeout(PATIENCE);
-        Self { pool: pool.connect_lazy_with(options.options(LIMITS)) }
+    pub(super) fn new(options: PgConnectOptions, moved: Moved) -> Self {
+        let followed = moved.clone();
+        let pool = PgPoolOptions::new()
+            .max_connections(MOST)
+            .acquire_timeout(PATIENCE)
+            .before_acquire(move |_, idle| {
+                let is_lent = followed.is_followed_at(idle.age);
+                Box::pin(async move { Ok(is_lent) })
+            })
+            .connect_lazy_with(options.options(LIMITS));
+        Self { pool, moved }
+    }
+
+    /// Each time that the writer has moved from now on.
+    pub(super) fn moves(&self) -> watch::Receiver<Instant> {
+        self.moved.0.subscribe()
     }
 
     /// What a query answers.
@@ -61,5 +99,20 @@ impl Drop for Asked {
         if !self.has_answered {
             self.connection.close_on_drop();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Moved;
+
+    #[test]
+    fn a_connection_that_is_older_than_the_writers_is_not_lent() {
+        let moved = Moved::new();
+        assert!(moved.is_followed_at(Duration::ZERO));
+        moved.tell();
+        assert!(moved.is_followed_at(Duration::ZERO) && !moved.is_followed_at(Duration::from_secs(3600)));
     }
 }

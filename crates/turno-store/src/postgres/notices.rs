@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sqlx::postgres::{PgListener, PgPool};
+use sqlx::postgres::PgListener;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use super::connections::Connections;
 use crate::ticket::TicketId;
 
 /// Notices that wait to be read; the oldest make room.
@@ -60,10 +61,10 @@ impl Notices {
     }
 
     /// Listens until the store is gone.
-    pub(super) async fn listen(self, pool: PgPool, own: Uuid) {
+    pub(super) async fn listen(self, connections: Connections, own: Uuid) {
         let mut pause = FIRST_PAUSE;
-        while !pool.is_closed() {
-            match self.listen_once(&pool, own).await {
+        while !connections.pool.is_closed() {
+            match self.listen_once(&connections, own).await {
                 Ok(()) => pause = FIRST_PAUSE,
                 Err(error) => {
                     tracing::debug!(%error, "nothing is heard of other gateways for now");
@@ -74,13 +75,19 @@ impl Notices {
         }
     }
 
-    /// Until the connection is lost.
-    async fn listen_once(&self, pool: &PgPool, own: Uuid) -> Result<(), sqlx::Error> {
-        let mut listener = PgListener::connect_with(pool).await?;
+    /// Until the connection is lost, or may lead to a server that the writer has left.
+    async fn listen_once(&self, connections: &Connections, own: Uuid) -> Result<(), sqlx::Error> {
+        let mut moves = connections.moves();
+        let mut listener = PgListener::connect_with(&connections.pool).await?;
         listener.listen("turno").await?;
-        while let Some(notice) = listener.try_recv().await? {
-            self.hear(own, notice.payload());
+        loop {
+            tokio::select! {
+                _ = moves.changed() => return Ok(()),
+                notice = listener.try_recv() => match notice? {
+                    Some(notice) => self.hear(own, notice.payload()),
+                    None => return Ok(()),
+                },
+            }
         }
-        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use sqlx::AssertSqlSafe;
-use sqlx::postgres::{PgConnectOptions, PgRow};
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::bulk::Values;
@@ -30,8 +30,7 @@ pub(super) struct Rack {
 }
 
 impl Rack {
-    pub(super) fn new(options: PgConnectOptions, own: Uuid) -> Self {
-        let session = Session::new(options);
+    pub(super) fn new(session: Session, own: Uuid) -> Self {
         Self { session, own, alive: HashSet::new(), held: HashMap::new(), changed: Vec::new() }
     }
 

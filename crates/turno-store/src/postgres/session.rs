@@ -7,6 +7,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use sqlx::{ConnectOptions, PgConnection, SqlSafeStr};
 
+use super::connections::Moved;
 use super::errors::{is_lost, is_read_only, text, told};
 use crate::error::Error;
 
@@ -37,11 +38,15 @@ pub(super) struct Session {
     connection: Option<PgConnection>,
     /// The server has fallen silent, and nothing was committed since.
     was_silent: bool,
+    /// The connection was lost, and nothing was committed since.
+    was_lost: bool,
+    moved: Moved,
 }
 
 impl Session {
-    pub(super) fn new(options: PgConnectOptions) -> Self {
-        Self { options, connection: None, was_silent: false }
+    /// Where the connection was made anew, `moved` says so.
+    pub(super) fn new(options: PgConnectOptions, moved: Moved) -> Self {
+        Self { options, connection: None, was_silent: false, was_lost: false, moved }
     }
 
     /// Begins a transaction, on a new connection if need be.
@@ -97,6 +102,9 @@ impl Session {
         match in_time(sqlx::query("COMMIT").execute(connection)).await {
             Ok(_) => {
                 self.was_silent = false;
+                if std::mem::take(&mut self.was_lost) {
+                    self.moved.tell();
+                }
                 Ok(())
             }
             Err(error) => {
@@ -112,7 +120,7 @@ impl Session {
         let Some(connection) = self.connection.as_mut() else { return };
         if let Err(error) = in_time(sqlx::query("ROLLBACK").execute(connection)).await {
             tracing::debug!(%error, "roll back");
-            self.connection = None;
+            (self.connection, self.was_lost) = (None, true);
         }
     }
 
@@ -137,7 +145,7 @@ impl Session {
 
     fn lose(&mut self, error: &sqlx::Error) {
         tracing::debug!(%error, "a connection is lost");
-        self.connection = None;
+        (self.connection, self.was_lost) = (None, true);
         self.was_silent |= is_silence(error);
     }
 }
@@ -177,12 +185,16 @@ mod tests {
 
     use sqlx::postgres::PgConnectOptions;
 
-    use super::{Session, silence};
+    use super::{Moved, Session, silence};
     use crate::error::Error;
+
+    fn session() -> Session {
+        Session::new(PgConnectOptions::new_without_pgpass(), Moved::new())
+    }
 
     #[test]
     fn a_server_that_has_been_silent_twice_is_not_waited_for_again() {
-        let mut session = Session::new(PgConnectOptions::new_without_pgpass());
+        let mut session = session();
         assert!(matches!(session.failed(silence()), Error::Contended));
         assert!(matches!(session.failed(silence()), Error::Away(_)));
         // One that says that it goes may come again.
@@ -192,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_server_that_answers_is_not_away() {
-        let mut session = Session::new(PgConnectOptions::new_without_pgpass());
+        let mut session = session();
         let failed = session.failed(sqlx::Error::RowNotFound);
         assert!(matches!(failed, Error::Failed(_)), "{failed:?}");
         assert!(!failed.is_silence(), "others are tried");

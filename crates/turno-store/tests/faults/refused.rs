@@ -34,6 +34,9 @@ async fn what_a_database_fails_at_spoils_no_other() {
 const END_ALL_OTHERS: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
     WHERE datname = current_database() AND pid <> pg_backend_pid()";
 
+/// The store's connections that there are.
+const OURS: &str = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'turno'";
+
 async fn tell(person: &mut PgConnection, sql: String) {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(person).await.unwrap();
 }
@@ -52,4 +55,28 @@ async fn a_server_that_takes_no_changes_is_left_for_one_that_does() {
     assert!(matches!(&refused, Error::Away(why) if why.contains("read-only transaction")), "{refused:?}");
     tell(&mut person, format!("ALTER DATABASE {database} RESET default_transaction_read_only")).await;
     submit(&*store, new()).await;
+}
+
+/// What still leads to a server that was left may answer for long, with what was: nobody but the writer notices.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_follow_the_writer_to_another_server() {
+    let Some(database) = Database::new() else { return };
+    let store = suite::open(&database).await;
+    submit(&*store, new()).await;
+    assert_eq!(store.counts().await.unwrap().waiting, 1);
+    let listening = format!("SELECT count(*) {OURS} AND query LIKE 'LISTEN%'");
+    eventually("it listens", || async { database.ask(&listening).await.filter(|many| *many == 1) }).await;
+    let now = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+    let now = database.ask(now).await.unwrap();
+    let end_the_writers = format!("SELECT count(pg_terminate_backend(pid)) {OURS} AND query = 'COMMIT'");
+    assert_eq!(database.ask(&end_the_writers).await, Some(1));
+    let older = format!("SELECT count(*) {OURS} AND extract(epoch FROM backend_start) * 1000000 < {now}");
+    eventually("none is older than the writer's", || async {
+        submit(&*store, new()).await;
+        store.counts().await.unwrap();
+        database.ask(&older).await.filter(|many| *many == 0)
+    })
+    .await;
+    eventually("it listens there", || async { database.ask(&listening).await.filter(|many| *many == 1) })
+        .await;
 }
