@@ -9,6 +9,7 @@ use turno_runtime::task;
 
 use crate::change::{Answer, Answered, Change};
 use crate::error::Error;
+use crate::refused::Refused;
 
 /// Changes that wait; who comes later waits to be let in.
 const WAITING: usize = 4096;
@@ -47,7 +48,7 @@ impl Writer {
     /// Starts the writer as a task. It ends when the last of its handles is gone.
     pub(crate) fn start(name: &str, ledger: impl Ledger) -> Self {
         let (orders, waiting) = mpsc::channel(WAITING);
-        task::spawn(name, write(ledger, waiting));
+        task::spawn(name, write(ledger, waiting, Refused::new()));
         Self { orders }
     }
 
@@ -58,10 +59,10 @@ impl Writer {
     /// [`Error::Unusable`]: there is no thread to be had.
     pub(crate) fn start_thread(name: &str, ledger: impl Ledger) -> Result<Self, Error> {
         let (orders, waiting) = mpsc::channel(WAITING);
-        let runtime = Handle::current();
+        let (runtime, refused) = (Handle::current(), Refused::new());
         std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || runtime.block_on(write(ledger, waiting)))
+            .spawn(move || runtime.block_on(write(ledger, waiting, refused)))
             .map_err(|error| Error::Unusable(format!("its writer cannot be started: {error}")))?;
         Ok(Self { orders })
     }
@@ -75,13 +76,13 @@ impl Writer {
     }
 }
 
-async fn write(mut ledger: impl Ledger, mut orders: mpsc::Receiver<Order>) {
+async fn write(mut ledger: impl Ledger, mut orders: mpsc::Receiver<Order>, refused: Refused) {
     let mut taken = Vec::with_capacity(TOGETHER);
     let mut unheard = Vec::new();
     let mut is_silent = false;
     while orders.recv_many(&mut taken, TOGETHER).await > 0 {
         if is_silent {
-            refuse_the_late(&mut taken);
+            refuse_the_late(&mut taken, &refused);
             if taken.is_empty() {
                 continue;
             }
@@ -91,6 +92,7 @@ async fn write(mut ledger: impl Ledger, mut orders: mpsc::Receiver<Order>) {
         let answers = together(&mut ledger, &changes).await;
         is_silent = end_in_silence(&answers);
         for (answer, waiting) in answers.into_iter().zip(waiting) {
+            refused.count(&answer);
             if let Err(Ok(answer)) = waiting.send(answer) {
                 unheard.extend(answer.attempts().into_iter().map(Change::given_back));
             }
@@ -110,10 +112,12 @@ fn end_in_silence(answers: &[Answered]) -> bool {
     answers.last().is_some_and(|answer| answer.as_ref().is_err_and(Error::is_silence))
 }
 
-fn refuse_the_late(taken: &mut Vec<Order>) {
+fn refuse_the_late(taken: &mut Vec<Order>, refused: &Refused) {
     for order in taken.extract_if(.., |order| order.came.elapsed() >= PATIENCE) {
+        let answer = Err(untried());
+        refused.count(&answer);
         // Whoever asked may have gone.
-        let _gone = order.answer.send(Err(untried()));
+        let _gone = order.answer.send(answer);
     }
 }
 

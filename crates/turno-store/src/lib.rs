@@ -14,6 +14,7 @@ mod open;
 mod part;
 mod postgres;
 mod query;
+mod refused;
 mod rows;
 mod seal;
 mod space;

@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use metrics_exporter_prometheus::PrometheusBuilder;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Ledger, Order, PATIENCE, WAITING, write};
+use super::{Ledger, Order, PATIENCE, Refused, WAITING, write};
 use crate::change::{Answer, Answered, Change};
 use crate::error::Error;
 use crate::store::Submitted;
@@ -42,7 +43,7 @@ async fn written(ordered: Vec<Order>, script: Vec<(Vec<Order>, Made)>) -> Vec<us
     assert!(ordered.into_iter().all(|order| orders.try_send(order).is_ok()));
     let asked = Arc::default();
     let ledger = Scripted { script: script.into(), orders: Some(orders), asked: Arc::clone(&asked) };
-    write(ledger, waiting).await;
+    write(ledger, waiting, Refused::new()).await;
     let asked = asked.lock();
     asked.clone()
 }
@@ -122,4 +123,24 @@ async fn what_nobody_heard_of_is_given_back_when_the_store_is_there_again() {
     ];
     assert_eq!(written(vec![unheard], script).await, [1; 5]);
     assert!(is_away(one).await && matches!(other.await.unwrap(), Ok(Answer::Count(7))));
+}
+
+#[tokio::test]
+async fn what_is_not_made_is_counted_by_why() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _counting = metrics::set_default_local_recorder(&recorder);
+    let ((first, _one), (second, _other), (third, _third)) = (order(), order(), order());
+    let (long, _last) = waiting_for(PATIENCE);
+    let script = vec![
+        (vec![second], Err(Error::Full)),
+        // It was found out that it adds something.
+        (vec![third], Ok(vec![Ok(Answer::NoSpace)])),
+        (vec![long], away()),
+    ];
+    assert_eq!(written(vec![first], script).await, [1; 3]);
+    let text = recorder.handle().render();
+    for (reason, times) in [("full", 2), ("away", 2), ("late", 0)] {
+        let counted = format!("turno_store_refused_total{{reason=\"{reason}\"}} {times}\n");
+        assert!(text.contains(&counted), "{counted}: {text}");
+    }
 }
