@@ -502,6 +502,17 @@ async fn what_is_deleted_or_expired_is_gone() {
 }
 
 #[tokio::test]
+async fn what_is_deleted_while_it_runs_stays_for_who_submits_it_again() {
+    let mesh = TestMesh::start(0, 1).await;
+    let keyed = || SubmitRequest { idempotency_key: "order 7".into(), ..submit("Simmer", &wait(60_000)) };
+    let ticket = submitted(&mesh, keyed()).await;
+    mesh.operations().delete_operation(DeleteOperationRequest { name: ticket.name.clone() }).await.unwrap();
+    assert_eq!(submitted(&mesh, keyed()).await.name, ticket.name);
+    mesh.operations().cancel_operation(CancelOperationRequest { name: ticket.name.clone() }).await.unwrap();
+    assert_eq!(state(&ended(&mesh, &ticket.name).await), TicketState::Cancelled);
+}
+
+#[tokio::test]
 async fn a_wait_that_is_over_says_how_the_ticket_stands() {
     let mesh = TestMesh::start(0, 1).await;
     let ticket = submitted(&mesh, submit("Simmer", &wait(60_000))).await;

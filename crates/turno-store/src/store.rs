@@ -21,7 +21,8 @@ use crate::ticket::{
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Stores a ticket. With an idempotency key that is known already nothing is stored and the known ticket is answered,
-    /// even if it is [forgotten](Ticket::forgotten) but for its key.
+    /// even if it is [forgotten](Ticket::forgotten) but for its key. One that was deleted and has not ended stays: the delete
+    /// is taken back.
     ///
     /// # Errors
     /// [`Error::KeyTaken`], [`Error::Full`], [`Error::Exists`], [`Error::Incomplete`].
@@ -107,7 +108,8 @@ pub trait Store: Send + Sync + 'static {
     /// [`Error::NotFound`].
     async fn cancel(&self, ticket: TicketId) -> Result<Cancelled, Error>;
 
-    /// Forgets a ticket: at once if it has ended, else when it does.
+    /// Forgets a ticket: at once if it has ended, else when it does, unless somebody asks for it anew until then: by its
+    /// key, or by redriving again what it was redriven from.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -125,7 +127,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Ticket, Error>;
 
     /// Submits what a dead ticket asked for as a new one, with its method, request, labels and limits. Twice is once: a
-    /// dead ticket that was redriven answers the same new one.
+    /// dead ticket that was redriven answers the same new one, which stays as by a submit with its key.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::WrongState`], also of a map, and when the new one is gone; [`Error::Full`].

@@ -169,6 +169,13 @@ pub(crate) trait Tables: Send + 'static {
         batch: &mut Batch<'_>,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// A ticket is not to be deleted at its end after all; answers whether it was to be.
+    fn undelete(
+        &mut self,
+        ticket: TicketId,
+        batch: &mut Batch<'_>,
+    ) -> impl Future<Output = Result<bool, Error>> + Send;
+
     /// Takes a ticket out, with its body and attempts; what is left of it with its key is `ended`.
     fn remove(
         &mut self,

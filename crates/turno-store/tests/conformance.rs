@@ -123,7 +123,8 @@ promises! {
         of_many_at_once_with_one_key_one_is_stored
         a_key_is_forgotten_when_its_time_is_over
         a_key_outlives_its_ticket
-        a_key_says_how_its_ticket_ended;
+        a_key_says_how_its_ticket_ended
+        a_submit_with_its_key_takes_a_delete_back;
     runs:
         the_longest_due_is_claimed_first
         a_ticket_ends_once_and_for_all

@@ -130,7 +130,12 @@ impl<T: Tables> Book<T> {
     /// The ticket of a known key, or what is left of it.
     async fn known(&mut self, submission: &Submission, known: KnownKey, batch: &mut Batch<'_>) -> Answered {
         self.tables.flush(batch).await?;
-        let ticket = match self.tables.ticket(known.ticket, batch).await {
+        // One that had ended has no delete to be taken back, and costs no statement more.
+        let found = match known.state {
+            Some(_) => self.tables.ticket(known.ticket, batch).await,
+            None => self.wanted(known.ticket, batch).await,
+        };
+        let ticket = match found {
             Err(Error::NotFound(_)) => forgotten(self.as_of_now(submission, known, batch).await?),
             ticket => ticket?,
         };

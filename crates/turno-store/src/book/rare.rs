@@ -15,7 +15,7 @@ use crate::space::Adds;
 use crate::state::{Event, State};
 use crate::store::Cancelled;
 use crate::tables::{Tables, Wish};
-use crate::ticket::TicketId;
+use crate::ticket::{Ticket, TicketId};
 
 /// A body whose writer has not come back for so long is nobody's.
 const UNFINISHED_MS: i64 = 60 * 60 * 1000;
@@ -106,6 +106,17 @@ impl<T: Tables> Book<T> {
         Ok(Answer::Nothing)
     }
 
+    /// A ticket that somebody asks for anew. If it was to be forgotten at its end, it is not after all.
+    pub(super) async fn wanted(&mut self, ticket: TicketId, batch: &mut Batch<'_>) -> Result<Ticket, Error> {
+        if self.tables.undelete(ticket, batch).await?
+            && let Some(mut held) = self.tables.held(batch, ticket)
+        {
+            held.delete_requested = false;
+            batch.overlay.insert(ticket, Some(held));
+        }
+        self.tables.ticket(ticket, batch).await
+    }
+
     /// Takes a ticket out of the database, with all that lies beside it. Its key stays, and says how it has ended, which its
     /// row may not know yet.
     pub(super) async fn forget(&mut self, ticket: TicketId, ended: State, batch: &mut Batch<'_>) -> Answered {
@@ -167,7 +178,7 @@ impl<T: Tables> Book<T> {
         is_dead(&standing)?;
         is_no_map(&standing)?;
         if let Some(known) = standing.redriven_as {
-            return match self.tables.ticket(known, batch).await {
+            return match self.wanted(known, batch).await {
                 // Not anew: it may have run, and twice is once.
                 Err(Error::NotFound(_)) => Err(wrong(
                     &standing,

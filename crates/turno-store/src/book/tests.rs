@@ -92,6 +92,17 @@ async fn a_key_says_how_its_ticket_has_ended_in_the_same_transaction() {
 }
 
 #[tokio::test]
+async fn a_submit_takes_a_delete_of_the_same_transaction_back() {
+    let keep = Duration::from_secs(3600);
+    let again = |attempt: Attempt| {
+        let changes = vec![Change::Delete(attempt.ticket), submit(attempt.gateway, keep), fail(attempt)];
+        [Vec::new(), changes]
+    };
+    let (attempt, left) = left(keep, again).await;
+    assert_eq!((left.id, left.state, left.forgotten), (attempt.ticket, State::Failed, false));
+}
+
+#[tokio::test]
 async fn what_finds_no_space_once_it_is_looked_at_is_not_the_end_of_its_transaction() {
     let directory = tempfile::tempdir().unwrap();
     let (mut book, _reader) = sqlite::parts(directory.path()).await.unwrap();

@@ -303,6 +303,12 @@ impl Tables for Rack {
         self.session.write(sql, Values::default().put(standing.ticket.0).0).await.map(|_| ())
     }
 
+    /// One that is not to be deleted is not locked.
+    async fn undelete(&mut self, ticket: TicketId, _: &mut Batch<'_>) -> Result<bool, Error> {
+        let sql = "UPDATE turno.ticket SET delete_requested = false WHERE id = $1 AND delete_requested";
+        self.session.write(sql, Values::default().put(ticket.0).0).await.map(|written| written > 0)
+    }
+
     async fn remove(
         &mut self,
         standing: &Standing,

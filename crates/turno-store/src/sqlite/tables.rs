@@ -339,6 +339,16 @@ impl Tables for Shelves {
         self.about(sql, standing)
     }
 
+    /// Looked for first: who writes nothing does not wait for the disk.
+    async fn undelete(&mut self, ticket: TicketId, _: &mut Batch<'_>) -> Result<bool, Error> {
+        let id = ticket.to_string();
+        let sql = "SELECT seq FROM ticket WHERE id = ? AND delete_requested = 1";
+        if self.session.rows(sql, params![id])?.is_empty() {
+            return Ok(false);
+        }
+        self.with("UPDATE ticket SET delete_requested = 0 WHERE id = ?", &id).map(|()| true)
+    }
+
     async fn remove(
         &mut self,
         standing: &Standing,

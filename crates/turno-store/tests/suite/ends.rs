@@ -124,7 +124,10 @@ pub(crate) async fn a_dead_ticket_is_redriven_once(place: &dyn Place) {
     assert!(matches!(store.redrive(id, TicketId::new()).await, Err(Error::WrongState { .. })));
     assert_eq!(store.counts().await.unwrap(), Counts { running: 1, dead: 1, ..Counts::default() });
     store.delete(id).await.unwrap();
+    assert_eq!(store.redrive(old, TicketId::new()).await.unwrap().id, id);
     store.finish(claimed.attempt, Outcome::Done("bread".into())).await.unwrap();
+    assert_eq!(state(&*store, id).await, State::Done, "who has redriven it again wants it");
+    store.delete(id).await.unwrap();
     match store.redrive(old, TicketId::new()).await {
         Err(Error::WrongState { ticket, hint, .. }) => {
             assert!(ticket == old && hint.contains(&format!("redriven as {id}")), "{ticket}: {hint}");

@@ -112,6 +112,7 @@ impl Pair<'_> {
                 Ok(Submitted::Known(ticket)) => {
                     assert_eq!((ticket.id, ticket.forgotten), (known.id, known.gone));
                     assert_eq!(first, request);
+                    self.model.tickets[at].delete = false;
                 }
                 Err(Error::KeyTaken { ticket, .. }) => assert!(ticket == known.id && first != request),
                 other => panic!("{other:?}"),
@@ -248,10 +249,12 @@ impl Pair<'_> {
         } else if ticket.state != State::Dead {
             assert!(matches!(redriven, Err(Error::WrongState { .. })), "{redriven:?}");
         } else if let Some(known) = ticket.redriven {
-            if self.model.tickets.iter().any(|ticket| ticket.id == known && ticket.gone) {
+            let new = self.model.tickets.iter_mut().find(|ticket| ticket.id == known).unwrap();
+            if new.gone {
                 assert!(matches!(redriven, Err(Error::WrongState { .. })), "{redriven:?}");
             } else {
                 assert_eq!(redriven.unwrap().id, known);
+                new.delete = false;
             }
         } else {
             assert_eq!(redriven.unwrap().id, id);

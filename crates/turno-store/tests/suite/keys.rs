@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use turno_store::{Counts, Error, IdempotencyKey, NewTicket, Outcome, State, Store, Submitted, Ticket};
+use turno_store::{Counts, Error, IdempotencyKey, NewTicket, Outcome, Room, State, Store, Submitted, Ticket};
 
 use super::{Place, burnt, gateway, new, open, submit};
 
@@ -113,4 +113,32 @@ pub(crate) async fn a_key_says_how_its_ticket_ended(place: &dyn Place) {
             );
         }
     }
+}
+
+pub(crate) async fn a_submit_with_its_key_takes_a_delete_back(place: &dyn Place) {
+    let store = open(place).await;
+    let gateway = gateway(&*store).await;
+    let begun = |key| NewTicket { begin_at: Some(gateway), ..keyed(key) };
+    let running = submit(&*store, begun("a")).await.unwrap();
+    let waiting = keyed("b");
+    submit(&*store, waiting.clone()).await;
+    for (ticket, key) in [(running.ticket, "a"), (waiting.id, "b")] {
+        store.delete(ticket).await.unwrap();
+        let wanted = known(&*store, keyed(key)).await;
+        assert_eq!((wanted.id, wanted.forgotten), (ticket, false));
+    }
+    let claimed = store.claim(gateway, Room::of(1)).await.unwrap().pop().unwrap();
+    for attempt in [running, claimed.attempt] {
+        store.finish(attempt, Outcome::Done("bread".into())).await.unwrap();
+        assert_eq!(store.whole(attempt.ticket).await.unwrap().1.unwrap(), "bread");
+    }
+    let attempt = submit(&*store, begun("c")).await.unwrap();
+    store.delete(attempt.ticket).await.unwrap();
+    known(&*store, keyed("c")).await;
+    store.delete(attempt.ticket).await.unwrap();
+    let other = store.submit(NewTicket { request: "batter".into(), ..keyed("c") }).await;
+    assert!(matches!(other, Err(Error::KeyTaken { .. })), "{other:?}");
+    store.finish(attempt, Outcome::Done("bread".into())).await.unwrap();
+    let gone = store.get(attempt.ticket).await;
+    assert!(matches!(gone, Err(Error::NotFound(_))), "the delete came last: {gone:?}");
 }
