@@ -17,7 +17,7 @@ use crate::part::{Log, Parcel, Part};
 use crate::query::{Page, Query, Queue, Room};
 use crate::seal::Seal;
 use crate::state::State;
-use crate::store::{Cancelled, Claimed, Counts, Store, Submitted};
+use crate::store::{Cancelled, Claimed, Counts, News, Store, Submitted};
 use crate::ticket::{
     Attempt, AttemptRecord, Failure, GatewayId, NewTicket, Outcome, Progress, Ticket, TicketId,
 };
@@ -34,7 +34,7 @@ pub(crate) trait Read: Clone + Send + Sync + 'static {
     fn list(&self, query: &Query) -> impl Future<Output = Result<Page, Error>> + Send;
     fn counts(&self) -> impl Future<Output = Result<Counts, Error>> + Send;
     fn knows_method(&self, method: &str) -> impl Future<Output = Result<bool, Error>> + Send;
-    fn changed(&self) -> impl Future<Output = TicketId> + Send;
+    fn changed(&self) -> impl Future<Output = News> + Send;
     fn part(
         &self,
         ticket: TicketId,
@@ -248,7 +248,7 @@ impl<R: Read> Store for Kept<R> {
         }
     }
 
-    async fn changed(&self) -> TicketId {
+    async fn changed(&self) -> News {
         self.reader.changed().await
     }
 }

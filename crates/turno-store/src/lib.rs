@@ -29,7 +29,7 @@ pub use open::open;
 pub use part::{Inputs, Log, PART, Part};
 pub use query::{Page, Query, Queue, Room};
 pub use state::{Event, State};
-pub use store::{Cancelled, Claimed, Counts, Store, Submitted};
+pub use store::{Cancelled, Claimed, Counts, News, Store, Submitted};
 pub use ticket::{
     Attempt, AttemptRecord, Failure, GatewayId, INLINE, IdempotencyKey, NewTicket, Outcome, Progress, Ticket,
     TicketId, Timestamp,

@@ -189,7 +189,16 @@ pub trait Store: Send + Sync + 'static {
     /// The next ticket that has changed its state, has become due, or is to be cancelled, as far as this process did not
     /// do it itself: another gateway's word. With a store of one gateway it never completes. Some may be missed, so that
     /// who waits for one asks for it from time to time as well.
-    async fn changed(&self) -> TicketId;
+    async fn changed(&self) -> News;
+}
+
+/// Another gateway's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct News {
+    /// What has changed.
+    pub ticket: TicketId,
+    /// There is something to claim, or will be: this ticket, or another one that has changed with it.
+    pub is_due: bool,
 }
 
 /// What became of a submit.

@@ -11,7 +11,11 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::connections::Connections;
+use crate::store::News;
 use crate::ticket::TicketId;
+
+/// Among the tickets of a notice: there is something to claim. Older gateways pass over what is no ticket's name.
+pub(super) const DUE: &str = "due";
 
 /// Notices that wait to be read; the oldest make room.
 const WAITING: usize = 10_000;
@@ -27,34 +31,35 @@ pub(super) struct Notices {
 
 #[derive(Default)]
 struct Heard {
-    waiting: Mutex<VecDeque<TicketId>>,
+    waiting: Mutex<VecDeque<News>>,
     news: Notify,
 }
 
 impl Notices {
     /// The next ticket that another gateway has changed.
-    pub(super) async fn next(&self) -> TicketId {
+    pub(super) async fn next(&self) -> News {
         loop {
             let news = self.heard.news.notified();
             let next = self.heard.waiting.lock().pop_front();
             match next {
-                Some(ticket) => return ticket,
+                Some(next) => return next,
                 None => news.await,
             }
         }
     }
 
     fn hear(&self, own: Uuid, notice: &str) {
-        let Some((from, tickets)) = notice.split_once(':') else { return };
+        let Some((from, words)) = notice.split_once(':') else { return };
         if from.parse() == Ok(own) {
             return;
         }
+        let is_due = words.split(',').any(|word| word == DUE);
         let mut waiting = self.heard.waiting.lock();
-        for ticket in tickets.split(',').filter_map(|id| id.parse().ok()) {
+        for ticket in words.split(',').filter_map(|word| word.parse().ok()) {
             if waiting.len() == WAITING {
                 waiting.pop_front();
             }
-            waiting.push_back(TicketId(ticket));
+            waiting.push_back(News { ticket: TicketId(ticket), is_due });
         }
         drop(waiting);
         self.heard.news.notify_waiters();
@@ -89,5 +94,27 @@ impl Notices {
                 },
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::{DUE, News, Notices, TicketId, Uuid};
+
+    #[test]
+    fn a_notice_says_whether_there_is_something_to_claim() {
+        let (notices, own, other, ticket) =
+            (Notices::default(), Uuid::now_v7(), Uuid::now_v7(), TicketId::new());
+        let heard = |from: Uuid, words: String| {
+            notices.hear(own, &format!("{}:{words}", from.simple()));
+            notices.next().now_or_never()
+        };
+        let (name, news) = (ticket.0.simple(), |is_due| Some(News { ticket, is_due }));
+        assert_eq!(heard(other, format!("{name}")), news(false));
+        assert_eq!(heard(other, format!("{name},{DUE}")), news(true));
+        assert_eq!(heard(other, format!("{name},a word of later times")), news(false));
+        assert_eq!(heard(own, format!("{name},{DUE}")), None);
     }
 }

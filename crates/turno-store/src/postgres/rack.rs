@@ -7,6 +7,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::bulk::Values;
+use super::notices::DUE;
 use super::rows::STANDING;
 use super::schema::SLOTS;
 use super::session::Session;
@@ -27,11 +28,14 @@ pub(super) struct Rack {
     pub(super) alive: HashSet<GatewayId>,
     pub(super) held: HashMap<TicketId, Held>,
     pub(super) changed: Vec<TicketId>,
+    /// Some of these can be claimed, now or later.
+    pub(super) has_due: bool,
 }
 
 impl Rack {
     pub(super) fn new(session: Session, own: Uuid) -> Self {
-        Self { session, own, alive: HashSet::new(), held: HashMap::new(), changed: Vec::new() }
+        let (alive, held, changed) = (HashSet::new(), HashMap::new(), Vec::new());
+        Self { session, own, alive, held, changed, has_due: false }
     }
 
     /// The time is the database's: gateways need not agree on it.
@@ -79,6 +83,7 @@ impl Rack {
     pub(super) async fn lock(&mut self, changes: &[Change]) -> Result<(), Error> {
         self.held.clear();
         self.changed.clear();
+        self.has_due = false;
         let tickets: Vec<Uuid> = changes.iter().flat_map(tickets_of).map(|ticket| ticket.0).collect();
         if tickets.is_empty() {
             return Ok(());
@@ -110,8 +115,9 @@ impl Rack {
             return Ok(());
         }
         for tickets in self.changed.chunks(NOTICE) {
-            let names: Vec<_> = tickets.iter().map(|ticket| ticket.0.simple().to_string()).collect();
-            let notice = format!("{}:{}", self.own.simple(), names.join(","));
+            let names = tickets.iter().map(|ticket| ticket.0.simple().to_string());
+            let words: Vec<_> = names.chain(self.has_due.then(|| DUE.to_owned())).collect();
+            let notice = format!("{}:{}", self.own.simple(), words.join(","));
             self.session.rows("SELECT pg_notify('turno', $1)", Values::default().put(notice).0).await?;
         }
         Ok(())

@@ -20,7 +20,7 @@ use crate::query::{Page, Query};
 use crate::rows::{self, Odd};
 use crate::seal::Seal;
 use crate::state::State;
-use crate::store::{Claimed, Counts};
+use crate::store::{Claimed, Counts, News};
 use crate::ticket::{AttemptRecord, Ticket, TicketId};
 
 /// Tickets in one page, whatever was asked.
@@ -128,7 +128,7 @@ impl Read for Reader {
         Ok(!found.is_empty())
     }
 
-    async fn changed(&self) -> TicketId {
+    async fn changed(&self) -> News {
         self.notices.next().await
     }
 }

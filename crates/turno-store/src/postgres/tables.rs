@@ -80,6 +80,7 @@ impl Tables for Rack {
                 |error| if matches!(error, Error::Exists(_)) { Error::Exists(first) } else { error },
             )?;
             self.changed.extend(rows.submits.iter().map(|row| row.submission.ticket.id));
+            self.has_due |= rows.submits.iter().any(|row| row.gateway.is_none());
         }
         if !rows.keys.is_empty() {
             let written = self.session.write(bulk::KEY, bulk::keys(&rows.keys).0).await?;
@@ -94,6 +95,7 @@ impl Tables for Rack {
         if !rows.leaves.is_empty() {
             self.session.write(bulk::LEAVE, bulk::leaves(&rows.leaves).0).await?;
             self.changed.extend(rows.leaves.iter().map(|row| row.ticket));
+            self.has_due |= rows.leaves.iter().any(|row| row.due_at.is_some());
         }
         if !rows.records.is_empty() {
             self.session.write(bulk::RECORD, bulk::records(&rows.records).0).await?;
@@ -363,6 +365,7 @@ impl Tables for Rack {
                    ''::bytea, metadata FROM turno.ticket WHERE id = $3";
         let values = Values::default().put(new.0).put(batch.now).put(dead.ticket.0);
         self.changed.extend([new, dead.ticket]);
+        self.has_due = true;
         self.session.write(sql, values.0).await.map(|_| ())
     }
 

@@ -17,7 +17,7 @@ use crate::query::{Page, Query};
 use crate::rows::{self, Cells, Odd};
 use crate::seal::Seal;
 use crate::state::State;
-use crate::store::{Claimed, Counts};
+use crate::store::{Claimed, Counts, News};
 use crate::ticket::{AttemptRecord, Ticket, TicketId};
 
 /// Tickets in one page, whatever was asked.
@@ -123,7 +123,7 @@ impl Read for Reader {
     }
 
     /// Nobody else writes here.
-    async fn changed(&self) -> TicketId {
+    async fn changed(&self) -> News {
         std::future::pending().await
     }
 }

@@ -117,7 +117,16 @@ async fn gateways_hear_of_each_other() {
         one.progress(attempt, turno_store::Progress::default()).await.unwrap();
         tokio::time::timeout(Duration::from_millis(100), other.changed()).await.ok()
     });
-    assert_eq!(heard.await, attempt.ticket);
+    let news = heard.await;
+    assert_eq!((news.ticket, news.is_due), (attempt.ticket, false));
+    let waiting = TicketId::new();
+    suite::submit(&*one, telling(waiting, None)).await;
+    let heard = eventually("its word", || async {
+        // There may be more of progress before it.
+        let heard = tokio::time::timeout(Duration::from_millis(100), other.changed()).await.ok();
+        heard.filter(|news| news.ticket == waiting)
+    });
+    assert!(heard.await.is_due);
     let silent = tokio::time::timeout(Duration::from_millis(200), one.changed()).await;
     assert!(silent.is_err(), "one's own changes are no news");
 }

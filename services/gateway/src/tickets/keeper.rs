@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use turno_runtime::task;
-use turno_store::Error;
+use turno_store::{Error, News};
 
 use crate::tickets::Tickets;
 
@@ -66,9 +66,11 @@ impl Tickets {
 
     async fn hear_changes(self) {
         loop {
-            let ticket = self.store().changed().await;
+            let News { ticket, is_due } = self.store().changed().await;
             self.0.board.tell(ticket);
-            self.0.due.notify_one();
+            if is_due {
+                self.0.due.notify_one();
+            }
             if self.0.board.runs(ticket) {
                 self.stop_if_cancelled(ticket).await;
             }
