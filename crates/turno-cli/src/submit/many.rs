@@ -3,6 +3,7 @@
 //! that nobody reads the names.
 
 use std::collections::VecDeque;
+use std::error::Error as _;
 use std::fs::File;
 use std::io::{BufRead, BufReader, stdin};
 use std::path::Path;
@@ -19,13 +20,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 use turno_proto::google::rpc;
-use turno_proto::status::from_rpc;
+use turno_proto::status::{code_name, from_rpc};
 use turno_proto::v1::submit_response::Result as Submitted;
 use turno_proto::v1::{SubmitRequest, SubmitResponse};
 use turno_runtime::task;
 
 use super::SubmitArgs;
-use crate::call::{Screen, failure, json as requests, method};
+use crate::call::{Screen, failure, json as requests, method, why};
 use crate::listing::print_to;
 use crate::tickets::desk::Desk;
 use crate::tickets::object_of;
@@ -179,8 +180,12 @@ impl Report<'_> {
         Ok(())
     }
 
-    /// What was answered is on disk; of the rest nobody here knows.
+    /// What was answered is on disk; of the rest nobody here knows. A gateway that says why it reads no further is not gone.
     fn broken(&self, status: &Status) -> anyhow::Error {
+        let what = match status.source() {
+            Some(_) => "the gateway is gone",
+            None => code_name(status.code()),
+        };
         let lines = self.lines.lock();
         let unknown = match (lines.sent.front(), lines.sent.back()) {
             (Some(first), Some(last)) => format!("; lines {first} to {last} may be submitted or not"),
@@ -190,7 +195,7 @@ impl Report<'_> {
             Some(_) => "the same command again makes no ticket twice",
             None => "with --key the same command can be repeated, and makes no ticket twice",
         };
-        anyhow::anyhow!("the gateway is gone: {}{unknown}: {key}", status.message())
+        anyhow::anyhow!("{what}: {}{unknown}: {key}", why(status))
     }
 
     fn finish(self) -> anyhow::Result<ExitCode> {
@@ -204,5 +209,35 @@ impl Report<'_> {
             )?;
         }
         Ok(if self.refused > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::parsed;
+    use super::{Arc, DescriptorPool, Lines, Mutex, Report, Screen, Status};
+
+    #[test]
+    fn a_stream_that_breaks_says_why_and_what_is_not_known() {
+        let args = parsed(&["--many=-", "--key=nightly"]).unwrap();
+        let lines = Lines { sent: [3, 4, 9].into(), unreadable: Vec::new() };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let report = Report {
+            args: &args,
+            lines: Arc::new(Mutex::new(lines)),
+            screen: Screen { out: &mut out, err: &mut err, terminal: false },
+            submitted: 2,
+            refused: 0,
+            known: DescriptorPool::new(),
+        };
+        let cause = std::io::Error::other("keep-alive timed out");
+        let silent = Status::from_error(anyhow::Error::new(cause).context("http2 error").into());
+        let rest = "lines 3 to 9 may be submitted or not: the same command again makes no ticket twice";
+        for (status, what) in [
+            (silent, "the gateway is gone: keep-alive timed out"),
+            (Status::out_of_range("this line is too long"), "OUT_OF_RANGE: this line is too long"),
+        ] {
+            assert_eq!(report.broken(&status).to_string(), format!("{what}; {rest}"));
+        }
     }
 }

@@ -13,7 +13,7 @@ struct Line {
     args: SubmitArgs,
 }
 
-fn parsed(words: &[&str]) -> Result<SubmitArgs, clap::Error> {
+pub(super) fn parsed(words: &[&str]) -> Result<SubmitArgs, clap::Error> {
     Line::try_parse_from(["submit", "a.v1.A/Do"].iter().chain(words)).map(|line| line.args)
 }
 
