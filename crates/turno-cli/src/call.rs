@@ -62,7 +62,7 @@ pub(crate) struct CallArgs {
     /// One JSON object a line, errors too
     #[arg(long)]
     pub(crate) json: bool,
-    /// Give up after this time, such as 30s
+    /// Give up after this time, such as 30s, from connecting to the last answer [default: no limit but the server's]
     #[arg(long, short, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Option<Duration>,
     /// Send metadata along; of a key that ends in -bin the value is base64
@@ -94,20 +94,24 @@ async fn run_on(args: &CallArgs, address: &str, screen: Screen<'_>) -> anyhow::R
         metadata.insert(headers::EXPLAIN, AsciiMetadataValue::from_static("1"));
     }
     let text = json::read(&args.request)?;
-    let channel = dial_any(address).await?;
-    let finding = Box::pin(reflect::find(channel.clone(), address, &name));
-    let method = match within(args.timeout, Instant::now(), LATE, finding).await {
-        Ok(method) => method,
+    let since = Instant::now();
+    let finding = Box::pin(async {
+        let channel = dial_any(address).await?;
+        let method = reflect::find(channel.clone(), address, &name).await?;
+        anyhow::Ok((channel, method))
+    });
+    let (channel, method) = match within(args.timeout, since, LATE, finding).await {
+        Ok(found) => found,
         Err(error) => return failed(error, &DescriptorPool::new(), args, screen.err),
     };
     let style = style(args, &method, screen.terminal)?;
     let mut request = Request::from_parts(metadata, Default::default(), encoded(&method, &text)?);
     if let Some(timeout) = args.timeout {
-        request.set_timeout(timeout);
+        request.set_timeout(left(timeout, since));
     }
     let path = PathAndQuery::try_from(format!("/{name}")).context("the method's name is no path")?;
     let exchange = exchange(channel, path, request, method.output(), Show::new(style, screen.out));
-    match within(args.timeout, Instant::now(), LATE, exchange).await {
+    match within(args.timeout, since, LATE, exchange).await {
         Ok(trailers) => {
             explain(&trailers, screen.err)?;
             Ok(ExitCode::SUCCESS)
@@ -169,8 +173,8 @@ async fn send(
     Ok(client.streaming(request.map(tokio_stream::iter), path, codec::RawCodec).await?.into_inner())
 }
 
-/// Holds a call to its timeout, which runs since then. The other end should say that it passed; tonic says `CANCELLED` of its
-/// own. `late`: what is then said of it, "no answer".
+/// Holds a part of a command to the whole's timeout, which runs since then. The other end should say that it passed; tonic says
+/// `CANCELLED` of its own. `late`: what is then said of it, "no answer".
 pub(crate) async fn within<T>(
     timeout: Option<Duration>,
     since: Instant,
@@ -179,7 +183,7 @@ pub(crate) async fn within<T>(
 ) -> anyhow::Result<T> {
     let Some(timeout) = timeout else { return call.await };
     let late = || Status::deadline_exceeded(format!("{late} within {}", humantime::format_duration(timeout)));
-    match tokio::time::timeout(left(timeout, since) + GRACE, call).await {
+    match tokio::time::timeout(left(timeout.saturating_add(GRACE), since), call).await {
         Ok(Err(error)) if error.downcast_ref().is_some_and(is_tonics_timeout) => Err(late().into()),
         Ok(result) => result,
         Err(_) => Err(late().into()),

@@ -86,7 +86,7 @@ pub(crate) struct MapArgs {
     /// The most requests under way at once [default: 16384]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     in_flight: Option<u32>,
-    /// Give up after this time, such as 30m
+    /// Give up after this time, such as 30m, from connecting to the last answer [default: never]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     deadline: Option<Duration>,
     /// Say on standard error where the time of its chunks went, also of a map that broke
@@ -149,10 +149,13 @@ pub(crate) async fn run(args: MapArgs, address: &str) -> anyhow::Result<ExitCode
     }
     args.wishes.check()?;
     let since = Instant::now();
-    let channel = call::dial(address).await?;
-    let finding = Box::pin(method(&args, channel.clone(), address));
-    let method = match call::within(args.deadline, since, LATE, finding).await {
-        Ok(method) => method,
+    let finding = Box::pin(async {
+        let channel = call::dial(address).await?;
+        let method = method(&args, channel.clone(), address).await?;
+        anyhow::Ok((channel, method))
+    });
+    let (channel, method) = match call::within(args.deadline, since, LATE, finding).await {
+        Ok(found) => found,
         Err(error) => return failed(error, &DescriptorPool::new(), address, None::<&str>),
     };
     let (target, name) = (&args.target, full_name(&method));

@@ -16,8 +16,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpListener;
 use tokio::net::unix::pipe::OpenOptions;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::process::{Child, Command};
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
@@ -581,9 +581,16 @@ async fn a_map_that_has_no_time_is_late_whoever_says_so() {
     }
     // Connections to it are made, and nothing comes on them: not even what the types are.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("--address={}", silent.local_addr().unwrap());
-    let said = shell.turno(&["map", FETCH, "--deadline=1ms", &address]).await.failed();
-    assert_eq!(said, "DEADLINE_EXCEEDED: the map was not done within 1ms\n");
+    // Nor is one made where nobody accepts the first and there is no room for another.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let full = socket.listen(0).unwrap();
+    let _first = TcpStream::connect(full.local_addr().unwrap()).await.unwrap();
+    for nobody in [silent, full] {
+        let address = format!("--address={}", nobody.local_addr().unwrap());
+        let said = shell.turno(&["map", FETCH, "--deadline=1ms", &address]).await.failed();
+        assert_eq!(said, "DEADLINE_EXCEEDED: the map was not done within 1ms\n");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -68,6 +68,10 @@ impl UnaryService<Bytes> for Print {
                 }
                 return Err(refused);
             }
+            if request.metadata().contains_key("x-time-left") {
+                let left = request.metadata().get("grpc-timeout").unwrap();
+                return Err(Status::aborted(left.to_str().unwrap()));
+            }
             if request.metadata().contains_key("x-sleep") {
                 std::future::pending::<()>().await;
             }
@@ -177,18 +181,35 @@ async fn a_unary_method_is_called_by_every_spelling_of_its_name() {
 
 #[tokio::test]
 async fn a_stream_is_shown_as_it_comes_until_the_timeout() {
-    let seen = call(&["grpc.health.v1.Health/Watch", "--json", "--timeout", "300ms"]).await;
+    let seen = call(&["grpc.health.v1.Health/Watch", "--json", "--timeout", "1s"]).await;
     assert_eq!(seen.out, "{\"status\":\"SERVING\"}\n");
     let err = seen.failed();
-    assert_eq!(
-        err,
-        "{\"code\":\"DEADLINE_EXCEEDED\",\"message\":\"no answer within 300ms\",\"details\":[]}\n"
-    );
+    assert_eq!(err, "{\"code\":\"DEADLINE_EXCEEDED\",\"message\":\"no answer within 1s\",\"details\":[]}\n");
 }
 
 #[tokio::test]
 async fn a_call_that_is_not_answered_ends_at_its_timeout() {
     let seen = call(&["album.v1.Studio/Print", "--timeout", "100ms", "-m", "x-sleep=1"]).await;
+    assert_eq!(seen.failed(), "DEADLINE_EXCEEDED: no answer within 100ms\n");
+}
+
+#[tokio::test]
+async fn what_it_takes_to_find_the_method_is_the_calls_time_too() {
+    let words = ["album.v1.Studio/Print", "--timeout", "60s", "-m", "x-time-left=1"];
+    let said = call(&words).await.failed();
+    let left = said.strip_prefix("ABORTED: ").and_then(|left| left.strip_suffix("u\n")).unwrap();
+    assert!(left.parse::<u32>().unwrap() < 60_000_000, "{said}");
+}
+
+#[tokio::test]
+async fn who_is_not_reached_has_no_more_time() {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let full = socket.listen(0).unwrap();
+    // Nobody accepts it, and there is no room for another.
+    let _first = tokio::net::TcpStream::connect(full.local_addr().unwrap()).await.unwrap();
+    let words = ["album.v1.Studio/Print", "--timeout", "100ms"];
+    let seen = call_at(full.local_addr().unwrap(), false, &words).await;
     assert_eq!(seen.failed(), "DEADLINE_EXCEEDED: no answer within 100ms\n");
 }
 
