@@ -12,6 +12,7 @@ pub(crate) mod patience;
 pub(crate) mod result;
 mod results;
 mod show;
+mod spent;
 mod table;
 pub(crate) mod ticket;
 pub(crate) mod time;

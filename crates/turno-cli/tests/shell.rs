@@ -205,6 +205,9 @@ async fn a_ticket_from_submit_to_end() {
         FETCH,
         "labels      shop=bakery",
         "key         far",
+        "\n  took        ",
+        " waiting, ",
+        " in 1 attempt\n",
         "\"url\": \"far\"",
         "<300 bytes; --out FILE",
     ] {

@@ -3,6 +3,7 @@
 use turno_proto::v1::{TicketAttempt, TicketMetadata, TicketState};
 
 use super::name;
+use super::spent::spent;
 use super::ticket::{Ticket, failure, millis, progress, span};
 use super::time::shown;
 
@@ -52,6 +53,7 @@ impl Card<'_> {
         say("not before", metadata.not_before.as_ref().map(|time| self.moment(time)));
         say("began", metadata.begin_time.as_ref().map(|time| self.moment(time)));
         say("ended", metadata.end_time.as_ref().map(|time| self.moment(time)));
+        say("took", spent(metadata, self.attempts));
         say("kept until", metadata.expire_time.as_ref().map(|time| self.moment(time)));
         say("labels", labels(metadata));
         say("key", said(&metadata.idempotency_key));
@@ -189,6 +191,7 @@ operations/0198c3ab-7d12-7c3e-9f4a-1b2c00000007
   attempts    3, of which 3 failed; 3 at most
   submitted   1970-01-12T13:46:40Z, 3m 12s ago
   ended       1970-01-12T13:49:51Z, 1.0s ago
+  took        3m 11s in all: 3m 10s waiting, 12ms in 1 attempt
   kept until  1970-01-19T13:49:51Z, in 6d 23h
   labels      order=17, shop=bakery
   key         nightly/7
