@@ -238,6 +238,14 @@ mod tests {
     }
 
     #[test]
+    fn a_bench_has_a_round_at_least() {
+        for bench in ["decisions", "schedule", "echo"] {
+            let error = Cli::try_parse_from(["turno", "bench", bench, "--rounds=0"]).unwrap_err().to_string();
+            assert!(error.contains("invalid value '0' for '--rounds <N>'"), "{error}");
+        }
+    }
+
+    #[test]
     fn whatever_blocks_a_thread_is_not_waited_for() {
         let ((_never, blocks), (ends, has_ended)) = (mpsc::channel::<()>(), mpsc::channel());
         let (begins, has_begun) = oneshot::channel();

@@ -17,8 +17,8 @@ use crate::bench::figure::{Figure, median};
 #[derive(Debug, Args)]
 pub(crate) struct DecisionsArgs {
     /// Rounds, each with every size
-    #[arg(long, default_value_t = 5, value_name = "N")]
-    rounds: usize,
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
     /// One JSON object a figure
     #[arg(long)]
     json: bool,
@@ -49,7 +49,9 @@ pub(crate) fn run(args: DecisionsArgs) -> Result<ExitCode> {
     let waiting = by_waiting.map(|size| format!("{} waiting", size.waiting));
     let slow = by_slow.map(|size| format!("{} of {} workers slow", size.slow, size.workers));
     for (cases, sizes) in [(workers, by_workers), (waiting, by_waiting), (slow, by_slow)] {
-        figures(cases, &rounds(sizes, args.rounds)).iter().try_for_each(|figure| figure.print(args.json))?;
+        figures(cases, &rounds(sizes, args.rounds.into()))
+            .iter()
+            .try_for_each(|figure| figure.print(args.json))?;
     }
     Ok(ExitCode::SUCCESS)
 }

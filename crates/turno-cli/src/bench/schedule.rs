@@ -29,8 +29,8 @@ pub(crate) struct ScheduleArgs {
     #[arg(long, default_value_t = 8, value_name = "N")]
     jobs: usize,
     /// Rounds
-    #[arg(long, default_value_t = 5, value_name = "N")]
-    rounds: usize,
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
     /// One JSON object a figure
     #[arg(long)]
     json: bool,
@@ -76,7 +76,7 @@ async fn measure(args: &ScheduleArgs, gateway: &str) -> Result<()> {
         unit,
         reference: None,
         ratio: None,
-        rounds: args.rounds,
+        rounds: args.rounds.into(),
     };
     let figures = [
         figure(format!("{} calls wait 1 s", args.waiting), "wall", median(waits), "s"),
