@@ -41,7 +41,8 @@ enum Command {
     Map {
         #[command(flatten)]
         map: map::MapArgs,
-        #[command(flatten)]
+        // Else it stands under the last heading of a map's.
+        #[command(flatten, next_help_heading = None::<&'static str>)]
         gateway: GatewayAddress,
     },
     /// Submit a call: it is on disk when this answers, and goes on by itself
@@ -235,6 +236,15 @@ mod tests {
                 Cli::try_parse_from([&["turno"][..], command, &["--help"]].concat()).unwrap_err().to_string();
             assert!(help.contains("Exit code: 1 if"), "{command:?}: {help}");
         }
+    }
+
+    #[test]
+    fn what_a_map_takes_with_a_ticket_alone_stands_apart() {
+        let cli = Cli::command();
+        let map = cli.find_subcommand("map").unwrap();
+        let apart = map.get_arguments().filter(|arg| arg.get_help_heading() == Some("With --ticket"));
+        let apart: Vec<&str> = apart.map(|arg| arg.get_id().as_str()).collect();
+        assert_eq!(apart, ["key", "key_kept_for", "not_before", "labels", "retries", "keep_result_for"]);
     }
 
     #[test]

@@ -96,11 +96,11 @@ pub(crate) struct MapArgs {
     /// where that ends, `turno tickets results` goes on
     #[arg(long, conflicts_with_all = ["resume", "deadline"])]
     ticket: bool,
-    #[command(flatten)]
-    wishes: Wishes,
     /// Send metadata along; of a key that ends in -bin the value is base64
     #[arg(long, short, value_name = "KEY=VALUE", value_parser = call::key_and_value)]
     metadata: Vec<(String, String)>,
+    #[command(flatten, next_help_heading = "With --ticket")]
+    wishes: Wishes,
 }
 
 /// Where answers go.
