@@ -217,6 +217,7 @@ mod examples;
 
 #[cfg(test)]
 mod tests {
+    use super::examples::all;
     use super::{Cli, to_its_end};
     use clap::{CommandFactory as _, Parser as _};
     use std::process::ExitCode;
@@ -235,6 +236,18 @@ mod tests {
             let help =
                 Cli::try_parse_from([&["turno"][..], command, &["--help"]].concat()).unwrap_err().to_string();
             assert!(help.contains("Exit code: 1 if"), "{command:?}: {help}");
+        }
+    }
+
+    #[test]
+    fn a_length_of_time_is_told_from_a_moment() {
+        for command in all(&Cli::command()) {
+            for arg in command.get_arguments() {
+                let is_time =
+                    arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == "TIME"));
+                let is_moment = ["not_before", "since"].contains(&arg.get_id().as_str());
+                assert_eq!(is_time, is_moment, "turno {}: {arg}", command.get_name());
+            }
         }
     }
 

@@ -32,7 +32,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=500))]
     count: u64,
     /// How long the demo's own HTTP server makes each request wait, as a server far away would
-    #[arg(long, default_value = "250ms", value_name = "TIME")]
+    #[arg(long, default_value = "250ms", value_name = "DURATION")]
     latency: turno_runtime::units::Span,
     /// Where the contact sheet goes
     #[arg(long, default_value = "turno-demo", value_name = "DIR")]

@@ -227,11 +227,11 @@ pub struct GatewayFlags {
     #[serde(skip_serializing_if = "Option::is_none")]
     threads: Option<usize>,
     /// The longest that a call may take [default: 1h]
-    #[arg(long, env = "TURNO_LONGEST_CALL", value_name = "TIME")]
+    #[arg(long, env = "TURNO_LONGEST_CALL", value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     longest_call: Option<Span>,
     /// How long a call waits for a node when its method's last one has left [default: 5s]
-    #[arg(long, env = "TURNO_PATIENCE", value_name = "TIME")]
+    #[arg(long, env = "TURNO_PATIENCE", value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     patience: Option<Span>,
     /// The directory where tickets are kept; of this gateway alone [default: turno-data]
@@ -247,7 +247,7 @@ pub struct GatewayFlags {
     #[serde(skip_serializing_if = "Option::is_none")]
     tickets_in_hand: Option<usize>,
     /// How long to finish what is in flight when asked to end [default: 30s]
-    #[arg(long, env = "TURNO_DRAIN", value_name = "TIME")]
+    #[arg(long, env = "TURNO_DRAIN", value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     drain: Option<Span>,
     #[command(flatten)]

@@ -24,7 +24,7 @@ use crate::bench::stage::{Part, Stage, cores, on_stage};
 #[derive(Debug, Args)]
 pub(crate) struct JobsArgs {
     /// How long a job takes one core, a case for each
-    #[arg(long, value_delimiter = ',', default_value = "1ms,10ms,10us", value_name = "TIME,…")]
+    #[arg(long, value_delimiter = ',', default_value = "1ms,10ms,10us", value_name = "DURATION,…")]
     job: Vec<Span>,
     /// Jobs in flight [default: 8; 256 for jobs below 100 µs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]

@@ -25,13 +25,13 @@ pub(crate) struct MixedArgs {
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pings: u16,
     /// How long a caller rests after each of its small calls
-    #[arg(long, default_value = "0s", value_name = "TIME")]
+    #[arg(long, default_value = "0s", value_name = "DURATION")]
     pause: Span,
     /// Jobs in flight
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
     /// How long a job takes one core
-    #[arg(long, default_value = "10ms", value_name = "TIME")]
+    #[arg(long, default_value = "10ms", value_name = "DURATION")]
     job: Span,
     /// Connections that all of them share
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]

@@ -42,16 +42,16 @@ pub(crate) struct OverloadArgs {
     #[arg(long, value_enum, value_delimiter = ',', default_value = "jobs,awaited", value_name = "CASE,…")]
     case: Vec<Overloaded>,
     /// How long the overload lasts
-    #[arg(long, default_value = "30s", value_name = "TIME")]
+    #[arg(long, default_value = "30s", value_name = "DURATION")]
     time: Span,
     /// How many times the knee's rate
     #[arg(long, default_value_t = 10.0, value_name = "N")]
     times: f64,
     /// How long each rate is tried when the knee is looked for
-    #[arg(long, default_value = "3s", value_name = "TIME")]
+    #[arg(long, default_value = "3s", value_name = "DURATION")]
     step: Span,
     /// What each job is given, from when it is sent
-    #[arg(long, default_value = "250ms", value_name = "TIME")]
+    #[arg(long, default_value = "250ms", value_name = "DURATION")]
     deadline: Span,
     /// Connections that the calls share
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]

@@ -24,10 +24,10 @@ pub(crate) struct ParkedArgs {
     #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     in_flight: u32,
     /// How long each waits while their rate is measured
-    #[arg(long, default_value = "100ms", value_name = "TIME")]
+    #[arg(long, default_value = "100ms", value_name = "DURATION")]
     wait: Span,
     /// How long each waits while memory is measured
-    #[arg(long, default_value = "5s", value_name = "TIME")]
+    #[arg(long, default_value = "5s", value_name = "DURATION")]
     hold: Span,
     /// Connections that they share
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]

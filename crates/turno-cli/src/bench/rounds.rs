@@ -16,7 +16,7 @@ pub(crate) struct Rounds {
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) rounds: u16,
     /// How long each party is called in a round
-    #[arg(long, default_value = "2s", value_name = "TIME")]
+    #[arg(long, default_value = "2s", value_name = "DURATION")]
     pub(crate) time: Span,
 }
 

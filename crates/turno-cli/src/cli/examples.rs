@@ -8,7 +8,8 @@ use clap::{Command, CommandFactory as _};
 const SCREEN: usize = 80;
 const LONGEST: usize = 78;
 
-fn all(command: &Command) -> Vec<Command> {
+/// The command and all that are under it.
+pub(super) fn all(command: &Command) -> Vec<Command> {
     let mut commands = vec![command.clone()];
     commands.extend(command.get_subcommands().flat_map(all));
     commands

@@ -112,11 +112,11 @@ pub struct NodeFlags {
     #[serde(skip_serializing_if = "Option::is_none")]
     slots: Option<u32>,
     /// How long to finish what is in flight when asked to end [default: 30s]
-    #[arg(long, env = "TURNO_DRAIN", value_name = "TIME")]
+    #[arg(long, env = "TURNO_DRAIN", value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     drain: Option<Span>,
     /// How long an `async fn` may hold its thread before it is named as blocking [default: 100ms]
-    #[arg(long, env = "TURNO_BLOCKING_AFTER", value_name = "TIME")]
+    #[arg(long, env = "TURNO_BLOCKING_AFTER", value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     blocking_after: Option<Span>,
     /// Serve health and metrics over HTTP on this address
