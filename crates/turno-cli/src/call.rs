@@ -42,7 +42,9 @@ const LATE: &str = "no answer";
 
 /// Call a method: JSON in, JSON out, whatever its .proto
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Examples:
+#[command(after_help = "Exit code: 1 if the call fails, or cannot be made.
+
+Examples:
   turno call gallery.v1.Gallery/Thumbnail --out cat.jpg \\
     '{\"url\": \"https://a.example/cat.jpg\", \"width\": 256}'
   turno call turno.cpu.v1.Images/Info '{\"data\": \"@cat.jpg\"}'
@@ -56,7 +58,7 @@ pub(crate) struct CallArgs {
     /// of requests, one object after another
     #[arg(value_name = "JSON", default_value = "{}")]
     pub(crate) request: String,
-    /// Save the answer's bytes, the longest of them, to FILE (of a stream: FILE-1, FILE-2, …)
+    /// Save the answer's bytes, the longest of them, to FILE (of a stream cat.jpg becomes cat-1.jpg, cat-2.jpg, …)
     #[arg(long, short, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
     /// One JSON object a line, errors too
@@ -65,7 +67,7 @@ pub(crate) struct CallArgs {
     /// Give up after this time, such as 30s, from connecting to the last answer [default: no limit but the server's]
     #[arg(long, short, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Option<Duration>,
-    /// Send metadata along; of a key that ends in -bin the value is base64
+    /// Send metadata along; of a key that ends in -bin the value is base64. May be repeated
     #[arg(long, short, value_name = "KEY=VALUE", value_parser = key_and_value)]
     pub(crate) metadata: Vec<(String, String)>,
     /// Say on standard error where the time of the call went, also of one that failed

@@ -18,7 +18,15 @@ use crate::{bench, call, children, demo, health, listing, map, submit, tickets, 
 
 /// A compute mesh in which the signature is the schedule.
 #[derive(Debug, Parser)]
-#[command(name = "turno", version, about, propagate_version = true, max_term_width = 110)]
+#[command(
+    name = "turno",
+    version,
+    about,
+    propagate_version = true,
+    max_term_width = 110,
+    after_help = "Exit code: 1 if it fails, 2 if the command line is wrong; 130 after Ctrl-C and 143 after SIGTERM, but 0 \
+of up, gateway, io and worker, which end in order then."
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -88,7 +96,7 @@ enum Command {
     Health(health::HealthArgs),
     /// Measure, with the alternative in the same run
     Bench(bench::BenchArgs),
-    /// Print completions for a shell
+    /// Print completions for a shell, as in: source <(turno completions bash)
     Completions {
         /// Which shell
         shell: Shell,
@@ -232,7 +240,7 @@ mod tests {
 
     #[test]
     fn whoever_writes_a_script_is_told_of_exit_codes() {
-        for command in [&["map"][..], &["submit"], &["tickets", "results"]] {
+        for command in [&["call"][..], &[], &["map"], &["submit"], &["tickets"], &["tickets", "results"]] {
             let help =
                 Cli::try_parse_from([&["turno"][..], command, &["--help"]].concat()).unwrap_err().to_string();
             assert!(help.contains("Exit code: 1 if"), "{command:?}: {help}");

@@ -25,16 +25,16 @@ use story::{Story, Times};
 /// `turno demo`
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// Pictures of your own (JPEG, PNG, WebP, GIF) in place of drawn ones
+    /// Pictures of your own in place of drawn ones: the first 500 of DIR that are JPEG, PNG, WebP or GIF
     #[arg(long, value_name = "DIR")]
     pictures: Option<PathBuf>,
-    /// How many pictures to draw
+    /// How many pictures to draw, at most 500
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=500))]
     count: u64,
     /// How long the demo's own HTTP server makes each request wait, as a server far away would
     #[arg(long, default_value = "250ms", value_name = "DURATION")]
     latency: turno_runtime::units::Span,
-    /// Where the contact sheet goes
+    /// The directory of the contact sheet, its index.html
     #[arg(long, default_value = "turno-demo", value_name = "DIR")]
     out: PathBuf,
     /// One JSON object in place of the story

@@ -13,8 +13,8 @@ use crate::listing::print;
 /// `turno health`
 #[derive(Debug, Args)]
 pub(crate) struct HealthArgs {
-    /// HOST:PORT of the process's port for health and metrics
-    #[arg(env = "TURNO_METRICS", default_value = "127.0.0.1:7072")]
+    /// Where the process serves health and metrics: its --metrics
+    #[arg(env = "TURNO_METRICS", value_name = "HOST:PORT", default_value = "127.0.0.1:7072")]
     address: String,
 }
 

@@ -65,7 +65,7 @@ Examples:
   ls *.jpg | jq -R '{data: (\"@\" + .)}' -c \\
     | turno map turno.cpu.v1.Images/Info --ordered")]
 pub(crate) struct MapArgs {
-    /// The method: package.Service/Method
+    /// The method: package.Service/Method. It takes one message and answers one
     method: String,
     /// A file of requests, one JSON object a line, or - for stdin; "@FILE" in a bytes field stands for that file's content,
     /// which --resume does not compare: it knows a request by its line
@@ -96,7 +96,7 @@ pub(crate) struct MapArgs {
     /// where that ends, `turno tickets results` goes on
     #[arg(long, conflicts_with_all = ["resume", "deadline"])]
     ticket: bool,
-    /// Send metadata along; of a key that ends in -bin the value is base64
+    /// Send metadata along; of a key that ends in -bin the value is base64. May be repeated
     #[arg(long, short, value_name = "KEY=VALUE", value_parser = call::key_and_value)]
     metadata: Vec<(String, String)>,
     #[command(flatten, next_help_heading = "With --ticket")]

@@ -52,19 +52,20 @@ pub(crate) struct SubmitArgs {
     pub(crate) many: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) wishes: Wishes,
-    /// The longest that one attempt may take
+    /// The longest that one attempt may take once a node has it, at most 30days; the timeout of the .proto holds too [default:
+    /// what the .proto says, or the gateway's longest_call]
     #[arg(long, short, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Option<Duration>,
     /// Wait until it has ended, and show what `turno call` would
     #[arg(long)]
     pub(crate) wait: bool,
-    /// Save the answer's bytes, the longest of them, to FILE
+    /// With --wait: save the answer's bytes, the longest of them, to FILE
     #[arg(long, short, value_name = "FILE", requires = "wait")]
     pub(crate) out: Option<PathBuf>,
     /// One JSON object a line, errors too
     #[arg(long)]
     pub(crate) json: bool,
-    /// Send metadata along, such as turno-tenant=bakery; of a key that ends in -bin the value is base64
+    /// Send metadata along, such as turno-tenant=bakery; of a key that ends in -bin the value is base64. May be repeated
     #[arg(long, short, value_name = "KEY=VALUE", value_parser = call::key_and_value)]
     pub(crate) metadata: Vec<(String, String)>,
 }

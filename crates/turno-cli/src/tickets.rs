@@ -33,6 +33,7 @@ pub(crate) use self::results::{again, at};
 #[derive(Clone, Debug, Subcommand)]
 #[command(
     after_help = "A ticket is named by operations/ID, by its ID, or by the end of it, as `turno tickets list` shows it.
+Exit code: 1 if it fails. Of several tickets each is tried, and one that was left as it was is a failure.
 
 Examples:
   turno tickets list --state dead --since 1h
@@ -46,7 +47,7 @@ Examples:
 pub(crate) enum TicketsCommand {
     /// List tickets, the newest first
     List(list::ListArgs),
-    /// Show all that is known of a ticket: result, failed attempts, what can be done next
+    /// Show all that is known of a ticket: its times, result, failed attempts, what can be done next
     Show(show::ShowArgs),
     /// Follow a ticket to its end (exit code 0 if it is done, 1 if not, 130 after Ctrl-C)
     Watch(watch::WatchArgs),
@@ -54,7 +55,7 @@ pub(crate) enum TicketsCommand {
     Results(results::ResultsArgs),
     /// Cancel tickets: what waits at once, a method that runs is told (exit code 1 if one had ended otherwise before)
     Cancel(verbs::CancelArgs),
-    /// Submit what dead tickets asked for anew; not of maps, which are mapped again
+    /// Submit anew what dead tickets asked for; maps are not redriven, but mapped again
     Redrive(verbs::RedriveArgs),
     /// Replace the request of a dead ticket, or its retries, before it is redriven
     Edit(verbs::EditArgs),

@@ -26,7 +26,7 @@ pub(crate) struct UpArgs {
     /// Threads for jobs of each worker [default: this machine's cores, shared among the workers]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     slots: Option<u32>,
-    /// Where clients call
+    /// Where clients call. If other machines reach it, or --nodes, a join token is needed in TURNO_TOKEN
     #[arg(long, env = "TURNO_LISTEN", default_value = "127.0.0.1:7070", value_name = "ADDR")]
     listen: SocketAddr,
     /// Where nodes dial in
@@ -41,13 +41,13 @@ pub(crate) struct UpArgs {
     /// A store of tickets in place of that directory, e.g. postgres://user:password@host/database
     #[arg(long, env = "TURNO_STORE", value_name = "URL", hide_env_values = true)]
     store: Option<String>,
-    /// Serve tokio-console: the gateway on this port, the others on the ports after it
+    /// Serve tokio-console: the gateway on this port, or 6669 if none is named, the others on the ports after it
     #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "6669")]
     console: Option<u16>,
     /// Let Http/Fetch reach loopback and private networks
     #[arg(long)]
     allow_private: bool,
-    /// What the processes log
+    /// What the processes log: a level, or a filter such as "info,turno_gateway=debug"
     #[arg(long, env = "TURNO_LOG", default_value = "warn", value_name = "FILTER")]
     log: String,
 }

@@ -194,11 +194,11 @@ pub struct GatewayFlags {
     #[arg(long, env = "TURNO_NODES", value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nodes: Option<SocketAddr>,
-    /// Serve health and metrics over HTTP on this address
+    /// Serve health and metrics over HTTP on this address; nowhere unless told
     #[arg(long, env = "TURNO_METRICS", value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     metrics: Option<SocketAddr>,
-    /// The join token that nodes must show
+    /// The join token that nodes must show; needed where other machines reach --listen or --nodes
     #[arg(long, env = "TURNO_TOKEN", hide_env_values = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
@@ -210,11 +210,11 @@ pub struct GatewayFlags {
     #[arg(long, env = "TURNO_MAX_BODIES", value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_bodies: Option<Size>,
-    /// Calls at once [default: 100000]
+    /// The most calls at once [default: 100000]
     #[arg(long, env = "TURNO_MAX_CALLS", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_calls: Option<usize>,
-    /// Jobs that wait for a slot [default: 100000]
+    /// The most jobs that wait for a slot [default: 100000]
     #[arg(long, env = "TURNO_MAX_WAITING", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_waiting: Option<usize>,
@@ -226,7 +226,7 @@ pub struct GatewayFlags {
     #[arg(long, env = "TURNO_THREADS", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     threads: Option<usize>,
-    /// The longest that a call may take [default: 1h]
+    /// The longest that a call may take, and an attempt of a ticket that nobody gives a timeout [default: 1h]
     #[arg(long, env = "TURNO_LONGEST_CALL", value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     longest_call: Option<Span>,
@@ -238,11 +238,11 @@ pub struct GatewayFlags {
     #[arg(long, env = "TURNO_DATA", value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<PathBuf>,
-    /// A store of tickets that several gateways share, e.g. postgres://user:password@host/database
+    /// A store of tickets that several gateways share, in place of --data, e.g. postgres://user:password@host/database
     #[arg(long, env = "TURNO_STORE", value_name = "URL", hide_env_values = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<String>,
-    /// Attempts of tickets that are under way at once [default: 4096]
+    /// The most attempts of tickets under way at once [default: 4096]
     #[arg(long, env = "TURNO_TICKETS_IN_HAND", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     tickets_in_hand: Option<usize>,

@@ -74,7 +74,7 @@ impl IoFlags {
 #[derive(Args, Clone, Debug, Default, Serialize)]
 struct HttpFlags {
     /// Let Http/Fetch reach loopback and private networks
-    #[arg(long, env = "TURNO_HTTP_ALLOW_PRIVATE", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = "TURNO_HTTP_ALLOW_PRIVATE", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     allow_private: Option<bool>,
     /// The largest response body of Http/Fetch [default: 64MiB]

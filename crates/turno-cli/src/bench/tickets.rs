@@ -35,7 +35,7 @@ pub(crate) struct TicketsArgs {
     /// The directory where tickets are kept, on the disk to be measured [default: a temporary one]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// A PostgreSQL in its place
+    /// A PostgreSQL in its place, e.g. postgres://user:password@host/database
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     #[command(flatten)]

@@ -18,19 +18,20 @@ pub(crate) struct Wishes {
     /// request it is refused
     #[arg(long, value_parser = some_key)]
     pub(crate) key: Option<String>,
-    /// How long the key is remembered [default: for ever]
+    /// How long the key is remembered from now on, such as 30days [default: for ever]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "key")]
     key_kept_for: Option<Duration>,
     /// No attempt begins before: 10m (from now), or 2026-11-01T08:00:00Z
     #[arg(long, value_name = "TIME", value_parser = time::future)]
     not_before: Option<SystemTime>,
-    /// A label to find it by; may be repeated, each name once
+    /// A label to find it by, its name of a-z, 0-9, _, . and -; may be repeated, each name once
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = time::pair)]
     labels: Vec<(String, String)>,
-    /// Attempts after the first [default: what the .proto says, or 2]
+    /// Attempts after the first, at most 1000; those of a map are of all of it: items that fail are not tried again [default:
+    /// what the .proto says, or 2]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = retries())]
     retries: Option<u32>,
-    /// How long it is kept once it has ended [default: 7 days]
+    /// How long it is kept once it has ended, at most 366days [default: 7days]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     keep_result_for: Option<Duration>,
 }

@@ -23,6 +23,10 @@ use crate::listing::print;
 
 /// What of a ticket is shown, and how.
 #[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "What it took comes from its stored times: pauses between attempts are waiting, and what an attempt \
+waits for a slot is the attempt's. The gateway's log (at debug, `attempt`) and metrics say where that went."
+)]
 pub(crate) struct ShowArgs {
     /// The ticket; the end of its id is enough
     name: String,

@@ -119,7 +119,7 @@ pub struct NodeFlags {
     #[arg(long, env = "TURNO_BLOCKING_AFTER", value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     blocking_after: Option<Span>,
-    /// Serve health and metrics over HTTP on this address
+    /// Serve health and metrics over HTTP on this address; nowhere unless told
     #[arg(long, env = "TURNO_METRICS", value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     metrics: Option<SocketAddr>,
