@@ -2,7 +2,7 @@
 
 #![deny(warnings)]
 
-#[path = "../streams/mod.rs"]
+#[path = "ui/streams/mod.rs"]
 mod streams;
 
 use futures_util::Stream;
@@ -105,6 +105,7 @@ impl Diary {
     }
 }
 
-fn main() {
+#[test]
+fn is_a_node() {
     turno::node("shop").service(|| Shop).service(|| Ok::<_, Sour>(Hand)).service(|| Clock).service(|| Diary);
 }
