@@ -1,4 +1,5 @@
-//! Calls that are given up before the gateway has looked at them: frames by hand, so that all of them come at once.
+//! Calls that are given up before the gateway has looked at them, and calls that cross its end: frames by hand, so that they
+//! come when a test wants.
 
 #![allow(
     clippy::disallowed_methods,
@@ -6,18 +7,23 @@
     reason = "a test's own tasks, and its own failures"
 )]
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use turno::node::config::Role;
+use turno_gateway::GatewayConfig;
 use turno_tests::TestMesh;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
 /// RST_STREAM's code for who does not wait any more.
@@ -42,28 +48,62 @@ fn headers(path: &str) -> Vec<u8> {
     lines.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
 }
 
+/// How a client begins.
+fn hello() -> Vec<u8> {
+    [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()
+}
+
+/// Its answer says that the gateway has looked at what was before it.
+fn ping() -> Vec<u8> {
+    frame(PING, 0, 0, b"all sent")
+}
+
 /// So many calls, each given up at once, and a ping behind them.
 fn given_up(calls: u32) -> Vec<u8> {
     let headers = headers("/kitchen.v1.Kitchen/Simmer");
-    let mut bytes = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+    let mut bytes = hello();
     for stream in (0..calls).map(|call| 2 * call + 1) {
         bytes.extend(frame(HEADERS, END_HEADERS, stream, &headers));
         bytes.extend(frame(RST_STREAM, 0, stream, &CANCEL));
     }
-    bytes.extend(frame(PING, 0, 0, b"all sent"));
+    bytes.extend(ping());
     bytes
+}
+
+/// A call with an empty message.
+fn call(stream: u32) -> Vec<u8> {
+    let headers = frame(HEADERS, END_HEADERS, stream, &headers("/kitchen.v1.Kitchen/Echo"));
+    [headers, frame(DATA, END_STREAM, stream, &[0; 5])].concat()
+}
+
+/// Kind, flags and payload of the next frame; none if the gateway has ended its side.
+async fn next(stream: &mut TcpStream) -> Option<(u8, u8, Vec<u8>)> {
+    let mut head = [0; 9];
+    match stream.read_exact(&mut head).await {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => return None,
+        read => read.unwrap(),
+    };
+    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+    stream.read_exact(&mut payload).await.unwrap();
+    Some((head[3], head[4], payload))
+}
+
+/// What the next such frame says.
+async fn until(stream: &mut TcpStream, kind: u8, flags: u8) -> Vec<u8> {
+    loop {
+        let (came, with, payload) = next(stream).await.expect("the gateway has more to say");
+        if (came, with) == (kind, flags) {
+            return payload;
+        }
+    }
 }
 
 /// Frames until the ping is answered, or the gateway ends the connection: then what its GOAWAY says.
 async fn answered(stream: &mut TcpStream) -> Result<(), Vec<u8>> {
     loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).await.unwrap();
-        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-        stream.read_exact(&mut payload).await.unwrap();
-        match (head[3], head[4]) {
-            (PING, ACK) => return Ok(()),
-            (GOAWAY, _) => return Err(payload),
+        match next(stream).await.expect("a ping is answered") {
+            (PING, ACK, _) => return Ok(()),
+            (GOAWAY, _, payload) => return Err(payload),
             _ => {}
         }
     }
@@ -77,4 +117,19 @@ async fn many_callers_of_one_connection_may_give_up_at_once() {
     let answered = tokio::time::timeout(Duration::from_secs(20), answered(&mut stream)).await.unwrap();
     answered.map_err(|goaway| String::from_utf8_lossy(&goaway).into_owned()).unwrap();
     mesh.client().echo(turno_tests::stubs::Dish::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_waits_for_a_place_when_the_port_closes_is_heard() {
+    let config = GatewayConfig { max_connections: 1, ..GatewayConfig::default() };
+    let mesh = TestMesh::gateway(config).await;
+    // Its own channel has the place.
+    drop(mesh.kitchen(Role::Io, 1).await);
+    let mut stream = TcpStream::connect(mesh.running().clients()).await.unwrap();
+    stream.write_all(&[hello(), call(1)].concat()).await.unwrap();
+    let ended = tokio::spawn(mesh.end());
+    until(&mut stream, DATA, 0).await;
+    until(&mut stream, HEADERS, END_HEADERS | END_STREAM).await;
+    drop(stream);
+    ended.await.unwrap();
 }

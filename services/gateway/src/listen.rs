@@ -65,7 +65,7 @@ impl Port {
         };
         while let Some((accepted, place)) = closing.run_until_cancelled(next()).await {
             match accepted {
-                Ok((stream, peer)) => serve(stream, peer, place),
+                Ok((stream, peer)) => serve(stream, peer, Some(place)),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -73,9 +73,8 @@ impl Port {
             }
         }
         for (stream, peer) in last_arrivals(listener) {
-            if let Ok(place) = places.clone().try_acquire_owned() {
-                serve(stream, peer, place);
-            }
+            // With or without a place: they are no more than the kernel keeps for a port.
+            serve(stream, peer, None);
         }
         ending.cancel();
     }
