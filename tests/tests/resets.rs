@@ -10,7 +10,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 use turno::node::config::Role;
 use turno_gateway::GatewayConfig;
@@ -117,6 +117,30 @@ async fn many_callers_of_one_connection_may_give_up_at_once() {
     let answered = tokio::time::timeout(Duration::from_secs(20), answered(&mut stream)).await.unwrap();
     answered.map_err(|goaway| String::from_utf8_lossy(&goaway).into_owned()).unwrap();
     mesh.client().echo(turno_tests::stubs::Dish::default()).await.unwrap();
+}
+
+/// As a tonic channel that is busy when it is asked to end: its next calls are behind its answer to the ping, and it writes
+/// more of them before it reads. Were one not taken, the channel would break without a look at what it has got.
+#[tokio::test]
+async fn who_writes_before_it_reads_hears_which_calls_a_gateway_that_ends_has_not_looked_at() {
+    let mesh = TestMesh::start(0, 1).await;
+    let mut stream = TcpStream::connect(mesh.running().clients()).await.unwrap();
+    stream.write_all(&[hello(), ping()].concat()).await.unwrap();
+    until(&mut stream, PING, ACK).await;
+    let ended = tokio::spawn(mesh.end());
+    let asked = until(&mut stream, PING, 0).await;
+    stream.write_all(&[frame(PING, ACK, 0, &asked), call(1)].concat()).await.unwrap();
+    // The gateway has said all, and has ended its side.
+    while !stream.ready(Interest::READABLE).await.unwrap().is_read_closed() {
+        tokio::task::yield_now().await;
+    }
+    for id in [3, 5, 7] {
+        stream.write_all(&call(id)).await.unwrap();
+    }
+    assert_eq!(until(&mut stream, GOAWAY, 0).await, [0; 8], "no call, and no error");
+    assert_eq!(next(&mut stream).await, None);
+    drop(stream);
+    ended.await.unwrap();
 }
 
 #[tokio::test]

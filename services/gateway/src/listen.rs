@@ -1,6 +1,7 @@
 //! A port: accepts connections, and ends in order. `connection` serves them.
 
 mod connection;
+mod lingering;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -19,6 +19,7 @@ use turno_runtime::task;
 
 use crate::edge::Edge;
 use crate::listen::Origin;
+use crate::listen::lingering::Lingering;
 
 // Together less than the 3 s in which a black-holed peer is to be noticed.
 const NODE_PING_EVERY: Duration = Duration::from_secs(1);
@@ -62,7 +63,8 @@ pub(super) async fn serve(
     });
     let exchanges = TaskTracker::new();
     let builder = builder(is_node, Named { exchanges: exchanges.clone() });
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection =
+        std::pin::pin!(builder.serve_connection(TokioIo::new(Lingering::new(stream)), service));
     // Once before it may be asked to end: hyper knows then what has come so far.
     let ended = match connection.as_mut().now_or_never() {
         Some(ended) => ended,
