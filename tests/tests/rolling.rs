@@ -17,6 +17,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use prost::Message as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_stream::{Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
@@ -412,4 +413,25 @@ async fn who_has_connected_when_the_port_closes_may_be_slow_to_speak() {
         answer.as_ref().is_ok_and(|right| *right) || turno::never_sent(answer.as_ref().unwrap_err()),
         "{answer:?}"
     );
+}
+
+/// Or longer than a gateway that ends waits for it.
+#[tokio::test]
+async fn what_comes_when_a_gateway_has_waited_long_enough_was_never_sent() {
+    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    let (gateway, slow) = (mesh.running().clients(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let mut client = KitchenClient::new(channel(slow.local_addr().unwrap()));
+    let call = tokio::spawn(async move { plain(&mut client, What::Simmer).await });
+    let (mut from, _) = slow.accept().await.unwrap();
+    drop(slow);
+    let mut to = TcpStream::connect(gateway).await.unwrap();
+    let ended = tokio::spawn(mesh.end());
+    let mut last_words = Vec::new();
+    to.read_to_end(&mut last_words).await.unwrap();
+    from.write_all(&last_words).await.unwrap();
+    drop(tokio::io::copy_bidirectional(&mut from, &mut to).await);
+    drop((from, to));
+    let error = call.await.unwrap().unwrap_err();
+    assert!(turno::never_sent(&error), "{error:?}");
+    ended.await.unwrap();
 }

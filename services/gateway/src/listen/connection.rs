@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -41,6 +43,9 @@ const HEADERS: u32 = 64 * 1024;
 const FIRST_WORD_PATIENCE: Duration = Duration::from_millis(1500);
 /// A connection is asked to end when no call is on it, or after so long.
 const QUIET_PATIENCE: Duration = Duration::from_secs(1);
+/// SETTINGS, with which a server of HTTP/2 begins, and GOAWAY (RFC 9113, 6.5 and 6.8): the last call that counts is 0, no
+/// error.
+const NOTHING_TAKEN: &[u8; 26] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
 /// Answers what comes on it, until either side ends it; it is asked to end some time after `ending`.
 pub(super) async fn serve(
@@ -54,7 +59,8 @@ pub(super) async fn serve(
         tracing::debug!(%error, "a connection without TCP_NODELAY");
     }
     if !speaks(&stream, &ending).await {
-        return tracing::debug!(%peer, "a connection on which nothing came");
+        let told = take_nothing(Lingering::new(stream)).await;
+        return tracing::debug!(%peer, ?told, "a connection on which nothing came");
     }
     let service = service_fn(move |request: Request<Incoming>| {
         let (edge, origin) = (edge.clone(), origin.clone());
@@ -91,10 +97,19 @@ async fn speaks(stream: &TcpStream, ending: &CancellationToken) -> bool {
     };
     let mut first = [0];
     tokio::select! {
+        // What has come counts, however late it is looked at.
+        biased;
         // `readable` may answer before anything has come.
         speaks = tokio::time::timeout(HEADER_PATIENCE, stream.peek(&mut first)) => speaks.is_ok(),
         () = closed => false,
     }
+}
+
+/// For a call that comes all the same: its client knows then that nobody has looked at it, and may make it again. hyper says
+/// so only to who has spoken.
+async fn take_nothing(mut stream: Lingering) -> io::Result<()> {
+    stream.write_all(NOTHING_TAKEN).await?;
+    stream.shutdown().await
 }
 
 /// A good moment for GOAWAY. A client that has no call on the connection when it comes dials again before its next one;
