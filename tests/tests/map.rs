@@ -150,25 +150,56 @@ async fn stands(sent: &AtomicU64) -> bool {
     before > 0 && before == sent.load(Ordering::SeqCst)
 }
 
-/// All of them, waiting for a node, would be more than the house holds.
+/// Each of these maps, waiting for a node, would be more than the house holds; and so would a quarter of it for each.
 #[tokio::test]
-async fn large_items_are_taken_in_as_others_are_done() {
-    const ALL: usize = 30;
+async fn large_items_are_taken_in_as_others_are_done_and_leave_room_for_calls() {
+    const ALL: usize = 100;
     let (max_bodies, max_message, patience) = (Size::mib(8), Size::mib(2), Span::seconds(20));
     let config = GatewayConfig { max_bodies, max_message, patience, ..GatewayConfig::default() };
     let mesh = TestMesh::gateway(config).await;
     mesh.kitchen(Role::Io, 1).await.leave().await;
     let sent = Arc::new(AtomicU64::new(0));
-    let counter = sent.clone();
-    let dishes = stream::iter((0..ALL).map(move |_| {
-        counter.fetch_add(1, Ordering::SeqCst);
-        Dish { content: vec![7; 1_000_000].into() }
-    }));
-    let answers = client(&mesh).map::<kitchen::Echo>(dishes).await.unwrap();
+    let mut maps = Vec::new();
+    for _ in 0..5 {
+        let counter = sent.clone();
+        let dishes = stream::iter((0..ALL).map(move |_| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            Dish { content: vec![7; 100_000].into() }
+        }));
+        let answers = client(&mesh).map::<kitchen::Echo>(dishes).await.unwrap();
+        maps.push(tokio::spawn(answers.try_collect::<Vec<_>>()));
+    }
     eventually("no more are taken in", async || stands(&sent).await).await;
+    let mut caller = mesh.client();
+    let call = tokio::spawn(async move { caller.echo(Dish { content: vec![7; 2_000_000].into() }).await });
     let _node = mesh.kitchen(Role::Io, 1).await;
-    let dishes = answers.try_collect::<Vec<_>>().await.unwrap();
-    assert_eq!(dishes.iter().filter(|(_, dish)| dish.is_ok()).count(), ALL);
+    call.await.unwrap().unwrap();
+    for map in maps {
+        let dishes = map.await.unwrap().unwrap();
+        assert_eq!(dishes.iter().filter(|(_, dish)| dish.is_ok()).count(), ALL);
+    }
+}
+
+/// What it has come to would be lost.
+#[tokio::test]
+async fn a_full_house_ends_no_map() {
+    let (max_bodies, max_message) = (Size::mib(4), Size::mib(4));
+    let config = GatewayConfig { max_bodies, max_message, ..GatewayConfig::default() };
+    let (mesh, cook) = (TestMesh::gateway(config).await, Cook::default());
+    let _kitchen = mesh.kitchen_of(&cook, Role::Both, 2).await;
+    let mut caller = mesh.client();
+    let call = tokio::spawn(async move { caller.rest(Dish { content: vec![7; 4_000_000].into() }).await });
+    eventually("there is a large call", async || cook.resting() == 1).await;
+    let dish = Dish { content: vec![7; 300_000].into() };
+    let first = client(&mesh).map::<kitchen::Rest>(stream::iter([dish.clone()])).await.unwrap();
+    let first = tokio::spawn(first.try_collect::<Vec<_>>());
+    eventually("the house is full", async || cook.resting() == 2).await;
+    let next = client(&mesh).map::<kitchen::Echo>(stream::iter([dish.clone(), dish])).await.unwrap();
+    assert_eq!(next.try_collect::<Vec<_>>().await.unwrap().len(), 2, "it goes on, if slowly");
+    call.abort();
+    eventually("the call has gone", async || cook.resting() == 1).await;
+    cook.let_go(1);
+    assert_eq!(first.await.unwrap().unwrap().len(), 1);
 }
 
 #[tokio::test]

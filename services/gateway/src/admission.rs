@@ -1,6 +1,7 @@
 //! Who is let in: so many calls at once, so many bytes of bodies at once. A full house says so at once, and when to
-//! come again. Answers have room of their own (`unread`), but each keeps its call's place until it is written: a
-//! connection that leaves as many of them unread as there are places left is let in no more, so that others find some.
+//! come again; but a map waits, and all maps have half of the bytes. Answers have room of their own (`unread`), but each
+//! keeps its call's place until it is written: a connection that leaves as many of them unread as there are places left is
+//! let in no more, so that others find some.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +17,8 @@ use crate::unread::Reader;
 pub(crate) struct Admission {
     calls: AtomicUsize,
     bytes: AtomicUsize,
+    /// Those of them that are of maps.
+    bytes_of_maps: AtomicUsize,
     max_calls: usize,
     max_bytes: usize,
 }
@@ -34,9 +37,22 @@ pub(crate) struct Room {
     bytes: usize,
 }
 
+/// What is held of a map's items; given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct RoomOfMap {
+    admission: Arc<Admission>,
+    bytes: usize,
+}
+
 impl Admission {
     pub(crate) fn new(max_calls: usize, max_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { calls: AtomicUsize::new(0), bytes: AtomicUsize::new(0), max_calls, max_bytes })
+        Arc::new(Self {
+            calls: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            bytes_of_maps: AtomicUsize::new(0),
+            max_calls,
+            max_bytes,
+        })
     }
 
     /// Calls in the house.
@@ -53,6 +69,11 @@ impl Admission {
     /// Room for what is no call's.
     pub(crate) fn room(self: &Arc<Self>) -> Room {
         Room { admission: self.clone(), bytes: 0 }
+    }
+
+    /// Room for a map's items.
+    pub(crate) fn room_of_map(self: &Arc<Self>) -> RoomOfMap {
+        RoomOfMap { admission: self.clone(), bytes: 0 }
     }
 
     /// Lets in a call of a service whose door has asked already, or of none.
@@ -128,16 +149,36 @@ impl Room {
         if bytes > self.bytes { self.hold(bytes - self.bytes) } else { Ok(()) }
     }
 
-    /// So much is enough for one who could hold any number of bodies: others have room beside it.
-    pub(crate) fn part(&self) -> usize {
-        self.admission.max_bytes / 4
-    }
-
     /// The call holds so much less than before.
     pub(crate) fn give_back(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes);
         self.admission.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.bytes -= bytes;
+    }
+}
+
+impl RoomOfMap {
+    /// The map holds so many bytes from now on. It is asked before it takes items in, and not when they are there.
+    pub(crate) fn keep(&mut self, bytes: usize) {
+        // Below zero this wraps, and so do atomics.
+        let more = bytes.wrapping_sub(self.bytes);
+        for all in [&self.admission.bytes, &self.admission.bytes_of_maps] {
+            all.fetch_add(more, Ordering::Relaxed);
+        }
+        self.bytes = bytes;
+    }
+
+    /// So many bytes are left to maps: of the half of the house that all of them may have, or of the house.
+    pub(crate) fn left(&self) -> usize {
+        let Admission { bytes, bytes_of_maps, max_bytes, .. } = &*self.admission;
+        let left = |all: usize, taken: &AtomicUsize| all.saturating_sub(taken.load(Ordering::Relaxed));
+        left(max_bytes / 2, bytes_of_maps).min(left(*max_bytes, bytes))
+    }
+}
+
+impl Drop for RoomOfMap {
+    fn drop(&mut self) {
+        self.keep(0);
     }
 }
 
@@ -163,7 +204,7 @@ pub(crate) fn full(what: String) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use super::{Admission, Permit};
+    use super::{Admission, Permit, RoomOfMap};
     use crate::unread::{Ready, Unread};
     use proptest::prelude::*;
     use tonic::Code;
@@ -217,6 +258,35 @@ mod tests {
         drop(running);
         unread.pop();
         admission.admit_beside(&reader).unwrap();
+    }
+
+    /// Byte by byte, as long as it may.
+    fn fill(map: &mut RoomOfMap) -> usize {
+        let mut held = 0;
+        while held < map.left() {
+            held += 1;
+            map.keep(held);
+        }
+        held
+    }
+
+    #[test]
+    fn maps_that_take_all_they_may_leave_half_of_the_room_to_others() {
+        let admission = Admission::new(10, 1000);
+        let mut maps = [(); 5].map(|()| admission.room_of_map());
+        assert_eq!(maps.each_mut().map(fill), [250, 125, 63, 31, 16]);
+        let mut call = admission.admit().unwrap();
+        call.room.hold(500).unwrap();
+        assert_eq!(maps[0].left(), 15);
+        call.room.hold(10).unwrap();
+        assert_eq!(maps[0].left(), 5, "what others have of their half, they have");
+        maps[0].keep(10);
+        assert_eq!((maps[1].left(), admission.bytes()), (245, 755));
+        // What a map has taken in it holds, though nobody else has room then.
+        maps[0].keep(700);
+        assert!(maps[1].left() == 0 && admission.room().hold(1).is_err());
+        drop((maps, call));
+        assert_eq!((admission.bytes(), admission.room_of_map().left()), (0, 500));
     }
 
     const PLACES: usize = 64;

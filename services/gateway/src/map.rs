@@ -36,7 +36,6 @@ use turno_proto::v1::{MapRequest, MapResponse};
 use turno_proto::{entries, headers};
 use turno_runtime::task;
 
-use crate::admission::Permit;
 use crate::edge::{self, Edge};
 use crate::listen::Origin;
 use crate::methods::Method;
@@ -88,7 +87,7 @@ impl MapRpc for MapService {
         let method = self.method(&terms.path).await?;
         let deadline = edge::asked(&headers)?.and_then(|asked| started.checked_add(asked));
         let (results, answers) = mpsc::channel(MESSAGES_WAITING);
-        let map = self.prepared(terms, method, &headers, deadline, &permit);
+        let map = self.prepared(terms, method, &headers, deadline);
         task::spawn("gateway.map", async move {
             // It is in the house until it ends.
             let _permit = permit;
@@ -122,7 +121,6 @@ impl MapService {
         method: Arc<Method>,
         headers: &HeaderMap,
         deadline: Option<Instant>,
-        permit: &Permit,
     ) -> Map {
         let (sent, has_sent) = mpsc::channel(SENT_WAITING);
         let metadata = edge::metadata(headers, &self.origin);
@@ -144,7 +142,7 @@ impl MapService {
         Map {
             terms,
             errands,
-            room: permit.more_room(),
+            room: self.edge.admission.room_of_map(),
             closing: closing.clone(),
             stop: CancellationToken::new(),
             sent: has_sent,

@@ -25,7 +25,7 @@ use super::sizes::{Ahead, Sizes, Told};
 use super::terms::Terms;
 use super::window::Window;
 use crate::account::Account;
-use crate::admission::Room;
+use crate::admission::RoomOfMap;
 use crate::link::Link;
 use crate::link::pending::Answer;
 use crate::quarantine::NodeKey;
@@ -37,7 +37,7 @@ pub(crate) struct Map {
     pub(crate) terms: Terms,
     pub(crate) errands: Errands,
     /// For the bytes of its items.
-    pub(crate) room: Room,
+    pub(crate) room: RoomOfMap,
     /// The gateway ends: what is out comes back, and no more goes.
     pub(crate) closing: CancellationToken,
     /// Whoever has it does not want it any more.
@@ -106,7 +106,7 @@ type Errand = BoxFuture<'static, (u64, (Back, Account))>;
 struct Running {
     terms: Terms,
     errands: Errands,
-    room: Room,
+    room: RoomOfMap,
     closing: CancellationToken,
     stop: CancellationToken,
     sent: mpsc::Receiver<(u64, Instant, WorkerId)>,
@@ -127,7 +127,7 @@ impl Running {
         let Map { terms, errands, room, closing, stop, sent, earlier, ticket, in_trailers } = map;
         let bill = Bill::open(errands.method.clone(), ticket, in_trailers);
         let outbox = Outbox::new(terms.ordered, terms.on_failure, earlier);
-        let window = Window::new(terms.in_flight, room.part());
+        let window = Window::new(terms.in_flight);
         Self {
             terms,
             errands,
@@ -209,7 +209,7 @@ impl Running {
                 () = closing.cancelled(), if !self.leaving => self.leaving = true,
                 () = tokio::time::sleep(LOOK_EVERY), if self.book.is_at_the_end() => self.look_for_stragglers(),
             }
-            self.room.keep(self.book.bytes())?;
+            self.room.keep(self.book.bytes());
         }
         Ok(())
     }
@@ -235,7 +235,7 @@ impl Running {
     }
 
     fn wants_items(&self) -> bool {
-        !self.leaving && self.window.takes(&self.book, &self.outbox)
+        !self.leaving && self.window.takes(&self.book, &self.outbox, self.room.left())
     }
 
     fn take_in(&mut self, fed: Fed) {

@@ -14,8 +14,6 @@ pub(crate) struct Window {
     in_flight: usize,
     /// Bytes of items that wait here: above it, no more are taken in.
     most_waiting: usize,
-    /// The same of all items, wherever they are.
-    most_bytes: usize,
     /// Bytes of results that wait here: above it, nothing more is sent.
     most_held: usize,
 }
@@ -24,18 +22,20 @@ const MOST_WAITING: usize = 8 * 1024 * 1024;
 const MOST_HELD: usize = 64 * 1024 * 1024;
 
 impl Window {
-    pub(crate) fn new(in_flight: usize, most_bytes: usize) -> Self {
-        Self { in_flight, most_waiting: MOST_WAITING, most_bytes, most_held: MOST_HELD }
+    pub(crate) fn new(in_flight: usize) -> Self {
+        Self { in_flight, most_waiting: MOST_WAITING, most_held: MOST_HELD }
     }
 
-    /// Whether more items are to be taken in. Those that are refused at once are results and nothing else.
-    pub(crate) fn takes(&self, book: &Book, outbox: &Outbox) -> bool {
-        let (items, bytes) = book.waiting();
+    /// Whether more items are to be taken in, where so many bytes are `left` to all maps. None has more than it leaves, as
+    /// queues of tickets (`tickets::shares`); but one that has nothing takes something, or it would not go on. Those that are
+    /// refused at once are results and nothing else.
+    pub(crate) fn takes(&self, book: &Book, outbox: &Outbox, left: usize) -> bool {
+        let ((items, waiting), bytes) = (book.waiting(), book.bytes());
         !book.has_ended()
             && items < self.in_flight
             && outbox.held() < self.in_flight
-            && bytes < self.most_waiting
-            && book.bytes() < self.most_bytes
+            && waiting < self.most_waiting
+            && (bytes == 0 || bytes < left)
     }
 
     /// So many items more may go, beside suspects; `None` where these may not either. What is weighed is out.

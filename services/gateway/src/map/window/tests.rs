@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use turno_proto::mesh::v1::ItemOutcome;
 
 use super::Window;
+use crate::admission::{Admission, RoomOfMap};
 use crate::map::book::{Book, Chunk, Loss, Settled, Suspect};
 use crate::map::outbox::{Earlier, Outbox};
 use crate::map::terms::OnFailure;
@@ -14,14 +15,10 @@ fn fine() -> ItemOutcome {
     ItemOutcome { body: "fine".into(), ..ItemOutcome::default() }
 }
 
-/// Whatever the bytes of its items.
-fn window(in_flight: usize) -> Window {
-    Window::new(in_flight, usize::MAX)
-}
-
 /// A map and its mesh, which is a few chunks.
 #[derive(Debug)]
 struct Small {
+    room: RoomOfMap,
     window: Window,
     book: Book,
     outbox: Outbox,
@@ -42,10 +39,15 @@ enum Event {
 }
 
 impl Small {
+    /// Alone in a large house.
     fn new(window: Window, ordered: bool) -> Self {
+        Self::within(Admission::new(1, usize::MAX).room_of_map(), window, ordered)
+    }
+
+    fn within(room: RoomOfMap, window: Window, ordered: bool) -> Self {
         let outbox = Outbox::new(ordered, OnFailure::Collect, Earlier::default());
         let (out, weighed, read) = (Vec::new(), Vec::new(), Vec::new());
-        Self { window, book: Book::new(1024), outbox, out, weighed, read }
+        Self { room, window, book: Book::new(1024), outbox, out, weighed, read }
     }
 
     /// Items, and whether each is refused at once.
@@ -58,10 +60,11 @@ impl Small {
                 self.book.wait(index, Bytes::from_static(b"item"));
             }
         }
+        self.room.keep(self.book.bytes());
     }
 
     fn takes(&self) -> bool {
-        self.window.takes(&self.book, &self.outbox)
+        self.window.takes(&self.book, &self.outbox, self.room.left())
     }
 
     fn room(&self) -> Option<usize> {
@@ -78,6 +81,7 @@ impl Small {
         {
             self.out.push(chunk);
         }
+        self.room.keep(self.book.bytes());
         self.out.len() - before
     }
 
@@ -99,6 +103,7 @@ impl Small {
                 self.come_back(&chunk, event);
             }
         }
+        self.room.keep(self.book.bytes());
     }
 
     fn come_back(&mut self, chunk: &Chunk, event: &Event) {
@@ -141,11 +146,18 @@ impl Small {
     fn is_done(&self) -> bool {
         self.book.is_over() && self.outbox.held() == 0
     }
+
+    /// What is out is answered, and read.
+    fn go_on(&mut self) {
+        for event in [Event::Answered(2), Event::Weighed(true), Event::Read] {
+            self.meet(0, &event);
+        }
+    }
 }
 
 /// In order, with the first two of three items out as one chunk, and the result of the third above the limit.
 fn full() -> Small {
-    let mut map = Small::new(Window { most_held: 4, ..window(10) }, true);
+    let mut map = Small::new(Window { most_held: 4, ..Window::new(10) }, true);
     map.take(&[false; 3]);
     assert_eq!(map.send(), 2);
     map.meet(1, &Event::Answered(1));
@@ -184,7 +196,7 @@ fn a_suspect_for_whom_all_the_others_wait_goes_again() {
 
 #[test]
 fn items_that_are_refused_at_once_hold_up_none_that_is_before_them() {
-    let mut map = Small::new(window(1), true);
+    let mut map = Small::new(Window::new(1), true);
     map.take(&[false, true, true]);
     assert_eq!(map.send(), 1);
     assert!(!map.takes(), "their results wait");
@@ -198,7 +210,7 @@ fn items_that_are_refused_at_once_hold_up_none_that_is_before_them() {
 
 #[test]
 fn who_reads_nothing_is_not_read_from_where_all_is_refused_either() {
-    let mut map = Small::new(window(2), false);
+    let mut map = Small::new(Window::new(2), false);
     map.take(&[true]);
     assert!(map.takes());
     map.take(&[true]);
@@ -209,7 +221,7 @@ fn who_reads_nothing_is_not_read_from_where_all_is_refused_either() {
 
 #[test]
 fn items_that_are_out_are_held_too() {
-    let mut map = Small::new(Window::new(10, 1), false);
+    let mut map = Small::within(Admission::new(1, 2).room_of_map(), Window::new(10), false);
     assert!(map.takes());
     map.take(&[false]);
     assert_eq!(map.send(), 1);
@@ -217,6 +229,15 @@ fn items_that_are_out_are_held_too() {
     map.meet(0, &Event::Answered(1));
     assert!(map.takes());
 }
+
+/// In one house.
+const MAPS: usize = 4;
+/// Bytes.
+const HALF: usize = 4_000;
+/// Items at most.
+const MESSAGE: usize = 6;
+/// Bytes, with what is kept beside it.
+const ITEM: usize = 64;
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
@@ -241,7 +262,7 @@ proptest! {
         ),
         ordered: bool,
     ) {
-        let mut map = Small::new(Window { most_held, ..window(in_flight) }, ordered);
+        let mut map = Small::new(Window { most_held, ..Window::new(in_flight) }, ordered);
         for (more, which, event) in &steps {
             if map.takes() {
                 map.take(more);
@@ -254,14 +275,42 @@ proptest! {
         for _ in 0..2_000 {
             map.send();
             prop_assert!(!map.hangs(), "{map:?}");
-            for event in [Event::Answered(2), Event::Weighed(true), Event::Read] {
-                map.meet(0, &event);
-            }
+            map.go_on();
         }
         prop_assert!(map.is_done(), "{map:?}");
         if !ordered {
             map.read.sort_unstable();
         }
         prop_assert_eq!(map.read, (0..map.book.items()).collect::<Vec<_>>());
+    }
+
+    /// Whatever becomes of their chunks, maps together hold half of the house, and each above it a message, and what it had
+    /// out, which takes more once it has come back unstarted. And each goes on, however full the others are.
+    #[test]
+    fn maps_leave_half_of_the_house_and_each_goes_on(
+        steps in prop::collection::vec((0..MAPS, 0..=MESSAGE, any::<usize>(), event()), 1..300),
+    ) {
+        let house = Admission::new(1, 2 * HALF);
+        let mut maps = [(); MAPS].map(|()| Small::within(house.room_of_map(), Window::new(1 << 20), false));
+        for (which, more, chunk, event) in &steps {
+            let map = &mut maps[*which];
+            if map.takes() {
+                map.take(&vec![false; *more]);
+            } else {
+                prop_assert!(map.book.bytes() > 0, "it waits for others: {map:?}");
+            }
+            map.send();
+            map.meet(*chunk, event);
+            prop_assert!(house.bytes() <= HALF + 2 * MAPS * MESSAGE * ITEM, "{maps:?}");
+        }
+        for mut map in maps {
+            map.book.end();
+            for _ in 0..1_000 {
+                map.send();
+                map.go_on();
+            }
+            prop_assert!(map.is_done(), "{map:?}");
+        }
+        prop_assert_eq!(house.bytes(), 0);
     }
 }

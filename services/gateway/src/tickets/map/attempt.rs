@@ -44,7 +44,7 @@ impl Tickets {
         match self.run_rest(claimed, inputs, method, hearing).await {
             Ok(ended) => ended,
             Err(_) if hearing.stop.is_cancelled() => Ended::Stopped,
-            // The house is full, nobody serves the method, the store is away: all that will be otherwise.
+            // Nobody serves the method, the store is full or away: all that will be otherwise.
             Err(status) if matches!(status.code(), Code::Unavailable | Code::ResourceExhausted) => {
                 Ended::NotNow(come_again(&status))
             }
@@ -103,7 +103,7 @@ impl Tickets {
                 turns: Errands::turns(),
                 sent,
             },
-            room: around.admission.room(),
+            room: around.admission.room_of_map(),
             closing: self.0.closing.clone(),
             stop: recorder.hearing.stop.clone(),
             sent: has_sent,
