@@ -166,9 +166,10 @@ impl Book {
 
     /// The next chunk, of so many items at most, a suspect first; `None` when nothing may go.
     pub(crate) fn next(&mut self, most: usize) -> Option<Chunk> {
-        if let Some(Suspect { index, body, accused }) = self.suspects.next(self.out.is_empty()) {
+        if let Some(suspect) = self.suspects.next(self.out.is_empty()) {
+            let Suspect { index, body, handed_back, accused } = suspect;
             let body = encoded(std::iter::once(body));
-            return Some(self.send(vec![index], body, 0, Some(accused)));
+            return Some(self.send(vec![index], body, handed_back, Some(accused)));
         }
         if self.suspects.want_to_be_alone() {
             return None;
@@ -177,8 +178,10 @@ impl Book {
     }
 
     fn next_waiting(&mut self, most: usize) -> Option<Chunk> {
+        let handed_back = self.waiting.front()?.handed_back;
         let (mut bytes, mut count) = (0, 0);
-        for item in self.waiting.iter().take(most) {
+        // What comes back again and again does not take with it what has just come.
+        for item in self.waiting.iter().take(most).take_while(|item| item.handed_back == handed_back) {
             bytes += item.body.len() + ENVELOPE;
             if count > 0 && bytes > self.most_bytes {
                 break;
@@ -188,7 +191,6 @@ impl Book {
         if count == 0 {
             return None;
         }
-        let handed_back = self.waiting.iter().take(count).map(|item| item.handed_back).max().unwrap_or(0);
         let indexes = self.waiting.iter().take(count).map(|item| item.index).collect();
         // One buffer of the chunk's own: what came with the client's message is freed with its last item.
         let body = encoded(self.waiting.drain(..count).map(|item| item.body).inspect(|body| {
@@ -258,7 +260,7 @@ impl Book {
         let outcomes: Vec<_> = out.indexes.iter().copied().zip(outcomes).collect();
         self.open -= outcomes.len();
         if !whole {
-            self.wait_again(&out, outcomes.len(), out.handed_back);
+            self.wait_again(&out, outcomes.len());
         }
         Settled { outcomes, obsolete }
     }
@@ -281,25 +283,25 @@ impl Book {
     }
 
     fn again(&mut self, mut out: Out, counts: bool) -> Settled {
-        let handed_back = out.handed_back + u8::from(counts);
-        if handed_back > MOST_HANDED_BACK {
+        out.handed_back += u8::from(counts);
+        if out.handed_back > MOST_HANDED_BACK {
             let code = turno_proto::status::code_number(tonic::Code::Unavailable);
             let message = format!("it was handed back unstarted {MOST_HANDED_BACK} times");
             return self.settle(out, &ItemOutcome { code, message, ..ItemOutcome::default() });
         }
         match out.accused.take() {
             Some(accused) => self.suspects.again(suspect_in(&out, accused)),
-            None => self.wait_again(&out, 0, handed_back),
+            None => self.wait_again(&out, 0),
         }
         Settled::default()
     }
 
     /// Puts its items, but for the first ones, where they are the next to go.
-    fn wait_again(&mut self, out: &Out, but: usize, handed_back: u8) {
+    fn wait_again(&mut self, out: &Out, but: usize) {
         let bodies = decoded(&out.body);
         for (index, body) in out.indexes.iter().zip(bodies).skip(but).rev() {
             self.waiting_bytes += body.len() + ITEM;
-            self.waiting.push_front(Item { index: *index, body, handed_back });
+            self.waiting.push_front(Item { index: *index, body, handed_back: out.handed_back });
             self.open -= 1;
         }
     }
@@ -393,7 +395,7 @@ impl Book {
         let Some(twin) = self.take_back(id) else { return };
         match twin.twin.and_then(|first| self.out.get_mut(&first)) {
             Some(first) => first.patient_until_us = now_us + ASK_AGAIN_US,
-            None => self.wait_again(&twin, 0, twin.handed_back),
+            None => self.wait_again(&twin, 0),
         }
     }
 }
@@ -401,7 +403,7 @@ impl Book {
 /// The one item of a suspect's chunk.
 fn suspect_in(out: &Out, accused: suspects::Accused) -> Suspect {
     let body = decoded(&out.body).pop().unwrap_or_default();
-    Suspect { index: out.indexes[0], body, accused }
+    Suspect { index: out.indexes[0], body, handed_back: out.handed_back, accused }
 }
 
 #[cfg(test)]

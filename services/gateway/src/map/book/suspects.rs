@@ -26,6 +26,7 @@ pub(crate) struct Suspects {
 pub(crate) struct Suspect {
     pub(crate) index: u64,
     pub(crate) body: Bytes,
+    pub(super) handed_back: u8,
     pub(super) accused: Accused,
 }
 
@@ -120,7 +121,7 @@ impl Suspects {
         let before = self.waiting.len();
         for (index, body) in items {
             let accused = Accused { nodes: node.into_iter().collect(), losses, alone: false };
-            self.again(Suspect { index, body, accused });
+            self.again(Suspect { index, body, handed_back: 0, accused });
         }
         let soon = service_us.is_some_and(|service| service * self.waiting.len() as f64 <= SOON_US);
         self.waiting.iter_mut().skip(before).for_each(|suspect| suspect.accused.alone = soon);

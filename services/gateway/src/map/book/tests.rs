@@ -95,6 +95,34 @@ fn what_always_comes_back_is_given_up() {
     assert!(book.is_over());
 }
 
+/// Else it would go, and come back, as fast as it can.
+#[test]
+fn a_suspect_that_always_comes_back_is_given_up() {
+    let mut book = book(1);
+    book.end();
+    let lost = book.next(1).unwrap();
+    assert!(book.lost(lost.id, NODE, Some(10.0), none_lives).is_none());
+    for times in 0..MOST_HANDED_BACK {
+        let alone = book.next(1).unwrap();
+        assert_eq!(alone.handed_back, times);
+        assert!(book.handed_back(alone.id).outcomes.is_empty());
+    }
+    let alone = book.next(1).unwrap();
+    assert_eq!(indexes(&book.handed_back(alone.id)), [0]);
+    assert!(book.is_over());
+}
+
+#[test]
+fn what_comes_back_again_and_again_takes_no_other_with_it() {
+    let mut book = book(3);
+    let first = book.next(1).unwrap();
+    book.handed_back(first.id);
+    let first = book.next(3).unwrap();
+    assert_eq!((items(&first), first.handed_back), (vec![0], 1));
+    let others = book.next(3).unwrap();
+    assert_eq!((items(&others), others.handed_back), (vec![1, 2], 0));
+}
+
 #[test]
 fn after_a_loss_each_goes_alone_and_only_the_guilty_one_is_convicted() {
     let mut book = book(8);
