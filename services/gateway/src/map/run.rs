@@ -265,9 +265,9 @@ impl Running {
         let slots = self.slots();
         let mut brief = None;
         while self.book.chunks() < slots.most_chunks {
-            let Some(room) = self.window.room(&self.book, &self.outbox, self.stops.is_empty()) else {
-                return;
-            };
+            let nothing_is_out = self.stops.is_empty();
+            let room = self.window.room(&self.book, &self.outbox, slots.answer, nothing_is_out);
+            let Some(room) = room else { return };
             let (waiting, _) = self.book.waiting();
             let brief = *brief.get_or_insert_with(|| self.is_to_be_brief());
             let ahead = Ahead { waiting, ended: self.book.has_ended(), slots: slots.count, brief };
@@ -300,11 +300,12 @@ impl Running {
             let most_chunks = 2 * count + 2;
             // The window holds as many whole chunks: else what comes back makes room for small ones.
             let most_items = (self.terms.in_flight / most_chunks).max(1);
-            return Slots { count, most_chunks, most_items };
+            return Slots { count, most_chunks, most_items, answer: 0.0 };
         }
         // What is awaited wants no slot; where calls are counted, each item is one.
         let most_items = if served.policy.concurrency.is_some() { 1 } else { usize::MAX };
-        Slots { count: served.seats.len() * AWAITED_CHUNKS, most_chunks: usize::MAX, most_items }
+        let (count, answer) = (served.seats.len() * AWAITED_CHUNKS, self.sizes.answer());
+        Slots { count, most_chunks: usize::MAX, most_items, answer }
     }
 
     fn take_back(&mut self, id: u64, back: Back) -> Result<(), Status> {
@@ -482,4 +483,6 @@ struct Slots {
     count: usize,
     most_chunks: usize,
     most_items: usize,
+    /// Bytes that each answer is expected to have, where nothing else bounds how many come at once.
+    answer: f64,
 }

@@ -58,12 +58,12 @@ const WEIGHT: f64 = 0.25;
 const GROWTH: usize = 4;
 /// Below a quarter of a microsecond an item is no more work than its own envelope.
 const MOST_ITEMS: usize = 4_096;
-/// All answers of a chunk: as much as goes into one frame.
+/// All answers of a chunk: as much as goes into one frame. And each, before there was one.
 const MOST_ANSWERS: f64 = 64.0 * 1024.0;
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { service_us: None, answer: 0.0, way_us: 0.0, grown: 1 }
+        Self { service_us: None, answer: MOST_ANSWERS, way_us: 0.0, grown: 1 }
     }
 }
 
@@ -91,6 +91,11 @@ impl Sizes {
     /// How long an item is expected to run, once one has.
     pub(crate) fn service_us(&self) -> Option<f64> {
         self.service_us
+    }
+
+    /// How many bytes an answer is expected to have.
+    pub(crate) fn answer(&self) -> f64 {
+        self.answer
     }
 
     /// How many items the next chunk has: one at least, if there is one.

@@ -14,7 +14,7 @@ pub(crate) struct Window {
     in_flight: usize,
     /// Bytes of items that wait here: above it, no more are taken in.
     most_waiting: usize,
-    /// Bytes of results that wait here: above it, nothing more is sent.
+    /// Bytes of results that wait here, or are expected of what is out: above it, nothing more is sent.
     most_held: usize,
 }
 
@@ -38,13 +38,23 @@ impl Window {
             && (bytes == 0 || bytes < left)
     }
 
-    /// So many items more may go, beside suspects; `None` where these may not either. What is weighed is out.
-    pub(crate) fn room(&self, book: &Book, outbox: &Outbox, nothing_is_out: bool) -> Option<usize> {
+    /// So many items more may go, beside suspects, where each answer is expected to have `answer` bytes; `None` where suspects
+    /// may not either. What is weighed is out.
+    pub(crate) fn room(
+        &self,
+        book: &Book,
+        outbox: &Outbox,
+        answer: f64,
+        nothing_is_out: bool,
+    ) -> Option<usize> {
         let room = self.in_flight.saturating_sub(book.open() + outbox.held());
         if nothing_is_out && !outbox.is_ready() {
             return Some(room.max(1));
         }
-        (outbox.bytes() < self.most_held).then_some(room)
+        let bytes = self.most_held.saturating_sub(outbox.bytes());
+        // A float above the range becomes the largest integer.
+        let answers = (bytes as f64 / answer) as usize;
+        (bytes > 0).then_some(room.min(answers.saturating_sub(book.open())))
     }
 }
 

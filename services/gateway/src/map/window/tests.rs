@@ -20,6 +20,8 @@ fn fine() -> ItemOutcome {
 struct Small {
     room: RoomOfMap,
     window: Window,
+    /// Bytes that each is expected to have.
+    answer: f64,
     book: Book,
     outbox: Outbox,
     out: Vec<Chunk>,
@@ -47,7 +49,7 @@ impl Small {
     fn within(room: RoomOfMap, window: Window, ordered: bool) -> Self {
         let outbox = Outbox::new(ordered, OnFailure::Collect, Earlier::default());
         let (out, weighed, read) = (Vec::new(), Vec::new(), Vec::new());
-        Self { room, window, book: Book::new(1024), outbox, out, weighed, read }
+        Self { room, window, answer: 0.0, book: Book::new(1024), outbox, out, weighed, read }
     }
 
     /// Items, and whether each is refused at once.
@@ -69,7 +71,7 @@ impl Small {
 
     fn room(&self) -> Option<usize> {
         let nothing_is_out = self.out.is_empty() && self.weighed.is_empty();
-        self.window.room(&self.book, &self.outbox, nothing_is_out)
+        self.window.room(&self.book, &self.outbox, self.answer, nothing_is_out)
     }
 
     /// As long as slots want chunks. Answers how many have gone.
@@ -220,6 +222,24 @@ fn who_reads_nothing_is_not_read_from_where_all_is_refused_either() {
 }
 
 #[test]
+fn what_is_out_has_room_for_its_answers() {
+    let window = Window { most_held: 100, ..Window::new(10) };
+    let mut map = Small { answer: 40.0, ..Small::new(window, false) };
+    map.take(&[false; 6]);
+    assert_eq!((map.send(), map.room()), (1, Some(0)));
+    map.meet(0, &Event::Answered(2));
+    assert_eq!((map.room(), map.send()), (Some(2), 1), "they were smaller");
+    // One may be larger than all that may be held.
+    let mut map = Small { answer: 101.0, ..Small::new(window, false) };
+    map.take(&[false; 6]);
+    assert_eq!((map.send(), map.room()), (1, Some(0)));
+    map.meet(0, &Event::Answered(2));
+    assert_eq!(map.room(), Some(0), "they can be read");
+    map.meet(0, &Event::Read);
+    assert_eq!(map.send(), 1, "one chunk at a time");
+}
+
+#[test]
 fn items_that_are_out_are_held_too() {
     let mut map = Small::within(Admission::new(1, 2).room_of_map(), Window::new(10), false);
     assert!(map.takes());
@@ -256,13 +276,15 @@ proptest! {
     fn no_map_hangs(
         in_flight in 1_usize..6,
         most_held in 1_usize..16,
+        answer in 0.0..16.0,
         steps in prop::collection::vec(
             (prop::collection::vec(prop::bool::weighted(0.2), 0..6), any::<usize>(), event()),
             1..100,
         ),
         ordered: bool,
     ) {
-        let mut map = Small::new(Window { most_held, ..Window::new(in_flight) }, ordered);
+        let window = Window { most_held, ..Window::new(in_flight) };
+        let mut map = Small { answer, ..Small::new(window, ordered) };
         for (more, which, event) in &steps {
             if map.takes() {
                 map.take(more);
