@@ -23,7 +23,7 @@ use turno_proto::v1::map_client::MapClient;
 use turno_proto::v1::{MapHeader, MapRequest, MapResponse};
 use turno_runtime::units::{Size, Span};
 use turno_tests::kitchen::{Cook, Dish, Kitchen, Number, Wait, kitchen};
-use turno_tests::{TestMesh, call, eventually};
+use turno_tests::{TestMesh, call, eventually, stubs};
 
 fn client(mesh: &TestMesh) -> turno::Client {
     turno::Client::connect(mesh.running().clients().to_string()).unwrap()
@@ -171,7 +171,8 @@ async fn large_items_are_taken_in_as_others_are_done_and_leave_room_for_calls() 
     }
     eventually("no more are taken in", async || stands(&sent).await).await;
     let mut caller = mesh.client();
-    let call = tokio::spawn(async move { caller.echo(Dish { content: vec![7; 2_000_000].into() }).await });
+    let call =
+        tokio::spawn(async move { caller.echo(stubs::Dish { content: vec![7; 2_000_000].into() }).await });
     let _node = mesh.kitchen(Role::Io, 1).await;
     call.await.unwrap().unwrap();
     for map in maps {
@@ -188,7 +189,8 @@ async fn a_full_house_ends_no_map() {
     let (mesh, cook) = (TestMesh::gateway(config).await, Cook::default());
     let _kitchen = mesh.kitchen_of(&cook, Role::Both, 2).await;
     let mut caller = mesh.client();
-    let call = tokio::spawn(async move { caller.rest(Dish { content: vec![7; 4_000_000].into() }).await });
+    let call =
+        tokio::spawn(async move { caller.rest(stubs::Dish { content: vec![7; 4_000_000].into() }).await });
     eventually("there is a large call", async || cook.resting() == 1).await;
     let dish = Dish { content: vec![7; 300_000].into() };
     let first = client(&mesh).map::<kitchen::Rest>(stream::iter([dish.clone()])).await.unwrap();
