@@ -30,8 +30,12 @@ pub(super) fn spent(metadata: &TicketMetadata, failed: &[TicketAttempt]) -> Opti
 }
 
 /// How long each took, in milliseconds. Nobody knows if the last one neither answered nor failed: it may have run to the
-/// ticket's end, or have been given back before a node had it.
+/// ticket's end, or have been given back before a node had it. Nor if one was lost with its gateway, which does not count as
+/// failed: the end of that is when the next one began, be it a night later.
 fn attempts(metadata: &TicketMetadata, ended: &Timestamp, failed: &[TicketAttempt]) -> Option<Vec<i64>> {
+    if failed.len() > metadata.failures as usize {
+        return None;
+    }
     let took = |one: &TicketAttempt| Some(between(one.begin_time.as_ref()?, one.end_time.as_ref()?));
     let mut all = failed.iter().map(took).collect::<Option<Vec<i64>>>()?;
     let Some(last) = &metadata.begin_time else { return Some(all) };
@@ -58,7 +62,8 @@ mod tests {
 
     /// Of a ticket whose times are milliseconds after its submit, and its attempts that failed.
     fn said(state: TicketState, began: Option<i64>, ended: i64, failed: &[(i64, i64)]) -> String {
-        of(metadata(state, began, ended), failed)
+        let failures = u32::try_from(failed.len()).unwrap();
+        of(TicketMetadata { failures, ..metadata(state, began, ended) }, failed)
     }
 
     fn metadata(state: TicketState, began: Option<i64>, ended: i64) -> TicketMetadata {
@@ -110,6 +115,14 @@ mod tests {
         assert_eq!(said(TicketState::Cancelled, None, 352, &[]), "352ms in all: 352ms waiting");
         let open = TicketMetadata { end_time: None, ..metadata(TicketState::Running, Some(12), 0) };
         assert_eq!(spent(&open, &[]), None);
+    }
+
+    #[test]
+    fn one_that_was_lost_with_its_gateway_did_not_run_until_there_was_another() {
+        let again = metadata(TicketState::Done, Some(28_800_000), 28_800_340);
+        assert_eq!(of(again.clone(), &[(0, 28_800_000)]), "8h 0m in all");
+        let beside_a_failure = TicketMetadata { failures: 1, ..again };
+        assert_eq!(of(beside_a_failure, &[(0, 140), (900, 28_800_000)]), "8h 0m in all");
     }
 
     #[test]
