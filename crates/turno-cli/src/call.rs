@@ -37,6 +37,8 @@ use crate::stdout::Stdout;
 
 /// After its deadline a call is given up here even if no status comes.
 const GRACE: Duration = Duration::from_millis(500);
+/// What the wire can say: eight digits, of hours.
+const LONGEST: Duration = Duration::from_secs(99_999_999 * 3600);
 /// What is said then.
 const LATE: &str = "no answer";
 
@@ -192,9 +194,9 @@ pub(crate) async fn within<T>(
     }
 }
 
-/// What is left of a time that runs since then.
+/// What is left of a time that runs since then. Longer than the wire can say is as long as it can say.
 pub(crate) fn left(time: Duration, since: Instant) -> Duration {
-    time.saturating_sub(since.elapsed())
+    time.saturating_sub(since.elapsed()).min(LONGEST)
 }
 
 fn is_tonics_timeout(status: &Status) -> bool {

@@ -202,6 +202,12 @@ async fn what_it_takes_to_find_the_method_is_the_calls_time_too() {
 }
 
 #[tokio::test]
+async fn a_timeout_is_as_long_as_the_wire_can_say() {
+    let words = ["album.v1.Studio/Print", "--timeout", "20000years", "-m", "x-time-left=1"];
+    assert_eq!(call(&words).await.failed(), "ABORTED: 99999999H\n");
+}
+
+#[tokio::test]
 async fn who_is_not_reached_has_no_more_time() {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
