@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use clap::builder::RangedI64ValueParser;
 use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
 use turno_gateway::without_password;
@@ -42,7 +43,7 @@ pub(crate) struct UpArgs {
     #[arg(long, env = "TURNO_STORE", value_name = "URL", hide_env_values = true)]
     store: Option<String>,
     /// Serve tokio-console: the gateway on this port, or 6669 if none is named, the others on the ports after it
-    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "6669")]
+    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "6669", value_parser = console())]
     console: Option<u16>,
     /// Let Http/Fetch reach loopback and private networks
     #[arg(long)]
@@ -50,6 +51,11 @@ pub(crate) struct UpArgs {
     /// What the processes log: a level, or a filter such as "info,turno_gateway=debug"
     #[arg(long, env = "TURNO_LOG", default_value = "warn", value_name = "FILTER")]
     log: String,
+}
+
+/// Ports that have one for each of the others after them: 64 workers and the I/O node.
+fn console() -> RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=65_470)
 }
 
 /// Where `turno call` calls when it is told nothing else.
@@ -282,6 +288,17 @@ mod tests {
     struct Told {
         #[command(flatten)]
         args: UpArgs,
+    }
+
+    #[test]
+    fn there_is_a_port_for_the_console_of_each() {
+        let told = |port: u16| {
+            Told::try_parse_from(["up", "--workers=64", &format!("--console={port}")]).map(|told| told.args)
+        };
+        let roles = told(65_470).unwrap().roles();
+        let last = roles.last().and_then(|role| role.args.last());
+        assert_eq!(last.map(String::as_str), Some("127.0.0.1:65535"));
+        assert!(told(65_471).unwrap_err().to_string().contains("is not in 1..=65470"));
     }
 
     #[test]
