@@ -21,7 +21,7 @@ use crate::children::{Role, Watched};
 /// `turno up`
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
-    /// How many workers
+    /// How many workers, at most 64
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     workers: u32,
     /// Threads for jobs of each worker [default: this machine's cores, shared among the workers]
