@@ -204,6 +204,24 @@ async fn a_full_house_ends_no_map() {
     assert_eq!(first.await.unwrap().unwrap().len(), 1);
 }
 
+/// Nobody tells it of that, and what it has out may take long.
+#[tokio::test]
+async fn a_map_finds_the_room_that_others_leave() {
+    let (max_bodies, max_message) = (Size::mib(4), Size::mib(4));
+    let config = GatewayConfig { max_bodies, max_message, ..GatewayConfig::default() };
+    let (mesh, cook) = (TestMesh::gateway(config).await, Cook::default());
+    let _kitchen = mesh.kitchen_of(&cook, Role::Io, 1).await;
+    let mut caller = mesh.client();
+    let large = stubs::Wait { ms: 60_000, content: vec![7; 4_000_000].into() };
+    let call = tokio::spawn(async move { caller.simmer(large).await });
+    eventually("there is a large call", async || cook.begun() == 1).await;
+    let waits = [(); 2].map(|()| Wait { ms: 60_000, content: vec![7; 300_000].into() });
+    let _map = client(&mesh).map::<kitchen::Simmer>(stream::iter(waits)).await.unwrap();
+    eventually("there is one item, and no room for another", async || cook.begun() == 2).await;
+    call.abort();
+    eventually("the other one is there too", async || cook.begun() == 3).await;
+}
+
 #[tokio::test]
 async fn who_does_not_read_is_not_read_from() {
     const ALL: u64 = 100_000;

@@ -66,7 +66,7 @@ pub(crate) type Results = mpsc::Sender<Result<MapResponse, Status>>;
 
 /// The body of a chunk, but for a larger item: it goes by the link.
 const MOST_CHUNK: usize = 60 * 1024;
-/// How often stragglers are looked for, at the end.
+/// How often a map looks for what nobody tells it: stragglers, at the end, and room that others have left.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 impl Map {
@@ -186,6 +186,8 @@ impl Running {
         let (closing, stop) = (self.closing.clone(), self.stop.clone());
         while !self.is_over() {
             self.send_chunks();
+            let wants_items = self.wants_items(self.room.left());
+            let waits_for_room = !wants_items && self.wants_items(usize::MAX);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Err(Status::cancelled("the map was stopped")),
@@ -202,12 +204,14 @@ impl Running {
                         room.send(Ok(self.outbox.message()));
                     }
                 }
-                more = items.next(), if self.wants_items() => match more {
+                more = items.next(), if wants_items => match more {
                     Some(more) => self.take_in(more?),
                     None => self.book.end(),
                 },
                 () = closing.cancelled(), if !self.leaving => self.leaving = true,
-                () = tokio::time::sleep(LOOK_EVERY), if self.book.is_at_the_end() => self.look_for_stragglers(),
+                () = tokio::time::sleep(LOOK_EVERY), if waits_for_room || self.book.is_at_the_end() => {
+                    self.look_for_stragglers();
+                }
             }
             self.room.keep(self.book.bytes());
         }
@@ -234,8 +238,8 @@ impl Running {
         ended.map_or(Ok(()), Err)
     }
 
-    fn wants_items(&self) -> bool {
-        !self.leaving && self.window.takes(&self.book, &self.outbox, self.room.left())
+    fn wants_items(&self, left: usize) -> bool {
+        !self.leaving && self.window.takes(&self.book, &self.outbox, left)
     }
 
     fn take_in(&mut self, fed: Fed) {
