@@ -29,7 +29,7 @@ use crate::book::Book;
 use crate::error::Error;
 use crate::group::Writer;
 use crate::kept::Kept;
-use connections::{Connections, Moved};
+use connections::Connections;
 use errors::told;
 use notices::Notices;
 use rack::Rack;
@@ -71,11 +71,10 @@ pub(crate) async fn open(url: &str) -> Result<Kept<Reader>, Error> {
         .disable_statement_logging();
     let whom = place(&options);
     prepare(&options).await.map_err(|error| named(&whom, error))?;
-    let moved = Moved::new();
-    let connections = Connections::new(options.clone(), moved.clone());
+    let connections = Connections::new(options.clone());
     let (own, notices) = (Uuid::now_v7(), Notices::default());
     let listening = task::spawn("turno.store.notices", notices.clone().listen(connections.clone(), own));
-    let session = Session::new(options.options(LIMITS), moved);
+    let session = Session::new(options.options(LIMITS), connections.clone());
     let writer = Writer::start("turno.store.postgres", Book::new(Rack::new(session, own)));
     let reader = Reader { connections, notices, _listening: Arc::new(AbortOnDropHandle::new(listening)) };
     Ok(Kept { writer, reader })

@@ -1,8 +1,8 @@
 //! Connections for reading. Each question has its end, whatever becomes of the server: who asks is told, and can ask again.
-//! None is older than the writer's, once that was lost: where one server takes another's place, the one that was left may answer
-//! for long, with what was.
+//! All are made anew once the writer's was: where one server takes another's place, the one that was left may answer for long,
+//! with what was, or say nothing.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
@@ -29,62 +29,42 @@ const SILENCE: Duration = Duration::from_secs(10);
 // What ARCHITECTURE.md states of a statement.
 const _: () = assert!(PATIENCE.as_secs() + SILENCE.as_secs() <= 15);
 
-/// When the writer, which had lost its connection, has first changed something by another one. The writer says so, readers
-/// follow.
-#[derive(Clone)]
-pub(super) struct Moved(watch::Sender<Instant>);
-
-impl Moved {
-    pub(super) fn new() -> Self {
-        Self(watch::Sender::new(Instant::now()))
-    }
-
-    /// It has, before anybody hears of that change.
-    pub(super) fn tell(&self) {
-        self.0.send_replace(Instant::now());
-    }
-
-    /// Whether a connection of that age was made since.
-    fn is_followed_at(&self, age: Duration) -> bool {
-        age <= self.0.borrow().elapsed()
-    }
-}
-
 /// A few connections, made when they are needed.
 #[derive(Clone)]
-pub(super) struct Connections {
-    pub(super) pool: PgPool,
-    moved: Moved,
-}
+pub(super) struct Connections(watch::Sender<PgPool>);
 
 impl Connections {
-    pub(super) fn new(options: PgConnectOptions, moved: Moved) -> Self {
-        let followed = moved.clone();
-        let pool = PgPoolOptions::new()
-            .max_connections(MOST)
-            .acquire_timeout(PATIENCE)
-            .before_acquire(move |_, idle| {
-                let is_lent = followed.is_followed_at(idle.age);
-                Box::pin(async move { Ok(is_lent) })
-            })
-            .connect_lazy_with(options.options(LIMITS));
-        Self { pool, moved }
+    pub(super) fn new(options: PgConnectOptions) -> Self {
+        Self(watch::Sender::new(pool(options.options(LIMITS))))
     }
 
-    /// Each time that the writer has moved from now on.
-    pub(super) fn moves(&self) -> watch::Receiver<Instant> {
-        self.moved.0.subscribe()
+    /// The writer, which had lost its connection, has changed something by another one, and nobody has heard of that change yet.
+    /// Who asks from now on has a connection that is made from now on. The pool is another one too: in this one a server that
+    /// was left may hold places for as long as it is silent, for sqlx takes leave of it, and waits for the answer.
+    pub(super) fn renew(&self) {
+        let options = self.0.borrow().connect_options();
+        self.0.send_replace(pool((*options).clone()));
+    }
+
+    /// The pool, and each that takes its place.
+    pub(super) fn pools(&self) -> watch::Receiver<PgPool> {
+        self.0.subscribe()
     }
 
     /// What a query answers.
     pub(super) async fn rows(&self, sql: impl SqlSafeStr, values: Values) -> Result<Vec<PgRow>, Error> {
         let query = sqlx::query_with::<Postgres, PgArguments>(sql, values.0);
-        let connection = self.pool.acquire().await.map_err(told)?;
+        let pool = self.0.borrow().clone();
+        let connection = pool.acquire().await.map_err(told)?;
         let mut asked = Asked { connection, has_answered: false };
         let answer = within(SILENCE, query.fetch_all(&mut *asked.connection)).await;
         asked.has_answered = !answer.as_ref().is_err_and(is_lost);
         answer.map_err(told)
     }
+}
+
+fn pool(options: PgConnectOptions) -> PgPool {
+    PgPoolOptions::new().max_connections(MOST).acquire_timeout(PATIENCE).connect_lazy_with(options)
 }
 
 /// A connection, while it is asked something. If it has not answered, it is of no more use: the pool would wait for the answer
@@ -99,20 +79,5 @@ impl Drop for Asked {
         if !self.has_answered {
             self.connection.close_on_drop();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::Moved;
-
-    #[test]
-    fn a_connection_that_is_older_than_the_writers_is_not_lent() {
-        let moved = Moved::new();
-        assert!(moved.is_followed_at(Duration::ZERO));
-        moved.tell();
-        assert!(moved.is_followed_at(Duration::ZERO) && !moved.is_followed_at(Duration::from_secs(3600)));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgListener, PgPool};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -65,10 +65,10 @@ impl Notices {
         self.heard.news.notify_waiters();
     }
 
-    /// Listens until the store is gone.
+    /// Listens for ever.
     pub(super) async fn listen(self, connections: Connections, own: Uuid) {
         let mut pause = FIRST_PAUSE;
-        while !connections.pool.is_closed() {
+        loop {
             match self.listen_once(&connections, own).await {
                 Ok(()) => pause = FIRST_PAUSE,
                 Err(error) => {
@@ -80,20 +80,23 @@ impl Notices {
         }
     }
 
-    /// Until the connection is lost, or may lead to a server that the writer has left.
+    /// Until the connection is lost, or may lead to a server that the writer has left, be it that this one is silent.
     async fn listen_once(&self, connections: &Connections, own: Uuid) -> Result<(), sqlx::Error> {
-        let mut moves = connections.moves();
-        let mut listener = PgListener::connect_with(&connections.pool).await?;
-        listener.listen("turno").await?;
-        loop {
-            tokio::select! {
-                _ = moves.changed() => return Ok(()),
-                notice = listener.try_recv() => match notice? {
-                    Some(notice) => self.hear(own, notice.payload()),
-                    None => return Ok(()),
-                },
-            }
+        let mut pools = connections.pools();
+        let pool = pools.borrow_and_update().clone();
+        tokio::select! {
+            _ = pools.changed() => Ok(()),
+            ended = self.hear_all(&pool, own) => ended,
         }
+    }
+
+    async fn hear_all(&self, pool: &PgPool, own: Uuid) -> Result<(), sqlx::Error> {
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.listen("turno").await?;
+        while let Some(notice) = listener.try_recv().await? {
+            self.hear(own, notice.payload());
+        }
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use sqlx::{ConnectOptions, PgConnection, SqlSafeStr};
 
-use super::connections::Moved;
+use super::connections::Connections;
 use super::errors::{is_lost, is_read_only, text, told};
 use crate::error::Error;
 
@@ -40,13 +40,13 @@ pub(super) struct Session {
     was_silent: bool,
     /// The connection was lost, and nothing was committed since.
     was_lost: bool,
-    moved: Moved,
+    readers: Connections,
 }
 
 impl Session {
-    /// Where the connection was made anew, `moved` says so.
-    pub(super) fn new(options: PgConnectOptions, moved: Moved) -> Self {
-        Self { options, connection: None, was_silent: false, was_lost: false, moved }
+    /// Where the connection was made anew, so are those of `readers`.
+    pub(super) fn new(options: PgConnectOptions, readers: Connections) -> Self {
+        Self { options, connection: None, was_silent: false, was_lost: false, readers }
     }
 
     /// Begins a transaction, on a new connection if need be.
@@ -103,7 +103,7 @@ impl Session {
             Ok(_) => {
                 self.was_silent = false;
                 if std::mem::take(&mut self.was_lost) {
-                    self.moved.tell();
+                    self.readers.renew();
                 }
                 Ok(())
             }
@@ -185,15 +185,16 @@ mod tests {
 
     use sqlx::postgres::PgConnectOptions;
 
-    use super::{Moved, Session, silence};
+    use super::{Connections, Session, silence};
     use crate::error::Error;
 
     fn session() -> Session {
-        Session::new(PgConnectOptions::new_without_pgpass(), Moved::new())
+        let options = PgConnectOptions::new_without_pgpass();
+        Session::new(options.clone(), Connections::new(options))
     }
 
-    #[test]
-    fn a_server_that_has_been_silent_twice_is_not_waited_for_again() {
+    #[tokio::test]
+    async fn a_server_that_has_been_silent_twice_is_not_waited_for_again() {
         let mut session = session();
         assert!(matches!(session.failed(silence()), Error::Contended));
         assert!(matches!(session.failed(silence()), Error::Away(_)));
@@ -202,8 +203,8 @@ mod tests {
         assert!(matches!(session.failed(reset), Error::Contended));
     }
 
-    #[test]
-    fn a_server_that_answers_is_not_away() {
+    #[tokio::test]
+    async fn a_server_that_answers_is_not_away() {
         let mut session = session();
         let failed = session.failed(sqlx::Error::RowNotFound);
         assert!(matches!(failed, Error::Failed(_)), "{failed:?}");

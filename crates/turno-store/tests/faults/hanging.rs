@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use sqlx::{Connection as _, PgConnection};
+use rustix::process::{Pid, Signal, kill_process};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres};
 use turno_store::{Error, Query, Store, TicketId};
 
 use crate::suite::server::Server;
@@ -81,6 +82,51 @@ async fn a_server_that_is_silent_is_not_waited_for_for_ever() {
     let_go(&mut person).await;
     let got = eventually("it is read again", || async { store.get(ticket).await.ok() }).await;
     assert_eq!(got.id, ticket);
+}
+
+/// The store's connections that have last been asked that, by their processes, but for those that were stopped.
+async fn ours(person: &mut PgConnection, asked: &str, stopped: &[i32]) -> Vec<i32> {
+    let sql = format!(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'turno' \
+         AND state = 'idle' AND query {asked} AND pid <> ALL($1)"
+    );
+    let asked = sqlx::query_scalar::<Postgres, i32>(AssertSqlSafe(sql)).bind(stopped);
+    asked.fetch_all(person).await.unwrap()
+}
+
+/// A server that was left may be silent for long: nobody waits for what still leads there, be it left again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_do_not_wait_for_a_server_that_the_writer_has_left() {
+    let Some(server) = Server::start() else { return };
+    let address = server.address(&server.database());
+    let store = turno_store::open(&address).await.unwrap();
+    let mut person = PgConnection::connect(&address).await.unwrap();
+    submit(&*store, new()).await;
+    let mut stopped = Vec::<i32>::new();
+    // More often than readers have connections.
+    for _ in 0..6 {
+        store.counts().await.unwrap();
+        let listening = async {
+            while ours(&mut person, "LIKE 'LISTEN%'", &stopped).await.is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(STATED, listening).await.expect("it listens");
+        let readers = ours(&mut person, "<> 'COMMIT'", &stopped).await;
+        for process in readers {
+            // It may have ended by itself.
+            let _gone = kill_process(Pid::from_raw(process).unwrap(), Signal::STOP);
+            stopped.push(process);
+        }
+        let writers = ours(&mut person, "= 'COMMIT'", &stopped).await;
+        for process in writers {
+            let sql = "SELECT pg_terminate_backend($1)";
+            sqlx::query(sql).bind(process).execute(&mut person).await.unwrap();
+        }
+        submit(&*store, new()).await;
+        assert!(store.counts().await.unwrap().waiting > 1);
+    }
+    server.go_on();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
