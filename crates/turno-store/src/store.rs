@@ -197,7 +197,7 @@ pub trait Store: Send + Sync + 'static {
 pub struct News {
     /// What has changed.
     pub ticket: TicketId,
-    /// There is something to claim, or will be: this ticket, or another one that has changed with it.
+    /// There may be something to claim, or will be: this ticket, or another one that has changed with it.
     pub is_due: bool,
 }
 

@@ -14,8 +14,9 @@ use super::connections::Connections;
 use crate::store::News;
 use crate::ticket::TicketId;
 
-/// Among the tickets of a notice: there is something to claim. Older gateways pass over what is no ticket's name.
-pub(super) const DUE: &str = "due";
+/// Among the tickets of a notice: there is nothing to claim. Who does not say so may have something, as older gateways, which
+/// pass over what is no ticket's name.
+pub(super) const NOT_DUE: &str = "not-due";
 
 /// Notices that wait to be read; the oldest make room.
 const WAITING: usize = 10_000;
@@ -53,7 +54,7 @@ impl Notices {
         if from.parse() == Ok(own) {
             return;
         }
-        let is_due = words.split(',').any(|word| word == DUE);
+        let is_due = words.split(',').all(|word| word != NOT_DUE);
         let mut waiting = self.heard.waiting.lock();
         for ticket in words.split(',').filter_map(|word| word.parse().ok()) {
             if waiting.len() == WAITING {
@@ -104,7 +105,7 @@ impl Notices {
 mod tests {
     use futures_util::FutureExt as _;
 
-    use super::{DUE, News, Notices, TicketId, Uuid};
+    use super::{NOT_DUE, News, Notices, TicketId, Uuid};
 
     #[test]
     fn a_notice_says_whether_there_is_something_to_claim() {
@@ -115,9 +116,9 @@ mod tests {
             notices.next().now_or_never()
         };
         let (name, news) = (ticket.0.simple(), |is_due| Some(News { ticket, is_due }));
-        assert_eq!(heard(other, format!("{name}")), news(false));
-        assert_eq!(heard(other, format!("{name},{DUE}")), news(true));
-        assert_eq!(heard(other, format!("{name},a word of later times")), news(false));
-        assert_eq!(heard(own, format!("{name},{DUE}")), None);
+        assert_eq!(heard(other, format!("{name}")), news(true), "as older gateways say it");
+        assert_eq!(heard(other, format!("{name},{NOT_DUE}")), news(false));
+        assert_eq!(heard(other, format!("{name},a word of later times")), news(true));
+        assert_eq!(heard(own, format!("{name}")), None);
     }
 }

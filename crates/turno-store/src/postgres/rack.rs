@@ -7,7 +7,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::bulk::Values;
-use super::notices::DUE;
+use super::notices::NOT_DUE;
 use super::rows::STANDING;
 use super::schema::SLOTS;
 use super::session::Session;
@@ -116,7 +116,7 @@ impl Rack {
         }
         for tickets in self.changed.chunks(NOTICE) {
             let names = tickets.iter().map(|ticket| ticket.0.simple().to_string());
-            let words: Vec<_> = names.chain(self.has_due.then(|| DUE.to_owned())).collect();
+            let words: Vec<_> = names.chain((!self.has_due).then(|| NOT_DUE.to_owned())).collect();
             let notice = format!("{}:{}", self.own.simple(), words.join(","));
             self.session.rows("SELECT pg_notify('turno', $1)", Values::default().put(notice).0).await?;
         }
