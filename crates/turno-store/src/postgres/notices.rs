@@ -54,11 +54,11 @@ impl Notices {
         if from.parse() == Ok(own) {
             return;
         }
-        let is_due = words.split(',').all(|word| word != NOT_DUE);
+        let mut is_due = words.split(',').all(|word| word != NOT_DUE);
         let mut waiting = self.heard.waiting.lock();
         for ticket in words.split(',').filter_map(|word| word.parse().ok()) {
             if waiting.len() == WAITING {
-                waiting.pop_front();
+                is_due |= waiting.pop_front().is_some_and(|lost| lost.is_due);
             }
             waiting.push_back(News { ticket: TicketId(ticket), is_due });
         }
@@ -105,7 +105,7 @@ impl Notices {
 mod tests {
     use futures_util::FutureExt as _;
 
-    use super::{NOT_DUE, News, Notices, TicketId, Uuid};
+    use super::{NOT_DUE, News, Notices, TicketId, Uuid, WAITING};
 
     #[test]
     fn a_notice_says_whether_there_is_something_to_claim() {
@@ -120,5 +120,19 @@ mod tests {
         assert_eq!(heard(other, format!("{name},{NOT_DUE}")), news(false));
         assert_eq!(heard(other, format!("{name},a word of later times")), news(true));
         assert_eq!(heard(own, format!("{name}")), None);
+    }
+
+    #[test]
+    fn a_notice_that_makes_room_leaves_behind_that_there_is_something_to_claim() {
+        let (notices, own, other) = (Notices::default(), Uuid::now_v7(), Uuid::now_v7());
+        let hear = |word: &str| {
+            let ticket = TicketId::new().0.simple();
+            notices.hear(own, &format!("{}:{ticket},{word}", other.simple()));
+        };
+        hear("");
+        (0..WAITING).for_each(|_| hear(NOT_DUE));
+        let heard: Vec<_> = std::iter::from_fn(|| notices.next().now_or_never()).collect();
+        assert_eq!(heard.len(), WAITING);
+        assert!(heard.iter().any(|news| news.is_due));
     }
 }
