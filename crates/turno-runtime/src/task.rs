@@ -7,9 +7,25 @@ use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::task::AbortOnDropHandle;
 
+/// A future that is larger, in bytes, is moved once, into a box: on its way to its task it is moved several times.
+/// (tokio boxes those above 16 KiB.)
+const LARGE: usize = 1024;
+
 /// Spawns a task under `name`.
 #[track_caller]
 pub fn spawn<F>(name: &str, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    if size_of::<F>() > LARGE {
+        return spawn_as_it_is(name, Box::pin(future));
+    }
+    spawn_as_it_is(name, future)
+}
+
+#[track_caller]
+fn spawn_as_it_is<F>(name: &str, future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
