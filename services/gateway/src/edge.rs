@@ -84,14 +84,13 @@ impl Edge {
     /// on the way of a small unary call is boxed, so that little is moved.
     pub(crate) async fn answer(
         self: Arc<Self>,
-        mut request: Request<Incoming>,
+        mut request: Box<Request<Incoming>>,
         origin: Arc<Origin>,
     ) -> Response<Body> {
         if let Some(refused) = not_grpc(&request) {
             return refused;
         }
         if let Some(method) = self.method(request.uri().path()).await {
-            let request = Box::new(request);
             if origin.is_node && !self.admits(request.headers()) {
                 return Status::unauthenticated("wrong or missing join token").into_http();
             }
@@ -115,8 +114,12 @@ impl Edge {
         Box::pin(tokio::time::timeout_at(self.settled.into(), self.methods.appears(path))).await.ok()
     }
 
-    async fn answer_own(self: &Arc<Self>, request: Request<Incoming>, origin: Arc<Origin>) -> Response<Body> {
-        let request = plain::request(request, self.max_message, self.admission.room());
+    async fn answer_own(
+        self: &Arc<Self>,
+        request: Box<Request<Incoming>>,
+        origin: Arc<Origin>,
+    ) -> Response<Body> {
+        let request = plain::request(*request, self.max_message, self.admission.room());
         let own = &self.own;
         let service = request.uri().path().rsplit_once('/').map_or("", |(service, _)| service).to_owned();
         let counted = Counted::of(request.uri().path(), &origin.reader);

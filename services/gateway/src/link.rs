@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Code;
@@ -242,8 +243,9 @@ impl Link {
         hold: Option<Hold>,
         reader: Option<Arc<Reader>>,
     ) -> Result<Answer, Lost> {
+        let room = self.room().await?;
         let (reply, answer) = oneshot::channel();
-        let mut sent = self.send(invocation, Reply::Once(reply), hold, None, reader).await?;
+        let mut sent = self.send(room, invocation, Reply::Once(reply), hold, None, reader)?;
         let answer = answer.await.unwrap_or(Err(Lost { may_have_run: true }));
         sent.done = true;
         answer
@@ -257,23 +259,32 @@ impl Link {
         messages: Option<Unfetched>,
         reader: Option<Arc<Reader>>,
     ) -> Result<(mpsc::Receiver<Event>, Sent), Lost> {
+        let room = self.room().await?;
         let (reply, events) = mpsc::channel(EVENTS_WAITING);
-        let sent = self.send(invocation, Reply::Stream(reply), hold, messages, reader).await?;
+        let sent = self.send(room, invocation, Reply::Stream(reply), hold, messages, reader)?;
         Ok((events, sent))
     }
 
-    /// Waits for room first: from the moment that the call is on record nothing is awaited until it is on its way,
-    /// so that a caller who goes away leaves either nothing or a call that the node will answer.
-    async fn send(
+    /// Room for one frame more. Few wait for it: the future of a call, which is moved, has none for that.
+    async fn room(&self) -> Result<mpsc::Permit<'_, Down>, Lost> {
+        match self.down.try_reserve() {
+            Ok(room) => Ok(room),
+            Err(TrySendError::Full(())) => Box::pin(self.down.reserve()).await.map_err(|_| Lost::UNSENT),
+            Err(TrySendError::Closed(())) => Err(Lost::UNSENT),
+        }
+    }
+
+    /// With room for it: from the moment that the call is on record nothing is awaited until it is on its way, so that
+    /// a caller who goes away leaves either nothing or a call that the node will answer.
+    fn send(
         self: &Arc<Self>,
+        room: mpsc::Permit<'_, Down>,
         mut invocation: Invocation,
         reply: Reply,
         hold: Option<Hold>,
         messages: Option<Unfetched>,
         reader: Option<Arc<Reader>>,
     ) -> Result<Sent, Lost> {
-        let unsent = Lost { may_have_run: false };
-        let room = self.down.reserve().await.map_err(|_| unsent)?;
         let call = self.next_call.fetch_add(1, Ordering::Relaxed);
         invocation.call = call;
         let body = (invocation.body.len() > self.carry_above).then(|| std::mem::take(&mut invocation.body));
@@ -281,7 +292,7 @@ impl Link {
         let (method, since) = (pending::observed(&invocation), Instant::now());
         let pending = Pending { reply: Some(reply), reader, method, hold, body, messages, sent_at: since };
         if !self.keep(call, pending) {
-            return Err(unsent);
+            return Err(Lost::UNSENT);
         }
         room.send(Down::Invoke(invocation));
         Ok(Sent { link: self.clone(), call, since, done: false })
@@ -416,7 +427,7 @@ impl Link {
 
     /// What the writer had not taken, or may not send any more: nothing of it reached the node.
     fn lose_unsent(&self, call: u64) {
-        self.lose(call, Lost { may_have_run: false });
+        self.lose(call, Lost::UNSENT);
     }
 
     fn lose_all(&self) {

@@ -79,7 +79,12 @@ pub(crate) async fn run(
         };
         course.send(&link, Instant::now());
         let invocation = Invocation { timeout_us: timeout.map_or(0, micros), ..invocation(call, index) };
-        let handed_back = match within(timeout, link.heard(invocation, hold, hearing)).await {
+        let answered = {
+            // Pinned where it is: what is handed over would be there twice.
+            let answer = std::pin::pin!(link.heard(invocation, hold, hearing));
+            within(timeout, answer).await
+        };
+        let handed_back = match answered {
             None => return Ran::Lost(too_long(call, timeout)),
             Some(Ok(answer)) if goes_elsewhere(&answer.outcome) => attempts.not_started(answer.outcome),
             Some(Ok(Answer { outcome, away })) => {

@@ -79,7 +79,7 @@ pub(crate) async fn stream(
 fn lost_with(lost: Lost, messages: Option<&Unfetched>, call: &Call, link: &Link) -> Result<Lost, Status> {
     match messages {
         None => Ok(lost),
-        Some(messages) if messages.is_here() => Ok(Lost { may_have_run: false }),
+        Some(messages) if messages.is_here() => Ok(Lost::UNSENT),
         Some(_) => Err(Status::unavailable(format!(
             "node {} was lost while {} ran: a stream of requests is not sent twice",
             link.hello.name,

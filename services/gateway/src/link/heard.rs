@@ -54,8 +54,9 @@ impl Link {
         stop: &CancellationToken,
         reply: impl FnOnce(oneshot::Sender<Result<Answer, Lost>>) -> Reply + Send,
     ) -> Result<Answer, Lost> {
+        let room = self.room().await?;
         let (sender, mut answer) = oneshot::channel();
-        let mut sent = self.send(invocation, reply(sender), hold, None, None).await?;
+        let mut sent = self.send(room, invocation, reply(sender), hold, None, None)?;
         let answered = tokio::select! {
             biased;
             answered = &mut answer => answered,

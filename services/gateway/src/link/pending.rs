@@ -156,3 +156,7 @@ pub(crate) struct Lost {
     /// It had been handed over, so it may have run; else nothing of it reached the node.
     pub(crate) may_have_run: bool,
 }
+
+impl Lost {
+    pub(crate) const UNSENT: Self = Self { may_have_run: false };
+}

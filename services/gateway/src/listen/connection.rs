@@ -64,7 +64,8 @@ pub(super) async fn serve(
     }
     let service = service_fn(move |request: Request<Incoming>| {
         let (edge, origin) = (edge.clone(), origin.clone());
-        // hyper moves it several times before it is at home: a pointer is cheaper to move.
+        // hyper moves it several times before it is at home: a pointer is cheaper to move. And so it is of the request.
+        let request = Box::new(request);
         Box::pin(async move { Ok::<_, Infallible>(edge.answer(request, origin).await) })
     });
     let exchanges = TaskTracker::new();

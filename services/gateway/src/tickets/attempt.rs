@@ -28,7 +28,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 impl Tickets {
     /// Runs an attempt that is on record. Its place in hand is given back when its end is on disk.
-    pub(crate) async fn attempt(&self, claimed: Claimed, running: Running, mut place: Place) {
+    pub(crate) async fn attempt(&self, claimed: Box<Claimed>, running: Running, mut place: Place) {
         let (attempt, bill) = (claimed.attempt, Bill::open(&claimed));
         if claimed.cancel_requested {
             running.hearing.stop.cancel();
@@ -78,7 +78,13 @@ impl Tickets {
     }
 
     /// Once there is room for its request.
-    async fn begun(&self, claimed: Claimed, hearing: &Hearing, place: &mut Place, course: &Course) -> Ended {
+    async fn begun(
+        &self,
+        claimed: Box<Claimed>,
+        hearing: &Hearing,
+        place: &mut Place,
+        course: &Course,
+    ) -> Ended {
         // For memory, and then for a node.
         course.seek(std::time::Instant::now());
         tokio::select! {
@@ -95,7 +101,7 @@ impl Tickets {
         }
     }
 
-    async fn run(&self, claimed: Claimed, hearing: &Hearing, course: &Course) -> Ended {
+    async fn run(&self, claimed: Box<Claimed>, hearing: &Hearing, course: &Course) -> Ended {
         let Some(method) = self.known(&claimed.method).await.filter(|method| method.is_served()) else {
             if hearing.stop.is_cancelled() {
                 return Ended::Stopped;
@@ -109,7 +115,7 @@ impl Tickets {
         }
         if let Some(inputs) = claimed.inputs {
             // Few are maps: the others do not carry what one needs.
-            return Box::pin(self.run_map(claimed, inputs, method, hearing)).await;
+            return Box::pin(self.run_map(*claimed, inputs, method, hearing)).await;
         }
         let ticket = claimed.attempt.ticket;
         let Envelope { metadata, caller } = match Envelope::opened(&claimed) {

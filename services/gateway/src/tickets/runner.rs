@@ -81,7 +81,7 @@ impl Tickets {
             self.0.hand.give(&mut place, claimed.queue(), claimed.request.len());
             let (tickets, name) = (self.clone(), claimed.method.clone());
             let running = self.0.board.begin(claimed.attempt, self.0.closing.clone());
-            let attempt = async move { tickets.attempt(claimed, running, place).await };
+            let attempt = async move { tickets.attempt(Box::new(claimed), running, place).await };
             task::spawn(&name, self.0.attempts.track_future(attempt));
         }
     }

@@ -92,7 +92,7 @@ impl Tickets {
             let _gone = answer.send(submitted.map(|submitted| Answer::of(submitted, &kept)));
             match (begun, hand) {
                 (Some(attempt), Some((place, running))) => {
-                    Box::pin(tickets.attempt(claimed(attempt, kept), running, place)).await;
+                    Box::pin(tickets.attempt(Box::new(claimed(attempt, kept)), running, place)).await;
                 }
                 (_, hand) => {
                     if let Some((_, running)) = hand {
