@@ -14,7 +14,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use prost::Message as _;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::CompressionEncoding;
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use turno::map::{Answers, OnFailure};
 use turno::node::config::Role;
@@ -220,6 +223,41 @@ async fn a_map_finds_the_room_that_others_leave() {
     eventually("there is one item, and no room for another", async || cook.begun() == 2).await;
     call.abort();
     eventually("the other one is there too", async || cook.begun() == 3).await;
+}
+
+#[tokio::test]
+async fn where_maps_have_all_of_the_house_a_new_one_is_refused_and_one_that_has_nothing_waits() {
+    let (max_bodies, max_message) = (Size::mib(4), Size::mib(4));
+    let config = GatewayConfig { max_bodies, max_message, ..GatewayConfig::default() };
+    let (mesh, cook) = (TestMesh::gateway(config).await, Cook::default());
+    let _kitchen = mesh.kitchen_of(&cook, Role::Io, 1).await;
+    let (waits, coming) = mpsc::channel::<Wait>(1);
+    let mut standing = client(&mesh).map::<kitchen::Simmer>(ReceiverStream::new(coming)).await.unwrap();
+    let (of_a_method, coming) = mpsc::channel(1);
+    of_a_method.send(request(Some(header("Simmer")), &[])).await.unwrap();
+    let nodes = Channel::from_shared(format!("http://{}", mesh.running().nodes())).unwrap().connect_lazy();
+    let answered = MapClient::new(nodes).map(ReceiverStream::new(coming)).await;
+    let mut answered = answered.unwrap().into_inner();
+    let mut maps = Vec::new();
+    for bytes in [4_000_000, 300_000] {
+        let wait = Wait { ms: 60_000, content: vec![7; bytes].into() };
+        maps.push(client(&mesh).map::<kitchen::Simmer>(stream::iter([wait])).await.unwrap());
+        eventually("it is at a node", async || cook.begun() == maps.len() as u64).await;
+    }
+    let new = client(&mesh).map::<kitchen::Simmer>(stream::iter([Wait::default()])).await;
+    let refused = new.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(refused.message().contains("max_bodies"), "{refused}");
+    // One that a method has begun does not wait: the others may wait for it.
+    of_a_method.send(request(None, &[2])).await.unwrap();
+    let ended = answered.message().await.unwrap_err();
+    assert_eq!(ended.code(), Code::ResourceExhausted, "{ended}");
+    waits.send(Wait { ms: 0, content: "late".into() }).await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(300), standing.try_next()).await;
+    assert!(early.is_err(), "there is no room for it");
+    drop(maps.pop());
+    let (index, dish) = standing.try_next().await.unwrap().unwrap();
+    assert_eq!((index, dish.unwrap().content), (0, Bytes::from("late")));
 }
 
 #[tokio::test]

@@ -106,7 +106,7 @@ impl<R: Unary> Map<R> {
     ///
     /// # Errors
     /// No gateway, `UNIMPLEMENTED` for a method that nobody serves, `INVALID_ARGUMENT` for options that make no sense,
-    /// `DEADLINE_EXCEEDED` when the deadline passes before it has begun.
+    /// `RESOURCE_EXHAUSTED` from a full house, `DEADLINE_EXCEEDED` when the deadline passes before it has begun.
     async fn begin(self) -> crate::Result<Answers<R>> {
         let Self { mesh, mut requests, header } = self;
         let deadline = asked(requests.metadata())?;

@@ -1,7 +1,7 @@
 //! Who is let in: so many calls at once, so many bytes of bodies at once. A full house says so at once, and when to
-//! come again; but a map waits, and all maps have half of the bytes. Answers have room of their own (`unread`), but each
-//! keeps its call's place until it is written: a connection that leaves as many of them unread as there are places left is
-//! let in no more, so that others find some.
+//! come again; but a map that has begun waits, and all maps have half of the bytes. Answers have room of their own
+//! (`unread`), but each keeps its call's place until it is written: a connection that leaves as many of them unread as
+//! there are places left is let in no more, so that others find some.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -168,11 +168,26 @@ impl RoomOfMap {
         self.bytes = bytes;
     }
 
-    /// So many bytes are left to maps: of the half of the house that all of them may have, or of the house.
-    pub(crate) fn left(&self) -> usize {
+    /// So many bytes are left to maps: of the half of the house that all of them may have, or of the house. `None` where
+    /// they hold as much as all of it, a message here and there above their half: then not even one more.
+    pub(crate) fn left(&self) -> Option<usize> {
         let Admission { bytes, bytes_of_maps, max_bytes, .. } = &*self.admission;
-        let left = |all: usize, taken: &AtomicUsize| all.saturating_sub(taken.load(Ordering::Relaxed));
-        left(max_bytes / 2, bytes_of_maps).min(left(*max_bytes, bytes))
+        let of_maps = bytes_of_maps.load(Ordering::Relaxed);
+        let left = |all: usize, taken: usize| all.saturating_sub(taken);
+        let of_all = left(*max_bytes, bytes.load(Ordering::Relaxed));
+        (of_maps < *max_bytes).then(|| left(max_bytes / 2, of_maps).min(of_all))
+    }
+
+    /// Refuses a map that holds nothing where there is room for no message more.
+    pub(crate) fn welcome(&self) -> Result<(), Status> {
+        if self.left().is_some() {
+            return Ok(());
+        }
+        let max = self.admission.max_bytes;
+        Err(full(format!(
+            "items of maps take all of the {max} bytes that bodies may have (max_bodies): of this map has run what has a \
+             result, and nothing else"
+        )))
     }
 }
 
@@ -263,7 +278,7 @@ mod tests {
     /// Byte by byte, as long as it may.
     fn fill(map: &mut RoomOfMap) -> usize {
         let mut held = 0;
-        while held < map.left() {
+        while map.left().is_some_and(|left| held < left) {
             held += 1;
             map.keep(held);
         }
@@ -277,16 +292,34 @@ mod tests {
         assert_eq!(maps.each_mut().map(fill), [250, 125, 63, 31, 16]);
         let mut call = admission.admit().unwrap();
         call.room.hold(500).unwrap();
-        assert_eq!(maps[0].left(), 15);
+        assert_eq!(maps[0].left(), Some(15));
         call.room.hold(10).unwrap();
-        assert_eq!(maps[0].left(), 5, "what others have of their half, they have");
+        assert_eq!(maps[0].left(), Some(5), "what others have of their half, they have");
         maps[0].keep(10);
-        assert_eq!((maps[1].left(), admission.bytes()), (245, 755));
+        assert_eq!((maps[1].left(), admission.bytes()), (Some(245), 755));
         // What a map has taken in it holds, though nobody else has room then.
         maps[0].keep(700);
-        assert!(maps[1].left() == 0 && admission.room().hold(1).is_err());
+        assert!(maps[1].left() == Some(0) && admission.room().hold(1).is_err());
         drop((maps, call));
-        assert_eq!((admission.bytes(), admission.room_of_map().left()), (0, 500));
+        assert_eq!((admission.bytes(), admission.room_of_map().left()), (0, Some(500)));
+    }
+
+    #[test]
+    fn where_maps_have_all_of_the_house_one_more_is_told_when_to_come_again() {
+        let admission = Admission::new(10, 1000);
+        let (mut first, next) = (admission.room_of_map(), admission.room_of_map());
+        let mut call = admission.admit().unwrap();
+        call.room.hold(1000).unwrap();
+        first.keep(999);
+        assert_eq!(next.left(), Some(0));
+        next.welcome().expect("one more may have a message, however full the house");
+        first.keep(1000);
+        let refused = next.welcome().unwrap_err();
+        assert_eq!((next.left(), refused.code()), (None, Code::ResourceExhausted));
+        assert!(refused.message().contains("1000 bytes that bodies may have (max_bodies)"), "{refused}");
+        assert!(refused.get_details_retry_info().is_some());
+        drop(first);
+        next.welcome().unwrap();
     }
 
     const PLACES: usize = 64;

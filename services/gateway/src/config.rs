@@ -29,10 +29,10 @@ pub struct GatewayConfig {
     pub token: Token,
     /// The largest message, request or response.
     pub max_message: Size,
-    /// All requests' bodies together, half of them at most of maps' items. As much again may be taken by answers that their
-    /// clients have not read, and by requests of tickets in hand. Of those answers a connection may have no more than are
-    /// left: one finds room where twice its size is free, or where nothing else waits. So below four times `max_message` a
-    /// client that reads may lose a large answer to another's.
+    /// All requests' bodies together, half of them at most of maps' items, but for a message of each map as long as these are
+    /// not all. As much again may be taken by answers that their clients have not read, and by requests of tickets in hand. Of
+    /// those answers a connection may have no more than are left: one finds room where twice its size is free, or where nothing
+    /// else waits. So below four times `max_message` a client that reads may lose a large answer to another's.
     pub max_bodies: Size,
     /// Calls at once, until their answers are written. A connection that has left as many answers unread as there are
     /// places left is let in no more.

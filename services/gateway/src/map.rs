@@ -36,6 +36,7 @@ use turno_proto::v1::{MapRequest, MapResponse};
 use turno_proto::{entries, headers};
 use turno_runtime::task;
 
+use crate::admission::RoomOfMap;
 use crate::edge::{self, Edge};
 use crate::listen::Origin;
 use crate::methods::Method;
@@ -86,8 +87,10 @@ impl MapRpc for MapService {
         let (terms, first) = begin(&mut requests).await?;
         let method = self.method(&terms.path).await?;
         let deadline = edge::asked(&headers)?.and_then(|asked| started.checked_add(asked));
+        let room = self.edge.admission.room_of_map();
+        room.welcome()?;
         let (results, answers) = mpsc::channel(MESSAGES_WAITING);
-        let map = self.prepared(terms, method, &headers, deadline);
+        let map = self.prepared(terms, method, &headers, deadline, room);
         task::spawn("gateway.map", async move {
             // It is in the house until it ends.
             let _permit = permit;
@@ -121,6 +124,7 @@ impl MapService {
         method: Arc<Method>,
         headers: &HeaderMap,
         deadline: Option<Instant>,
+        room: RoomOfMap,
     ) -> Map {
         let (sent, has_sent) = mpsc::channel(SENT_WAITING);
         let metadata = edge::metadata(headers, &self.origin);
@@ -142,7 +146,8 @@ impl MapService {
         Map {
             terms,
             errands,
-            room: self.edge.admission.room_of_map(),
+            room,
+            patience: if self.origin.is_node { Duration::ZERO } else { self.edge.longest_call },
             closing: closing.clone(),
             stop: CancellationToken::new(),
             sent: has_sent,

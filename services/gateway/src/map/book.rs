@@ -154,9 +154,14 @@ impl Book {
         self.out.len()
     }
 
+    /// Every item that was taken has its outcome.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.open == 0
+    }
+
     /// Every item has its outcome.
     pub(crate) fn is_over(&self) -> bool {
-        self.ended && self.waiting.is_empty() && self.open == 0
+        self.ended && self.is_empty()
     }
 
     /// All that is left is out.

@@ -2,6 +2,8 @@
 //! as fast as the client reads. Knows nothing of gRPC: whoever has items and wants results may run one.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -38,6 +40,9 @@ pub(crate) struct Map {
     pub(crate) errands: Errands,
     /// For the bytes of its items.
     pub(crate) room: RoomOfMap,
+    /// So long it waits for room where it has nothing, and maps have all of the house: what comes then ends it. One that a
+    /// method has begun does not wait: those that have the house may wait for it.
+    pub(crate) patience: Duration,
     /// The gateway ends: what is out comes back, and no more goes.
     pub(crate) closing: CancellationToken,
     /// Whoever has it does not want it any more.
@@ -107,6 +112,7 @@ struct Running {
     terms: Terms,
     errands: Errands,
     room: RoomOfMap,
+    patience: Duration,
     closing: CancellationToken,
     stop: CancellationToken,
     sent: mpsc::Receiver<(u64, Instant, WorkerId)>,
@@ -118,13 +124,15 @@ struct Running {
     out: FuturesUnordered<Errand>,
     /// What stops a chunk, or the weighing of a suspect, by its number. One that is obsolete is out, but not here.
     stops: HashMap<u64, CancellationToken>,
+    /// Since when it has nothing, and waits for others to leave room.
+    shut_out: Option<Instant>,
     /// The gateway ends.
     leaving: bool,
 }
 
 impl Running {
     fn new(map: Map) -> Self {
-        let Map { terms, errands, room, closing, stop, sent, earlier, ticket, in_trailers } = map;
+        let Map { terms, errands, room, patience, closing, stop, sent, earlier, ticket, in_trailers } = map;
         let bill = Bill::open(errands.method.clone(), ticket, in_trailers);
         let outbox = Outbox::new(terms.ordered, terms.on_failure, earlier);
         let window = Window::new(terms.in_flight);
@@ -132,6 +140,7 @@ impl Running {
             terms,
             errands,
             room,
+            patience,
             closing,
             stop,
             sent,
@@ -142,6 +151,7 @@ impl Running {
             sizes: Sizes::default(),
             out: FuturesUnordered::new(),
             stops: HashMap::new(),
+            shut_out: None,
             leaving: false,
         }
     }
@@ -187,7 +197,9 @@ impl Running {
         while !self.is_over() {
             self.send_chunks();
             let wants_items = self.wants_items(self.room.left());
-            let waits_for_room = !wants_items && self.wants_items(usize::MAX);
+            let waits_for_room = !wants_items && self.wants_items(Some(usize::MAX));
+            let insists = self.is_out_of_patience(waits_for_room);
+            let has_room = || insists || self.window.takes(&self.book, &self.outbox, self.room.left());
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Err(Status::cancelled("the map was stopped")),
@@ -204,8 +216,13 @@ impl Running {
                         room.send(Ok(self.outbox.message()));
                     }
                 }
-                more = items.next(), if wants_items => match more {
-                    Some(more) => self.take_in(more?),
+                more = next_if(items, has_room), if wants_items || insists => match more {
+                    Some(more) => {
+                        if insists {
+                            self.room.welcome()?;
+                        }
+                        self.take_in(more?);
+                    }
                     None => self.book.end(),
                 },
                 () = closing.cancelled(), if !self.leaving => self.leaving = true,
@@ -238,8 +255,16 @@ impl Running {
         ended.map_or(Ok(()), Err)
     }
 
-    fn wants_items(&self, left: usize) -> bool {
+    fn wants_items(&self, left: Option<usize>) -> bool {
         !self.leaving && self.window.takes(&self.book, &self.outbox, left)
+    }
+
+    /// Whether it has had nothing, and no room, for as long as it has patience. Then it insists: one to which nothing is sent
+    /// may stand on, but what comes ends it if there is still no room.
+    fn is_out_of_patience(&mut self, waits_for_room: bool) -> bool {
+        let is_shut_out = waits_for_room && self.book.is_empty();
+        self.shut_out = is_shut_out.then(|| self.shut_out.unwrap_or_else(Instant::now));
+        self.shut_out.is_some_and(|since| since.elapsed() >= self.patience)
     }
 
     fn take_in(&mut self, fed: Fed) {
@@ -460,6 +485,15 @@ impl Running {
     fn at_us(&self, at: Instant) -> u64 {
         micros(at.saturating_duration_since(self.bill.started))
     }
+}
+
+/// What comes next: nothing, if others have taken its room meanwhile.
+async fn next_if(
+    items: &mut (impl Stream<Item = Result<Fed, Status>> + Unpin),
+    has_room: impl Fn() -> bool,
+) -> Option<Result<Fed, Status>> {
+    let nothing = || Some(Ok(Fed::Items(Vec::new())));
+    poll_fn(|cx| if has_room() { items.poll_next_unpin(cx) } else { Poll::Ready(nothing()) }).await
 }
 
 /// Why an item has no more runs.

@@ -27,15 +27,15 @@ impl Window {
     }
 
     /// Whether more items are to be taken in, where so many bytes are `left` to all maps. None has more than it leaves, as
-    /// queues of tickets (`tickets::shares`); but one that has nothing takes something, or it would not go on. Those that are
-    /// refused at once are results and nothing else.
-    pub(crate) fn takes(&self, book: &Book, outbox: &Outbox, left: usize) -> bool {
-        let ((items, waiting), bytes) = (book.waiting(), book.bytes());
+    /// queues of tickets (`tickets::shares`); but one that has nothing takes something, or it would not go on, unless maps have
+    /// all of the house (`None`). Those that are refused at once are results and nothing else.
+    pub(crate) fn takes(&self, book: &Book, outbox: &Outbox, left: Option<usize>) -> bool {
+        let (items, waiting) = book.waiting();
         !book.has_ended()
             && items < self.in_flight
             && outbox.held() < self.in_flight
             && waiting < self.most_waiting
-            && (bytes == 0 || bytes < left)
+            && left.is_some_and(|left| book.is_empty() || book.bytes() < left)
     }
 
     /// So many items more may go, beside suspects, where each answer is expected to have `answer` bytes; `None` where suspects

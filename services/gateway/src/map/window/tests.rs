@@ -258,6 +258,10 @@ const HALF: usize = 4_000;
 const MESSAGE: usize = 6;
 /// Bytes, with what is kept beside it.
 const ITEM: usize = 64;
+/// Items of one map that are out at most.
+const OUT: usize = 6;
+/// Items of a message, of which the house has no room for one of each map.
+const LARGE: usize = 80;
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
@@ -334,5 +338,25 @@ proptest! {
             prop_assert!(map.is_done(), "{map:?}");
         }
         prop_assert_eq!(house.bytes(), 0);
+    }
+
+    /// However large their messages are, maps together hold the house, and above it one message, and what they had out, which
+    /// takes more once it has come back. And one of them goes on: they do not all wait for each other.
+    #[test]
+    fn maps_hold_no_more_than_the_house_and_one_goes_on(
+        steps in prop::collection::vec((0..MAPS, any::<usize>(), event()), 1..300),
+    ) {
+        let house = Admission::new(1, 2 * HALF);
+        let mut maps = [(); MAPS].map(|()| Small::within(house.room_of_map(), Window::new(1 << 20), false));
+        for (which, chunk, event) in &steps {
+            let map = &mut maps[*which];
+            if map.takes() {
+                map.take(&[false; LARGE]);
+            }
+            map.send();
+            map.meet(*chunk, event);
+            prop_assert!(house.bytes() <= 2 * HALF + (LARGE + MAPS * OUT) * ITEM, "{maps:?}");
+            prop_assert!(maps.iter().any(|map| !map.book.is_empty() || map.takes()), "{maps:?}");
+        }
     }
 }

@@ -104,6 +104,7 @@ impl Tickets {
                 sent,
             },
             room: around.admission.room_of_map(),
+            patience: around.longest_call,
             closing: self.0.closing.clone(),
             stop: recorder.hearing.stop.clone(),
             sent: has_sent,
