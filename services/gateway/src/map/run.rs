@@ -1,6 +1,8 @@
 //! A map as it runs: takes items in as long as there is room, sends chunks as long as slots want them, hands results out
 //! as fast as the client reads. Knows nothing of gRPC: whoever has items and wants results may run one.
 
+mod back;
+
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::task::Poll;
@@ -9,30 +11,25 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt as _};
-use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status};
-use turno_proto::mesh::v1::{ItemOutcome, ItemOutcomes, Kind};
+use tonic::Status;
+use turno_proto::mesh::v1::Kind;
 use turno_proto::status;
 use turno_proto::v1::MapResponse;
 use turno_runtime::units::micros;
 use turno_store::TicketId;
 
 use super::bill::Bill;
-use super::book::{Book, Chunk, Late, Loss, MOST_LOSSES, Settled, Suspect};
+use super::book::{Book, Chunk, Late};
 use super::errand::{Back, Errands};
 use super::outbox::{Earlier, Outbox};
-use super::sizes::{Ahead, Sizes, Told};
+use super::sizes::{Ahead, Sizes};
 use super::terms::Terms;
 use super::window::Window;
 use crate::account::Account;
 use crate::admission::RoomOfMap;
-use crate::link::Link;
-use crate::link::pending::Answer;
-use crate::quarantine::NodeKey;
 use crate::scheduler::WorkerId;
-use crate::trouble::COMES_AGAIN;
 
 /// What one map needs to run.
 pub(crate) struct Map {
@@ -337,135 +334,6 @@ impl Running {
         Slots { count, most_chunks: usize::MAX, most_items, answer }
     }
 
-    fn take_back(&mut self, id: u64, back: Back) -> Result<(), Status> {
-        if self.stops.remove(&id).is_none() {
-            return Ok(());
-        }
-        match back {
-            Back::Answered(answer) => self.answered(id, answer),
-            Back::Unstarted => {
-                let settled = self.book.handed_back(id);
-                self.settle(settled);
-            }
-            Back::Lost(link) => self.lost(id, &link),
-            Back::Weighed(suspect) => self.weighed(id, suspect),
-            Back::Late(most) => self.late(id, most),
-            Back::NoOther => self.book.has_no_other_node(id, self.at_us(Instant::now())),
-            Back::Nobody(status) => return Err(status),
-        }
-        Ok(())
-    }
-
-    fn answered(&mut self, id: u64, Answer { outcome, away }: Answer) {
-        if status::code_of(outcome.code) != Code::Ok {
-            return self.fail(id, &status::from_outcome(outcome));
-        }
-        // A copy, so that what waits for the client does not keep all that came in the same frame.
-        let body = Bytes::copy_from_slice(&outcome.body);
-        let bytes = body.len();
-        let Ok(ItemOutcomes { outcomes }) = ItemOutcomes::decode(body) else {
-            return self.fail(id, &Status::internal("a node answered a chunk with what is none"));
-        };
-        let cost = outcome.cost.unwrap_or_default();
-        let away_us = micros(away);
-        let way_us = away_us.saturating_sub(cost.queue_us.saturating_add(cost.run_us));
-        self.sizes.observe(Told { items: outcomes.len(), run_us: cost.run_us, way_us, bytes });
-        let settled = self.book.answered(id, outcomes);
-        self.settle(settled);
-    }
-
-    fn lost(&mut self, id: u64, link: &Link) {
-        let Errands { method, router, .. } = &self.errands;
-        let (name, node) = (method.name(), &link.hello.name);
-        if !method.served().repeatable && !self.is_ticket() {
-            let what = format!(
-                "node {node} was lost while {name} was there: it may have run; it was not tried again, since its \
-                 idempotency_level does not say that it may be repeated"
-            );
-            return self.fail(id, &Status::unavailable(what));
-        }
-        tracing::info!(method = name, node, "node lost: running a map's items again elsewhere");
-        if link.is_leaving() {
-            let settled = self.book.left(id);
-            return self.settle(settled);
-        }
-        let lost = router.trouble.node(link);
-        let lives = |node: NodeKey| (node == lost && link.is_no_death()) || router.nodes.lives(node);
-        let loss = self.book.lost(id, lost, self.sizes.service_us(), lives);
-        self.follow(id, loss);
-    }
-
-    fn weighed(&mut self, id: u64, suspect: Suspect) {
-        let nodes = &self.errands.router.nodes;
-        let loss = self.book.weighed(suspect, |node| nodes.lives(node));
-        self.follow(id, loss);
-    }
-
-    /// Does what is to be done about a suspect that does not just go again.
-    fn follow(&mut self, id: u64, loss: Option<Loss>) {
-        let Errands { method, router, .. } = &self.errands;
-        let name = method.name();
-        let (index, refused) = match loss {
-            None => return,
-            Some(Loss::ToWeigh(suspect)) => return self.weigh(id, suspect),
-            Some(Loss::Convicted(suspect)) => {
-                (suspect.index, router.trouble.convict(name, &suspect.body, suspect.nodes()))
-            }
-            Some(Loss::GivenUp(suspect)) => (suspect.index, given_up(name)),
-        };
-        let outcomes = vec![(index, status::to_item(&refused))];
-        self.settle(Settled { outcomes, obsolete: None });
-    }
-
-    /// Gives the nodes that were lost with a suspect time to come again; meanwhile the other items go on.
-    fn weigh(&mut self, id: u64, suspect: Suspect) {
-        // The gateway's end does not wait for that: then the item has no result here.
-        let stop = self.closing.child_token();
-        self.stops.insert(id, stop.clone());
-        let router = self.errands.router.clone();
-        self.out.push(Box::pin(async move {
-            let has_come = || !suspect.is_grave(|node| router.nodes.lives(node));
-            let coming = router.nodes.come_until(has_come, COMES_AGAIN);
-            let is_weighed = stop.run_until_cancelled(coming).await.is_some();
-            let back = if is_weighed { Back::Weighed(suspect) } else { Back::Unstarted };
-            (id, (back, Account::default()))
-        }));
-    }
-
-    /// One item of the chunk was: which, they show when they go again one by one, if they may.
-    fn late(&mut self, id: u64, most: Duration) {
-        let method = &self.errands.method;
-        if method.served().repeatable && self.book.goes_singly(id) {
-            return;
-        }
-        let what = format!("{} was not done within {most:?}, or another item of its chunk", method.name());
-        self.fail(id, &Status::deadline_exceeded(what));
-    }
-
-    fn fail(&mut self, id: u64, status: &Status) {
-        let settled = self.book.failed(id, &status::to_item(status));
-        self.settle(settled);
-    }
-
-    fn settle(&mut self, settled: Settled) {
-        if let Some(stop) = settled.obsolete.and_then(|obsolete| self.stops.remove(&obsolete)) {
-            stop.cancel();
-        }
-        let mut succeeded = 0;
-        for (index, outcome) in settled.outcomes {
-            self.count(&outcome, &mut succeeded);
-            self.outbox.put(index, outcome);
-        }
-        self.errands.method.succeeded.increment(succeeded);
-    }
-
-    fn count(&self, outcome: &ItemOutcome, succeeded: &mut u64) {
-        match status::code_of(outcome.code) {
-            Code::Ok => *succeeded += 1,
-            code => self.errands.method.ended(code),
-        }
-    }
-
     fn look_for_stragglers(&mut self) {
         let (true, Some(service_us)) = (self.errands.method.served().repeatable, self.sizes.service_us())
         else {
@@ -494,13 +362,6 @@ async fn next_if(
 ) -> Option<Result<Fed, Status>> {
     let nothing = || Some(Ok(Fed::Items(Vec::new())));
     poll_fn(|cx| if has_room() { items.poll_next_unpin(cx) } else { Poll::Ready(nothing()) }).await
-}
-
-/// Why an item has no more runs.
-fn given_up(name: &str) -> Status {
-    Status::unavailable(format!(
-        "{name} was lost with its node, or the link to it, {MOST_LOSSES} times: it may have run, and is not tried again"
-    ))
 }
 
 /// As far as somebody takes it.
