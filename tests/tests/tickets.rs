@@ -612,6 +612,23 @@ async fn a_gateway_that_is_back_takes_submits_of_methods_whose_nodes_are_not() {
     assert_eq!(response::<Dish>(&ended(&mesh, &new.name).await, "Dish").content, "cake");
 }
 
+#[tokio::test]
+async fn a_gateway_that_is_back_does_not_wait_for_all_its_nodes_before_it_takes_them() {
+    let (data, patience) = (tempfile::tempdir().unwrap(), turno_runtime::units::Span::seconds(3600));
+    let config = || GatewayConfig { data: data.path().into(), patience, ..GatewayConfig::default() };
+    let mesh = TestMesh::gateway(config()).await;
+    let node = mesh.kitchen(Role::Io, 1).await;
+    ended(&mesh, &submitted(&mesh, echo("bread")).await.name).await;
+    mesh.end().await;
+    drop(node);
+    let mesh = TestMesh::gateway(config()).await;
+    let submitting = tokio::time::timeout(Duration::from_secs(20), submitted(&mesh, echo("cake")));
+    let new = submitting.await.expect("it is stored long before an hour is over");
+    assert_eq!(state(&new), TicketState::Waiting);
+    let _node = mesh.kitchen(Role::Io, 1).await;
+    assert_eq!(response::<Dish>(&ended(&mesh, &new.name).await, "Dish").content, "cake");
+}
+
 /// `turno.v1.Tickets/Submit`, by turno::Client's link.
 struct Submit;
 

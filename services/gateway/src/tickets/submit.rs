@@ -1,7 +1,7 @@
 //! Stores a ticket, and has it run at once where there is room.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tonic::Status;
@@ -19,7 +19,11 @@ use crate::tickets::hand::Place;
 use crate::tickets::{Tickets, operation, refusal, submission};
 
 /// A place on the way to the disk comes free within milliseconds.
-const SOON: std::time::Duration = std::time::Duration::from_millis(100);
+const SOON: Duration = Duration::from_millis(100);
+
+/// How long a submit waits for the nodes of a method that the store knows, while they may be on their way: with them come the
+/// retries of its `.proto`, and room to begin. They dial again within this; a client's timeout may be little more.
+const ON_THEIR_WAY: Duration = Duration::from_secs(1);
 
 /// A submit that was let in: its bytes are counted from here on. It has no place yet: it is not begun while nobody reads what is
 /// answered before it.
@@ -138,27 +142,46 @@ impl Tickets {
                 "{name} is the gateway's own method: it can be called, not submitted"
             )));
         }
-        let Some(method) = self.known(name).await else {
-            let is_kept = self.store().knows_method(name).await.map_err(refusal::before_submit)?;
-            return if is_kept { Ok(None) } else { Err(crate::edge::unknown(name)) };
-        };
-        if method.served().kind == Kind::Stream {
+        let method = self.known_or_kept(name).await?;
+        if method.as_ref().is_some_and(|method| method.served().kind == Kind::Stream) {
             return Err(Status::invalid_argument(format!(
                 "{name} takes or answers a stream: only a method that takes one message and answers one can be submitted"
             )));
         }
-        Ok(Some(method))
+        Ok(method)
+    }
+
+    /// `None` where only the store knows it. Who has waited for a node all along asks the store again: another gateway may have
+    /// stored the first ticket meanwhile.
+    async fn known_or_kept(&self, name: &str) -> Result<Option<Arc<Method>>, Status> {
+        let settled = self.0.around.settled;
+        let mut until = settled.min(Instant::now() + ON_THEIR_WAY);
+        loop {
+            if let Some(method) = self.known_by(name, until).await {
+                return Ok(Some(method));
+            }
+            if self.store().knows_method(name).await.map_err(refusal::before_submit)? {
+                return Ok(None);
+            }
+            if until == settled {
+                return Err(crate::edge::unknown(name));
+            }
+            until = settled;
+        }
     }
 
     /// A gateway that has just started waits for its nodes, as calls do.
     pub(crate) async fn known(&self, name: &str) -> Option<Arc<Method>> {
+        self.known_by(name, self.0.around.settled).await
+    }
+
+    async fn known_by(&self, name: &str, until: Instant) -> Option<Arc<Method>> {
         let (methods, path) = (&self.0.around.methods, format!("/{name}"));
         let known = methods.get(&path);
-        if known.is_some() || Instant::now() >= self.0.around.settled || crate::edge::is_own(&path) {
+        if known.is_some() || Instant::now() >= until || crate::edge::is_own(&path) {
             return known;
         }
-        let settled = self.0.around.settled.into();
-        tokio::time::timeout_at(settled, methods.appears(&path)).await.ok()
+        tokio::time::timeout_at(until.into(), methods.appears(&path)).await.ok()
     }
 }
 
@@ -237,7 +260,7 @@ fn claimed(attempt: Attempt, ticket: NewTicket) -> Claimed {
         retries,
         failures: 0,
         cancel_requested: false,
-        waited: std::time::Duration::ZERO,
+        waited: Duration::ZERO,
     }
 }
 
