@@ -507,7 +507,10 @@ async fn what_is_deleted_while_it_runs_stays_for_who_submits_it_again() {
     let keyed = || SubmitRequest { idempotency_key: "order 7".into(), ..submit("Simmer", &wait(60_000)) };
     let ticket = submitted(&mesh, keyed()).await;
     mesh.operations().delete_operation(DeleteOperationRequest { name: ticket.name.clone() }).await.unwrap();
-    assert_eq!(submitted(&mesh, keyed()).await.name, ticket.name);
+    assert!(metadata(&get(&mesh, &ticket.name).await.unwrap()).delete_requested);
+    let wanted = submitted(&mesh, keyed()).await;
+    assert_eq!((&wanted.name, metadata(&wanted).delete_requested), (&ticket.name, false));
+    assert!(!metadata(&get(&mesh, &ticket.name).await.unwrap()).delete_requested);
     mesh.operations().cancel_operation(CancelOperationRequest { name: ticket.name.clone() }).await.unwrap();
     assert_eq!(state(&ended(&mesh, &ticket.name).await), TicketState::Cancelled);
 }

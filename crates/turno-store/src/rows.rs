@@ -103,9 +103,9 @@ impl<'r> Cells<'r> {
     }
 }
 
-/// A ticket: id, method, tenant, state, labels, key, attempts, failures, retries, cancel_requested, submitted_at, not_before,
-/// began_at, ended_at, expires_at, gateway, progress (done, total, note), failure (code, message, details), request_bytes,
-/// response_bytes, redrive_of, redriven_as, parts, items, response_seal.
+/// A ticket: id, method, tenant, state, labels, key, attempts, failures, retries, cancel_requested, delete_requested,
+/// submitted_at, not_before, began_at, ended_at, expires_at, gateway, progress (done, total, note), failure (code, message,
+/// details), request_bytes, response_bytes, redrive_of, redriven_as, parts, items, response_seal.
 pub(crate) fn ticket(asked: Option<TicketId>, row: &dyn Row) -> Result<Ticket, Error> {
     let id = Cells::of(row).parsed().ok().or(asked);
     read(asked, &mut Cells::of(row)).map_err(|Odd| match id {
@@ -136,6 +136,7 @@ fn read(asked: Option<TicketId>, cells: &mut Cells<'_>) -> Result<Ticket, Odd> {
         failures: cells.count()?,
         retries: cells.count()?,
         cancel_requested: cells.flag()?,
+        delete_requested: cells.flag()?,
         submitted_at: Timestamp(cells.number()?),
         not_before: cells.time()?,
         began_at: cells.time()?,

@@ -182,6 +182,8 @@ pub struct Ticket {
     pub retries: u32,
     /// Somebody wants it cancelled; it says [`State::Cancelled`] once nothing of it runs.
     pub cancel_requested: bool,
+    /// Somebody has deleted it: it is gone once it has ended, unless it is asked for anew before.
+    pub delete_requested: bool,
     /// When it was submitted.
     pub submitted_at: Timestamp,
     /// No attempt begins before.

@@ -26,6 +26,7 @@ pub(crate) fn ticket(ticket: &Ticket, known: &DescriptorPool) -> Value {
         "progress": metadata.progress.as_ref().map(|it| json!({ "done": it.done, "total": it.total, "note": it.note })),
         "last_failure": metadata.last_failure.as_ref().map(|it| error(it, known)),
         "cancel_requested": metadata.cancel_requested,
+        "delete_requested": metadata.delete_requested,
         "labels": labels,
         "idempotency_key": said(&metadata.idempotency_key),
         "tenant": said(&metadata.tenant),

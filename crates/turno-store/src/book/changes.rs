@@ -378,6 +378,7 @@ fn forgotten(known: KnownKey) -> Ticket {
         failures: 0,
         retries: 0,
         cancel_requested: false,
+        delete_requested: false,
         submitted_at: Timestamp(known.submitted_at),
         not_before: None,
         began_at: None,

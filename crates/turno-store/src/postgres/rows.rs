@@ -8,7 +8,7 @@ use crate::rows::{Odd, Row};
 /// What a ticket is read from. A row keeps the gateway that was lost with its attempt until the next one begins, so that it
 /// is known whose attempt came to nothing; it does not run the ticket any more.
 pub(super) const TICKET: &str = "id::text, method, tenant, state, labels::text, key, attempts, failures, retries, \
-    cancel_requested::int::bigint, submitted_at, not_before, began_at, ended_at, expires_at, \
+    cancel_requested::int::bigint, delete_requested::int::bigint, submitted_at, not_before, began_at, ended_at, expires_at, \
     CASE WHEN due_at IS NULL THEN gateway::text END, progress_done, progress_total, progress_note, failure_code, \
     failure_message, failure_details, request_bytes, response_bytes, redrive_of::text, redriven_as::text, \
     parts, items, response_seal";

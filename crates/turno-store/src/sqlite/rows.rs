@@ -9,7 +9,7 @@ use crate::rows::{Odd, Row};
 /// What a ticket is read from. A row keeps the gateway that was lost with its attempt until the next one begins, so that it
 /// is known whose attempt came to nothing; it does not run the ticket any more.
 pub(super) const TICKET: &str = "id, method, tenant, state, labels, key, attempts, failures, retries, cancel_requested, \
-    submitted_at, not_before, began_at, ended_at, expires_at, iif(due_at IS NULL, gateway, NULL), progress_done, progress_total, progress_note, \
+    delete_requested, submitted_at, not_before, began_at, ended_at, expires_at, iif(due_at IS NULL, gateway, NULL), progress_done, progress_total, progress_note, \
     failure_code, failure_message, failure_details, request_bytes, response_bytes, redrive_of, redriven_as, parts, items, \
     response_seal";
 

@@ -285,6 +285,7 @@ impl Pair<'_> {
             }
             let found = found.unwrap();
             assert_eq!((found.state, found.cancel_requested), (ticket.state, ticket.cancel));
+            assert_eq!(found.delete_requested, ticket.delete);
             assert_eq!((found.attempts, found.failures), (ticket.attempts, ticket.failures));
             assert_eq!(found.redriven_as, ticket.redriven);
             assert_eq!(self.store().request(ticket.id).await.unwrap(), ticket.request);

@@ -89,6 +89,8 @@ pub struct Snapshot {
     pub last_failure: Option<Status>,
     /// Somebody wants it cancelled; it has ended once nothing of it runs.
     pub cancel_requested: bool,
+    /// Somebody has deleted it: it is gone once it has ended, unless a submit with its key takes that back before.
+    pub delete_requested: bool,
     /// As submitted.
     pub labels: BTreeMap<String, String>,
     /// When it was submitted.
@@ -120,6 +122,7 @@ impl Snapshot {
             progress: metadata.progress.and_then(progress),
             last_failure: metadata.last_failure.map(status::from_rpc),
             cancel_requested: metadata.cancel_requested,
+            delete_requested: metadata.delete_requested,
             labels: metadata.labels.into_iter().collect(),
             submitted_at: metadata.submit_time.and_then(time),
             not_before: metadata.not_before.and_then(time),

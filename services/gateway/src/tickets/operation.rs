@@ -147,6 +147,7 @@ fn metadata(ticket: Ticket, running: Option<Progress>) -> TicketMetadata {
         redrive_of: ticket.redrive_of.map(name_of).unwrap_or_default(),
         redriven_as: ticket.redriven_as.map(name_of).unwrap_or_default(),
         map_items: ticket.inputs.map(|inputs| inputs.items),
+        delete_requested: ticket.delete_requested,
     }
 }
 

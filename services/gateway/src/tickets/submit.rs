@@ -230,6 +230,7 @@ fn as_stored(new: &NewTicket, at: Timestamp, attempt: Option<Attempt>) -> Ticket
         failures: 0,
         retries: new.retries,
         cancel_requested: false,
+        delete_requested: false,
         submitted_at: at,
         not_before: new.not_before,
         began_at: attempt.map(|_| at),

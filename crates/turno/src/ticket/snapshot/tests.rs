@@ -58,6 +58,18 @@ fn what_nobody_has_said_is_none() {
     };
     let seen = read(&operation(&metadata)).unwrap();
     assert_eq!((seen.progress, seen.redriven_as), (None, None));
+    assert!(!seen.delete_requested);
+}
+
+#[test]
+fn one_that_is_deleted_says_so_until_it_has_ended() {
+    let metadata = TicketMetadata {
+        state: TicketState::Running.into(),
+        delete_requested: true,
+        ..TicketMetadata::default()
+    };
+    let seen = read(&operation(&metadata)).unwrap();
+    assert_eq!((seen.state, seen.delete_requested, seen.cancel_requested), (State::Running, true, false));
 }
 
 #[test]
