@@ -1015,6 +1015,29 @@ async fn who_is_interrupted_while_a_ticket_runs_hears_how_to_come_back() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_follows_a_ticket_that_is_deleted_hears_that_it_is_forgotten() {
+    let shell = Shell::open().await;
+    let name = shell.submit("long", &["--key=long"]).await;
+    let show = ["tickets", "show", name.as_str()];
+    shell.until("it runs", &show, |seen| seen.out.contains("3 of 10: third page")).await;
+    let deleted = shell.turno(&["tickets", "delete", &name]).await.fine();
+    assert_eq!(deleted, format!("{name}  is forgotten once it has ended\n"));
+    let shown = shell.turno(&show).await.fine();
+    assert!(shown.contains("unless its key is submitted again before\n"), "{shown}");
+    assert!(!shown.contains("turno tickets watch"), "{shown}");
+    let object = shell.turno(&[&show[..], &["--json"]].concat()).await.json();
+    assert_eq!(object["delete_requested"], true);
+    let mut watching = shell.start(TURNO, &["tickets", "watch", &name]);
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let first = lines.next_line().await.unwrap().unwrap();
+    assert!(first.contains("  running, attempt 1 of 3, to be forgotten: "), "{first}");
+    // It may be gone before this has looked again.
+    let _told = shell.turno(&["tickets", "cancel", &name]).await;
+    let err = Shell::end(watching).await.failed();
+    assert!(err.contains(&format!("{name} has ended and is forgotten: it was deleted")), "{err}");
+}
+
 /// Before a gateway: passes on what comes, but of one method's calls only the first few. Others are never answered.
 #[derive(Clone)]
 struct Door {

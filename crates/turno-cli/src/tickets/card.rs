@@ -53,6 +53,7 @@ impl Card<'_> {
         say("not before", metadata.not_before.as_ref().map(|time| self.moment(time)));
         say("began", metadata.begin_time.as_ref().map(|time| self.moment(time)));
         say("ended", metadata.end_time.as_ref().map(|time| self.moment(time)));
+        say("deleted", deleted(metadata));
         say("took", spent(metadata, self.attempts));
         say("kept until", metadata.expire_time.as_ref().map(|time| self.moment(time)));
         say("labels", labels(metadata));
@@ -95,6 +96,13 @@ fn attempts(metadata: &TicketMetadata) -> String {
     format!("{attempts}{failed}; {} at most", u64::from(*retries) + 1)
 }
 
+/// What a delete does to one that has not ended, and how that is taken back.
+fn deleted(metadata: &TicketMetadata) -> Option<String> {
+    let unless =
+        if metadata.idempotency_key.is_empty() { "" } else { ", unless its key is submitted again before" };
+    metadata.delete_requested.then(|| format!("it is forgotten once it has ended{unless}"))
+}
+
 fn labels(metadata: &TicketMetadata) -> Option<String> {
     let mut labels: Vec<String> =
         metadata.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -128,6 +136,10 @@ fn indented(text: &str) -> String {
 fn next(ticket: &Ticket) -> Option<String> {
     let (short, redriven) = (ticket.short(), &ticket.metadata.redriven_as);
     let mut lines = match ticket.metadata.state() {
+        // Who followed it would not hear how it ends.
+        TicketState::Waiting | TicketState::Running if ticket.metadata.delete_requested => {
+            vec![format!("turno tickets cancel {short}     stop it")]
+        }
         TicketState::Waiting | TicketState::Running => vec![
             format!("turno tickets watch {short}      follow it to its end"),
             format!("turno tickets cancel {short}     stop it"),
@@ -164,7 +176,7 @@ fn commands(lines: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::ticket::tests::{at, dead, running};
-    use super::{Card, TicketAttempt, next, next_of_map};
+    use super::{Card, Ticket, TicketAttempt, next, next_of_map};
 
     const NOW: i64 = 1_000_192_000;
 
@@ -228,6 +240,20 @@ Next
         assert_eq!(next(&lost).unwrap(), "  turno tickets results 00000007    what has come of it");
         let lines: Vec<&str> = expected.lines().collect();
         assert_eq!(next_of_map(&map.name), format!("{}\n{}", lines[0], lines[2]));
+    }
+
+    #[test]
+    fn one_that_is_deleted_says_so_and_is_not_followed() {
+        let mut ticket = running();
+        ticket.metadata.delete_requested = true;
+        let said =
+            |ticket: &Ticket| Card { ticket, attempts: &[], request: None, result: None, now_ms: NOW }.text();
+        let text = said(&ticket);
+        assert!(text.contains("\n  deleted     it is forgotten once it has ended\n"), "{text}");
+        assert!(text.ends_with("\nNext\n  turno tickets cancel 9f3ac2b1     stop it"), "{text}");
+        ticket.metadata.idempotency_key = "nightly/7".into();
+        let text = said(&ticket);
+        assert!(text.contains(" once it has ended, unless its key is submitted again before\n"), "{text}");
     }
 
     #[test]

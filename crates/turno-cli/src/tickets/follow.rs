@@ -3,7 +3,8 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use tonic::Status;
+use anyhow::bail;
+use tonic::{Code, Status};
 use turno_proto::v1::WatchRequest;
 
 use super::desk::Desk;
@@ -32,6 +33,12 @@ impl Desk {
                 Ok(ended) => return Ok(ended),
                 Err(status) => status,
             };
+            // It was there.
+            if status.code() == Code::NotFound && followed.last.is_some() {
+                bail!(
+                    "{name} has ended and is forgotten: it was deleted, or its time was over, and how it ended is not kept"
+                );
+            }
             if !is_away(&status) {
                 return Err(self.refused(&status));
             }

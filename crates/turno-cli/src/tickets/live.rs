@@ -69,7 +69,8 @@ pub(crate) fn line(ticket: &Ticket, note: Option<String>) -> String {
     };
     let note = note.unwrap_or_else(|| ticket.note(now_ms()));
     let note = if note.is_empty() { note } else { format!(": {note}") };
-    format!("{}{attempt}{note}", ticket.state())
+    let fate = if ticket.metadata.delete_requested { ", to be forgotten" } else { "" };
+    format!("{}{attempt}{fate}{note}", ticket.state())
 }
 
 #[cfg(test)]
@@ -82,5 +83,9 @@ mod tests {
         assert_eq!(line(&running(), None), "running, attempt 1 of 3: 3 of 10: shrinking");
         assert_eq!(line(&running(), Some(String::new())), "running, attempt 1 of 3");
         assert!(line(&dead(), None).starts_with("dead: UNAVAILABLE: the oven"));
+        let mut deleted = running();
+        deleted.metadata.delete_requested = true;
+        let expected = "running, attempt 1 of 3, to be forgotten: 3 of 10: shrinking";
+        assert_eq!(line(&deleted, None), expected);
     }
 }
