@@ -1,6 +1,7 @@
 //! Group commit: one writer takes every change that has gathered, makes one transaction of them, and answers all when it
 //! is on disk. It never waits to gather; what comes meanwhile goes with the next one.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -48,18 +49,18 @@ impl Writer {
     /// Starts the writer as a task. It ends when the last of its handles is gone.
     pub(crate) fn start(name: &str, ledger: impl Ledger) -> Self {
         let (orders, waiting) = mpsc::channel(WAITING);
-        task::spawn(name, write(ledger, waiting, Refused::new()));
+        task::spawn(name, write(ledger, waiting, Refused::new(None)));
         Self { orders }
     }
 
     /// The same on a thread of its own. Where a transaction takes no longer than a few hundred tasks, one that has to queue
-    /// up with them leaves the disk idle half of the time.
+    /// up with them leaves the disk idle half of the time. `directory`: where the store lies.
     ///
     /// # Errors
     /// [`Error::Unusable`]: there is no thread to be had.
-    pub(crate) fn start_thread(name: &str, ledger: impl Ledger) -> Result<Self, Error> {
+    pub(crate) fn start_thread(name: &str, ledger: impl Ledger, directory: &Path) -> Result<Self, Error> {
         let (orders, waiting) = mpsc::channel(WAITING);
-        let (runtime, refused) = (Handle::current(), Refused::new());
+        let (runtime, refused) = (Handle::current(), Refused::new(Some(directory)));
         std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || runtime.block_on(write(ledger, waiting, refused)))

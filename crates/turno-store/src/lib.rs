@@ -17,6 +17,7 @@ mod query;
 mod refused;
 mod rows;
 mod seal;
+mod seldom;
 mod space;
 mod sqlite;
 mod state;

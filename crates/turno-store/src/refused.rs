@@ -1,10 +1,16 @@
 //! What the writer has not made, counted by why: where every change has its answer, so that nobody has to count beside it. Every
-//! try counts: what is held until the store takes it is tried again and again.
+//! try counts: what is held until the store takes it is tried again and again. The log hears of a store that is full, with what
+//! a person has to know for that.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use metrics::Counter;
 
 use crate::change::{Answer, Answered};
 use crate::error::Error;
+use crate::seldom::Seldom;
+use crate::sqlite;
 
 const REFUSED: &str = "turno_store_refused_total";
 
@@ -16,11 +22,14 @@ pub(crate) struct Refused {
     unusable: Counter,
     /// Nobody knows of some of these.
     away: Counter,
+    /// Where the store lies, if that is a directory of this machine.
+    directory: Option<PathBuf>,
+    told: Seldom,
 }
 
 impl Refused {
     /// Whoever watches sees from the beginning that there are none.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(directory: Option<&Path>) -> Self {
         let by = |reason: &'static str| metrics::counter!(REFUSED, "reason" => reason);
         Self {
             full: by("full"),
@@ -28,12 +37,17 @@ impl Refused {
             failed: by("failed"),
             unusable: by("unusable"),
             away: by("away"),
+            directory: directory.map(Path::to_owned),
+            told: Seldom::new(),
         }
     }
 
     pub(crate) fn count(&self, answered: &Answered) {
         let counter = match answered {
-            Ok(Answer::NoSpace) | Err(Error::Full) => &self.full,
+            Ok(Answer::NoSpace) | Err(Error::Full) => {
+                self.tell_full(Instant::now());
+                &self.full
+            }
             Err(Error::Contended | Error::Late(_)) => &self.late,
             Err(Error::Failed(_)) => &self.failed,
             Err(Error::Unusable(_)) => &self.unusable,
@@ -51,5 +65,104 @@ impl Refused {
             ) => return,
         };
         counter.increment(1);
+    }
+
+    /// Who asks hears of it each time, the log seldom: it may lie on the disk that is full. What is free is as it is now, which
+    /// others may have changed since; with a quota it may be much.
+    fn tell_full(&self, now: Instant) {
+        if !self.told.is_due(now) {
+            return;
+        }
+        let directory = self.directory.as_deref();
+        let free_bytes = directory.and_then(sqlite::free);
+        let directory = directory.map(|directory| tracing::field::display(directory.display()));
+        tracing::warn!(
+            directory,
+            free_bytes,
+            "the store of tickets is full: what would add to it is refused, or held"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::{Debug, Write as _};
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use parking_lot::Mutex;
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Level, Metadata, Subscriber};
+
+    use super::{Answer, Error, Refused};
+
+    /// Keeps warnings, and what is worse.
+    #[derive(Clone, Default)]
+    struct Warnings(Arc<Mutex<Vec<String>>>);
+
+    impl Subscriber for Warnings {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            *metadata.level() <= Level::WARN
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, event: &Event<'_>) {
+            let mut line = Line(String::new());
+            event.record(&mut line);
+            self.0.lock().push(line.0);
+        }
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+
+    struct Line(String);
+
+    impl Visit for Line {
+        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+            write!(self.0, "{field}={value:?} ").unwrap();
+        }
+    }
+
+    fn told(refused: &Refused, act: impl Fn(&Refused)) -> Vec<String> {
+        let warnings = Warnings::default();
+        tracing::subscriber::with_default(warnings.clone(), || act(refused));
+        std::mem::take(&mut *warnings.0.lock())
+    }
+
+    #[test]
+    fn a_store_that_is_full_is_in_the_log_once_a_second() {
+        let now = Instant::now();
+        let lines = told(&Refused::new(None), |refused| {
+            for ms in [0, 0, 999, 1000] {
+                refused.tell_full(now + Duration::from_millis(ms));
+            }
+        });
+        assert_eq!(lines.len(), 2);
+        // Of a database that lies elsewhere nobody knows it.
+        assert!(!lines[0].contains("directory") && !lines[0].contains("free_bytes"), "{}", lines[0]);
+    }
+
+    #[test]
+    fn the_log_says_where_it_is_full_and_what_is_free() {
+        let directory = tempfile::tempdir().unwrap();
+        for answered in [Ok(Answer::NoSpace), Err(Error::Full)] {
+            let lines = told(&Refused::new(Some(directory.path())), |refused| refused.count(&answered));
+            assert_eq!(lines.len(), 1);
+            assert!(lines[0].contains(&format!("directory={} ", directory.path().display())), "{}", lines[0]);
+            assert!(lines[0].contains(" free_bytes="), "{}", lines[0]);
+        }
+        let lines =
+            told(&Refused::new(Some(directory.path())), |refused| refused.count(&Ok(Answer::Nothing)));
+        assert!(lines.is_empty(), "{lines:?}");
     }
 }

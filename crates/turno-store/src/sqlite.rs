@@ -21,6 +21,7 @@ use crate::book::Book;
 use crate::error::Error;
 use crate::group::Writer;
 use crate::kept::Kept;
+pub(crate) use disk::free;
 use memory::Notes;
 pub(crate) use reader::Reader;
 pub(crate) use tables::Shelves;
@@ -28,7 +29,7 @@ pub(crate) use tables::Shelves;
 /// Opens the store in `directory`, and makes it if there is none.
 pub(crate) async fn open(directory: &Path) -> Result<Kept<Reader>, Error> {
     let (book, reader) = parts(directory).await?;
-    Ok(Kept { writer: Writer::start_thread("store", book)?, reader })
+    Ok(Kept { writer: Writer::start_thread("store", book, directory)?, reader })
 }
 
 /// What makes changes, and what reads.

@@ -27,7 +27,6 @@ mod patience;
 mod quiet;
 mod refusal;
 mod runner;
-mod seldom;
 mod service;
 mod shares;
 mod submission;

@@ -43,7 +43,7 @@ async fn written(ordered: Vec<Order>, script: Vec<(Vec<Order>, Made)>) -> Vec<us
     assert!(ordered.into_iter().all(|order| orders.try_send(order).is_ok()));
     let asked = Arc::default();
     let ledger = Scripted { script: script.into(), orders: Some(orders), asked: Arc::clone(&asked) };
-    write(ledger, waiting, Refused::new()).await;
+    write(ledger, waiting, Refused::new(None)).await;
     let asked = asked.lock();
     asked.clone()
 }

@@ -72,14 +72,19 @@ impl Files {
 
     /// `None` where nobody can say.
     fn disk(&self) -> Option<Disk> {
-        let found = rustix::fs::statvfs(&self.directory).ok().filter(|found| found.f_blocks > 0)?;
-        Some(Disk { free: found.f_bavail.saturating_mul(found.f_frsize), log: length(&self.log) })
+        Some(Disk { free: free(&self.directory)?, log: length(&self.log) })
     }
 
     fn database(&self, session: &Session) -> Result<Database, Error> {
         let (whole, unused) = session.pages()?;
         Ok(Database { owed: whole.saturating_sub(length(&self.database)), unused })
     }
+}
+
+/// Bytes that whoever runs this may still write to the directory's disk; `None` where nobody can say.
+pub(crate) fn free(directory: &Path) -> Option<u64> {
+    let found = rustix::fs::statvfs(directory).ok().filter(|found| found.f_blocks > 0)?;
+    Some(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 /// By its name: whoever opens a database's file and closes it takes this process's locks off it.

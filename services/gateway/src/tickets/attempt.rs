@@ -14,6 +14,7 @@ use crate::calls::{self, Call, Ran, run};
 use crate::course::Course;
 use crate::link::heard::Hearing;
 use crate::methods::Method;
+use crate::tickets::Tickets;
 use crate::tickets::bill::Bill;
 use crate::tickets::board::Running;
 use crate::tickets::envelope::Envelope;
@@ -21,7 +22,6 @@ use crate::tickets::hand::Place;
 use crate::tickets::losses;
 use crate::tickets::operation::{failure_of, storable, wrapped};
 use crate::tickets::verdict::{self, Death, Ended, Standing, Verdict};
-use crate::tickets::{Tickets, refusal};
 
 /// The disk hears of progress no more often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -216,7 +216,8 @@ impl Tickets {
                     tracing::warn!(ticket = %attempt.ticket, %error, "what came of an attempt is lost: it begins again");
                     return;
                 }
-                Err(Error::Full) => refusal::tell_full(),
+                // The store has told the log.
+                Err(Error::Full) => {}
                 Err(error) if is_passing(&error) => {
                     tracing::warn!(ticket = %attempt.ticket, %error, "what came of an attempt cannot be stored yet");
                 }

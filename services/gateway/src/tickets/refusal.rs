@@ -1,12 +1,10 @@
 //! What a store's error is to a client.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use turno_store::Error;
-
-use crate::tickets::seldom::Seldom;
 
 /// Before a client comes again to a store that is full.
 const SOON: Duration = Duration::from_secs(5);
@@ -21,10 +19,8 @@ pub(crate) fn status(error: Error) -> Status {
         Error::Superseded(_) | Error::Incomplete(_) => Status::aborted(text),
         Error::Contended | Error::Late(_) => Status::unavailable(text),
         Error::Unfit(_) => Status::invalid_argument(text),
-        Error::Full => {
-            tell_full();
-            exhausted(text, SOON)
-        }
+        // The store has told the log.
+        Error::Full => exhausted(text, SOON),
         Error::Damaged(_) => Status::data_loss(text),
         Error::Unavailable(why) => away(&why, "the store of tickets does not answer"),
         Error::Failed(why) => {
@@ -37,18 +33,6 @@ pub(crate) fn status(error: Error) -> Status {
             tracing::error!(error = text, "the store of tickets cannot go on");
             Status::internal("the store of tickets cannot go on; the gateway's log says more")
         }
-    }
-}
-
-/// Who submits hears of it each time, the log seldom: it may lie on the disk that is full.
-pub(super) fn tell_full() {
-    static TOLD: Seldom = Seldom::new();
-    warn_of_full(&TOLD, Instant::now());
-}
-
-fn warn_of_full(told: &Seldom, now: Instant) {
-    if told.is_due(now) {
-        tracing::warn!("the store of tickets is full: what would add to it is refused, or held");
     }
 }
 
@@ -105,54 +89,11 @@ fn come_again(code: Code, what: impl Into<String>, soon: Duration) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::{Duration, Instant};
-
     use tonic::Code;
     use tonic_types::StatusExt as _;
-    use tracing::span::{Attributes, Id, Record};
-    use tracing::{Event, Level, Metadata, Subscriber};
     use turno_store::Error;
 
-    use super::{SOON, Seldom, before_submit, of_listing, of_submit, status, warn_of_full};
-
-    /// Counts warnings, and what is worse.
-    #[derive(Clone, Default)]
-    struct Warnings(Arc<AtomicUsize>);
-
-    impl Subscriber for Warnings {
-        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-            *metadata.level() <= Level::WARN
-        }
-
-        fn new_span(&self, _: &Attributes<'_>) -> Id {
-            Id::from_u64(1)
-        }
-
-        fn record(&self, _: &Id, _: &Record<'_>) {}
-
-        fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-        fn event(&self, _: &Event<'_>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-
-        fn enter(&self, _: &Id) {}
-
-        fn exit(&self, _: &Id) {}
-    }
-
-    #[test]
-    fn a_store_that_is_full_is_in_the_log_once_a_second() {
-        let (warnings, told, now) = (Warnings::default(), Seldom::new(), Instant::now());
-        tracing::subscriber::with_default(warnings.clone(), || {
-            for ms in [0, 0, 999, 1000] {
-                warn_of_full(&told, now + Duration::from_millis(ms));
-            }
-        });
-        assert_eq!(warnings.0.load(Ordering::Relaxed), 2);
-    }
+    use super::{SOON, before_submit, of_listing, of_submit, status};
 
     #[test]
     fn a_store_that_is_full_is_told_from_one_that_is_away() {

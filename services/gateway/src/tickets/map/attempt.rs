@@ -215,7 +215,8 @@ impl Recorder<'_> {
             match appended.await {
                 Err(error) if !is_passing(&error) || patience.is_over(&error) => return Err(error),
                 Err(error @ Error::Full) if stop.is_cancelled() => return Err(error),
-                Err(Error::Full) => refusal::tell_full(),
+                // The store has told the log.
+                Err(Error::Full) => {}
                 Err(error) => {
                     tracing::warn!(ticket = %self.attempt.ticket, %error, "results cannot be stored yet");
                 }

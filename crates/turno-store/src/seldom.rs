@@ -7,15 +7,15 @@ use parking_lot::Mutex;
 const EVERY: Duration = Duration::from_secs(1);
 
 /// When it was said last.
-pub(super) struct Seldom(Mutex<Option<Instant>>);
+pub(crate) struct Seldom(Mutex<Option<Instant>>);
 
 impl Seldom {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(Mutex::new(None))
     }
 
     /// Whether it is to be said now: then it has been.
-    pub(super) fn is_due(&self, now: Instant) -> bool {
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
         let mut last = self.0.lock();
         let is_due = last.is_none_or(|last| now.duration_since(last) >= EVERY);
         if is_due {
