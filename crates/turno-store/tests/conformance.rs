@@ -157,6 +157,7 @@ promises! {
         inputs_that_are_dropped_are_gone
         results_are_those_of_the_current_attempt
         a_map_goes_with_all_that_it_had
+        a_map_of_more_parts_than_one_sweep_takes_goes_whole
         a_dead_map_is_neither_edited_nor_redriven;
     finding:
         a_listing_goes_from_page_to_page

@@ -61,7 +61,8 @@ const SWEEP: [&str; 4] = [
     "DELETE FROM part WHERE rowid IN (SELECT p.rowid FROM unfinished_body AS u JOIN part AS p ON p.ticket = u.body \
      WHERE u.began_at < ?1 ORDER BY p.ticket, p.log, p.number LIMIT 256)",
     "DELETE FROM piece WHERE body IN (SELECT body FROM unfinished_body WHERE began_at < ?1)",
-    "DELETE FROM unfinished_body WHERE began_at < ?1 AND NOT EXISTS (SELECT 1 FROM part WHERE part.ticket = body)",
+    "DELETE FROM unfinished_body WHERE began_at < ?1 \
+     AND NOT EXISTS (SELECT 1 FROM part WHERE part.ticket = unfinished_body.body)",
 ];
 
 /// SQLite's tables, and what is known by heart.

@@ -117,6 +117,24 @@ pub(crate) async fn a_map_goes_with_all_that_it_had(place: &dyn Place) {
     }
 }
 
+/// Their ticket stays known to the sweep until the last of them is gone.
+pub(crate) async fn a_map_of_more_parts_than_one_sweep_takes_goes_whole(place: &dyn Place) {
+    const RESULTS: u32 = 300;
+    let store = open(place).await;
+    let map = NewTicket { begin_at: Some(gateway(&*store).await), ..map() };
+    let attempt = stored(&*store, map).await.unwrap();
+    for number in 0..RESULTS {
+        store.append_results(attempt, number, part(0), 1).await.unwrap();
+    }
+    store.finish(attempt, Outcome::Done("all".into())).await.unwrap();
+    store.delete(attempt.ticket).await.unwrap();
+    eventually("the sweep has been there twice", || async {
+        store.expire(100).await.unwrap();
+        store.part(attempt.ticket, Log::Results, RESULTS - 1).await.unwrap().is_none().then_some(())
+    })
+    .await;
+}
+
 pub(crate) async fn a_dead_map_is_neither_edited_nor_redriven(place: &dyn Place) {
     let store = open(place).await;
     let gateway = gateway(&*store).await;
