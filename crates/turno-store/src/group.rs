@@ -77,13 +77,13 @@ impl Writer {
     }
 }
 
-async fn write(mut ledger: impl Ledger, mut orders: mpsc::Receiver<Order>, refused: Refused) {
+async fn write(mut ledger: impl Ledger, mut orders: mpsc::Receiver<Order>, mut refused: Refused) {
     let mut taken = Vec::with_capacity(TOGETHER);
     let mut unheard = Vec::new();
     let mut is_silent = false;
     while orders.recv_many(&mut taken, TOGETHER).await > 0 {
         if is_silent {
-            refuse_the_late(&mut taken, &refused);
+            refuse_the_late(&mut taken, &mut refused);
             if taken.is_empty() {
                 continue;
             }
@@ -113,7 +113,7 @@ fn end_in_silence(answers: &[Answered]) -> bool {
     answers.last().is_some_and(|answer| answer.as_ref().is_err_and(Error::is_silence))
 }
 
-fn refuse_the_late(taken: &mut Vec<Order>, refused: &Refused) {
+fn refuse_the_late(taken: &mut Vec<Order>, refused: &mut Refused) {
     for order in taken.extract_if(.., |order| order.came.elapsed() >= PATIENCE) {
         let answer = Err(untried());
         refused.count(&answer);

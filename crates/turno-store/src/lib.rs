@@ -17,7 +17,6 @@ mod query;
 mod refused;
 mod rows;
 mod seal;
-mod seldom;
 mod space;
 mod sqlite;
 mod state;

@@ -3,16 +3,17 @@
 //! a person has to know for that.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use metrics::Counter;
 
 use crate::change::{Answer, Answered};
 use crate::error::Error;
-use crate::seldom::Seldom;
 use crate::sqlite;
 
 const REFUSED: &str = "turno_store_refused_total";
+/// The log hears of a store that is full no more often.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// Changes, by what keeps the store from making them. That one cannot be made as it was asked for is not the store's doing.
 pub(crate) struct Refused {
@@ -24,7 +25,8 @@ pub(crate) struct Refused {
     away: Counter,
     /// Where the store lies, if that is a directory of this machine.
     directory: Option<PathBuf>,
-    told: Seldom,
+    /// When the log heard last that it is full.
+    told: Option<Instant>,
 }
 
 impl Refused {
@@ -38,11 +40,11 @@ impl Refused {
             unusable: by("unusable"),
             away: by("away"),
             directory: directory.map(Path::to_owned),
-            told: Seldom::new(),
+            told: None,
         }
     }
 
-    pub(crate) fn count(&self, answered: &Answered) {
+    pub(crate) fn count(&mut self, answered: &Answered) {
         let counter = match answered {
             Ok(Answer::NoSpace) | Err(Error::Full) => {
                 self.tell_full(Instant::now());
@@ -69,10 +71,11 @@ impl Refused {
 
     /// Who asks hears of it each time, the log seldom: it may lie on the disk that is full. What is free is as it is now, which
     /// others may have changed since; with a quota it may be much.
-    fn tell_full(&self, now: Instant) {
-        if !self.told.is_due(now) {
+    fn tell_full(&mut self, now: Instant) {
+        if self.told.is_some_and(|told| now.duration_since(told) < TOLD_EVERY) {
             return;
         }
+        self.told = Some(now);
         let directory = self.directory.as_deref();
         let free_bytes = directory.and_then(sqlite::free);
         let directory = directory.map(|directory| tracing::field::display(directory.display()));
@@ -133,16 +136,16 @@ mod tests {
         }
     }
 
-    fn told(refused: &Refused, act: impl Fn(&Refused)) -> Vec<String> {
+    fn told(mut refused: Refused, act: impl FnOnce(&mut Refused)) -> Vec<String> {
         let warnings = Warnings::default();
-        tracing::subscriber::with_default(warnings.clone(), || act(refused));
+        tracing::subscriber::with_default(warnings.clone(), || act(&mut refused));
         std::mem::take(&mut *warnings.0.lock())
     }
 
     #[test]
     fn a_store_that_is_full_is_in_the_log_once_a_second() {
         let now = Instant::now();
-        let lines = told(&Refused::new(None), |refused| {
+        let lines = told(Refused::new(None), |refused| {
             for ms in [0, 0, 999, 1000] {
                 refused.tell_full(now + Duration::from_millis(ms));
             }
@@ -156,13 +159,12 @@ mod tests {
     fn the_log_says_where_it_is_full_and_what_is_free() {
         let directory = tempfile::tempdir().unwrap();
         for answered in [Ok(Answer::NoSpace), Err(Error::Full)] {
-            let lines = told(&Refused::new(Some(directory.path())), |refused| refused.count(&answered));
+            let lines = told(Refused::new(Some(directory.path())), |refused| refused.count(&answered));
             assert_eq!(lines.len(), 1);
             assert!(lines[0].contains(&format!("directory={} ", directory.path().display())), "{}", lines[0]);
             assert!(lines[0].contains(" free_bytes="), "{}", lines[0]);
         }
-        let lines =
-            told(&Refused::new(Some(directory.path())), |refused| refused.count(&Ok(Answer::Nothing)));
+        let lines = told(Refused::new(Some(directory.path())), |refused| refused.count(&Ok(Answer::Nothing)));
         assert!(lines.is_empty(), "{lines:?}");
     }
 }
