@@ -3,22 +3,27 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use turno_runtime::task;
-use turno_store::{Inputs, Log, Submitted, TicketId};
+use turno_store::{Inputs, Log, Store, Submitted, TicketId};
 
 use super::{Acknowledged, outcome_of, part_of, telling};
 
 pub(super) const ADDRESS: &str = "TURNO_TEST_STORE";
 
+/// The store that whoever has started this process names; `None` where nobody does.
+pub(super) async fn told_where() -> Option<Arc<dyn Store>> {
+    #[expect(clippy::disallowed_methods, reason = "a test says so to its child")]
+    let address = std::env::var(ADDRESS).ok()?;
+    Some(turno_store::open(&address).await.unwrap())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a process of its own, which the tests beside it start and kill"]
 async fn submits_until_it_is_killed() {
-    #[expect(clippy::disallowed_methods, reason = "the tests beside it say so where to submit")]
-    let Ok(address) = std::env::var(ADDRESS) else { return };
-    let store = turno_store::open(&address).await.unwrap();
+    let Some(store) = told_where().await else { return };
     let gateway = crate::suite::gateway(&*store).await;
     let tasks = (0..16).map(|number| {
         let store = store.clone();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use turno_store::{Error, NewTicket, Outcome, Store, TicketId};
 
-use super::child::ADDRESS;
+use super::child::{ADDRESS, told_where};
 use super::{Acknowledged, request_of, telling};
 use crate::suite::server::Server;
 use crate::suite::{self, eventually, gateway, new};
@@ -194,9 +194,7 @@ fn what_its_user_may_have_is_a_disk_that_is_full() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a process of its own, which the test beside it starts"]
 async fn fills_what_its_user_may_have() {
-    #[expect(clippy::disallowed_methods, reason = "the test beside it says so where")]
-    let Ok(address) = std::env::var(ADDRESS) else { return };
-    let store = turno_store::open(&address).await.unwrap();
+    let Some(store) = told_where().await else { return };
     let stored = fill_up(&*store).await;
     assert!(!stored.is_empty());
     make_room(&*store, &stored).await;
