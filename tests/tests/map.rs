@@ -184,12 +184,17 @@ async fn large_items_are_taken_in_as_others_are_done_and_leave_room_for_calls() 
     }
 }
 
+/// One large message fills it.
+async fn small_house() -> (TestMesh, Cook) {
+    let (max_bodies, max_message) = (Size::mib(4), Size::mib(4));
+    let config = GatewayConfig { max_bodies, max_message, ..GatewayConfig::default() };
+    (TestMesh::gateway(config).await, Cook::default())
+}
+
 /// What it has come to would be lost.
 #[tokio::test]
 async fn a_full_house_ends_no_map() {
-    let (max_bodies, max_message) = (Size::mib(4), Size::mib(4));
-    let config = GatewayConfig { max_bodies, max_message, ..GatewayConfig::default() };
-    let (mesh, cook) = (TestMesh::gateway(config).await, Cook::default());
+    let (mesh, cook) = small_house().await;
     let _kitchen = mesh.kitchen_of(&cook, Role::Both, 2).await;
     let mut caller = mesh.client();
     let call =
@@ -210,9 +215,7 @@ async fn a_full_house_ends_no_map() {
 /// Nobody tells it of that, and what it has out may take long.
 #[tokio::test]
 async fn a_map_finds_the_room_that_others_leave() {
-    let (max_bodies, max_message) = (Size::mib(4), Size::mib(4));
-    let config = GatewayConfig { max_bodies, max_message, ..GatewayConfig::default() };
-    let (mesh, cook) = (TestMesh::gateway(config).await, Cook::default());
+    let (mesh, cook) = small_house().await;
     let _kitchen = mesh.kitchen_of(&cook, Role::Io, 1).await;
     let mut caller = mesh.client();
     let large = stubs::Wait { ms: 60_000, content: vec![7; 4_000_000].into() };
@@ -227,9 +230,7 @@ async fn a_map_finds_the_room_that_others_leave() {
 
 #[tokio::test]
 async fn where_maps_have_all_of_the_house_a_new_one_is_refused_and_one_that_has_nothing_waits() {
-    let (max_bodies, max_message) = (Size::mib(4), Size::mib(4));
-    let config = GatewayConfig { max_bodies, max_message, ..GatewayConfig::default() };
-    let (mesh, cook) = (TestMesh::gateway(config).await, Cook::default());
+    let (mesh, cook) = small_house().await;
     let _kitchen = mesh.kitchen_of(&cook, Role::Io, 1).await;
     let (waits, coming) = mpsc::channel::<Wait>(1);
     let mut standing = client(&mesh).map::<kitchen::Simmer>(ReceiverStream::new(coming)).await.unwrap();
