@@ -282,6 +282,37 @@ async fn who_does_not_read_is_not_read_from() {
     assert!(sent.load(Ordering::SeqCst) > stopped_at);
 }
 
+/// They wait at their node, for longer than a call of the method may take, and none is made again.
+#[tokio::test]
+async fn large_answers_of_a_small_item_wait_for_their_reader_and_are_made_once() {
+    const ALL: u64 = 300;
+    let (max_bodies, longest_call) = (Size::mib(16), Span::seconds(2));
+    let config = GatewayConfig { max_bodies, longest_call, ..GatewayConfig::default() };
+    let (mesh, cook) = (TestMesh::gateway(config).await, Cook::default());
+    let _kitchen = mesh.kitchen_of(&cook, Role::Io, 1).await;
+    let mut begun = 0;
+    for is_ordered in [false, true] {
+        // As they would wait in order for the first, which is the last to be there.
+        let ms = move |index| if index == 0 && is_ordered { 1_000 } else { 0 };
+        let large = stream::iter((0..ALL).map(move |index| Number { value: 1_000_000, ms: ms(index) }));
+        let map = client(&mesh).map::<kitchen::Ladle>(large);
+        let mut answers = if is_ordered { map.ordered().await } else { map.await }.unwrap();
+        tokio::time::sleep(3 * longest_call.0 / 2).await;
+        assert!(
+            cook.begun() - begun < ALL / 3,
+            "{} answers were made though nobody reads",
+            cook.begun() - begun
+        );
+        let mut read = 0;
+        while let Some((_, dish)) = answers.try_next().await.unwrap() {
+            assert_eq!(dish.unwrap().content.len(), 1_000_000);
+            read += 1;
+        }
+        assert_eq!((read, cook.begun() - begun), (ALL, ALL));
+        begun = cook.begun();
+    }
+}
+
 #[tokio::test]
 async fn who_goes_away_cancels_what_is_on_its_way() {
     let mesh = TestMesh::start(1, 2).await;

@@ -19,6 +19,8 @@ pub(crate) struct Admission {
     bytes: AtomicUsize,
     /// Those of them that are of maps.
     bytes_of_maps: AtomicUsize,
+    /// Beside them, what results of maps have.
+    results_of_maps: AtomicUsize,
     max_calls: usize,
     max_bytes: usize,
 }
@@ -37,11 +39,12 @@ pub(crate) struct Room {
     bytes: usize,
 }
 
-/// What is held of a map's items; given back when this is dropped.
+/// What is held of a map's items, and of its results; given back when this is dropped.
 #[derive(Debug)]
 pub(crate) struct RoomOfMap {
     admission: Arc<Admission>,
     bytes: usize,
+    results: usize,
 }
 
 impl Admission {
@@ -50,6 +53,7 @@ impl Admission {
             calls: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             bytes_of_maps: AtomicUsize::new(0),
+            results_of_maps: AtomicUsize::new(0),
             max_calls,
             max_bytes,
         })
@@ -71,9 +75,9 @@ impl Admission {
         Room { admission: self.clone(), bytes: 0 }
     }
 
-    /// Room for a map's items.
+    /// Room for a map's items and results.
     pub(crate) fn room_of_map(self: &Arc<Self>) -> RoomOfMap {
-        RoomOfMap { admission: self.clone(), bytes: 0 }
+        RoomOfMap { admission: self.clone(), bytes: 0, results: 0 }
     }
 
     /// Lets in a call of a service whose door has asked already, or of none.
@@ -168,6 +172,19 @@ impl RoomOfMap {
         self.bytes = bytes;
     }
 
+    /// The same of its results.
+    pub(crate) fn keep_results(&mut self, bytes: usize) {
+        let more = bytes.wrapping_sub(self.results);
+        self.admission.results_of_maps.fetch_add(more, Ordering::Relaxed);
+        self.results = bytes;
+    }
+
+    /// So many bytes are left to the results of maps, which have half as many as all bodies may have.
+    pub(crate) fn left_to_results(&self) -> usize {
+        let Admission { results_of_maps, max_bytes, .. } = &*self.admission;
+        (max_bytes / 2).saturating_sub(results_of_maps.load(Ordering::Relaxed))
+    }
+
     /// So many bytes are left to maps: of the half of the house that all of them may have, or of the house. `None` where
     /// they hold as much as all of it, a message here and there above their half: then not even one more.
     pub(crate) fn left(&self) -> Option<usize> {
@@ -194,6 +211,7 @@ impl RoomOfMap {
 impl Drop for RoomOfMap {
     fn drop(&mut self) {
         self.keep(0);
+        self.keep_results(0);
     }
 }
 

@@ -15,6 +15,7 @@ use turno_runtime::task;
 use crate::edge::Messages;
 use crate::link::Link;
 use crate::link::pending::Event;
+use crate::map::gate::Entry;
 use crate::unread::{Ahead, Room, SMALL};
 
 /// Bytes in one part.
@@ -34,8 +35,14 @@ pub(crate) type CarryStream = tokio_stream::wrappers::ReceiverStream<Result<Carr
 
 type Down = mpsc::Sender<Result<CarryDown, Status>>;
 
-/// Serves the carry of `call`.
-pub(crate) fn serve(link: Arc<Link>, call: u64, up: Streaming<CarryUp>, max_message: usize) -> CarryStream {
+/// Serves the carry of `call`, which keeps its place at its map's gate until the outcome is in.
+pub(crate) fn serve(
+    link: Arc<Link>,
+    call: u64,
+    up: Streaming<CarryUp>,
+    max_message: usize,
+    entry: Option<Entry>,
+) -> CarryStream {
     let (down, parts) = mpsc::channel(PARTS_IN_FLIGHT);
     let (body, messages) = (link.take_body(call), link.take_messages(call));
     task::spawn("gateway.carry", async move {
@@ -51,7 +58,7 @@ pub(crate) fn serve(link: Arc<Link>, call: u64, up: Streaming<CarryUp>, max_mess
             link.carried(outcome);
         }
         // The stream down stays open until the outcome is in: its end tells the node so.
-        drop(down);
+        drop((down, entry));
     });
     CarryStream::new(parts)
 }

@@ -206,7 +206,8 @@ pub struct GatewayFlags {
     #[arg(long, env = "TURNO_MAX_MESSAGE", value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_message: Option<Size>,
-    /// All requests' bodies together; unread answers, and tickets in hand, may have as much again each [default: 1GiB]
+    /// All requests' bodies together; unread answers, and tickets in hand, may have as much again each, and
+    /// results of maps half as much [default: 1GiB]
     #[arg(long, env = "TURNO_MAX_BODIES", value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_bodies: Option<Size>,

@@ -29,6 +29,7 @@ use turno_runtime::units::micros;
 
 use crate::batch::Line;
 use crate::edge::Messages;
+use crate::map::gate::Pass;
 use crate::methods::Method;
 use crate::queue::Place;
 use crate::scheduler::{MethodId, Spent, Standing, WorkerId};
@@ -338,7 +339,7 @@ impl Link {
             self.finish(place, &outcome, away, pending.reply.is_some());
         }
         match pending.reply {
-            Some(Reply::Once(reply) | Reply::Heard(reply, _)) => {
+            Some(Reply::Once(reply) | Reply::Heard(reply, _) | Reply::Map(reply, _)) => {
                 drop(reply.send(Ok(Answer { outcome, away })))
             }
             Some(Reply::Client(answer)) => answer.give(Ok(Answer { outcome, away })),
@@ -400,6 +401,13 @@ impl Link {
         }
     }
 
+    /// By what a large answer to `call` has to wait: none where its node comes for the body, or who asked takes it at once.
+    pub(crate) fn pass_of(&self, call: u64) -> Option<Arc<Pass>> {
+        let calls = self.pending.lock();
+        let pending = calls.get(&call).filter(|pending| pending.body.is_none())?;
+        if let Some(Reply::Map(_, pass)) = &pending.reply { Some(pass.clone()) } else { None }
+    }
+
     fn forget(&self, call: u64) -> Option<Pending> {
         let pending = self.pending.lock().remove(&call);
         if let Some(pending) = &pending {
@@ -439,7 +447,9 @@ impl Link {
 
     fn lose(&self, call: u64, lost: Lost) {
         match self.forget(call).and_then(|pending| pending.reply) {
-            Some(Reply::Once(reply) | Reply::Heard(reply, _)) => drop(reply.send(Err(lost))),
+            Some(Reply::Once(reply) | Reply::Heard(reply, _) | Reply::Map(reply, _)) => {
+                drop(reply.send(Err(lost)))
+            }
             Some(Reply::Client(answer)) => answer.give(Err(lost)),
             Some(Reply::Stream(events)) => end_stream(events, Event::End(Err(lost))),
             None => {}

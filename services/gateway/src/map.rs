@@ -8,6 +8,7 @@
 mod bill;
 mod book;
 mod errand;
+pub(crate) mod gate;
 mod outbox;
 mod run;
 mod sizes;

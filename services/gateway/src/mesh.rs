@@ -74,10 +74,14 @@ impl Mesh for MeshService {
         let link = open.link_id.parse().ok().and_then(|id| self.nodes.get(WorkerId(id)));
         let unknown = || Status::not_found(format!("there is no link {:?}", beginning(&open.link_id)));
         let link = link.ok_or_else(unknown)?;
-        if link.stream_of(open.call).is_none() {
-            return Err(Status::cancelled("nobody waits for this call any more"));
-        }
-        Ok(Response::new(carry::serve(link, open.call, up, self.max_message)))
+        let nobody = || Status::cancelled("nobody waits for this call any more");
+        let entry = match link.pass_of(open.call) {
+            Some(pass) => Some(pass.enter(|| link.is_leaving()).await.ok_or_else(nobody)?),
+            None => None,
+        };
+        // Nor while it waited.
+        link.stream_of(open.call).ok_or_else(nobody)?;
+        Ok(Response::new(carry::serve(link, open.call, up, self.max_message, entry)))
     }
 }
 

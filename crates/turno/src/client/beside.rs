@@ -4,11 +4,14 @@
 use std::any::Any;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::calls::Held;
+
+const PING_PATIENCE: Duration = Duration::from_secs(20);
 
 /// One of them, opened when it is first used.
 #[derive(Debug)]
@@ -22,10 +25,10 @@ pub(crate) struct Beside {
 }
 
 impl Beside {
-    /// No pings while nothing is on it: a gateway that falls silent is noticed by the link, which takes this with it, and a
-    /// connection that is quiet is kept by the gateway's own.
+    /// No pings while nothing is on it, and patience with what is on it: a gateway that falls silent is noticed by the link,
+    /// which takes this with it. Here a word may be long under way, behind so many bodies, and what breaks takes them all.
     pub(crate) fn new(endpoint: Endpoint) -> Self {
-        let endpoint = endpoint.keep_alive_while_idle(false);
+        let endpoint = endpoint.keep_alive_while_idle(false).keep_alive_timeout(PING_PATIENCE);
         let runtime = Handle::current();
         Self { endpoint, runtime, channel: OnceLock::new(), under_way: Arc::default() }
     }

@@ -11,6 +11,7 @@ use turno_runtime::task;
 use crate::link::Link;
 use crate::link::frames::Down;
 use crate::link::pending::{Answer, Hold, Lost, Reply};
+use crate::map::gate::Pass;
 
 /// The other end of a call that is heard of.
 #[derive(Clone)]
@@ -33,18 +34,20 @@ impl Link {
     ) -> Result<Answer, Lost> {
         let (invocation, progress) =
             (Invocation { tell_progress: true, ..invocation }, hearing.progress.clone());
-        let reply = |answer| Reply::Heard(answer, Some(progress));
+        let reply = |answer| Reply::Heard(answer, progress);
         self.until_stopped(invocation, hold, &hearing.stop, reply).await
     }
 
-    /// The same, for who does not hear how far it is.
+    /// The same, for who does not hear how far it is, and has a gate for what is large.
     pub(crate) async fn stoppable(
         self: &Arc<Self>,
         invocation: Invocation,
         hold: Option<Hold>,
+        pass: &Arc<Pass>,
         stop: &CancellationToken,
     ) -> Result<Answer, Lost> {
-        self.until_stopped(invocation, hold, stop, |answer| Reply::Heard(answer, None)).await
+        let reply = |answer| Reply::Map(answer, pass.clone());
+        self.until_stopped(invocation, hold, stop, reply).await
     }
 
     async fn until_stopped(
@@ -71,7 +74,7 @@ impl Link {
 
     /// A node says how far a call is.
     pub(crate) fn progress(&self, progress: Progress) {
-        if let Some(Reply::Heard(_, Some(heard))) =
+        if let Some(Reply::Heard(_, heard)) =
             self.pending.lock().get(&progress.call).and_then(|pending| pending.reply.as_ref())
         {
             heard.send_replace(progress);

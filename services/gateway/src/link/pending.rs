@@ -12,6 +12,7 @@ use turno_proto::mesh::v1::{Invocation, Outcome, Progress};
 use crate::clients;
 use crate::edge::Messages;
 use crate::link::stays::Stay;
+use crate::map::gate::Pass;
 use crate::queue::Place;
 use crate::unread::{Reader, Room};
 
@@ -127,8 +128,10 @@ impl Calls {
 /// Where its answer goes.
 pub(crate) enum Reply {
     Once(oneshot::Sender<Result<Answer, Lost>>),
-    /// The same, for who waits until it has stopped, may hear how far it is, and takes what comes: a ticket, a map.
-    Heard(oneshot::Sender<Result<Answer, Lost>>, Option<watch::Sender<Progress>>),
+    /// The same, for who waits until it has stopped, hears how far it is, and takes what comes: a ticket.
+    Heard(oneshot::Sender<Result<Answer, Lost>>, watch::Sender<Progress>),
+    /// The same, for who waits until it has stopped, and takes what comes, but what is large not before there is room.
+    Map(oneshot::Sender<Result<Answer, Lost>>, Arc<Pass>),
     /// A client that is linked takes it at once.
     Client(clients::Answer),
     Stream(mpsc::Sender<Event>),

@@ -218,13 +218,14 @@ impl Book {
 
     fn put_out(&mut self, out: Out, avoid: Option<WorkerId>) -> Chunk {
         self.next_chunk += 1;
-        let (id, body, handed_back) = (self.next_chunk, out.body.clone(), out.handed_back);
+        let (id, first, body, handed_back) =
+            (self.next_chunk, out.indexes[0], out.body.clone(), out.handed_back);
         let items = u32::try_from(out.indexes.len()).expect("a chunk has at most 4096 items");
         if out.twin.is_none() {
             self.out_bytes += body.len();
         }
         self.out.insert(id, out);
-        Chunk { id, items, body, handed_back, avoid }
+        Chunk { id, first, items, body, handed_back, avoid }
     }
 
     fn take_back(&mut self, id: u64) -> Option<Out> {
@@ -373,8 +374,8 @@ impl Book {
         self.suspects.add(items, losses, node, service_us);
     }
 
-    /// A chunk that is out for much longer than its like, to be issued again.
-    pub(crate) fn straggler(&mut self, late: Late) -> Option<Chunk> {
+    /// A chunk that is out for much longer than its like, to be issued again. One that `has_run` waits for room.
+    pub(crate) fn straggler(&mut self, late: Late, has_run: impl Fn(u64) -> bool) -> Option<Chunk> {
         if !self.is_at_the_end() {
             return None;
         }
@@ -386,7 +387,11 @@ impl Book {
                 && late.now_us >= out.patient_until_us
                 && out.sent.is_some_and(|(at, _)| late.now_us.saturating_sub(at) as f64 > most)
         };
-        let (&id, out) = self.out.iter().filter(|(_, out)| is_late(out)).min_by_key(|(_, out)| out.sent)?;
+        let (&id, out) = self
+            .out
+            .iter()
+            .filter(|(id, out)| is_late(out) && !has_run(**id))
+            .min_by_key(|(_, out)| out.sent)?;
         let (indexes, body) = (out.indexes.clone(), out.body.clone());
         let twin = Out { indexes, body, accused: None, twin: Some(id), ..*out };
         let (avoid, twin) = (out.sent.map(|(_, node)| node), Out { sent: None, ..twin });

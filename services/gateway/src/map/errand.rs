@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 use turno_proto::mesh::v1::{Caller, Entry, Invocation, Kind};
 
 use super::book::{Chunk, Suspect};
+use super::gate::Pass;
 use crate::account::Account;
 use crate::calls::{self, Call};
 use crate::course::Course;
@@ -79,13 +80,13 @@ impl Errands {
 
     /// Brings a chunk to a node, and its outcome back, with where its time went. One that is to `stop` comes back when nothing
     /// of it runs; dropping the future cancels it without waiting for that.
-    pub(crate) async fn run(self, chunk: Chunk, stop: CancellationToken) -> (Back, Account) {
+    pub(crate) async fn run(self, chunk: Chunk, pass: Arc<Pass>, stop: CancellationToken) -> (Back, Account) {
         if chunk.handed_back > 1 {
             tokio::time::sleep(PAUSE).await;
         }
         let (asked, course) = (Instant::now(), Course::default());
         course.seek(asked);
-        let back = self.there_and_back(&chunk, &stop, &course).await;
+        let back = self.there_and_back(&chunk, &pass, &stop, &course).await;
         let now = Instant::now();
         if matches!(back, Back::Unstarted) {
             // Wherever it was, that came to nothing.
@@ -97,7 +98,13 @@ impl Errands {
         (back, account)
     }
 
-    async fn there_and_back(&self, chunk: &Chunk, stop: &CancellationToken, course: &Course) -> Back {
+    async fn there_and_back(
+        &self,
+        chunk: &Chunk,
+        pass: &Arc<Pass>,
+        stop: &CancellationToken,
+        course: &Course,
+    ) -> Back {
         let avoid = chunk.avoid;
         let mut call = self.call(chunk);
         let (target, _running) = match stop.run_until_cancelled(self.find(&call, avoid)).await {
@@ -115,11 +122,10 @@ impl Errands {
             Some(self.deadline.into_iter().chain(sent.checked_add(most)).min().unwrap_or(sent + SLICE));
         let slice_us = SLICE.as_micros() as u64;
         let invocation = Invocation { slice_us, ..calls::invocation(&call, target.index) };
-        let away = link.stoppable(invocation, target.hold, stop);
         // The node is told of the deadline too; but what does not listen there is not waited for here.
-        let answer = match tokio::time::timeout(most, away).await {
-            Ok(answer) => answer,
-            Err(_) => return Back::Late(most),
+        let answer = tokio::select! {
+            answer = link.stoppable(invocation, target.hold, pass, stop) => answer,
+            () = late(most, pass) => return Back::Late(most),
         };
         match answer {
             Ok(Answer { outcome, .. }) if calls::goes_elsewhere(&outcome) => Back::Unstarted,
@@ -179,5 +185,13 @@ impl Errands {
     fn longest(&self) -> Duration {
         let own = self.method.served().policy.timeout;
         own.unwrap_or(self.longest_call).min(self.at_most).saturating_add(2 * SLICE)
+    }
+}
+
+/// What has run by then is not late, however long there is no room for it.
+async fn late(most: Duration, pass: &Pass) {
+    tokio::time::sleep(most).await;
+    if pass.has_come() {
+        std::future::pending().await
     }
 }

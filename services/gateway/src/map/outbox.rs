@@ -134,6 +134,11 @@ impl Outbox {
         self.bytes
     }
 
+    /// The next item to go out, of a map in order.
+    pub(crate) fn turn(&self) -> u64 {
+        self.turn
+    }
+
     pub(crate) fn is_ready(&self) -> bool {
         !self.ready.is_empty()
     }

@@ -5,6 +5,7 @@ mod back;
 
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -23,10 +24,11 @@ use turno_store::TicketId;
 use super::bill::Bill;
 use super::book::{Book, Chunk, Late};
 use super::errand::{Back, Errands};
+use super::gate::{Gate, Pass};
 use super::outbox::{Earlier, Outbox};
 use super::sizes::{Ahead, Sizes};
 use super::terms::Terms;
-use super::window::Window;
+use super::window::{Answers, Window};
 use crate::account::Account;
 use crate::admission::RoomOfMap;
 use crate::scheduler::WorkerId;
@@ -119,8 +121,10 @@ struct Running {
     outbox: Outbox,
     sizes: Sizes,
     out: FuturesUnordered<Errand>,
-    /// What stops a chunk, or the weighing of a suspect, by its number. One that is obsolete is out, but not here.
-    stops: HashMap<u64, CancellationToken>,
+    /// Chunks, or suspects that are weighed, by their numbers. One that is obsolete is out, but not here.
+    away: HashMap<u64, Away>,
+    /// `None` once what is out is not wanted any more.
+    gate: Option<Gate>,
     /// Since when it has nothing, and waits for others to leave room.
     shut_out: Option<Instant>,
     /// The gateway ends.
@@ -147,7 +151,8 @@ impl Running {
             outbox,
             sizes: Sizes::default(),
             out: FuturesUnordered::new(),
-            stops: HashMap::new(),
+            away: HashMap::new(),
+            gate: Some(Gate::new()),
             shut_out: None,
             leaving: false,
         }
@@ -173,7 +178,8 @@ impl Running {
     /// Whatever is out is not wanted any more. A ticket's is waited for; but twins alone, whose items have their outcomes,
     /// only if somebody wants it stopped.
     fn give_up(&mut self) {
-        self.stops.drain().for_each(|(_, stop)| stop.cancel());
+        self.away.drain().for_each(|(_, away)| away.stop.cancel());
+        self.gate = None;
         let is_awaited = self.is_ticket() && (self.stop.is_cancelled() || self.book.chunks() > 0);
         if !is_awaited {
             self.out.clear();
@@ -227,9 +233,18 @@ impl Running {
                     self.look_for_stragglers();
                 }
             }
-            self.room.keep(self.book.bytes());
+            self.account_for_room();
         }
         Ok(())
+    }
+
+    fn account_for_room(&mut self) {
+        self.room.keep(self.book.bytes());
+        self.room.keep_results(self.outbox.bytes());
+        let has_room = self.window.has_room(&self.outbox, self.room.left_to_results());
+        if let Some(gate) = &self.gate {
+            gate.tell(has_room, self.outbox.turn());
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -288,11 +303,12 @@ impl Running {
         if self.leaving {
             return;
         }
-        let slots = self.slots();
+        let (slots, left) = (self.slots(), self.room.left_to_results());
+        let answers = Answers { each: slots.answer, most_out: slots.most_out, left };
         let mut brief = None;
         while self.book.chunks() < slots.most_chunks {
-            let nothing_is_out = self.stops.is_empty();
-            let room = self.window.room(&self.book, &self.outbox, slots.answer, nothing_is_out);
+            let nothing_is_out = self.away.is_empty();
+            let room = self.window.room(&self.book, &self.outbox, answers, nothing_is_out);
             let Some(room) = room else { return };
             let (waiting, _) = self.book.waiting();
             let brief = *brief.get_or_insert_with(|| self.is_to_be_brief());
@@ -304,9 +320,10 @@ impl Running {
     }
 
     fn send(&mut self, chunk: Chunk) {
-        let (id, stop) = (chunk.id, CancellationToken::new());
-        self.stops.insert(id, stop.clone());
-        let errand = self.errands.clone().run(chunk, stop);
+        let Some(gate) = &self.gate else { return };
+        let (id, stop, pass) = (chunk.id, CancellationToken::new(), gate.pass(chunk.first));
+        self.away.insert(id, Away { stop: stop.clone(), pass: Some(pass.clone()) });
+        let errand = self.errands.clone().run(chunk, pass, stop);
         self.out.push(Box::pin(async move { (id, errand.await) }));
     }
 
@@ -326,12 +343,13 @@ impl Running {
             let most_chunks = 2 * count + 2;
             // The window holds as many whole chunks: else what comes back makes room for small ones.
             let most_items = (self.terms.in_flight / most_chunks).max(1);
-            return Slots { count, most_chunks, most_items, answer: 0.0 };
+            return Slots { count, most_chunks, most_items, most_out: usize::MAX, answer: 0.0 };
         }
         // What is awaited wants no slot; where calls are counted, each item is one.
         let most_items = if served.policy.concurrency.is_some() { 1 } else { usize::MAX };
-        let (count, answer) = (served.seats.len() * AWAITED_CHUNKS, self.sizes.answer());
-        Slots { count, most_chunks: usize::MAX, most_items, answer }
+        let (most_out, answer) = (self.sizes.most_out(), self.sizes.answer());
+        let count = served.seats.len() * AWAITED_CHUNKS;
+        Slots { count, most_chunks: usize::MAX, most_items, most_out, answer }
     }
 
     fn look_for_stragglers(&mut self) {
@@ -340,7 +358,7 @@ impl Running {
             return;
         };
         let late = Late { now_us: self.at_us(Instant::now()), service_us };
-        while let Some(twin) = self.book.straggler(late) {
+        while let Some(twin) = self.book.straggler(late, |id| self.away.get(&id).is_some_and(Away::has_run)) {
             tracing::debug!(
                 method = self.errands.method.name(),
                 items = twin.items,
@@ -375,6 +393,19 @@ async fn all_back(out: &mut FuturesUnordered<Errand>, bill: &mut Bill) {
     }
 }
 
+/// What is out.
+struct Away {
+    stop: CancellationToken,
+    /// Of a chunk.
+    pass: Option<Arc<Pass>>,
+}
+
+impl Away {
+    fn has_run(&self) -> bool {
+        self.pass.as_ref().is_some_and(|pass| pass.has_come())
+    }
+}
+
 /// Chunks of one `async fn` at a node, when there are not enough items to fill them.
 const AWAITED_CHUNKS: usize = 4;
 
@@ -382,6 +413,8 @@ struct Slots {
     count: usize,
     most_chunks: usize,
     most_items: usize,
+    /// Items that may be out.
+    most_out: usize,
     /// Bytes that each answer is expected to have, where nothing else bounds how many come at once.
     answer: f64,
 }

@@ -17,6 +17,8 @@ pub(crate) struct Sizes {
     way_us: f64,
     /// A chunk may grow to this: it is learned in steps.
     grown: usize,
+    /// Items whose answers were seen.
+    seen: usize,
 }
 
 /// What there is to be cut.
@@ -60,10 +62,14 @@ const GROWTH: usize = 4;
 const MOST_ITEMS: usize = 4_096;
 /// All answers of a chunk: as much as goes into one frame. And each, before there was one.
 const MOST_ANSWERS: f64 = 64.0 * 1024.0;
+/// So many of what is awaited may be out before any answer was seen, which may be large.
+const FIRST_OUT: usize = 64;
+/// And then so many times as many as were seen: of few that were small the next may be large.
+const OUT_GROWTH: usize = 16;
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { service_us: None, answer: MOST_ANSWERS, way_us: 0.0, grown: 1 }
+        Self { service_us: None, answer: MOST_ANSWERS, way_us: 0.0, grown: 1, seen: 0 }
     }
 }
 
@@ -86,6 +92,7 @@ impl Sizes {
             None => (self.service_us, self.answer, self.way_us) = (Some(service), answer, way_us as f64),
         }
         self.grown = self.grown.max(items * GROWTH).min(MOST_ITEMS);
+        self.seen = self.seen.saturating_add(items);
     }
 
     /// How long an item is expected to run, once one has.
@@ -96,6 +103,11 @@ impl Sizes {
     /// How many bytes an answer is expected to have.
     pub(crate) fn answer(&self) -> f64 {
         self.answer
+    }
+
+    /// How many items may be out, where all of them run at once.
+    pub(crate) fn most_out(&self) -> usize {
+        self.seen.saturating_mul(OUT_GROWTH).max(FIRST_OUT)
     }
 
     /// How many items the next chunk has: one at least, if there is one.
@@ -114,7 +126,7 @@ impl Sizes {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ahead, MOST_ITEMS, Sizes, Told};
+    use super::{Ahead, FIRST_OUT, MOST_ITEMS, OUT_GROWTH, Sizes, Told};
     use proptest::prelude::*;
 
     const PLENTY: Ahead = Ahead { waiting: 1_000_000, ended: false, slots: 2, brief: false };
@@ -170,6 +182,16 @@ mod tests {
     fn large_answers_make_small_chunks() {
         assert_eq!(learned(1.0, 1024).next(PLENTY), 64);
         assert_eq!(learned(1.0, 1 << 20).next(PLENTY), 1);
+    }
+
+    #[test]
+    fn few_are_out_until_answers_were_seen() {
+        let mut sizes = Sizes::default();
+        assert_eq!(sizes.most_out(), FIRST_OUT);
+        sizes.observe(told(1, 1));
+        assert_eq!(sizes.most_out(), FIRST_OUT);
+        (1..FIRST_OUT).for_each(|_| sizes.observe(told(1, 1)));
+        assert_eq!(sizes.most_out(), FIRST_OUT * OUT_GROWTH);
     }
 
     #[test]

@@ -18,6 +18,17 @@ pub(crate) struct Window {
     most_held: usize,
 }
 
+/// What is known of the answers of what is out, or is to go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answers {
+    /// Bytes that each is expected to have.
+    pub(crate) each: f64,
+    /// Items that may be out, as long as few have shown how large their answers are.
+    pub(crate) most_out: usize,
+    /// Bytes that are left to the results of all maps.
+    pub(crate) left: usize,
+}
+
 const MOST_WAITING: usize = 8 * 1024 * 1024;
 const MOST_HELD: usize = 64 * 1024 * 1024;
 
@@ -38,23 +49,32 @@ impl Window {
             && left.is_some_and(|left| book.is_empty() || book.bytes() < left)
     }
 
-    /// So many items more may go, beside suspects, where each answer is expected to have `answer` bytes; `None` where suspects
-    /// may not either. What is weighed is out.
+    /// So many items more may go, beside suspects; `None` where suspects may not either. What is weighed is out.
     pub(crate) fn room(
         &self,
         book: &Book,
         outbox: &Outbox,
-        answer: f64,
+        answers: Answers,
         nothing_is_out: bool,
     ) -> Option<usize> {
         let room = self.in_flight.saturating_sub(book.open() + outbox.held());
         if nothing_is_out && !outbox.is_ready() {
             return Some(room.max(1));
         }
-        let bytes = self.most_held.saturating_sub(outbox.bytes());
+        let bytes = self.most_held(outbox, answers.left).saturating_sub(outbox.bytes());
         // A float above the range becomes the largest integer.
-        let answers = (bytes as f64 / answer) as usize;
-        (bytes > 0).then_some(room.min(answers.saturating_sub(book.open())))
+        let fit = ((bytes as f64 / answers.each) as usize).min(answers.most_out);
+        (bytes > 0).then_some(room.min(fit.saturating_sub(book.open())))
+    }
+
+    /// Whether large answers may come in, where so many bytes are `left` to the results of all maps.
+    pub(crate) fn has_room(&self, outbox: &Outbox, left: usize) -> bool {
+        outbox.bytes() == 0 || outbox.bytes() < self.most_held(outbox, left)
+    }
+
+    /// None holds more than it leaves, as with its items.
+    fn most_held(&self, outbox: &Outbox, left: usize) -> usize {
+        self.most_held.min(outbox.bytes().saturating_add(left) / 2)
     }
 }
 

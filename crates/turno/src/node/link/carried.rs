@@ -90,7 +90,7 @@ impl Link {
         }
         let link = self.clone();
         task::spawn("node.carry", async move {
-            let (call, body) = (outcome.call, std::mem::take(&mut outcome.body));
+            let (call, cost, body) = (outcome.call, outcome.cost, std::mem::take(&mut outcome.body));
             let sent = async {
                 let carry = link.carrier.open(call).await?;
                 carry.send(body).await?;
@@ -100,7 +100,7 @@ impl Link {
                 tracing::debug!(call, %error, "a large answer could not be delivered");
                 let status =
                     Status::unavailable("the answer could not be carried to the gateway; the method has run");
-                link.answers.leave(status::to_outcome(call, status), None).ring();
+                link.answers.leave(Outcome { cost, ..status::to_outcome(call, status) }, None).ring();
             }
             link.running.remove(&call);
             drop(token);

@@ -10,6 +10,8 @@ use crate::scheduler::WorkerId;
 #[derive(Clone, Debug)]
 pub(crate) struct Chunk {
     pub(crate) id: u64,
+    /// The first of its items.
+    pub(crate) first: u64,
     /// How many items it has.
     pub(crate) items: u32,
     /// Encoded `Items`.

@@ -280,12 +280,19 @@ fn at_the_end() -> (Book, Chunk) {
 }
 
 #[test]
+fn what_has_run_and_waits_for_room_is_no_straggler() {
+    let (mut book, first) = at_the_end();
+    assert!(book.straggler(late(1_000_000), |id| id == first.id).is_none());
+    assert!(book.straggler(late(1_000_000), |_| false).is_some());
+}
+
+#[test]
 fn a_straggler_is_issued_once_more_and_elsewhere() {
     let (mut book, first) = at_the_end();
-    assert!(book.straggler(late(99_999)).is_none());
-    let twin = book.straggler(late(100_001)).unwrap();
+    assert!(book.straggler(late(99_999), |_| false).is_none());
+    let twin = book.straggler(late(100_001), |_| false).unwrap();
     assert_eq!((items(&twin), twin.avoid), (vec![0, 1], Some(LINK)));
-    assert!(book.straggler(late(1_000_000)).is_none(), "once");
+    assert!(book.straggler(late(1_000_000), |_| false).is_none(), "once");
     let settled = book.answered(twin.id, run(&twin, 2));
     assert_eq!((indexes(&settled), settled.obsolete), (vec![0, 1], Some(first.id)));
     assert!(book.answered(first.id, run(&first, 2)).outcomes.is_empty());
@@ -304,7 +311,7 @@ fn of_twins_whatever_has_not_run_leaves_it_to_the_other() {
     ];
     for spoil in spoilt {
         let (mut book, first) = at_the_end();
-        let twin = book.straggler(late(150_000)).unwrap();
+        let twin = book.straggler(late(150_000), |_| false).unwrap();
         spoil(&mut book, &first);
         assert!(book.next(2).is_none());
         assert_eq!(indexes(&book.answered(twin.id, run(&twin, 2))), [0, 1]);
@@ -318,7 +325,7 @@ fn twins_have_the_same_bytes() {
         let (mut book, first) = at_the_end();
         let bytes = book.bytes();
         assert!(bytes > 0);
-        let twin = book.straggler(late(150_000)).unwrap();
+        let twin = book.straggler(late(150_000), |_| false).unwrap();
         assert_eq!(book.bytes(), bytes);
         let (spoilt, other) = if spoils_first { (first, twin) } else { (twin, first) };
         book.left(spoilt.id);
@@ -327,7 +334,7 @@ fn twins_have_the_same_bytes() {
         assert_eq!(book.bytes(), 0);
     }
     let (mut book, _first) = at_the_end();
-    let twin = book.straggler(late(150_000)).unwrap();
+    let twin = book.straggler(late(150_000), |_| false).unwrap();
     book.answered(twin.id, run(&twin, 2));
     assert_eq!(book.bytes(), 0);
 }
@@ -336,7 +343,7 @@ fn twins_have_the_same_bytes() {
 #[test]
 fn a_twin_that_gave_way_counts_for_what_it_has_run() {
     let (mut book, first) = at_the_end();
-    let twin = book.straggler(late(150_000)).unwrap();
+    let twin = book.straggler(late(150_000), |_| false).unwrap();
     let settled = book.answered(twin.id, run(&twin, 1));
     assert_eq!((indexes(&settled), settled.obsolete), (vec![0], Some(first.id)));
     let rest = book.next(2).unwrap();
@@ -348,17 +355,17 @@ fn a_twin_that_gave_way_counts_for_what_it_has_run() {
 #[test]
 fn a_straggler_without_another_node_is_asked_for_again_later() {
     let (mut book, _) = at_the_end();
-    let twin = book.straggler(late(150_000)).unwrap();
+    let twin = book.straggler(late(150_000), |_| false).unwrap();
     book.has_no_other_node(twin.id, 150_000);
-    assert!(book.straggler(late(150_000 + ASK_AGAIN_US - 1)).is_none());
-    assert!(book.straggler(late(150_000 + ASK_AGAIN_US)).is_some());
+    assert!(book.straggler(late(150_000 + ASK_AGAIN_US - 1), |_| false).is_none());
+    assert!(book.straggler(late(150_000 + ASK_AGAIN_US), |_| false).is_some());
 }
 
 /// All nodes have gone while it waited for a second one.
 #[test]
 fn a_twin_that_is_the_only_one_left_goes_where_the_first_one_may() {
     let (mut book, first) = at_the_end();
-    let twin = book.straggler(late(150_000)).unwrap();
+    let twin = book.straggler(late(150_000), |_| false).unwrap();
     assert!(book.lost(first.id, NODE, None, none_lives).is_none());
     book.has_no_other_node(twin.id, 150_000);
     let again = book.next(2).unwrap();
@@ -435,7 +442,7 @@ impl Mesh {
             self.book.sent(chunk.id, self.now_us, LINK);
             self.out.insert(chunk.id, chunk);
         }
-        if let Some(twin) = self.book.straggler(Late { now_us: self.now_us, service_us: 1.0 }) {
+        if let Some(twin) = self.book.straggler(Late { now_us: self.now_us, service_us: 1.0 }, |_| false) {
             self.out.insert(twin.id, twin);
         }
         if which.is_multiple_of(2) {

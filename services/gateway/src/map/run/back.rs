@@ -9,7 +9,7 @@ use turno_proto::mesh::v1::{ItemOutcome, ItemOutcomes};
 use turno_proto::status;
 use turno_runtime::units::micros;
 
-use super::Running;
+use super::{Away, Running};
 use crate::account::Account;
 use crate::link::Link;
 use crate::link::pending::Answer;
@@ -22,7 +22,7 @@ use crate::trouble::COMES_AGAIN;
 impl Running {
     /// One that is obsolete is nobody's business. An error breaks the map.
     pub(super) fn take_back(&mut self, id: u64, back: Back) -> Result<(), Status> {
-        if self.stops.remove(&id).is_none() {
+        if self.away.remove(&id).is_none() {
             return Ok(());
         }
         match back {
@@ -105,7 +105,7 @@ impl Running {
     fn weigh(&mut self, id: u64, suspect: Suspect) {
         // The gateway's end does not wait for that: then the item has no result here.
         let stop = self.closing.child_token();
-        self.stops.insert(id, stop.clone());
+        self.away.insert(id, Away { stop: stop.clone(), pass: None });
         let router = self.errands.router.clone();
         self.out.push(Box::pin(async move {
             let has_come = || !suspect.is_grave(|node| router.nodes.lives(node));
@@ -132,8 +132,8 @@ impl Running {
     }
 
     fn settle(&mut self, settled: Settled) {
-        if let Some(stop) = settled.obsolete.and_then(|obsolete| self.stops.remove(&obsolete)) {
-            stop.cancel();
+        if let Some(away) = settled.obsolete.and_then(|obsolete| self.away.remove(&obsolete)) {
+            away.stop.cancel();
         }
         let mut succeeded = 0;
         for (index, outcome) in settled.outcomes {

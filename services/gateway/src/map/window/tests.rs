@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use turno_proto::mesh::v1::ItemOutcome;
 
-use super::Window;
+use super::{Answers, Window};
 use crate::admission::{Admission, RoomOfMap};
 use crate::map::book::{Book, Chunk, Loss, Settled, Suspect};
 use crate::map::outbox::{Earlier, Outbox};
@@ -22,6 +22,8 @@ struct Small {
     window: Window,
     /// Bytes that each is expected to have.
     answer: f64,
+    /// Items that may be out.
+    most_out: usize,
     book: Book,
     outbox: Outbox,
     out: Vec<Chunk>,
@@ -49,7 +51,17 @@ impl Small {
     fn within(room: RoomOfMap, window: Window, ordered: bool) -> Self {
         let outbox = Outbox::new(ordered, OnFailure::Collect, Earlier::default());
         let (out, weighed, read) = (Vec::new(), Vec::new(), Vec::new());
-        Self { room, window, answer: 0.0, book: Book::new(1024), outbox, out, weighed, read }
+        Self {
+            room,
+            window,
+            answer: 0.0,
+            most_out: usize::MAX,
+            book: Book::new(1024),
+            outbox,
+            out,
+            weighed,
+            read,
+        }
     }
 
     /// Items, and whether each is refused at once.
@@ -71,7 +83,9 @@ impl Small {
 
     fn room(&self) -> Option<usize> {
         let nothing_is_out = self.out.is_empty() && self.weighed.is_empty();
-        self.window.room(&self.book, &self.outbox, self.answer, nothing_is_out)
+        let left = self.room.left_to_results();
+        let answers = Answers { each: self.answer, most_out: self.most_out, left };
+        self.window.room(&self.book, &self.outbox, answers, nothing_is_out)
     }
 
     /// As long as slots want chunks. Answers how many have gone.
@@ -237,6 +251,28 @@ fn what_is_out_has_room_for_its_answers() {
     assert_eq!(map.room(), Some(0), "they can be read");
     map.meet(0, &Event::Read);
     assert_eq!(map.send(), 1, "one chunk at a time");
+}
+
+#[test]
+fn few_are_out_whose_answers_nobody_has_seen() {
+    let mut map = Small { most_out: 3, ..Small::new(Window::new(10), false) };
+    map.take(&[false; 6]);
+    assert!(map.send() > 0);
+    assert_eq!((map.book.open(), map.room()), (3, Some(0)));
+}
+
+#[test]
+fn results_have_no_more_than_they_leave_to_those_of_other_maps() {
+    let house = Admission::new(1, 1_000);
+    let (mut map, mut other) =
+        (Small::within(house.room_of_map(), Window::new(100), false), house.room_of_map());
+    map.answer = 10.0;
+    map.take(&[false]);
+    assert_eq!((map.send(), map.room()), (1, Some(24)), "half of the half that all of them may have");
+    other.keep_results(400);
+    assert_eq!((map.room(), map.window.has_room(&map.outbox, 0)), (Some(4), true));
+    map.meet(0, &Event::Answered(1));
+    assert!(map.window.has_room(&map.outbox, 100) && !map.window.has_room(&map.outbox, 3));
 }
 
 #[test]
