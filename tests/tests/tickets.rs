@@ -242,6 +242,23 @@ async fn one_that_is_too_large_to_be_read_hears_the_same_and_ends_its_stream() {
 }
 
 #[tokio::test]
+async fn an_answer_above_the_limit_is_the_tickets_end() {
+    let (max_message, carry_above) = (turno_runtime::units::Size::kib(8), turno_runtime::units::Size::kib(4));
+    let config = GatewayConfig { max_message, carry_above, ..GatewayConfig::default() };
+    let mesh = TestMesh::gateway(config).await;
+    let _node = mesh.kitchen(Role::Io, 1).await;
+    // It answers what it is sent beside its request.
+    let mut request = Request::new(submit("Inspect", &Dish::default()));
+    request.metadata_mut().insert("x-order", "7".repeat(9000).parse().unwrap());
+    let ticket = mesh.tickets().submit(request).await.unwrap().into_inner();
+    let dead = ended(&mesh, &ticket.name).await;
+    assert_eq!((state(&dead), metadata(&dead).attempts), (TicketState::Dead, 1));
+    let why = error(&dead);
+    assert_eq!(why.code, Code::ResourceExhausted as i32);
+    assert!(why.message.contains("max_message"), "{why:?}");
+}
+
+#[tokio::test]
 async fn the_same_key_is_the_same_ticket() {
     let mesh = TestMesh::start(0, 1).await;
     let keyed = |request| SubmitRequest { idempotency_key: "order 7".into(), ..request };

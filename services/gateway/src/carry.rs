@@ -1,6 +1,7 @@
 //! The gateway's half of a carry: gives a node the body of its request, or the stream of them, and takes messages and
 //! the outcome from it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
+use tonic_types::{ErrorDetails, ErrorInfo, StatusExt as _};
 use turno_proto::mesh::v1::{CarryDown, CarryUp, Outcome, Part};
 use turno_proto::status;
 use turno_runtime::task;
@@ -30,6 +32,9 @@ const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 /// How often it asks meanwhile, and while its client reads.
 const ROOM_PAUSE: Duration = Duration::from_millis(10);
 const READING_PAUSE: Duration = Duration::from_millis(100);
+/// What tells an answer above `max_message` from a full house, to which one may come again: `google.rpc.ErrorInfo`.
+const TOO_LARGE: &str = "ANSWER_TOO_LARGE";
+const DOMAIN: &str = "turno";
 
 pub(crate) type CarryStream = tokio_stream::wrappers::ReceiverStream<Result<CarryDown, Status>>;
 
@@ -246,12 +251,19 @@ impl<'l> Incoming<'l> {
 fn too_large(call: u64, max_message: usize) -> Outcome {
     let what =
         format!("the answer is larger than the {max_message} bytes that the gateway takes (max_message)");
-    status::to_outcome(call, Status::new(Code::ResourceExhausted, what))
+    let details = ErrorDetails::with_error_info(TOO_LARGE, DOMAIN, HashMap::<String, String>::new());
+    status::to_outcome(call, Status::with_error_details(Code::ResourceExhausted, what, details))
+}
+
+/// Whether the answer was too large, or that of a call which the method made for it: the next one will be, too.
+pub(crate) fn is_too_large(error: &Status) -> bool {
+    let says_so = |info: ErrorInfo| info.reason == TOO_LARGE && info.domain == DOMAIN;
+    error.code() == Code::ResourceExhausted && error.get_details_error_info().is_some_and(says_so)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Event, Link, ROOM_PATIENCE, Room, receive};
+    use super::{Event, Link, ROOM_PATIENCE, Room, is_too_large, receive};
     use crate::link::Sent;
     use crate::link::frames::Down;
     use crate::scheduler::WorkerId;
@@ -309,6 +321,20 @@ mod tests {
         let outcome = receive(&link, 1, up, MAX_MESSAGE).await.unwrap();
         assert_eq!((outcome.call, outcome.cost, outcome.body.len()), (1, cost, 0));
         assert_eq!(status::code_of(outcome.code), Code::ResourceExhausted);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_too_large_is_told_from_one_that_has_no_room() {
+        let (link, unread, _taken, _invocations) = link();
+        let mut errors = Vec::new();
+        for (call, bytes) in [(1, MAX_MESSAGE + 1), (2, 60_000)] {
+            let mut asking = Box::pin(link.unary(Invocation::default(), None, Some(unread.reader())));
+            assert!(asking.as_mut().now_or_never().is_none(), "nobody has answered it yet");
+            let up = stream::iter([message(bytes), end(None)]);
+            errors.push(status::from_outcome(receive(&link, call, up, MAX_MESSAGE).await.unwrap()));
+        }
+        assert!(errors.iter().all(|error| error.code() == Code::ResourceExhausted), "{errors:?}");
+        assert_eq!(errors.iter().map(is_too_large).collect::<Vec<_>>(), [true, false]);
     }
 
     #[tokio::test]

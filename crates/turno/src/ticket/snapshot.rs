@@ -31,7 +31,8 @@ pub enum State {
     Failed,
     /// Somebody has cancelled it.
     Cancelled,
-    /// Every attempt has failed, or its request kills nodes. `turno tickets` edits and redrives it.
+    /// Every attempt has failed, or its request kills nodes, or its answer is larger than the gateway takes. `turno tickets`
+    /// edits and redrives it.
     Dead,
 }
 

@@ -11,6 +11,7 @@ use turno_proto::status;
 use turno_store::{Attempt, Claimed, Error, Outcome, Progress, State, TicketId};
 
 use crate::calls::{self, Call, Ran, run};
+use crate::carry;
 use crate::course::Course;
 use crate::link::heard::Hearing;
 use crate::methods::Method;
@@ -150,7 +151,11 @@ impl Tickets {
                     return Ended::Done(wrapped(outcome.body, answer.as_deref()));
                 }
                 let error = status::from_outcome(*outcome);
-                Ended::Error(losses::of_method(failure_of(&error), ticket), come_again(&error))
+                let failure = losses::of_method(failure_of(&error), ticket);
+                if carry::is_too_large(&error) {
+                    return Ended::TooLarge(failure);
+                }
+                Ended::Error(failure, come_again(&error))
             }
             Ran::Stopped => Ended::Stopped,
             Ran::NotNow(status) => Ended::NotNow(come_again(&status)),

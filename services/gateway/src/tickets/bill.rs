@@ -78,6 +78,7 @@ fn words(ended: Option<&Ended>) -> (Option<Code>, &str) {
             | Ended::Lost(failure)
             | Ended::Died(Death { failure, .. })
             | Ended::Poisonous(failure)
+            | Ended::TooLarge(failure)
             | Ended::Refused(failure),
         ) => (Some(Code::from_i32(failure.code)), failure.message.as_str()),
         Some(Ended::Stopped) => (Some(Code::Cancelled), STOPPED),

@@ -6,7 +6,9 @@
 //! nobody waits, it is at-least-once by contract, its attempts are few and far between. So what may be otherwise next time is
 //! tried again: `UNAVAILABLE`, `ABORTED`, `RESOURCE_EXHAUSTED` (a quota comes back), `DEADLINE_EXCEEDED` (the deadline was the
 //! attempt's, not the ticket's), `CANCELLED` that nobody asked for (a node that was told to end), and `INTERNAL` and `UNKNOWN`
-//! (panics and errors of who knows where). What says that this very request is wrong is final.
+//! (panics and errors of who knows where). What says that this very request is wrong is final. An answer that is larger than
+//! the gateway takes is `RESOURCE_EXHAUSTED` to who calls, as in gRPC; of a ticket it is the end all the same, for it will be as
+//! large next time. But `dead`, not `failed`: with another request, or another limit, it can be redriven.
 
 use std::time::Duration;
 
@@ -29,6 +31,8 @@ pub(crate) enum Ended {
     Died(Death),
     /// Its input has killed nodes, as far as this gateway remembers: no other has had it.
     Poisonous(Failure),
+    /// The method has run, and its answer is larger than the gateway takes.
+    TooLarge(Failure),
     /// What was wanted of it says that it ends so.
     Refused(Failure),
     /// It has not begun.
@@ -92,7 +96,7 @@ pub(crate) fn judge(ended: Ended, standing: Standing) -> Verdict {
         Ended::Stopped => Verdict::Cancelled,
         Ended::Refused(failure) => Verdict::Failed(failure),
         Ended::Error(failure, _) if is_final(failure.code) => Verdict::Failed(failure),
-        Ended::Poisonous(failure) => Verdict::Dead(failure),
+        Ended::Poisonous(failure) | Ended::TooLarge(failure) => Verdict::Dead(failure),
         Ended::Died(death) if is_last(death.others, death.is_quarantined) => Verdict::Dead(poisonous(death)),
         _ if standing.cancel_requested => Verdict::Cancelled,
         Ended::Error(failure, asked) => again(failure, asked, standing),
@@ -210,6 +214,13 @@ mod tests {
         assert_eq!(judge(died(0), standing(0, 2, true)), Verdict::Cancelled);
     }
 
+    #[test]
+    fn an_answer_that_is_too_large_is_not_made_again() {
+        let too_large = Ended::TooLarge(failure(8));
+        assert_eq!(judge(too_large, standing(0, 9, false)), Verdict::Dead(failure(8)));
+        assert!(matches!(judge(Ended::Error(failure(8), None), standing(0, 9, false)), Verdict::Again(..)));
+    }
+
     fn death(others: u32) -> Death {
         Death { failure: Failure { message: "node n".into(), ..failure(14) }, others, ..Death::default() }
     }
@@ -268,6 +279,7 @@ mod tests {
                 Ended::Died(Death { is_quarantined, ..death(others) })
             }),
             (0..20).prop_map(|code| Ended::Poisonous(failure(code))),
+            (0..20).prop_map(|code| Ended::TooLarge(failure(code))),
             pause.prop_map(Ended::NotNow),
             proptest::strategy::Just(Ended::Stopped),
         ]
