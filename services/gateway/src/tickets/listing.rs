@@ -5,7 +5,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tonic::{Code, Status};
 use turno_proto::google::longrunning::Operation;
 use turno_store::{Error, Page, Query, State, Ticket, TicketId};
+use twox_hash::XxHash3_128;
 
+use crate::quote::beginning;
 use crate::tickets::{Tickets, operation, refusal};
 
 /// Responses on one page, in bytes: a client of gRPC takes 4 MiB unless told otherwise, and the metadata of 1000 tickets
@@ -63,6 +65,30 @@ impl Tickets {
     }
 }
 
+/// Where the next page begins: behind `last`, of this filter alone. Whichever gateway is asked for it knows so.
+pub(crate) fn token(last: TicketId, filter: &str) -> String {
+    format!("{last}.{:032x}", XxHash3_128::oneshot(filter.as_bytes()))
+}
+
+/// The ticket that the page before has ended with; `None` for the first one.
+pub(crate) fn after(page_token: &str, filter: &str) -> Result<Option<TicketId>, Status> {
+    if page_token.is_empty() {
+        return Ok(None);
+    }
+    let last: Option<TicketId> = page_token.split_once('.').and_then(|(last, _)| last.parse().ok());
+    let last = last.ok_or_else(|| {
+        let page_token = beginning(page_token);
+        Status::invalid_argument(format!("page_token: {page_token:?} is none of ours"))
+    })?;
+    if token(last, filter) != page_token {
+        // AIP-158: a page of another listing would be neither's.
+        return Err(Status::invalid_argument(
+            "page_token: it is of a listing with another filter: say that one again, or begin without a page_token",
+        ));
+    }
+    Ok(Some(last))
+}
+
 /// How many tickets with responses of these sizes go on one page: the first one in any case.
 fn fitting(sizes: impl Iterator<Item = u64>) -> usize {
     let mut bytes = 0_u64;
@@ -75,7 +101,23 @@ fn fitting(sizes: impl Iterator<Item = u64>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{MOST, fitting};
+    use tonic::Code;
+    use turno_store::TicketId;
+
+    use super::{MOST, after, fitting, token};
+
+    #[test]
+    fn a_page_follows_one_of_the_same_filter_alone() {
+        let (last, filter) = (TicketId::new(), "state = dead");
+        let page_token = token(last, filter);
+        assert_eq!(after(&page_token, filter).unwrap(), Some(last));
+        assert_eq!(after("", filter).unwrap(), None);
+        let of_another = after(&page_token, "state = done").unwrap_err();
+        assert_eq!(of_another.code(), Code::InvalidArgument);
+        assert!(of_another.message().contains("another filter"), "{of_another}");
+        let no_token = after(&last.to_string(), filter).unwrap_err();
+        assert!(no_token.message().contains("none of ours"), "{no_token}");
+    }
 
     #[test]
     fn a_page_ends_before_the_response_that_is_too_much() {

@@ -10,12 +10,12 @@ use turno_proto::google::longrunning::{
     ListOperationsResponse, Operation, WaitOperationRequest,
 };
 use turno_proto::headers;
-use turno_store::{Query, TicketId};
+use turno_store::Query;
 
 use crate::edge;
 use crate::quote::beginning;
-use crate::tickets::listing::View;
-use crate::tickets::operation::{name_of, ticket_of};
+use crate::tickets::listing::{View, after, token};
+use crate::tickets::operation::ticket_of;
 use crate::tickets::{Tickets, filter, submission};
 
 /// Answers clients of either port.
@@ -45,7 +45,7 @@ impl Operations for OperationsService {
     ) -> Result<Response<ListOperationsResponse>, Status> {
         let query = query(request.get_ref())?;
         let (operations, last) = self.tickets.list(&query, view(request.metadata())).await?;
-        let next_page_token = last.map(name_of).unwrap_or_default();
+        let next_page_token = last.map(|last| token(last, &request.get_ref().filter)).unwrap_or_default();
         Ok(Response::new(ListOperationsResponse { operations, next_page_token }))
     }
 
@@ -98,15 +98,7 @@ fn query(request: &ListOperationsRequest) -> Result<Query, Status> {
         return Err(Status::invalid_argument(format!("name: {name:?} has no operations; leave it out")));
     }
     let size = u32::try_from(*page_size).map_err(|_| Status::invalid_argument("page_size: below zero"))?;
-    let after: Option<TicketId> = Some(page_token)
-        .filter(|token| !token.is_empty())
-        .map(|token| {
-            ticket_of(token).map_err(|_| {
-                let token = beginning(token);
-                Status::invalid_argument(format!("page_token: {token:?} is none of ours"))
-            })
-        })
-        .transpose()?;
+    let after = after(page_token, filter)?;
     let most = if size == 0 { PAGE } else { size.min(LARGEST_PAGE) };
     Ok(Query { after, most, ..filter::query(filter)? })
 }
@@ -118,7 +110,7 @@ mod tests {
     use turno_proto::google::longrunning::ListOperationsRequest;
     use turno_store::TicketId;
 
-    use super::{longest_wait, query};
+    use super::{longest_wait, query, token};
 
     #[test]
     fn a_wait_ends_before_the_deadline_of_its_call() {
@@ -151,7 +143,7 @@ mod tests {
     #[test]
     fn only_our_own_tokens_and_names_are_taken() {
         let after = TicketId::new();
-        let page_token = super::super::operation::name_of(after);
+        let page_token = token(after, "");
         let request = ListOperationsRequest { page_token, name: "operations".into(), ..Default::default() };
         assert_eq!(query(&request).unwrap().after, Some(after));
         for digits in [1, 20_000].map(|many| "7".repeat(many)) {
