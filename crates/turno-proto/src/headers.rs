@@ -22,6 +22,8 @@ pub const EXPLAIN: &str = "turno-explain";
 pub const VIEW: &str = "turno-view";
 /// The value of [`VIEW`] that says so.
 pub const BASIC: &str = "basic";
+/// That of [`VIEW`] which says the same as none.
+pub const FULL: &str = "full";
 
 /// The name of the ticket that a method runs for: `operations/0198…`. The mesh says it; a client that does is not heard.
 pub const TICKET: &str = "turno-ticket";

@@ -43,8 +43,8 @@ impl Operations for OperationsService {
         &self,
         request: Request<ListOperationsRequest>,
     ) -> Result<Response<ListOperationsResponse>, Status> {
-        let query = query(request.get_ref())?;
-        let (operations, last) = self.tickets.list(&query, view(request.metadata())).await?;
+        let (view, query) = (view(request.metadata())?, query(request.get_ref())?);
+        let (operations, last) = self.tickets.list(&query, view).await?;
         let next_page_token = last.map(|last| token(last, &request.get_ref().filter)).unwrap_or_default();
         Ok(Response::new(ListOperationsResponse { operations, next_page_token }))
     }
@@ -86,9 +86,22 @@ fn longest_wait(timeout: Option<Duration>, deadline: Option<Duration>, most: Dur
 }
 
 /// `turno-view: basic`
-fn view(metadata: &MetadataMap) -> View {
-    let is_basic = metadata.get(headers::VIEW).is_some_and(|view| view == headers::BASIC);
-    if is_basic { View::Basic } else { View::Full }
+fn view(metadata: &MetadataMap) -> Result<View, Status> {
+    let Some(view) = metadata.get(headers::VIEW) else { return Ok(View::Full) };
+    match view.to_str() {
+        Ok(headers::BASIC) => Ok(View::Basic),
+        Ok(headers::FULL) => Ok(View::Full),
+        _ => {
+            let view = String::from_utf8_lossy(view.as_bytes());
+            Err(Status::invalid_argument(format!(
+                "{}: {:?} is no view: there are {} and {}",
+                headers::VIEW,
+                beginning(&view),
+                headers::BASIC,
+                headers::FULL
+            )))
+        }
+    }
 }
 
 fn query(request: &ListOperationsRequest) -> Result<Query, Status> {
@@ -107,10 +120,11 @@ fn query(request: &ListOperationsRequest) -> Result<Query, Status> {
 mod tests {
     use std::time::Duration;
 
+    use tonic::metadata::MetadataMap;
     use turno_proto::google::longrunning::ListOperationsRequest;
     use turno_store::TicketId;
 
-    use super::{longest_wait, query, token};
+    use super::{View, longest_wait, query, token, view};
 
     #[test]
     fn a_wait_ends_before_the_deadline_of_its_call() {
@@ -127,6 +141,23 @@ mod tests {
         assert_eq!(wait(None, Some(10)), ms(5));
         assert_eq!(wait(None, Some(0)), Duration::ZERO);
         assert_eq!(wait(None, Some(u64::MAX)), ms(3_600_000));
+    }
+
+    #[test]
+    fn a_view_is_one_of_two_and_no_other() {
+        let said = |said: &'static str| {
+            let mut metadata = MetadataMap::new();
+            metadata.insert("turno-view", said.parse().unwrap());
+            view(&metadata)
+        };
+        assert_eq!(view(&MetadataMap::new()).unwrap(), View::Full);
+        assert_eq!((said("basic").unwrap(), said("full").unwrap()), (View::Basic, View::Full));
+        for wrong in ["nonsense", ""] {
+            let error = said(wrong).unwrap_err();
+            assert_eq!(error.code(), tonic::Code::InvalidArgument);
+            let expected = format!("turno-view: {wrong:?} is no view: there are basic and full");
+            assert_eq!(error.message(), expected);
+        }
     }
 
     #[test]
