@@ -519,6 +519,27 @@ async fn what_is_deleted_or_expired_is_gone() {
 }
 
 #[tokio::test]
+async fn a_key_outlives_its_ticket_and_says_how_that_has_ended() {
+    let mesh = TestMesh::start(0, 1).await;
+    let keyed = |key: &str, request| SubmitRequest { idempotency_key: key.into(), ..request };
+    let burnt = keyed("burnt", submit("Refuse", &Dish::default()));
+    for (request, came_to) in
+        [(keyed("bread", echo("bread")), TicketState::Done), (burnt, TicketState::Failed)]
+    {
+        let name = submitted(&mesh, request.clone()).await.name;
+        assert_eq!(state(&ended(&mesh, &name).await), came_to);
+        mesh.operations().delete_operation(DeleteOperationRequest { name: name.clone() }).await.unwrap();
+        let left = submitted(&mesh, request).await;
+        assert_eq!((&left.name, left.done, state(&left)), (&name, true, came_to));
+        let why = error(&left);
+        assert_eq!(why.code, Code::NotFound as i32);
+        assert!(why.message.contains("only its idempotency key is remembered"), "{why:?}");
+        assert_eq!(metadata(&left).last_failure, None);
+        assert_eq!(get(&mesh, &name).await.unwrap_err().code(), Code::NotFound);
+    }
+}
+
+#[tokio::test]
 async fn what_is_deleted_while_it_runs_stays_for_who_submits_it_again() {
     let mesh = TestMesh::start(0, 1).await;
     let keyed = || SubmitRequest { idempotency_key: "order 7".into(), ..submit("Simmer", &wait(60_000)) };
