@@ -819,6 +819,24 @@ async fn attempts_are_counted_with_where_their_time_went_the_store_first() {
 }
 
 #[tokio::test]
+async fn a_backlog_is_counted() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    // All of the mesh is on this thread.
+    let _counting = metrics::set_default_local_recorder(&recorder);
+    let mesh = TestMesh::gateway(GatewayConfig { tickets_in_hand: 1, ..GatewayConfig::default() }).await;
+    let _kitchen = mesh.kitchen(Role::Io, 1).await;
+    for _ in 0..3 {
+        submitted(&mesh, submit("Simmer", &wait(600_000))).await;
+    }
+    eventually("the gauges say so", async || {
+        let text = recorder.handle().render();
+        let says = |line: &str| text.lines().any(|one| one == line);
+        says("turno_tickets_waiting 2") && says("turno_tickets_running 1")
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_backlog_of_one_method_does_not_make_others_wait() {
     let config = GatewayConfig { tickets_in_hand: 8, ..GatewayConfig::default() };
     let mesh = TestMesh::gateway(config).await;

@@ -1,10 +1,10 @@
-//! Keeps this gateway's lease, hears what other gateways do, and forgets what has expired.
+//! Keeps this gateway's lease, hears what other gateways do, counts what waits, and forgets what has expired.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 use turno_runtime::task;
-use turno_store::{Error, News};
+use turno_store::{Counts, Error, News};
 
 use crate::tickets::Tickets;
 
@@ -13,6 +13,7 @@ const LEASE: Duration = Duration::from_secs(10);
 const RENEW_EVERY: Duration = Duration::from_secs(3);
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 const EXPIRE_EVERY: Duration = Duration::from_secs(5);
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// At one go.
 const MOST_EXPIRED: u32 = 1000;
 /// Another gateway's wish to cancel is looked for, in case its word was lost.
@@ -33,6 +34,7 @@ impl Tickets {
         until_closed("gateway.tickets.changes", Box::pin(self.clone().hear_changes()));
         until_closed("gateway.tickets.nodes", Box::pin(self.clone().hear_nodes()));
         until_closed("gateway.tickets.expiry", Box::pin(self.clone().expire()));
+        until_closed("gateway.tickets.counts", Box::pin(self.clone().count()));
         if self.0.around.is_shared {
             until_closed("gateway.tickets.cancels", Box::pin(self.clone().look_for_cancels()));
         }
@@ -100,6 +102,20 @@ impl Tickets {
             && found.cancel_requested
         {
             self.0.board.stop(ticket);
+        }
+    }
+
+    /// What waits and runs in the whole store, whichever gateway took it: the store has the counts at hand.
+    async fn count(self) {
+        loop {
+            match self.store().counts().await {
+                Ok(Counts { waiting, running, .. }) => {
+                    metrics::gauge!("turno_tickets_waiting").set(waiting as f64);
+                    metrics::gauge!("turno_tickets_running").set(running as f64);
+                }
+                Err(error) => tracing::debug!(%error, "the store's tickets cannot be counted yet"),
+            }
+            tokio::time::sleep(COUNT_EVERY).await;
         }
     }
 
