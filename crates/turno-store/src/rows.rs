@@ -217,6 +217,7 @@ fn read_due(row: &dyn Row, gateway: GatewayId, now: i64) -> Result<Due, Odd> {
     let waited = Duration::from_millis(now.saturating_sub(due_at).max(0).unsigned_abs());
     let attempt = Attempt { ticket, gateway, number: attempts.checked_add(1).ok_or(Odd)? };
     let (request, inputs) = (Bytes::new(), inputs(&mut cells)?);
+    let loser = lost_by.and_then(|id| id.parse::<Uuid>().ok()).map(GatewayId);
     let claimed = Claimed {
         attempt,
         method,
@@ -229,6 +230,7 @@ fn read_due(row: &dyn Row, gateway: GatewayId, now: i64) -> Result<Due, Odd> {
         failures,
         cancel_requested,
         waited,
+        lost_by: loser.filter(|gateway| *gateway != GatewayId::NOBODY),
     };
     Ok(Due {
         state,

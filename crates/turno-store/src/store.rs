@@ -240,6 +240,8 @@ pub struct Claimed {
     pub cancel_requested: bool,
     /// How long it had been due. What was lost with its gateway has been since that attempt began.
     pub waited: Duration,
+    /// The gateway that was lost with the attempt before, if it ended so.
+    pub lost_by: Option<GatewayId>,
 }
 
 impl Claimed {

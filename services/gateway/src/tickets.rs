@@ -1,12 +1,13 @@
 //! Tickets: any unary method, submitted, and run when its turn has come. What is acknowledged is on disk.
 //!
 //! A ticket's way through the files: `service` and `operations` take what clients ask; `submission` looks at a submit,
-//! `submit` stores it; `runner` claims what is due (`quiet`: when nothing is), `hand` has places and memory for it,
-//! `shares` how much of them each queue may have, `unserved` which methods wait for a node, `attempt` has the method run
-//! once, `losses` counts the nodes that were lost with a ticket, `weigh` asks whether they live, `verdict` says what follows
-//! from what the attempt came to, `patience` how long a store is asked again, `bill` where its time went. `board`
-//! knows what runs here and who watches; `keeper` keeps the lease. `operation` is a ticket in the words of
-//! `google.longrunning`, `filter` reads what a listing wants, and `listing` makes a page of it.
+//! `submit` stores it; `runner` claims what is due (`quiet`: when nothing is; `taken`: what a lost gateway had), `hand`
+//! has places and memory for it, `shares` how much of them each queue may have, `unserved` which methods wait for a
+//! node, `attempt` has the method run once, `losses` counts the nodes that were lost with a ticket, `weigh` asks
+//! whether they live, `verdict` says what follows from what the attempt came to, `patience` how long a store is asked
+//! again, `bill` where its time went. `board` knows what runs here and who watches; `keeper` keeps the lease.
+//! `operation` is a ticket in the words of `google.longrunning`, `filter` reads what a listing wants, and `listing`
+//! makes a page of it.
 
 mod attempt;
 mod bill;
@@ -31,6 +32,7 @@ mod service;
 mod shares;
 mod submission;
 mod submit;
+mod taken;
 mod unserved;
 mod verdict;
 mod waiting;

@@ -175,7 +175,11 @@ pub(crate) async fn a_lease_ends_by_itself(place: &dyn Place) {
     let taken = super::eventually("the lease is over", || async {
         store.claim(here, Room::of(10)).await.unwrap().pop()
     });
-    assert_eq!(taken.await.attempt.ticket, lost.ticket);
+    let taken = taken.await;
+    assert_eq!((taken.attempt.ticket, taken.lost_by), (lost.ticket, Some(gone)));
+    store.release(taken.attempt, Duration::ZERO).await.unwrap();
+    let again = store.claim(here, Room::of(10)).await.unwrap().pop().unwrap();
+    assert_eq!((again.attempt.ticket, again.lost_by), (lost.ticket, None), "it was given back");
 }
 
 pub(crate) async fn progress_is_seen_while_it_runs_and_after(place: &dyn Place) {

@@ -164,6 +164,7 @@ mod tests {
             failures: 0,
             cancel_requested: false,
             waited: Duration::from_secs(3),
+            lost_by: None,
         }
     }
 

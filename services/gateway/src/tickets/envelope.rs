@@ -125,6 +125,7 @@ mod tests {
             failures: 0,
             cancel_requested: false,
             waited: std::time::Duration::ZERO,
+            lost_by: None,
         };
         let opened = Envelope::opened(&claimed).unwrap();
         assert_eq!(opened.caller.peer, "10.0.0.1:5");

@@ -27,6 +27,8 @@ impl Tickets {
 
     /// Begins with what is due. What this starts ends when the gateway closes.
     pub(crate) fn start(&self) {
+        // Others name it so when they take over what it had.
+        tracing::info!(gateway = %self.0.gateway.0, "tickets are run");
         let until_closed = |name, keeping: futures_util::future::BoxFuture<'static, ()>| {
             let closing = self.0.closing.clone();
             task::spawn(name, async move { closing.run_until_cancelled(keeping).await });

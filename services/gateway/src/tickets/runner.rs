@@ -8,6 +8,7 @@ use turno_store::{Claimed, Error, Queue, Room};
 use crate::tickets::Tickets;
 use crate::tickets::hand::Place;
 use crate::tickets::quiet::{LONGEST, Quiet};
+use crate::tickets::taken::Taken;
 
 /// At one go: their requests are all in memory.
 const MOST_CLAIMED: usize = 64;
@@ -25,28 +26,37 @@ impl Tickets {
     /// Until the gateway closes.
     pub(crate) async fn run_due(self) {
         let mut comparing = tokio::time::interval(COMPARE_EVERY);
-        let mut quiet = Quiet::default();
+        let (mut quiet, mut taken) = (Quiet::default(), Taken::default());
         loop {
             tokio::select! {
                 biased;
-                _ = comparing.tick() => self.compare().await,
+                _ = comparing.tick() => {
+                    taken.tell();
+                    self.compare().await;
+                }
                 places = self.places() => match places {
-                    Some((places, room)) => self.claim(places, room, &mut quiet).await,
-                    None => return,
+                    Some((places, room)) => self.claim(places, room, &mut quiet, &mut taken).await,
+                    None => return taken.tell(),
                 },
             }
         }
     }
 
-    async fn claim(&self, places: Vec<Place>, room: Room, quiet: &mut Quiet) {
+    async fn claim(&self, places: Vec<Place>, room: Room, quiet: &mut Quiet, taken: &mut Taken) {
         let (full, unserved) = (room.full.clone(), room.unserved.clone());
         match self.store().claim(self.0.gateway, room).await {
             Ok(claimed) if claimed.is_empty() => {
                 drop(places);
+                taken.tell();
                 self.something_due(full, unserved, quiet).await;
             }
             Ok(claimed) => {
                 quiet.end();
+                // What this one held and did not know of is told by who compares.
+                let of_others = |one: &Claimed| one.lost_by.filter(|gateway| *gateway != self.0.gateway);
+                if taken.add(claimed.iter().filter_map(of_others)) {
+                    taken.tell();
+                }
                 self.begin_all(claimed, places);
             }
             Err(error) => {

@@ -262,6 +262,7 @@ fn claimed(attempt: Attempt, ticket: NewTicket) -> Claimed {
         failures: 0,
         cancel_requested: false,
         waited: Duration::ZERO,
+        lost_by: None,
     }
 }
 
