@@ -23,7 +23,8 @@ use turno_proto::v1::{TicketMetadata, TicketProgress, TicketState};
 pub enum State {
     /// No attempt has begun.
     Waiting,
-    /// An attempt has begun. Between two attempts it stays so.
+    /// An attempt has begun. Between two attempts it stays so, also where no node has had one yet: see
+    /// [`Snapshot::attempts`].
     Running,
     /// The method has answered.
     Done,
