@@ -1,5 +1,5 @@
-//! Calls that are given up before the gateway has looked at them, and calls that cross its end: frames by hand, so that they
-//! come when a test wants.
+//! Calls that are given up before the gateway has looked at them, calls that cross its end, and clients that say nothing at
+//! its end: frames by hand, so that they come when a test wants.
 
 #![allow(
     clippy::disallowed_methods,
@@ -10,11 +10,14 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 use turno::node::config::Role;
 use turno_gateway::GatewayConfig;
-use turno_tests::TestMesh;
+use turno_runtime::units::Span;
+use turno_tests::stubs::Wait;
+use turno_tests::{TestMesh, eventually};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const DATA: u8 = 0;
@@ -72,8 +75,13 @@ fn given_up(calls: u32) -> Vec<u8> {
 
 /// A call with an empty message.
 fn call(stream: u32) -> Vec<u8> {
-    let headers = frame(HEADERS, END_HEADERS, stream, &headers("/kitchen.v1.Kitchen/Echo"));
-    [headers, frame(DATA, END_STREAM, stream, &[0; 5])].concat()
+    call_of("Echo", &[], stream)
+}
+
+fn call_of(method: &str, message: &[u8], stream: u32) -> Vec<u8> {
+    let headers = frame(HEADERS, END_HEADERS, stream, &headers(&format!("/kitchen.v1.Kitchen/{method}")));
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    [headers, frame(DATA, END_STREAM, stream, &[&[0_u8][..], &length, message].concat())].concat()
 }
 
 /// Kind, flags and payload of the next frame; none if the gateway has ended its side.
@@ -151,6 +159,53 @@ async fn who_waits_for_a_place_when_the_port_closes_is_heard() {
     drop(mesh.kitchen(Role::Io, 1).await);
     let mut stream = TcpStream::connect(mesh.running().clients()).await.unwrap();
     stream.write_all(&[hello(), call(1)].concat()).await.unwrap();
+    let ended = tokio::spawn(mesh.end());
+    until(&mut stream, DATA, 0).await;
+    until(&mut stream, HEADERS, END_HEADERS | END_STREAM).await;
+    drop(stream);
+    ended.await.unwrap();
+}
+
+/// A gateway that would drain for longer than a test may take.
+async fn patient() -> TestMesh {
+    TestMesh::gateway(GatewayConfig { drain: Span::seconds(3600), ..GatewayConfig::default() }).await
+}
+
+async fn ends(mesh: TestMesh) {
+    tokio::time::timeout(Duration::from_secs(20), mesh.end()).await.expect("nothing holds the gateway");
+}
+
+/// Stopped, or out of reach: it does not answer the ping behind the first GOAWAY.
+#[tokio::test]
+async fn who_has_no_call_and_says_nothing_does_not_hold_a_gateway_that_ends() {
+    let mesh = patient().await;
+    let never_spoke = TcpStream::connect(mesh.running().clients()).await.unwrap();
+    let mut stopped = TcpStream::connect(mesh.running().clients()).await.unwrap();
+    stopped.write_all(&[hello(), ping()].concat()).await.unwrap();
+    until(&mut stopped, PING, ACK).await;
+    ends(mesh).await;
+    drop((never_spoke, stopped));
+}
+
+#[tokio::test]
+async fn a_clients_link_without_a_call_does_not_hold_a_gateway_that_ends() {
+    let mesh = patient().await;
+    let mut stopped = TcpStream::connect(mesh.running().clients()).await.unwrap();
+    let link = frame(HEADERS, END_HEADERS, 1, &headers("/turno.v1.Calls/Link"));
+    stopped.write_all(&[hello(), link].concat()).await.unwrap();
+    until(&mut stopped, DATA, 0).await;
+    ends(mesh).await;
+    drop(stopped);
+}
+
+/// Longer than one without a call is waited for.
+#[tokio::test]
+async fn who_has_a_call_is_answered_though_it_says_nothing() {
+    let mesh = TestMesh::start(0, 1).await;
+    let mut stream = TcpStream::connect(mesh.running().clients()).await.unwrap();
+    let simmer = call_of("Simmer", &Wait { ms: 7_000, ..Wait::default() }.encode_to_vec(), 1);
+    stream.write_all(&[hello(), simmer].concat()).await.unwrap();
+    eventually("it is at its node", async || mesh.in_flight().await == 1).await;
     let ended = tokio::spawn(mesh.end());
     until(&mut stream, DATA, 0).await;
     until(&mut stream, HEADERS, END_HEADERS | END_STREAM).await;

@@ -10,6 +10,7 @@ mod incoming;
 mod table;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Response;
 use tokio_util::sync::CancellationToken;
@@ -62,11 +63,15 @@ impl Calls for CallsService {
     }
 }
 
+/// A client that has heard of the gateway's end has so long to end its side: it does so at once when it has no call. One that
+/// is stopped, or out of reach, would hold the gateway for as long as it may drain.
+const LEAVING_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Takes a client's frames, and sees to the deadlines of its calls, until the last of them is answered.
 async fn read(client: Arc<Client>, mut up: Streaming<CallsFrame>, closing: CancellationToken) {
     let mut names: Vec<Known> = Vec::new();
-    let (mut leaving, mut ended) = (false, false);
-    let mut closing = std::pin::pin!(closing.cancelled());
+    let mut ended = false;
+    let mut left_alone = std::pin::pin!(left_alone(&client, closing));
     let mut late = std::pin::pin!(tokio::time::sleep_until(tokio::time::Instant::now()));
     let mut armed = None;
     while !client.is_over() {
@@ -82,10 +87,7 @@ async fn read(client: Arc<Client>, mut up: Streaming<CallsFrame>, closing: Cance
                 armed = None;
                 client.end_late();
             }
-            () = closing.as_mut(), if !leaving => {
-                leaving = true;
-                client.leave();
-            }
+            () = left_alone.as_mut() => return client.close(),
             () = client.news() => {}
             frame = up.message(), if !ended && client.has_room() => match frame {
                 Ok(Some(frame)) => if let Err(status) = client.take(frame, &mut names).await {
@@ -101,6 +103,19 @@ async fn read(client: Arc<Client>, mut up: Streaming<CallsFrame>, closing: Cance
                     return client.break_off(error);
                 }
             },
+        }
+    }
+}
+
+/// Tells the client when the gateway is ending. Completes when it has had time to end its side, and has nothing here: what it
+/// had sent before it heard has come by then.
+async fn left_alone(client: &Client, closing: CancellationToken) {
+    closing.cancelled().await;
+    client.leave();
+    loop {
+        tokio::time::sleep(LEAVING_PATIENCE).await;
+        if client.is_idle() {
+            return;
         }
     }
 }

@@ -88,6 +88,10 @@ impl Answers {
         self.tell();
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ready.is_empty()
+    }
+
     pub(crate) fn has_room(&self) -> bool {
         self.ready.len() < MOST_UNREAD && self.bytes < MOST_UNREAD_BYTES
     }

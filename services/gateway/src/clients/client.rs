@@ -145,6 +145,12 @@ impl Client {
         self.state.lock().is_over()
     }
 
+    /// Neither a call of it is here nor an answer.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.state.lock();
+        state.calls.is_empty() && state.answers.is_empty()
+    }
+
     /// A call was not let in.
     pub(super) fn refuse(&self, number: u64, head: &Head, status: Status) {
         let mut outcome = status::to_outcome(number, status);

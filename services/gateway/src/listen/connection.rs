@@ -1,9 +1,11 @@
 //! One connection: HTTP/2 (and enough HTTP/1 to say that this is gRPC), from its first word to an end in order.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -15,13 +17,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use turno_runtime::task;
 
 use crate::edge::Edge;
 use crate::listen::Origin;
-use crate::listen::lingering::Lingering;
+use crate::listen::lingering::{self, Lingering};
 
 // Together less than the 3 s in which a black-holed peer is to be noticed.
 const NODE_PING_EVERY: Duration = Duration::from_secs(1);
@@ -43,6 +46,9 @@ const HEADERS: u32 = 64 * 1024;
 const FIRST_WORD_PATIENCE: Duration = Duration::from_millis(1500);
 /// A connection is asked to end when no call is on it, or after so long.
 const QUIET_PATIENCE: Duration = Duration::from_secs(1);
+/// A client that has been asked to end, and has no call, may be silent for so long. More than a lost packet or a busy machine
+/// keeps one from its answer to a ping, and little of the 10 s that `docker stop` gives a gateway.
+const SILENCE: Duration = Duration::from_secs(2);
 /// SETTINGS, with which a server of HTTP/2 begins, and GOAWAY (RFC 9113, 6.5 and 6.8): the last call that counts is 0, no
 /// error.
 const NOTHING_TAKEN: &[u8; 26] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0";
@@ -59,9 +65,10 @@ pub(super) async fn serve(
         tracing::debug!(%error, "a connection without TCP_NODELAY");
     }
     if !speaks(&stream, &ending).await {
-        let told = take_nothing(Lingering::new(stream)).await;
+        let told = tokio::time::timeout(SILENCE, take_nothing(Lingering::new(stream))).await;
         return tracing::debug!(%peer, ?told, "a connection on which nothing came");
     }
+    let reader = origin.reader.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (edge, origin) = (edge.clone(), origin.clone());
         // hyper moves it several times before it is at home: a pointer is cheaper to move. And so it is of the request.
@@ -72,21 +79,25 @@ pub(super) async fn serve(
     let builder = builder(is_node, Named { exchanges: exchanges.clone() });
     let mut connection =
         std::pin::pin!(builder.serve_connection(TokioIo::new(Lingering::new(stream)), service));
+    // hyper takes what fits into a stream's window: an exchange may be over, and its answer not written.
+    let is_busy = || !exchanges.is_empty() || reader.has_unread();
     // Once before it may be asked to end: hyper knows then what has come so far.
     let ended = match connection.as_mut().now_or_never() {
-        Some(ended) => ended,
+        Some(ended) => Some(ended),
         None => tokio::select! {
             biased;
             // Before the last answer is written: both leave together.
-            () = is_to_end(&ending, &exchanges) => {
+            was_busy = is_to_end(&ending, &exchanges) => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                until_silent(connection, was_busy, is_busy).await
             }
-            ended = connection.as_mut() => ended,
+            ended = connection.as_mut() => Some(ended),
         },
     };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "connection ended");
+    match ended {
+        Some(Ok(())) => {}
+        Some(Err(error)) => tracing::debug!(%peer, %error, "connection ended"),
+        None => tracing::debug!(%peer, "a client without a call that does not end its side"),
     }
 }
 
@@ -94,7 +105,7 @@ pub(super) async fn serve(
 async fn speaks(stream: &TcpStream, ending: &CancellationToken) -> bool {
     let closed = async {
         ending.cancelled().await;
-        tokio::time::sleep(FIRST_WORD_PATIENCE).await;
+        sleep(FIRST_WORD_PATIENCE).await;
     };
     let mut first = [0];
     tokio::select! {
@@ -115,11 +126,52 @@ async fn take_nothing(mut stream: Lingering) -> io::Result<()> {
 
 /// A good moment for GOAWAY. A client that has no call on the connection when it comes dials again before its next one;
 /// but some clients, tonic's among them, notice only by failing the next call if others are still on their way.
-async fn is_to_end(ending: &CancellationToken, exchanges: &TaskTracker) {
+///
+/// Answers whether there were calls when the gateway was asked to end.
+async fn is_to_end(ending: &CancellationToken, exchanges: &TaskTracker) -> bool {
     ending.cancelled().await;
+    let was_busy = !exchanges.is_empty();
     exchanges.close();
     // Too late to matter: it is asked to end all the same.
     let _busy = tokio::time::timeout(QUIET_PATIENCE, exchanges.wait()).await;
+    was_busy
+}
+
+/// The rest of a connection that was asked to end; `None` if its client was not waited for. What comes before the client's
+/// answer to the ping behind the first GOAWAY is still taken, and the second GOAWAY, after that answer, says what was not:
+///
+/// ```text
+/// it has no call                    answers, hears the second GOAWAY, ends its side: over in a round trip
+/// it called before it saw GOAWAY    the call came before its answer to the ping: served, as any other
+/// a call is served, or its answer   busy, and not given up here: the gateway's time to drain is what ends it
+/// is not written
+/// it had calls, and falls silent    as long as it would have at the end (`lingering`): it may still have to read
+/// it had none, and says nothing:    `SILENCE`. A call of it would have come by now with the answer to the ping; one
+/// stopped, or out of reach          that it makes when it goes on finds the connection closed, as if the gateway had
+///                                   waited for all of its drain
+/// it answers, and stays             `SILENCE` too
+/// ```
+async fn until_silent<C: Future>(
+    mut connection: Pin<&mut C>,
+    was_busy: bool,
+    is_busy: impl Fn() -> bool,
+) -> Option<C::Output> {
+    let mut patience = if was_busy { lingering::PATIENCE } else { SILENCE };
+    let mut silence = std::pin::pin!(sleep(patience));
+    poll_fn(|cx| {
+        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            return Poll::Ready(Some(ended));
+        }
+        if is_busy() {
+            patience = lingering::PATIENCE;
+        } else if silence.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        // Whatever has woken the connection before that, something has moved on it.
+        silence.as_mut().reset(Instant::now() + patience);
+        silence.as_mut().poll(cx).map(|()| None)
+    })
+    .await
 }
 
 fn builder(is_node: bool, executor: Named) -> Builder<Named> {

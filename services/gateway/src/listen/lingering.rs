@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 /// A client has so long to read what there is and to end its side: more than a busy machine keeps it from that.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A socket whose shutdown is over when its client has ended its side too, or after `PATIENCE`. What comes meanwhile is
 /// dropped.

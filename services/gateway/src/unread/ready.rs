@@ -25,6 +25,11 @@ impl Reader {
         self.answers.load(Ordering::Relaxed)
     }
 
+    /// Whether an answer is ready, or counted bytes of one are, and not written.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.answers() > 0 || self.bytes() > 0
+    }
+
     /// How many of them nobody reads, if they are so many or more. Streams that are read well are none of them; who they are
     /// is asked only where it matters.
     pub(crate) fn leaves_unread(&self, least: usize) -> Option<usize> {
