@@ -76,6 +76,7 @@ async fn a_panic_is_internal_and_the_node_lives() {
 async fn what_nobody_serves_is_unimplemented() {
     let patience = turno_runtime::units::Span(Duration::from_millis(100));
     let mesh = TestMesh::gateway(GatewayConfig { patience, ..Default::default() }).await;
+    let _worker = mesh.kitchen(Role::Worker, 1).await;
     let error = mesh.client().echo(dish("x")).await.unwrap_err();
     assert_eq!(error.code(), Code::Unimplemented);
     assert!(error.message().contains("/kitchen.v1.Kitchen/Echo"), "{error}");

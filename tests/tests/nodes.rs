@@ -51,6 +51,20 @@ async fn a_worker_that_comes_later_takes_what_waits() {
     assert_eq!(waiting.await.unwrap().unwrap().into_inner().value, 25);
 }
 
+/// As when all of a mesh is started together, and its nodes take longer than the gateway waits for them at its start.
+#[tokio::test]
+async fn calls_wait_for_the_first_node_however_late_it_is() {
+    let patience = Span::seconds(3);
+    let mesh = TestMesh::gateway(GatewayConfig { patience, ..GatewayConfig::default() }).await;
+    let error = mesh.client().echo(Dish::default()).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable);
+    assert!(error.message().starts_with("no node has joined since this gateway started"), "{error}");
+    let mut client = mesh.client();
+    let waiting = tokio::spawn(async move { client.echo(Dish::default()).await });
+    let _node = mesh.kitchen(Role::Io, 1).await;
+    waiting.await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn when_the_last_node_has_left_calls_wait_and_then_hear_so() {
     let patience = Span(Duration::from_millis(200));

@@ -53,7 +53,7 @@ pub struct GatewayConfig {
     /// The longest that a call may take, whatever its own deadline says. Of attempts of tickets, and items of maps that are
     /// tickets, only those whose submit and method name no timeout.
     pub longest_call: Span,
-    /// How long a call waits for a node when none serves its method any more.
+    /// How long a call waits for a node when none serves its method any more, or none has joined yet.
     pub patience: Span,
     /// Where tickets are kept, unless `store` says otherwise: a directory, made if it is not there, of this gateway alone.
     pub data: PathBuf,
@@ -231,7 +231,7 @@ pub struct GatewayFlags {
     #[arg(long, env = "TURNO_LONGEST_CALL", value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     longest_call: Option<Span>,
-    /// How long a call waits for a node when its method's last one has left [default: 5s]
+    /// How long a call waits for a node when its method's last one has left, or none has joined yet [default: 5s]
     #[arg(long, env = "TURNO_PATIENCE", value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     patience: Option<Span>,

@@ -79,6 +79,9 @@ pub(crate) struct Own {
     pub(crate) nodes_closing: CancellationToken,
 }
 
+/// Nodes that are started together do not join at once: others are right behind the first.
+const ON_THEIR_WAY: Duration = Duration::from_secs(1);
+
 impl Edge {
     /// Answers a request from either port. hyper moves this future into a task of its own for each call: what is not
     /// on the way of a small unary call is boxed, so that little is moved.
@@ -105,13 +108,34 @@ impl Edge {
         Box::pin(self.answer_own(request, origin)).await
     }
 
-    /// A gateway that has just started does not know its nodes yet: they come within a second or two.
+    /// A gateway that has just started does not know its nodes yet: they come within a second or two. As long as none has
+    /// come, however late it is, each call has all of its patience for them, as for those that have left.
     pub(crate) async fn method(&self, path: &str) -> Option<Arc<Method>> {
         let known = self.methods.get(path);
-        if known.is_some() || Instant::now() >= self.settled || is_own(path) {
+        if known.is_some() || is_own(path) {
             return known;
         }
-        Box::pin(tokio::time::timeout_at(self.settled.into(), self.methods.appears(path))).await.ok()
+        let now = Instant::now();
+        let until = match self.methods.first() {
+            Some(first) => self.settled.max(first + ON_THEIR_WAY),
+            None => now + self.router.patience,
+        };
+        if now >= until {
+            return None;
+        }
+        Box::pin(tokio::time::timeout_at(until.into(), self.methods.appears(path))).await.ok()
+    }
+
+    /// What is told of a method that has not appeared.
+    pub(crate) fn unknown(&self, path: &str) -> Status {
+        if is_own(path) || self.methods.first().is_some() {
+            return unknown(path);
+        }
+        Status::unavailable(format!(
+            "no node has joined since this gateway started, and none came within {:?}: nobody serves {} yet",
+            self.router.patience,
+            beginning(path)
+        ))
     }
 
     async fn answer_own(
@@ -153,7 +177,7 @@ impl Edge {
             "/grpc.reflection.v1.ServerReflection" | "/grpc.reflection.v1alpha.ServerReflection" => {
                 Ok(own.reflection.call(request, self.settled).await)
             }
-            _ => return unknown(request.uri().path()).into_http(),
+            _ => return self.unknown(request.uri().path()).into_http(),
         };
         // Streams of the gateway's own would hold a gateway that is asked to end: they end with it.
         let closing = (!origin.is_node).then(|| own.closing.clone());

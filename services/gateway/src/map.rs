@@ -106,7 +106,7 @@ impl MapService {
     /// A method that can be mapped.
     async fn method(&self, path: &str) -> Result<Arc<Method>, Status> {
         let known = if edge::is_own(path) { None } else { self.edge.method(path).await };
-        let method = known.ok_or_else(|| edge::unknown(path))?;
+        let method = known.ok_or_else(|| self.edge.unknown(path))?;
         if method.served().kind == Kind::Unspecified {
             method.wait_for_a_node().await;
         }

@@ -2,8 +2,8 @@
 //! can tell "not now" from "never heard of".
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -28,6 +28,8 @@ pub(crate) struct Methods {
     by_path: DashMap<Arc<str>, Arc<Method>>,
     next: AtomicU32,
     joined: Notify,
+    /// When the first node came.
+    first: OnceLock<Instant>,
 }
 
 /// One method.
@@ -114,6 +116,7 @@ impl Methods {
 
     /// A node serves `path`.
     pub(crate) fn join(&self, path: &str, seat: &Seat) -> Arc<Method> {
+        self.first.get_or_init(Instant::now);
         let method = self.known(path);
         method.served.rcu(|served| {
             let mut seats = served.seats.clone();
@@ -123,6 +126,11 @@ impl Methods {
         method.changed.notify_waiters();
         self.joined.notify_waiters();
         method
+    }
+
+    /// When the first node has come, if one has since this gateway started.
+    pub(crate) fn first(&self) -> Option<Instant> {
+        self.first.get().copied()
     }
 
     /// The method, once some node serves it.

@@ -137,6 +137,10 @@ async fn what_nobody_serves_is_unimplemented() {
     let patience = Span(Duration::from_millis(100));
     let mesh = TestMesh::gateway(GatewayConfig { patience, ..GatewayConfig::default() }).await;
     let error = client(&mesh).call::<kitchen::Echo>(dish("x")).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable, "{error}");
+    assert!(error.message().starts_with("no node has joined"), "{error}");
+    let _worker = mesh.kitchen(Role::Worker, 1).await;
+    let error = client(&mesh).call::<kitchen::Echo>(dish("x")).await.unwrap_err();
     assert_eq!(error.code(), Code::Unimplemented);
     assert!(error.message().contains("/kitchen.v1.Kitchen/Echo"), "{error}");
 }

@@ -18,7 +18,6 @@ use crate::calls::{self, Call};
 use crate::clients::client::{Answer, At, Client, Head, InFlight};
 use crate::clients::table::Turn;
 use crate::course::Course;
-use crate::edge;
 use crate::link::Sent;
 use crate::link::pending::{self, Lost};
 use crate::methods::Method;
@@ -218,7 +217,7 @@ impl Client {
         course: &Course,
     ) -> Result<Outcome, Status> {
         let edge = &self.edge;
-        let method = edge.method(path).await.ok_or_else(|| edge::unknown(path))?;
+        let method = edge.method(path).await.ok_or_else(|| edge.unknown(path))?;
         if method.served().kind == Kind::Unspecified {
             // Its first node is just joining.
             course.seek(Instant::now());
