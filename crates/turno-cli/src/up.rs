@@ -48,7 +48,8 @@ pub(crate) struct UpArgs {
     /// Let Http/Fetch reach loopback and private networks
     #[arg(long)]
     allow_private: bool,
-    /// What the processes log: a level, or a filter such as "info,turno_gateway=debug"
+    /// What the processes log: a level (of libraries such as h2 no more than info), or a filter that is taken as it is, such
+    /// as "info,turno_gateway=debug"
     #[arg(long, env = "TURNO_LOG", default_value = "warn", value_name = "FILTER")]
     log: String,
 }

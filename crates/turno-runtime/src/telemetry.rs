@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use console_subscriber::ConsoleLayer;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
@@ -19,7 +19,8 @@ use crate::{Error, task};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TelemetryConfig {
-    /// tracing's filter: "info", "debug", "info,turno_gateway=debug".
+    /// A level, which the libraries below do not follow above "info", or tracing's filter as it is: "debug",
+    /// "info,turno_gateway=debug".
     pub log: String,
     /// How log lines look.
     pub log_format: LogFormat,
@@ -37,7 +38,8 @@ impl Default for TelemetryConfig {
 /// The same, as flags and `TURNO_*`.
 #[derive(Args, Clone, Debug, Default, Serialize)]
 pub struct TelemetryFlags {
-    /// What to log: a level, or a filter such as "info,turno_gateway=debug" [default: info]
+    /// What to log: a level (of libraries such as h2 no more than info), or a filter that is taken as it is, such as
+    /// "info,turno_gateway=debug" or "debug,tower=info" [default: info]
     #[arg(long, env = "TURNO_LOG", value_name = "FILTER", global = true, help_heading = "Telemetry")]
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<String>,
@@ -61,9 +63,33 @@ pub enum LogFormat {
     Json,
 }
 
+/// Libraries that would fill a log with their frames, polls and statements. By how their targets begin: tokio's are also
+/// `runtime::…`.
+const LIBRARIES: [&str; 10] = [
+    "console_subscriber",
+    "h2",
+    "hyper",
+    "reqwest",
+    "runtime::",
+    "rustls",
+    "sqlx",
+    "tokio",
+    "tonic",
+    "tower",
+];
+
+/// Who asks for a level alone means Turno's, and that of his own methods. Who has more to say means what he says.
+fn directives(log: &str) -> String {
+    let level = log.trim();
+    if level.parse::<LevelFilter>().is_ok_and(|level| level > LevelFilter::INFO) {
+        return level.to_owned() + &LIBRARIES.map(|library| format!(",{library}=info")).concat();
+    }
+    log.to_owned()
+}
+
 /// Sets up logs on standard error and, if asked for, tokio-console. Once in a process.
 pub fn init(config: &TelemetryConfig) -> Result<(), Error> {
-    let filter = EnvFilter::try_new(&config.log)
+    let filter = EnvFilter::try_new(directives(&config.log))
         .map_err(|error| Error::Config(format!("log: {:?} is no filter: {error}", config.log)))?;
     let logs = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let logs: Box<dyn Layer<Registry> + Send + Sync> = match config.log_format {
@@ -111,5 +137,38 @@ fn run_console(address: SocketAddr, server: console_subscriber::Server) {
     };
     if let Err(error) = runtime.block_on(server.serve()) {
         tracing::error!(%address, %error, "tokio-console cannot be served");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::directives;
+    use tracing::{Level, enabled, subscriber};
+    use tracing_subscriber::EnvFilter;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    /// What is logged at debug: of a gateway, of a user's node, of h2, of tokio.
+    fn at_debug(log: &str) -> [bool; 4] {
+        let filter = EnvFilter::try_new(directives(log)).unwrap();
+        subscriber::with_default(tracing_subscriber::registry().with(filter), || {
+            [
+                enabled!(target: "turno_gateway::bill", Level::DEBUG),
+                enabled!(target: "gallery", Level::DEBUG),
+                enabled!(target: "h2::codec::framed_read", Level::DEBUG),
+                enabled!(target: "runtime::resource::poll_op", Level::DEBUG),
+            ]
+        })
+    }
+
+    #[test]
+    fn a_level_is_not_for_the_libraries_below_and_a_filter_is_as_it_is() {
+        for level in ["debug", " DEBUG", "trace"] {
+            assert_eq!(at_debug(level), [true, true, false, false], "{level}");
+        }
+        assert_eq!(at_debug("debug,tower=info"), [true; 4]);
+        assert_eq!(at_debug("h2=debug"), [false, false, true, false]);
+        for log in ["warn", "error", "off", "info,turno_gateway=debug"] {
+            assert_eq!(directives(log), log);
+        }
     }
 }
