@@ -5,6 +5,7 @@ mod bulk;
 mod directory;
 mod disk;
 mod errors;
+mod leftovers;
 mod log;
 mod mark;
 mod memory;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::bulk::some;
 use super::disk::Files;
+use super::leftovers::Leftovers;
 use super::mark::Mark;
 use super::memory::{Memory, Notes};
 use super::rows::{GRANT, TICKET};
@@ -74,12 +75,24 @@ pub(crate) struct Shelves {
     latest: i64,
     /// In the file that is locked: the directory is this writer's until it ends.
     mark: Mark,
+    leftovers: Leftovers,
+    /// How far these are once the transaction is on disk.
+    leftovers_then: Option<Leftovers>,
 }
 
 impl Shelves {
     /// `last` is the highest number that a ticket has.
     pub(super) fn new(session: Session, files: Files, mark: Mark, notes: Notes, last: i64) -> Self {
-        Self { session, files, memory: Memory::new(notes), next_seq: last + 1, latest: 0, mark }
+        Self {
+            session,
+            files,
+            memory: Memory::new(notes),
+            next_seq: last + 1,
+            latest: 0,
+            mark,
+            leftovers: Leftovers::default(),
+            leftovers_then: None,
+        }
     }
 
     /// This machine's clock, which never goes back here.
@@ -129,11 +142,16 @@ impl Tables for Shelves {
             self.mark.advance(self.latest);
         }
         self.memory.merge(batch.overlay);
+        if let Some(leftovers) = self.leftovers_then.take() {
+            leftovers.tell();
+            self.leftovers = leftovers;
+        }
         Ok(())
     }
 
     async fn roll_back(&mut self, why: &Error) {
         self.session.roll_back();
+        self.leftovers_then = None;
         if matches!(why, Error::Full) {
             self.files.ran_out(&self.session);
         }
@@ -429,6 +447,10 @@ impl Tables for Shelves {
         self.session.write(sql, params![batch.now, i64::from(most)])?;
         for sql in SWEEP {
             self.session.write(sql, params![since])?;
+        }
+        let leftovers = self.leftovers_then.as_ref().unwrap_or(&self.leftovers);
+        if !leftovers.are_gone() {
+            self.leftovers_then = Some(leftovers.sweep(&mut self.session)?);
         }
         Ok(())
     }
