@@ -88,7 +88,7 @@ impl Refused {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::fmt::{Debug, Write as _};
     use std::sync::Arc;
     use std::time::{Duration, Instant};
@@ -102,7 +102,13 @@ mod tests {
 
     /// Keeps warnings, and what is worse.
     #[derive(Clone, Default)]
-    struct Warnings(Arc<Mutex<Vec<String>>>);
+    pub(crate) struct Warnings(Arc<Mutex<Vec<String>>>);
+
+    impl Warnings {
+        pub(crate) fn lines(&self) -> Vec<String> {
+            self.0.lock().clone()
+        }
+    }
 
     impl Subscriber for Warnings {
         fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -139,7 +145,7 @@ mod tests {
     fn told(mut refused: Refused, act: impl FnOnce(&mut Refused)) -> Vec<String> {
         let warnings = Warnings::default();
         tracing::subscriber::with_default(warnings.clone(), || act(&mut refused));
-        std::mem::take(&mut *warnings.0.lock())
+        warnings.lines()
     }
 
     #[test]

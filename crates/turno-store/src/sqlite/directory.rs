@@ -22,6 +22,9 @@ use crate::error::Error;
 /// The database's name in the data directory.
 const DATABASE: &str = "tickets.sqlite3";
 
+/// What its files begin with, and those that people make of it.
+const OURS: &str = "tickets.";
+
 /// SQLite's write-ahead log beside it.
 const LOG: &str = "tickets.sqlite3-wal";
 
@@ -63,6 +66,9 @@ pub(super) async fn open(directory: &Path) -> Result<Opened, Error> {
     let lock = lock(directory).await?;
     let database = directory.join(DATABASE);
     let (log, length) = (directory.join(LOG), disk::length(&database));
+    if length == 0 {
+        begins_anew(directory, &lock).map_err(|error| unusable(&database, error))?;
+    }
     let files = Files::new(directory, database.clone(), log.clone());
     task::run_blocking("turno.store.log", move || log::check(&log)).await?;
     let mut writer = options(&database).connect().await.map_err(|error| unusable(&database, told(error)))?;
@@ -103,6 +109,24 @@ async fn lock(directory: &Path) -> Result<File, Error> {
          PostgreSQL",
         directory.display()
     )))
+}
+
+/// There is no database: SQLite is about to make one, and to delete a log that it finds. Whoever has taken another one away
+/// has to know that its tickets are not in this one.
+fn begins_anew(directory: &Path, lock: &File) -> Result<(), Error> {
+    Mark::check(lock, &directory.join(LOCK), 0)?;
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let left: Vec<_> =
+        names.filter(|name| name.starts_with(OURS) && name != LOCK && name != DATABASE).collect();
+    if !left.is_empty() {
+        tracing::warn!(
+            directory = %directory.display(),
+            ?left,
+            "a new store of tickets is begun where there was one: none of its tickets are in this one"
+        );
+    }
+    Ok(())
 }
 
 fn options(database: &PathBuf) -> SqliteConnectOptions {
@@ -204,4 +228,43 @@ fn full(log: &Path) -> String {
         "its disk is full: make {mib} MiB of room there and start again, or open another directory meanwhile. Once it is \
          open, tickets that are deleted or whose time is over make room for others"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::{DATABASE, LOCK, open};
+    use crate::error::Error;
+    use crate::refused::tests::Warnings;
+
+    /// What the log is warned of while `directory` is opened.
+    async fn warned(directory: &Path) -> Vec<String> {
+        let warnings = Warnings::default();
+        let _heard = tracing::subscriber::set_default(warnings.clone());
+        drop(open(directory).await.unwrap());
+        warnings.lines()
+    }
+
+    #[tokio::test]
+    async fn a_new_store_is_not_begun_without_a_word_where_there_was_one() {
+        let (new, old) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for _time in 0..2 {
+            assert!(warned(new.path()).await.is_empty());
+        }
+        fs::write(old.path().join("tickets.damaged"), b"what was there").unwrap();
+        let lines = warned(old.path()).await;
+        assert!(lines.len() == 1 && lines[0].contains("tickets.damaged"), "{lines:?}");
+        assert!(warned(old.path()).await.is_empty(), "it is there now");
+    }
+
+    #[tokio::test]
+    async fn a_new_store_is_not_begun_while_the_mark_knows_of_another() {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join(LOCK), 7_i64.to_le_bytes()).unwrap();
+        let Err(Error::Unusable(why)) = open(place.path()).await.map(|_| ()) else { panic!("opened") };
+        assert!(why.contains("7 transactions") && why.contains("moved away"), "{why}");
+        assert!(!place.path().join(DATABASE).exists(), "what is there is as it was");
+    }
 }

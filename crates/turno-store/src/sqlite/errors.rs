@@ -58,11 +58,17 @@ fn is_full(code: i32, system: Option<ErrorKind>) -> bool {
     code & 0xff == FULL || code == INDEX_SIZE || (code == ffi::SQLITE_IOERR_WRITE && is_limit)
 }
 
+/// Puts a database of what can be read in the place of a damaged one. Not by `.recover`, which many builds of `sqlite3` have and
+/// cannot do. A dump reads each table from both ends up to the damage, and says neither whose the database is nor its version.
+const SAVE: &str = "(sqlite3 tickets.sqlite3 .dump | sed 's/^ROLLBACK;.*/COMMIT;/'; printf 'PRAGMA application_id=1416785519; \
+    PRAGMA user_version=%s;' $(sqlite3 tickets.sqlite3 'PRAGMA user_version')) | sqlite3 saved.sqlite3; test -s saved.sqlite3 \
+    && mkdir damaged && mv tickets.* damaged && mv saved.sqlite3 tickets.sqlite3";
+
 /// The database is not what was written.
 pub(super) fn damaged(how: &str) -> Error {
     Error::Unusable(format!(
-        "the database is damaged ({how}): stop the gateway and put back a copy of the data directory, or save what can be \
-         read with `sqlite3 tickets.sqlite3 .recover`"
+        "the database is damaged ({how}): stop the gateway and put back a copy of the data directory; or go on with what can \
+         be read: run in it `{SAVE}`, which moves what is damaged to damaged/"
     ))
 }
 

@@ -19,20 +19,26 @@ pub(super) struct Mark {
 impl Mark {
     /// Of a database that has had so many transactions; `path` is the locked file's.
     pub(super) fn new(file: File, path: &Path, commits: i64) -> Result<Self, Error> {
-        let mut marked = [0; 8];
-        // One that is not there yet says nothing.
-        let marked = file.read_exact_at(&mut marked, 0).map_or(0, |()| i64::from_le_bytes(marked));
-        if marked > commits {
-            return Err(Error::Unusable(format!(
-                "the last {} transactions that were acknowledged are missing: the database or its log was cut short, or is \
-                 an older copy. Put back a whole copy of the data directory; or, to go on without them, delete {}",
-                marked - commits,
-                path.display()
-            )));
-        }
+        Self::check(&file, path, commits)?;
         let mark = Self { file, commits };
         mark.write();
         Ok(mark)
+    }
+
+    /// Refuses a database that has had fewer than there must be.
+    pub(super) fn check(file: &File, path: &Path, commits: i64) -> Result<(), Error> {
+        let mut marked = [0; 8];
+        // One that is not there yet says nothing.
+        let marked = file.read_exact_at(&mut marked, 0).map_or(0, |()| i64::from_le_bytes(marked));
+        if marked <= commits {
+            return Ok(());
+        }
+        Err(Error::Unusable(format!(
+            "the last {} transactions that were acknowledged are missing: the database or its log was cut short, or moved \
+             away, or is an older copy. Put back a whole copy of the data directory; or, to go on without them, delete {}",
+            marked - commits,
+            path.display()
+        )))
     }
 
     /// One more. `latest` is the store's time: it does not go back, as the clock may that the file's time is from.

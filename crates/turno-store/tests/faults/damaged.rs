@@ -8,7 +8,9 @@ use std::time::Duration;
 use rand::Rng;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
-use turno_store::{Attempt, Error, Failure, GatewayId, Log, Outcome, Query, Room, State, Store, TicketId};
+use turno_store::{
+    Attempt, Error, Failure, GatewayId, Log, NewTicket, Outcome, Query, Room, State, Store, TicketId,
+};
 
 use super::child::Submitter;
 use super::{Acknowledged, failure_of, outcome_of, part_of, request_of, told};
@@ -317,6 +319,47 @@ async fn a_damaged_log_is_left_behind_by_doing_what_is_said_once() {
     person.close().await.unwrap();
     fs::remove_file(mark).unwrap();
     turno_store::open(address).await.unwrap();
+}
+
+/// A store with a ticket whose request fills many pages beside it, and another one; and the first of these pages.
+async fn a_large_one_and_another(directory: &Path) -> ([TicketId; 2], usize) {
+    let (large, other) = (NewTicket { request: vec![7; 200_000].into(), ..new() }, new());
+    let tickets = [large.id, other.id];
+    let store = turno_store::open(directory.to_str().unwrap()).await.unwrap();
+    submit(&*store, large).await;
+    submit(&*store, other).await;
+    drop(store);
+    write_back(directory).await;
+    let bytes = fs::read(directory.join(DATABASE)).unwrap();
+    // In each of them the number of the next one comes first.
+    let page = bytes.chunks(4096).position(|page| page[4..].iter().all(|byte| *byte == 7)).unwrap();
+    (tickets, page)
+}
+
+/// Damages a page. By another process: SQLite's locks are this one's, and go when it closes a file.
+fn zero(directory: &Path, page: usize) {
+    let (of, seek) = (format!("of={}", directory.join(DATABASE).display()), format!("seek={page}"));
+    let arguments = ["if=/dev/zero", &of, &seek, "bs=4096", "count=1", "conv=notrunc"];
+    assert!(Command::new("dd").args(arguments).output().unwrap().status.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_be_read_of_a_damaged_database_is_saved_by_doing_what_is_said_once() {
+    if Command::new("sqlite3").arg("-version").output().is_err() {
+        return println!("skipped: there is no sqlite3");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let ([large, other], page) = a_large_one_and_another(directory.path()).await;
+    zero(directory.path(), page);
+    let address = directory.path().to_str().unwrap();
+    let Err(Error::Unusable(why)) = turno_store::open(address).await.map(|_| ()) else { panic!("opened") };
+    let said = why.split('`').nth(1).unwrap();
+    assert!(Command::new("sh").args(["-c", said]).current_dir(&directory).status().unwrap().success());
+    let store = turno_store::open(address).await.unwrap();
+    assert_eq!(store.request(other).await.unwrap(), new().request);
+    let lost = store.request(large).await;
+    assert!(matches!(lost, Err(Error::Damaged(id)) if id == large), "{lost:?}");
+    assert!(directory.path().join("damaged").join(DATABASE).exists());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
