@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use rusqlite::ffi;
 
 use crate::error::Error;
+use crate::ticket::TicketId;
 
 const BUSY: i32 = 5;
 const READ_ONLY: i32 = 8;
@@ -17,9 +18,24 @@ const INDEX_SIZE: i32 = IO | (19 << 8);
 
 /// `error` for the caller. What is said goes no further than to people who run the gateway.
 pub(super) fn told(error: sqlx::Error) -> Error {
-    let code = error.as_database_error().and_then(|error| error.code());
     // It was another thread that asked the system.
-    said(&error, code.and_then(|code| code.parse().ok()).unwrap_or(0), None)
+    said(&error, code(&error), None)
+}
+
+/// The same of what is read of one ticket: a page that is damaged is that one's, and no other is held up by it.
+pub(super) fn told_of(ticket: TicketId, error: sqlx::Error) -> Error {
+    let is_damage = code(&error) & 0xff == CORRUPT;
+    let told = told(error);
+    if !is_damage {
+        return told;
+    }
+    tracing::error!(%ticket, error = %told, "what is stored of a ticket cannot be read");
+    Error::Damaged(ticket)
+}
+
+fn code(error: &sqlx::Error) -> i32 {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.and_then(|code| code.parse().ok()).unwrap_or(0)
 }
 
 /// The same of the writer's connection. To be called on the thread that it failed on, before anything else is done there: SQLite

@@ -363,6 +363,20 @@ async fn what_can_be_read_of_a_damaged_database_is_saved_by_doing_what_is_said_o
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_is_damaged_while_the_store_is_open_is_its_tickets_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let ([large, other], page) = a_large_one_and_another(directory.path()).await;
+    let store = turno_store::open(directory.path().to_str().unwrap()).await.unwrap();
+    zero(directory.path(), page);
+    let claimed = store.claim(gateway(&*store).await, Room::of(10)).await.unwrap();
+    assert_eq!(claimed.iter().map(|one| one.attempt.ticket).collect::<Vec<_>>(), [other]);
+    let lost = store.request(large).await;
+    assert!(matches!(lost, Err(Error::Damaged(id)) if id == large), "{lost:?}");
+    let found = store.get(large).await.unwrap();
+    assert_eq!((found.state, found.failure.map(|failure| failure.code)), (State::Dead, Some(15)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_torn_tail_is_told() {
     let (directory, heard) = tokio::task::block_in_place(left_behind);
     for _ in 0..16 {
