@@ -78,6 +78,8 @@ pub(crate) struct Shelves {
     leftovers: Leftovers,
     /// How far these are once the transaction is on disk.
     leftovers_then: Option<Leftovers>,
+    /// Its gateway has just ended in order.
+    has_resigned: bool,
 }
 
 impl Shelves {
@@ -92,6 +94,7 @@ impl Shelves {
             mark,
             leftovers: Leftovers::default(),
             leftovers_then: None,
+            has_resigned: false,
         }
     }
 
@@ -100,6 +103,13 @@ impl Shelves {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.latest = millis(since).max(self.latest);
         self.latest
+    }
+
+    /// Leaves all that there is in one file: the process may end before its connections do, which would take in the log.
+    fn tidy(&self) {
+        if let Err(error) = self.session.take_in_log() {
+            tracing::debug!(%error, "the log is not taken in");
+        }
     }
 
     /// Runs a statement with one text in it.
@@ -145,6 +155,9 @@ impl Tables for Shelves {
         if let Some(leftovers) = self.leftovers_then.take() {
             leftovers.tell();
             self.leftovers = leftovers;
+        }
+        if std::mem::take(&mut self.has_resigned) {
+            self.tidy();
         }
         Ok(())
     }
@@ -202,6 +215,7 @@ impl Tables for Shelves {
 
     async fn resign(&mut self, gateway: GatewayId, _: &mut Batch<'_>) -> Result<(), Error> {
         self.memory.resign(gateway);
+        self.has_resigned = true;
         Ok(())
     }
 

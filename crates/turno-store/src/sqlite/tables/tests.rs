@@ -11,8 +11,9 @@ use crate::error::Error;
 use crate::query::Queue;
 use crate::rows::Cells;
 use crate::sqlite::memory::Notes;
-use crate::sqlite::{directory, leftovers};
+use crate::sqlite::{directory, disk, leftovers};
 use crate::tables::Tables as _;
+use crate::ticket::GatewayId;
 
 /// Ten thousand tickets of one queue, and one of the next.
 const MANY: &str = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT 10001) \
@@ -57,6 +58,21 @@ async fn a_clock_that_was_set_back_in_mid_run_holds_nothing_up_when_it_is_opened
     let now = shelves.now();
     let found = shelves.queues(None, 10, &mut Batch::new(now)).await.unwrap();
     assert!(found.len() == 1 && found[0].1 <= now, "{found:?} at {now}");
+}
+
+#[tokio::test]
+async fn a_gateway_that_ends_in_order_leaves_no_log_behind() {
+    let place = tempfile::tempdir().unwrap();
+    let log = place.path().join("tickets.sqlite3-wal");
+    let mut shelves = open(place.path()).await;
+    let batch = shelves.begin(&[]).await.unwrap();
+    shelves.session.write(MANY, params![]).unwrap();
+    shelves.commit(batch).await.unwrap();
+    assert!(disk::length(&log) > 0);
+    let mut batch = shelves.begin(&[]).await.unwrap();
+    shelves.resign(GatewayId::NOBODY, &mut batch).await.unwrap();
+    shelves.commit(batch).await.unwrap();
+    assert_eq!(disk::length(&log), 0);
 }
 
 /// Three hundred parts of a map, each of 10 bytes that lie beside it.
