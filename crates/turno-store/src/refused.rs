@@ -1,6 +1,6 @@
 //! What the writer has not made, counted by why: where every change has its answer, so that nobody has to count beside it. Every
 //! try counts: what is held until the store takes it is tried again and again. The log hears of a store that is full, with what
-//! a person has to know for that.
+//! a person has to know for that, and of one that is away: once, however many wait for it.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,6 +14,8 @@ use crate::sqlite;
 const REFUSED: &str = "turno_store_refused_total";
 /// The log hears of a store that is full no more often.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
+/// Nor of one that is away, be it that it answers now and then.
+const AWAY_TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// Changes, by what keeps the store from making them. That one cannot be made as it was asked for is not the store's doing.
 pub(crate) struct Refused {
@@ -27,6 +29,10 @@ pub(crate) struct Refused {
     directory: Option<PathBuf>,
     /// When the log heard last that it is full.
     told: Option<Instant>,
+    /// And that it is away.
+    told_away: Option<Instant>,
+    /// It has not answered since then.
+    is_away: bool,
 }
 
 impl Refused {
@@ -41,6 +47,8 @@ impl Refused {
             away: by("away"),
             directory: directory.map(Path::to_owned),
             told: None,
+            told_away: None,
+            is_away: false,
         }
     }
 
@@ -53,7 +61,10 @@ impl Refused {
             Err(Error::Contended | Error::Late(_)) => &self.late,
             Err(Error::Failed(_)) => &self.failed,
             Err(Error::Unusable(_)) => &self.unusable,
-            Err(Error::Away(_) | Error::Unavailable(_)) => &self.away,
+            Err(error @ (Error::Away(_) | Error::Unavailable(_))) => {
+                self.tell_away(error, Instant::now());
+                &self.away
+            }
             Ok(_)
             | Err(
                 Error::NotFound(_)
@@ -64,7 +75,7 @@ impl Refused {
                 | Error::Incomplete(_)
                 | Error::Unfit(_)
                 | Error::Damaged(_),
-            ) => return,
+            ) => return self.tell_back(),
         };
         counter.increment(1);
     }
@@ -72,7 +83,7 @@ impl Refused {
     /// Who asks hears of it each time, the log seldom: it may lie on the disk that is full. What is free is as it is now, which
     /// others may have changed since; with a quota it may be much.
     fn tell_full(&mut self, now: Instant) {
-        if self.told.is_some_and(|told| now.duration_since(told) < TOLD_EVERY) {
+        if is_within(TOLD_EVERY, self.told, now) {
             return;
         }
         self.told = Some(now);
@@ -85,6 +96,26 @@ impl Refused {
             "the store of tickets is full: what would add to it is refused, or held"
         );
     }
+
+    /// Who asks hears of it each time, and what is held asks again and again.
+    fn tell_away(&mut self, error: &Error, now: Instant) {
+        if self.is_away || is_within(AWAY_TOLD_EVERY, self.told_away, now) {
+            return;
+        }
+        (self.is_away, self.told_away) = (true, Some(now));
+        tracing::warn!(%error, "the store of tickets is away: what would change it is refused, or held until it answers");
+    }
+
+    fn tell_back(&mut self) {
+        if std::mem::take(&mut self.is_away) {
+            tracing::info!("the store of tickets answers again");
+        }
+    }
+}
+
+/// Whether the log has heard of it no longer ago than that.
+fn is_within(time: Duration, told: Option<Instant>, now: Instant) -> bool {
+    told.is_some_and(|told| now.duration_since(told) < time)
 }
 
 #[cfg(test)]
@@ -159,6 +190,35 @@ pub(crate) mod tests {
         assert_eq!(lines.len(), 2);
         // Of a database that lies elsewhere nobody knows it.
         assert!(!lines[0].contains("directory") && !lines[0].contains("free_bytes"), "{}", lines[0]);
+    }
+
+    #[test]
+    fn a_store_that_is_away_is_in_the_log_once_until_it_has_answered() {
+        let (away, now) = (Error::Away("it is gone".into()), Instant::now());
+        let lines = told(Refused::new(None), |refused| {
+            let away_at = |refused: &mut Refused, seconds: &[u64]| {
+                for seconds in seconds {
+                    refused.tell_away(&away, now + Duration::from_secs(*seconds));
+                }
+                refused.count(&Ok(Answer::Nothing));
+            };
+            away_at(refused, &[0, 1, 3600]);
+            away_at(refused, &[3601, 3602]);
+            // It answers now and then.
+            away_at(refused, &[3603]);
+            away_at(refused, &[3604, 3661, 3662]);
+        });
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(lines[0].contains("it is gone"), "{}", lines[0]);
+    }
+
+    #[test]
+    fn who_waits_for_a_store_that_is_away_is_not_in_the_log_each() {
+        for error in [Error::Away("it is gone".into()), Error::Unavailable("it is gone".into())] {
+            let answered = Err(error);
+            let lines = told(Refused::new(None), |refused| (0..9).for_each(|_| refused.count(&answered)));
+            assert_eq!(lines.len(), 1, "{lines:?}");
+        }
     }
 
     #[test]

@@ -222,7 +222,7 @@ impl Tickets {
                     return;
                 }
                 // The store has told the log.
-                Err(Error::Full) => {}
+                Err(Error::Full | Error::Away(_) | Error::Unavailable(_)) => {}
                 Err(error) if is_passing(&error) => {
                     tracing::warn!(ticket = %attempt.ticket, %error, "what came of an attempt cannot be stored yet");
                 }

@@ -216,7 +216,7 @@ impl Recorder<'_> {
                 Err(error) if !is_passing(&error) || patience.is_over(&error) => return Err(error),
                 Err(error @ Error::Full) if stop.is_cancelled() => return Err(error),
                 // The store has told the log.
-                Err(Error::Full) => {}
+                Err(Error::Full | Error::Away(_) | Error::Unavailable(_)) => {}
                 Err(error) => {
                     tracing::warn!(ticket = %self.attempt.ticket, %error, "results cannot be stored yet");
                 }
