@@ -1,5 +1,7 @@
 //! The line to a gateway, for every command that talks to one.
 
+mod first_word;
+
 use std::error::Error;
 use std::time::Duration;
 
@@ -7,6 +9,10 @@ use anyhow::{anyhow, bail};
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
+use self::first_word::Connector;
+
+/// With a connection that is not made, and then with one on which nothing is said.
+const PATIENCE: Duration = Duration::from_secs(5);
 const PING_EVERY: Duration = Duration::from_secs(10);
 /// As long as a gateway's with its clients. A ping comes behind what is being sent, and while that is all that goes on nothing
 /// else is heard.
@@ -20,22 +26,31 @@ pub(crate) const SILENCE: Duration = PING_EVERY.saturating_add(PING_PATIENCE);
 /// is waited for: to hyper a stream that is read when the last channel has been dropped is nothing.
 pub(crate) async fn dial(address: &str) -> anyhow::Result<Channel> {
     let endpoint = endpoint(address)?.http2_keep_alive_interval(PING_EVERY).keep_alive_timeout(PING_PATIENCE);
-    connect(endpoint.keep_alive_while_idle(true), address).await
+    connect(endpoint.keep_alive_while_idle(true), address, PATIENCE).await
 }
 
 /// The same to a server of whatever kind, without pings: gRPC's own servers end who sends more than one in five minutes.
 pub(crate) async fn dial_any(address: &str) -> anyhow::Result<Channel> {
-    connect(endpoint(address)?, address).await
+    connect(endpoint(address)?, address, PATIENCE).await
 }
 
-async fn connect(endpoint: Endpoint, address: &str) -> anyhow::Result<Channel> {
-    let endpoint = endpoint.connect_timeout(Duration::from_secs(5)).http2_adaptive_window(true);
-    endpoint.connect().await.map_err(|error| {
+/// Answers once the other end has said something, for which it has so long: of one that is stopped, or speaks another protocol,
+/// the kernel takes connections all the same.
+async fn connect(endpoint: Endpoint, address: &str, patience: Duration) -> anyhow::Result<Channel> {
+    let nobody = |why: &str| {
         anyhow!(
-            "no gateway answers at {address} ({}); start one with `turno up`, or name another by --address",
-            innermost(&error)
+            "no gateway answers at {address} ({why}); start one with `turno up`, or name another by --address"
         )
-    })
+    };
+    let endpoint = endpoint.connect_timeout(PATIENCE).http2_adaptive_window(true);
+    let (connector, first_word) = Connector::new();
+    let channel = endpoint.connect_with_connector(connector).await;
+    let channel = channel.map_err(|error| nobody(&innermost(&error)))?;
+    match tokio::time::timeout(patience, first_word).await {
+        // Whoever asks hears of one that has hung up.
+        Ok(_) => Ok(channel),
+        Err(_) => Err(nobody("it takes connections, and says nothing")),
+    }
 }
 
 fn endpoint(address: &str) -> anyhow::Result<Endpoint> {
@@ -66,7 +81,8 @@ pub(super) fn innermost(error: &dyn Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{dial, endpoint};
+    use super::{connect, dial, endpoint};
+    use std::time::Duration;
 
     #[test]
     fn the_scheme_may_be_left_out() {
@@ -85,5 +101,15 @@ mod tests {
             error.starts_with(&format!("no gateway answers at http://127.0.0.1:{port} (Connection refused"))
         );
         assert!(error.ends_with("start one with `turno up`, or name another by --address"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn who_takes_connections_and_says_nothing_is_nobody() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = silent.local_addr().unwrap().to_string();
+        let connecting = connect(endpoint(&address).unwrap(), &address, Duration::from_millis(50));
+        let error = connecting.await.unwrap_err().to_string();
+        let said = format!("no gateway answers at {address} (it takes connections, and says nothing); start");
+        assert!(error.starts_with(&said), "{error}");
     }
 }
