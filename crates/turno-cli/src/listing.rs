@@ -14,11 +14,11 @@ use turno_proto::v1::admin_client::AdminClient;
 use turno_proto::v1::{Blocking, ListMethodsRequest, ListNodesRequest, Method, Node};
 use turno_runtime::units::Span;
 
-use crate::call::why;
+use crate::call::{self, why};
 
 /// Lists the nodes that are linked now.
 pub(crate) async fn nodes(channel: Channel, address: &str, json: bool) -> anyhow::Result<()> {
-    let answer = client(channel).list_nodes(ListNodesRequest {}).await;
+    let answer = call::answer(client(channel).list_nodes(ListNodesRequest {})).await;
     let mut nodes = answer.map_err(|status| refused(&status, address))?.into_inner().nodes;
     nodes.sort_by(|a, b| (&a.name, &a.peer).cmp(&(&b.name, &b.peer)));
     print(if json { pretty(nodes.iter().map(node_json)) } else { node_table(&nodes) })
@@ -26,7 +26,7 @@ pub(crate) async fn nodes(channel: Channel, address: &str, json: bool) -> anyhow
 
 /// Lists the methods that can be called, and those whose last node has left.
 pub(crate) async fn methods(channel: Channel, address: &str, json: bool) -> anyhow::Result<()> {
-    let answer = client(channel).list_methods(ListMethodsRequest {}).await;
+    let answer = call::answer(client(channel).list_methods(ListMethodsRequest {})).await;
     let mut methods = answer.map_err(|status| refused(&status, address))?.into_inner().methods;
     methods.sort_by(|a, b| a.name.cmp(&b.name));
     print(if json { pretty(methods.iter().map(method_json)) } else { method_table(&methods) })

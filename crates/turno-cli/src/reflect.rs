@@ -16,11 +16,12 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use turno_proto::status::{code_name, code_of};
 
 use crate::call::method::{self, Name};
-use crate::call::{nearest, why};
+use crate::call::{answer, nearest, why};
 
 /// The full names of the services that the channel's other end offers, sorted.
 pub(crate) async fn list_services(channel: Channel) -> anyhow::Result<Vec<String>> {
-    let answers = Reflection::new(channel).ask(vec![MessageRequest::ListServices(String::new())]).await;
+    let question = vec![MessageRequest::ListServices(String::new())];
+    let answers = answer(Reflection::new(channel).ask(question)).await;
     let mut names = Vec::new();
     for answer in answers.map_err(refused)? {
         if let MessageResponse::ListServicesResponse(list) = answer {
@@ -51,8 +52,8 @@ pub(crate) async fn find(channel: Channel, address: &str, name: &Name) -> anyhow
 /// that its methods can carry.
 async fn describe(channel: Channel, service: &str) -> anyhow::Result<ServiceDescriptor> {
     let mut reflection = Reflection::new(channel.clone());
-    let mut files = match reflection.ask(vec![MessageRequest::FileContainingSymbol(service.to_owned())]).await
-    {
+    let question = vec![MessageRequest::FileContainingSymbol(service.to_owned())];
+    let mut files = match answer(reflection.ask(question)).await {
         Ok(answers) => Files::default().with(answers)?,
         Err(status) if is_unknown(&status) => return Err(unknown_service(channel, service).await),
         Err(status) => return Err(refused(status)),
@@ -63,7 +64,7 @@ async fn describe(channel: Channel, service: &str) -> anyhow::Result<ServiceDesc
             break;
         }
         let questions = missing.iter().cloned().map(MessageRequest::FileByFilename).collect();
-        files = files.with(reflection.ask(questions).await.map_err(refused)?)?;
+        files = files.with(answer(reflection.ask(questions)).await.map_err(refused)?)?;
         if let Some(name) = missing.iter().find(|name| !files.by_name.contains_key(*name)) {
             bail!("{service} imports {name}, which reflection does not give");
         }

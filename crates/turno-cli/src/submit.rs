@@ -106,8 +106,9 @@ async fn run_on<'a>(args: &'a SubmitArgs, address: &str, mut screen: Screen<'a>)
         return many::run(&desk, args, file, &name, &method, metadata, screen).await;
     }
     let request = json::parse(&method.input(), &text)?.encode_to_vec().into();
-    let order = Request::from_parts(metadata, Default::default(), args.order(&name, request, None));
-    let answer = match desk.tickets().submit(order).await {
+    let order = args.order(&name, request, None);
+    let (bytes, order) = (order.request.len(), Request::from_parts(metadata, Default::default(), order));
+    let answer = match call::answer_behind(bytes, desk.tickets().submit(order)).await {
         Ok(operation) => Ticket::read(operation.into_inner())?.kept(&args.key(None)),
         Err(status) => Err(status),
     };

@@ -21,6 +21,9 @@ const PING_PATIENCE: Duration = Duration::from_secs(10);
 const _: () = assert!(8 << 20 <= PING_PATIENCE.as_secs() * 1_000_000);
 /// A gateway that says nothing for so long, not even that it is there, is not: what waits for it fails.
 pub(crate) const SILENCE: Duration = PING_EVERY.saturating_add(PING_PATIENCE);
+/// A gateway that is there has answered what it is asked by then, whatever becomes of its store: of one that hangs it hears
+/// within 21 s.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// Connects to the gateway at `address` ("http://127.0.0.1:7070"; the scheme may be left out). It is pinged, even if nothing
 /// is waited for: to hyper a stream that is read when the last channel has been dropped is nothing.
@@ -62,6 +65,35 @@ fn endpoint(address: &str) -> anyhow::Result<Endpoint> {
         .map_err(|_| anyhow!("{address:?} is no address; write it as http://127.0.0.1:7070"))
 }
 
+/// The answer to a question. Pings may be answered where no question is, as by a balancer before a gateway that is stopped.
+pub(crate) async fn answer<T>(asked: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    answer_behind(0, asked).await
+}
+
+/// The same, where so many bytes have to get there before, on a line of 1 Mbit/s.
+pub(crate) async fn answer_behind<T>(
+    bytes: usize,
+    asked: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    answer_within(ANSWER + Duration::from_micros(8 * bytes as u64), asked).await
+}
+
+async fn answer_within<T>(
+    patience: Duration,
+    asked: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    let late = |_| Err(given_up(format!("no answer within {patience:?}")));
+    tokio::time::timeout(patience, asked).await.unwrap_or_else(late)
+}
+
+/// Of a time that is over at this end: unlike what a server says, it has a cause.
+pub(super) fn given_up(words: String) -> Status {
+    let mut status = Status::deadline_exceeded(words.clone());
+    let cause: Box<dyn Error + Send + Sync> = words.into();
+    status.set_source(cause.into());
+    status
+}
+
 /// What a status says, or what it comes from, if it is of this end's making.
 pub(crate) fn why(status: &Status) -> String {
     match status.source() {
@@ -81,8 +113,9 @@ pub(super) fn innermost(error: &dyn Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{connect, dial, endpoint};
+    use super::{answer_within, connect, dial, endpoint, why};
     use std::time::Duration;
+    use tonic::Code;
 
     #[test]
     fn the_scheme_may_be_left_out() {
@@ -111,5 +144,14 @@ mod tests {
         let error = connecting.await.unwrap_err().to_string();
         let said = format!("no gateway answers at {address} (it takes connections, and says nothing); start");
         assert!(error.starts_with(&said), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_question_that_nobody_answers_has_an_end() {
+        let late = answer_within::<()>(Duration::from_millis(1), std::future::pending()).await.unwrap_err();
+        assert_eq!((late.code(), late.message()), (Code::DeadlineExceeded, "no answer within 1ms"));
+        // It is known here alone, and in the same words.
+        assert!(std::error::Error::source(&late).is_some());
+        assert_eq!(why(&late), late.message());
     }
 }

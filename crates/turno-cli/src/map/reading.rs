@@ -17,7 +17,7 @@ use turno_proto::v1::{MapResponse, ReadMapRequest};
 use super::progress::Progress;
 use super::results::Results;
 use crate::aside::Aside;
-use crate::call::failure;
+use crate::call::{answer, failure};
 use crate::tickets::name;
 use crate::tickets::patience::{PAUSE, Patience, is_away};
 
@@ -91,7 +91,8 @@ impl Reading {
         if status.details().is_empty() {
             return false;
         }
-        let asked = self.operations.get_operation(GetOperationRequest { name: self.name.clone() }).await;
+        let question = GetOperationRequest { name: self.name.clone() };
+        let asked = answer(self.operations.get_operation(question)).await;
         let result = asked.ok().and_then(|operation| operation.into_inner().result);
         let is_it = |error: &rpc::Status| {
             Code::from_i32(error.code) == status.code() && error.message == status.message()

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::anyhow;
+use bytes::Bytes;
 use prost_reflect::MethodDescriptor;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
@@ -18,7 +19,7 @@ use turno_proto::v1::{EditRequest, RedriveRequest, ShowRequest, ShowResponse};
 
 use super::name::{self, Written};
 use super::ticket::Ticket;
-use crate::call::{dial, method, why};
+use crate::call::{answer, answer_behind, dial, method, why};
 use crate::reflect;
 
 /// The way to one gateway.
@@ -99,7 +100,7 @@ impl Desk {
             });
             // No listing of ours shows a response, and there may be gigabytes of them.
             question.metadata_mut().insert(headers::VIEW, AsciiMetadataValue::from_static(headers::BASIC));
-            let page = self.operations().list_operations(question).await;
+            let page = answer(self.operations().list_operations(question)).await;
             let page = page.map_err(|status| self.refused(&status))?.into_inner();
             let tickets: Vec<Ticket> =
                 page.operations.into_iter().map(Ticket::read).collect::<anyhow::Result<_>>()?;
@@ -113,35 +114,37 @@ impl Desk {
     }
 
     pub(crate) async fn get(&self, name: &str) -> anyhow::Result<Ticket> {
-        let got = self.operations().get_operation(GetOperationRequest { name: name.to_owned() }).await;
+        let question = GetOperationRequest { name: name.to_owned() };
+        let got = answer(self.operations().get_operation(question)).await;
         Ticket::read(got.map_err(|status| self.refused(&status))?.into_inner())
     }
 
     /// All that is known of a ticket.
     pub(crate) async fn show(&self, name: &str) -> anyhow::Result<ShowResponse> {
-        let shown = self.tickets().show(ShowRequest { name: name.to_owned() }).await;
+        let shown = answer(self.tickets().show(ShowRequest { name: name.to_owned() })).await;
         Ok(shown.map_err(|status| self.refused(&status))?.into_inner())
     }
 
     pub(crate) async fn cancel(&self, name: &str) -> anyhow::Result<()> {
-        let asked =
-            self.operations().cancel_operation(CancelOperationRequest { name: name.to_owned() }).await;
+        let question = CancelOperationRequest { name: name.to_owned() };
+        let asked = answer(self.operations().cancel_operation(question)).await;
         asked.map(drop).map_err(|status| self.refused(&status))
     }
 
     pub(crate) async fn delete(&self, name: &str) -> anyhow::Result<()> {
-        let asked =
-            self.operations().delete_operation(DeleteOperationRequest { name: name.to_owned() }).await;
+        let question = DeleteOperationRequest { name: name.to_owned() };
+        let asked = answer(self.operations().delete_operation(question)).await;
         asked.map(drop).map_err(|status| self.refused(&status))
     }
 
     pub(crate) async fn redrive(&self, name: &str) -> anyhow::Result<Ticket> {
-        let new = self.tickets().redrive(RedriveRequest { name: name.to_owned() }).await;
+        let new = answer(self.tickets().redrive(RedriveRequest { name: name.to_owned() })).await;
         Ticket::read(new.map_err(|status| self.refused(&status))?.into_inner())
     }
 
     pub(crate) async fn edit(&self, question: EditRequest) -> anyhow::Result<Ticket> {
-        let edited = self.tickets().edit(question).await;
+        let bytes = question.request.as_ref().map_or(0, Bytes::len);
+        let edited = answer_behind(bytes, self.tickets().edit(question)).await;
         Ticket::read(edited.map_err(|status| self.refused(&status))?.into_inner())
     }
 
@@ -151,7 +154,9 @@ impl Desk {
         match status.code() {
             Code::NotFound => anyhow!("{message}\n`turno tickets list` shows the tickets that are kept"),
             Code::Unimplemented => anyhow!("what answers at {} keeps no tickets ({message})", self.address),
-            Code::Unavailable => anyhow!("{}: {code}: {message}; try again in a moment", self.address),
+            Code::Unavailable | Code::DeadlineExceeded => {
+                anyhow!("{}: {code}: {message}; try again in a moment", self.address)
+            }
             _ => anyhow!("{code}: {message}"),
         }
     }
