@@ -35,8 +35,9 @@ use crate::aside::Aside;
 use crate::reflect;
 use crate::stdout::Stdout;
 
-/// After its deadline a call is given up here even if no status comes.
-const GRACE: Duration = Duration::from_millis(500);
+/// After its deadline a call is given up here even if no status comes. The other end's own word is on its way then, and may
+/// bring an account.
+const GRACE: Duration = Duration::from_millis(100);
 /// What the wire can say: eight digits, of hours.
 const LONGEST: Duration = Duration::from_secs(99_999_999 * 3600);
 /// What is said then.
@@ -186,7 +187,7 @@ pub(crate) async fn within<T>(
     call: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
     let Some(timeout) = timeout else { return call.await };
-    let late = || Status::deadline_exceeded(format!("{late} within {}", humantime::format_duration(timeout)));
+    let late = || dial::given_up(format!("{late} within {}", humantime::format_duration(timeout)));
     match tokio::time::timeout(left(timeout.saturating_add(GRACE), since), call).await {
         Ok(Err(error)) if error.downcast_ref().is_some_and(is_tonics_timeout) => Err(late().into()),
         Ok(result) => result,
@@ -212,8 +213,22 @@ fn failed(
 ) -> anyhow::Result<ExitCode> {
     let Some(status) = error.downcast_ref::<Status>() else { return Err(error) };
     failure::report(status, known, args.json, screen)?;
-    explain(status.metadata(), screen)?;
+    if args.explain {
+        explain_failure(status, screen)?;
+    }
     Ok(ExitCode::FAILURE)
+}
+
+/// Where the time went of a call that failed, or why nobody says so.
+pub(crate) fn explain_failure(status: &Status, screen: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+    if status.metadata().contains_key(headers::EXPLAIN) {
+        return explain(status.metadata(), screen);
+    }
+    let why = match std::error::Error::source(status) {
+        Some(_) => "the server did not answer in time",
+        None => "the server has sent none",
+    };
+    Ok(writeln!(screen, "no account: {why}")?)
 }
 
 /// Where the time went, if the gateway says so.

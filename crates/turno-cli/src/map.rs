@@ -402,12 +402,17 @@ async fn explain(
     ended: &anyhow::Result<Option<MapSummary>>,
     answers: Option<&mut Streaming<MapResponse>>,
 ) -> anyhow::Result<()> {
-    let said = match (ended, answers) {
-        (Err(error), _) => error.downcast_ref::<Status>().map(|status| status.metadata().clone()),
-        (Ok(_), Some(answers)) => answers.trailers().await?,
-        (Ok(_), None) => None,
-    };
-    said.map_or(Ok(()), |said| call::explain(&said, &mut Aside))
+    match (ended, answers) {
+        (Err(error), _) => match error.downcast_ref::<Status>() {
+            Some(status) => call::explain_failure(status, &mut Aside),
+            None => Ok(()),
+        },
+        (Ok(_), Some(answers)) => {
+            let said = answers.trailers().await?;
+            said.map_or(Ok(()), |said| call::explain(&said, &mut Aside))
+        }
+        (Ok(_), None) => Ok(()),
+    }
 }
 
 #[cfg(test)]

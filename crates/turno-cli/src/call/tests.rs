@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Parser as _;
@@ -19,7 +20,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::codec::RawCodec;
 use super::json::tests::{album, encoded_files};
-use super::{CallArgs, Screen, run_on};
+use super::{CallArgs, Screen, run_on, within};
 use crate::doubles;
 
 #[derive(Clone)]
@@ -191,6 +192,28 @@ async fn a_stream_is_shown_as_it_comes_until_the_timeout() {
 async fn a_call_that_is_not_answered_ends_at_its_timeout() {
     let seen = call(&["album.v1.Studio/Print", "--timeout", "100ms", "-m", "x-sleep=1"]).await;
     assert_eq!(seen.failed(), "DEADLINE_EXCEEDED: no answer within 100ms\n");
+}
+
+#[tokio::test]
+async fn whose_word_does_not_come_is_not_waited_for_much_longer() {
+    let never = std::future::pending::<anyhow::Result<()>>();
+    tokio::select! {
+        biased;
+        late = within(Some(Duration::from_millis(1)), Instant::now(), "no answer", never) => {
+            assert_eq!(late.unwrap_err().downcast::<Status>().unwrap().message(), "no answer within 1ms");
+        }
+        () = tokio::time::sleep(Duration::from_millis(300)) => panic!("it is still waited for"),
+    }
+}
+
+#[tokio::test]
+async fn who_asks_for_an_account_hears_why_there_is_none() {
+    let seen = call(&["album.v1.Studio/Print", "--timeout", "100ms", "-m", "x-sleep=1", "--explain"]).await;
+    let late = "DEADLINE_EXCEEDED: no answer within 100ms\nno account: the server did not answer in time\n";
+    assert_eq!(seen.failed(), late);
+    let seen = call(&["grpc.health.v1.Health/Check", r#"{"service":"nobody"}"#, "--explain"]).await;
+    let none = "NOT_FOUND: service not registered\nno account: the server has sent none\n";
+    assert_eq!(seen.failed(), none);
 }
 
 #[tokio::test]
