@@ -25,7 +25,7 @@ use crate::{bench, call, children, demo, health, listing, map, submit, tickets, 
     propagate_version = true,
     max_term_width = 110,
     after_help = "Exit code: 1 if it fails, 2 if the command line is wrong; 130 after Ctrl-C and 143 after SIGTERM, but 0 \
-of up, gateway, io and worker, which end in order then."
+of up, gateway, io and worker, which end in order then; 141 if nobody reads its answers to the end, as behind `| head`."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -166,10 +166,14 @@ fn answer(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
     unless_unread(in_runtime(command))
 }
 
-/// Who no longer reads standard output, such as `head`, is no error.
+/// Who no longer reads standard output, such as `head`, has no word to hear. But what was not written is not done: a shell sees
+/// what it would of any program, which SIGPIPE ends.
 fn unless_unread(ended: Result<ExitCode>) -> Result<ExitCode> {
-    ended.or_else(|error| if is_unread(&error) { Ok(ExitCode::SUCCESS) } else { Err(error) })
+    ended.or_else(|error| if is_unread(&error) { Ok(UNREAD.into()) } else { Err(error) })
 }
+
+/// As a shell tells of a process that SIGPIPE has ended.
+const UNREAD: u8 = 128 + 13;
 
 async fn list_methods(listing: Listing) -> Result<ExitCode> {
     let address = &listing.gateway.address;

@@ -19,6 +19,7 @@ use turno_proto::v1::SubmitRequest;
 use crate::aside::Aside;
 use crate::call::show::{self, OUT_SAVES, Style};
 use crate::call::{self, Screen, failure, json, method};
+use crate::listing::print_to;
 use crate::stdout::Stdout;
 use crate::tickets::desk::Desk;
 use crate::tickets::ticket::Ticket;
@@ -135,12 +136,12 @@ fn check(args: &SubmitArgs, method: &MethodDescriptor) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The name for programs; for a person also how to go on.
+/// The name for programs; for a person also how to go on. It is done, whoever reads that.
 fn submitted(args: &SubmitArgs, ticket: &Ticket, screen: &mut Screen<'_>) -> anyhow::Result<()> {
     if args.json {
-        return Ok(writeln!(screen.out, "{}", object_of(ticket, &DescriptorPool::new()))?);
+        return print_to(screen.out, &object_of(ticket, &DescriptorPool::new()).to_string());
     }
-    writeln!(screen.out, "{}", ticket.name)?;
+    print_to(screen.out, &ticket.name)?;
     if screen.terminal {
         let short = ticket.short();
         writeln!(screen.err, "\n  turno tickets watch {short}    follow it to its end")?;
