@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::aside::Aside;
 
@@ -71,15 +71,25 @@ impl Drop for Progress {
 
 fn style(has_total: bool) -> ProgressStyle {
     let template = if has_total {
-        "{elapsed} {wide_bar} {human_pos}/{human_len} {rate} {eta} left {msg}"
+        "{elapsed} {wide_bar} {human_pos}/{human_len} {pace}{msg}"
     } else {
-        "{elapsed} {spinner} {human_pos} {rate} {msg}"
+        "{elapsed} {spinner} {human_pos} {pace}{msg}"
     };
     let style = ProgressStyle::with_template(template).expect("the template is one that indicatif knows");
-    style.with_key("rate", |state: &ProgressState, to: &mut dyn fmt::Write| {
+    style.with_key("pace", move |state: &ProgressState, to: &mut dyn fmt::Write| {
         // A bar that cannot be drawn is none.
-        let _drawn = to.write_str(&rate(state.per_sec()));
+        let _drawn = to.write_str(&pace(state.per_sec(), has_total.then(|| state.eta())));
     })
+}
+
+/// "14.8/s 3m left ", and nothing before there is an answer to tell it from.
+fn pace(a_second: f64, left: Option<Duration>) -> String {
+    // Of no time at all it is no number.
+    if a_second.is_nan() || a_second <= 0.0 {
+        return String::new();
+    }
+    let left = left.map_or_else(String::new, |left| format!("{:#} left ", HumanDuration(left)));
+    format!("{} {left}", rate(a_second))
 }
 
 /// No more digits behind the point than a person reads.
@@ -94,7 +104,8 @@ fn rate(a_second: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Progress, rate};
+    use super::{Progress, pace, rate};
+    use std::time::Duration;
 
     #[test]
     fn the_last_word_is_said_once() {
@@ -103,6 +114,14 @@ mod tests {
         let word = progress.last_word(1).unwrap();
         assert!(word.starts_with("3 answered, 1 of them before, 1 of them failed, in "), "{word}");
         assert_eq!(progress.last_word(1), None);
+    }
+
+    #[test]
+    fn there_is_no_rate_and_no_end_before_there_is_an_answer() {
+        let none = Some(Duration::ZERO);
+        assert_eq!([pace(0.0, none), pace(f64::NAN, none)], ["", ""]);
+        assert_eq!(pace(14.8425, Some(Duration::from_secs(7))), "14.8/s 7s left ");
+        assert_eq!(pace(314.15, None), "314/s ");
     }
 
     #[test]
