@@ -89,11 +89,20 @@ fn state(ticket: &Ticket) -> String {
     format!("{}{why}", ticket.state())
 }
 
-/// "2, of which 1 failed; at most 3"
+/// "2, of which 1 failed; 3 at most", and why there are more than that.
 fn attempts(metadata: &TicketMetadata) -> String {
     let TicketMetadata { attempts, failures, retries, .. } = metadata;
     let failed = if *failures > 0 { format!(", of which {failures} failed") } else { String::new() };
-    format!("{attempts}{failed}; {} at most", u64::from(*retries) + 1)
+    let most = u64::from(*retries) + 1;
+    let but = if u64::from(*failures) > most {
+        // The edit of a dead one has taken some.
+        " once it is redriven"
+    } else if u64::from(*attempts) > most {
+        ", besides those that no node had, or whose gateway was lost"
+    } else {
+        ""
+    };
+    format!("{attempts}{failed}; {most} at most{but}")
 }
 
 /// What a delete does to one that has not ended, and how that is taken back.
@@ -176,7 +185,7 @@ fn commands(lines: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::ticket::tests::{at, dead, running};
-    use super::{Card, Ticket, TicketAttempt, next, next_of_map};
+    use super::{Card, Ticket, TicketAttempt, TicketMetadata, next, next_of_map};
 
     const NOW: i64 = 1_000_192_000;
 
@@ -226,6 +235,18 @@ Next
   turno tickets redrive 00000007          submit the same anew
   turno tickets edit 00000007 '{\u{2026}}'       mend its request before that";
         assert_eq!(text, expected, "\n{text}");
+    }
+
+    #[test]
+    fn more_attempts_than_it_may_have_have_their_reason() {
+        let said = |attempts: u32, failures, retries| {
+            super::attempts(&TicketMetadata { attempts, failures, retries, ..TicketMetadata::default() })
+        };
+        assert_eq!(said(2, 1, 2), "2, of which 1 failed; 3 at most");
+        let besides = "besides those that no node had, or whose gateway was lost";
+        assert_eq!(said(4, 0, 2), format!("4; 3 at most, {besides}"));
+        assert_eq!(said(5, 3, 2), format!("5, of which 3 failed; 3 at most, {besides}"));
+        assert_eq!(said(4, 4, 1), "4, of which 4 failed; 2 at most once it is redriven");
     }
 
     #[test]
