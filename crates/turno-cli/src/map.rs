@@ -52,6 +52,7 @@ const LATE: &str = "the map was not done";
 #[command(after_help = "A line of the input is a request, as JSON; a line of the output is an answer:
   {\"index\":0,\"response\":{…}}
   {\"index\":1,\"error\":{\"code\":\"NOT_FOUND\",\"message\":\"…\",\"details\":[…]}}
+The index counts requests from 0, and blank lines are none.
 Exit code: 1 if one is an error, or if the map did not come to its end; 130 if Ctrl-C has ended it.
 
 Examples:
@@ -194,6 +195,7 @@ async fn live(
     results: &mut Results,
     progress: &mut Progress,
 ) -> anyhow::Result<ExitCode> {
+    let longest = inputs.longest();
     let (requests, failed_input) = inputs.send(header(args, method))?;
     let known = method.parent_pool();
     let mut begun = None;
@@ -202,7 +204,10 @@ async fn live(
         follow(answers, results, progress).await
     };
     let ended = match call::within(args.deadline, since, LATE, Box::pin(mapping)).await {
-        Err(error) if begun.is_none() => return failed(error, known, address, None::<&str>),
+        Err(error) if begun.is_none() => {
+            let too_large = longest.hint(&error);
+            return failed(error, known, address, too_large);
+        }
         ended => ended,
     };
     // What ended the map, if it was a line that is no request, or is another's than one that was answered.
@@ -217,7 +222,8 @@ async fn live(
     if let Some(error) = broken {
         return Err(error);
     }
-    let hints = [results.renumbered().filter(|_| args.stop_on_error), results.hint()];
+    let too_large = ended.as_ref().err().and_then(|error| longest.hint(error));
+    let hints = [results.renumbered().filter(|_| args.stop_on_error), too_large, results.hint()];
     match ended {
         Ok(Some(_)) if results.failed() == 0 => Ok(ExitCode::SUCCESS),
         Ok(Some(_)) => Ok(ExitCode::FAILURE),
@@ -256,13 +262,14 @@ async fn as_ticket(
     let requests = Requests::open(None, &full_name(method), None, None)?;
     let inputs = Inputs::new(lines, method.input(), results.known(), requests)?;
     let (header, wishes) = (header(args, method), args.wishes.clone());
-    let mut interrupts = Interrupts::listen()?;
+    let (longest, mut interrupts) = (inputs.longest(), Interrupts::listen()?);
     let submitting = ticket::submit(channel.clone(), header, inputs, wishes, &args.metadata);
     let ticket = match interrupts.or(Box::pin(submitting)).await {
         Ok(Ok(ticket)) => ticket,
         Ok(Err(error)) => {
             let broke = error.downcast_ref::<Status>().is_some_and(|status| status.source().is_some());
-            return failed(error, method.parent_pool(), address, broke.then(|| args.wishes.again()));
+            let hints = [broke.then(|| args.wishes.again().to_owned()), longest.hint(&error)];
+            return failed(error, method.parent_pool(), address, hints.into_iter().flatten());
         }
         Err(code) => {
             writeln!(Aside, "interrupted; {}", args.wishes.again())?;

@@ -28,6 +28,7 @@ use turno::io::v1::{FetchRequest, FetchResponse, http};
 use turno::node::config::{NodeConfig, Role};
 use turno::{Context, Status};
 use turno_gateway::{Gateway, GatewayConfig};
+use turno_runtime::units::Size;
 use turno_tests::eventually;
 
 const TURNO: &str = env!("CARGO_BIN_EXE_turno");
@@ -72,15 +73,14 @@ struct Seen {
 
 impl Shell {
     async fn open() -> Self {
+        Self::with(GatewayConfig::default()).await
+    }
+
+    async fn with(config: GatewayConfig) -> Self {
         turno_runtime::tls::install_provider();
         let files = tempfile::tempdir().unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
-        let config = GatewayConfig {
-            listen: any,
-            nodes: any,
-            data: files.path().join("data"),
-            ..GatewayConfig::default()
-        };
+        let config = GatewayConfig { listen: any, nodes: any, data: files.path().join("data"), ..config };
         let gateway = Gateway::bind(config).await.unwrap().start(CancellationToken::new());
         let node =
             NodeConfig { gateway: gateway.nodes().to_string(), role: Role::Io, ..NodeConfig::default() };
@@ -536,6 +536,20 @@ async fn a_map_that_stops_names_the_item_as_its_file_does() {
     // Where nothing was left out it is named once.
     let said = shell.turno_with(&["map", FETCH, "--stop-on-error"], &pages(&["a", "wrong"])).await.failed();
     assert!(said.contains("the failure of item 1: ") && !said.contains("of the input"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_too_large_for_a_map_is_found() {
+    let max_message = Size::kib(64);
+    let shell = Shell::with(GatewayConfig { max_message, ..GatewayConfig::default() }).await;
+    let large = format!("{{\"url\":\"a\",\"body\":\"{}\"}}\n", "A".repeat(200_000));
+    let lines = format!("{}\n{large}{}", pages(&["a"]), pages(&["b"]));
+    for ticket in [None, Some("--ticket")] {
+        let words: Vec<&str> = ["map", FETCH].into_iter().chain(ticket).collect();
+        let said = shell.turno_with(&words, &lines).await.failed();
+        let line = "\n  the longest request so far is line 3 of the input, of 1500";
+        assert!(said.contains("RESOURCE_EXHAUSTED: ") && said.contains(line), "{words:?}: {said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

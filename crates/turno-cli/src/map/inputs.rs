@@ -13,6 +13,7 @@ use prost_reflect::MessageDescriptor;
 use prost_reflect::prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status};
 use turno_proto::v1::{MapHeader, MapRequest};
 
 use super::origin::Requests;
@@ -29,6 +30,7 @@ pub(super) struct Inputs {
     known: Arc<BTreeSet<u64>>,
     sent: Sent,
     requests: Requests,
+    longest: Longest,
 }
 
 /// Where they come from; nothing has been read.
@@ -78,6 +80,29 @@ impl Failed {
     }
 }
 
+/// The line of the longest request so far, and how many bytes that has.
+#[derive(Clone, Default)]
+pub(super) struct Longest(Arc<Mutex<(u64, usize)>>);
+
+impl Longest {
+    fn hear(&self, number: u64, bytes: usize) {
+        let mut longest = self.0.lock();
+        if bytes > longest.1 {
+            *longest = (number, bytes);
+        }
+    }
+
+    /// Where a gateway has said that something is too large, which the longest is then too. One that is full has details.
+    pub(super) fn hint(&self, error: &anyhow::Error) -> Option<String> {
+        let status = error.downcast_ref::<Status>()?;
+        let is_too_large = matches!(status.code(), Code::ResourceExhausted | Code::OutOfRange)
+            && status.details().is_empty();
+        let (number, bytes) = *self.0.lock();
+        (is_too_large && number > 0)
+            .then(|| format!("the longest request so far is line {number} of the input, of {bytes} bytes"))
+    }
+}
+
 /// What is read at once; lines that are there go in one message.
 const BUFFER: usize = 64 * 1024;
 const MOST_ITEMS: usize = 1024;
@@ -95,7 +120,7 @@ impl Inputs {
             writeln!(Aside, "requests are read from the terminal, one JSON object a line; Ctrl-D ends them")?;
         }
         let total = lines.count(&mut requests)?;
-        Ok(Self { lines, descriptor, total, known, sent, requests })
+        Ok(Self { lines, descriptor, total, known, sent, requests, longest: Longest::default() })
     }
 
     /// Whether a person writes them just now.
@@ -108,6 +133,11 @@ impl Inputs {
         self.total
     }
 
+    /// What is known of the longest of them, while they are sent.
+    pub(super) fn longest(&self) -> Longest {
+        self.longest.clone()
+    }
+
     /// The messages of the map.
     pub(super) fn send(self, header: MapHeader) -> anyhow::Result<(ReceiverStream<MapRequest>, Failed)> {
         let (tx, messages) = mpsc::channel(MESSAGES_WAITING);
@@ -115,11 +145,14 @@ impl Inputs {
         let _sent = tx.try_send(MapRequest { header: Some(header), items: Vec::new() });
         let failed = Failed::default();
         let says = failed.clone();
-        let Self { lines, descriptor, known, sent, mut requests, .. } = self;
+        let Self { lines, descriptor, known, sent, mut requests, longest, .. } = self;
         let reading = move || {
+            let encode = |number: u64, line: &[u8]| {
+                encoded(&descriptor, line).inspect(|item| longest.hear(number, item.len()))
+            };
             let read = match lines {
-                Source::File(lines) => read(lines, &descriptor, &known, &sent, &mut requests, &tx),
-                Source::Stdin(lines) => read(lines, &descriptor, &known, &sent, &mut requests, &tx),
+                Source::File(lines) => read(lines, encode, &known, &sent, &mut requests, &tx),
+                Source::Stdin(lines) => read(lines, encode, &known, &sent, &mut requests, &tx),
             };
             *says.0.lock() = read.err();
         };
@@ -145,7 +178,7 @@ fn count(mut lines: impl BufRead, requests: &mut Requests) -> anyhow::Result<u64
 /// first: until it has, those without an answer are held, which are no more than a gateway takes at once.
 fn read<B: io::Read>(
     mut lines: BufReader<B>,
-    descriptor: &MessageDescriptor,
+    encode: impl Fn(u64, &[u8]) -> anyhow::Result<Vec<u8>>,
     known: &BTreeSet<u64>,
     sent: &Sent,
     requests: &mut Requests,
@@ -159,7 +192,7 @@ fn read<B: io::Read>(
             continue;
         }
         if !known.contains(&index) {
-            match encoded(descriptor, &line) {
+            match encode(number, &line) {
                 Ok(item) => gathered.add(item),
                 Err(error) => {
                     // Those before it were right.
@@ -189,10 +222,11 @@ struct Gathered {
 }
 
 impl Gathered {
+    /// One that is large goes alone: a gateway takes it then if it takes it as a call's.
     fn add(&mut self, item: Vec<u8>) {
-        let (is_full, item) = (self.is_full(), Bytes::from(item));
+        let (has_room, item) = (!self.is_full() && self.bytes + item.len() <= MOST_BYTES, Bytes::from(item));
         match self.messages.last_mut() {
-            Some(last) if !is_full => {
+            Some(last) if has_room => {
                 self.bytes += item.len();
                 last.push(item);
             }
@@ -235,7 +269,7 @@ fn encoded(descriptor: &MessageDescriptor, line: &[u8]) -> anyhow::Result<Vec<u8
 #[cfg(test)]
 mod tests {
     use super::super::origin::tests::{again, answered, untold};
-    use super::{Inputs, MOST_ITEMS, Requests, Sent, Source, read};
+    use super::{Inputs, MOST_ITEMS, Requests, Sent, Source, encoded, read};
     use crate::call::json::tests::album;
     use std::collections::BTreeSet;
     use std::io::{BufReader, Read};
@@ -266,7 +300,8 @@ mod tests {
         let (tx, mut rx) = mpsc::channel(MOST_ITEMS);
         let (known, lines) =
             (BTreeSet::from_iter(known.iter().copied()), BufReader::new(Pipe(text.as_bytes(), at_a_time)));
-        let failed = read(lines, &album(), &known, &Sent::default(), requests, &tx).err();
+        let encode = |_: u64, line: &[u8]| encoded(&album(), line);
+        let failed = read(lines, encode, &known, &Sent::default(), requests, &tx).err();
         drop(tx);
         let mut counts = Vec::new();
         while let Ok(MapRequest { items, .. }) = rx.try_recv() {
