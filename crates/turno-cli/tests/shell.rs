@@ -1047,9 +1047,23 @@ async fn who_follows_a_ticket_that_is_deleted_hears_that_it_is_forgotten() {
     let first = lines.next_line().await.unwrap().unwrap();
     assert!(first.contains("  running, attempt 1 of 3, to be forgotten: "), "{first}");
     // It may be gone before this has looked again.
-    let _told = shell.turno(&["tickets", "cancel", &name]).await;
+    shell.turno(&["tickets", "cancel", &name]).await.fine();
     let err = Shell::end(watching).await.failed();
     assert!(err.contains(&format!("{name} has ended and is forgotten: it was deleted")), "{err}");
+}
+
+#[tokio::test]
+async fn who_cancels_a_ticket_that_is_deleted_has_done_so() {
+    let shell = Shell::open().await;
+    for wait in [None, Some("--wait")] {
+        let name = shell.submit("far", &["--not-before=1h"]).await;
+        shell.turno(&["tickets", "delete", &name]).await.fine();
+        let words: Vec<&str> = ["tickets", "cancel", &name].into_iter().chain(wait).collect();
+        let said = shell.turno(&words).await.fine();
+        assert_eq!(said, format!("{name}  has ended, and is forgotten\n"));
+        let again = shell.turno(&words).await.failed();
+        assert!(again.contains("turno tickets list"), "{again}");
+    }
 }
 
 /// Before a gateway: passes on what comes, but of one method's calls only the first few. Others are never answered.

@@ -119,6 +119,13 @@ impl Desk {
         Ticket::read(got.map_err(|status| self.refused(&status))?.into_inner())
     }
 
+    /// Whether there is no such ticket; false where nobody says so.
+    pub(crate) async fn is_gone(&self, name: &str) -> bool {
+        let question = GetOperationRequest { name: name.to_owned() };
+        let got = answer(self.operations().get_operation(question)).await;
+        got.is_err_and(|status| status.code() == Code::NotFound)
+    }
+
     /// All that is known of a ticket.
     pub(crate) async fn show(&self, name: &str) -> anyhow::Result<ShowResponse> {
         let shown = answer(self.tickets().show(ShowRequest { name: name.to_owned() })).await;

@@ -105,9 +105,14 @@ async fn cancel_one(
         _ => bail!("{name} had ended before: it is {}", before.state()),
     }
     let name = told.insert(name).as_str();
-    let ticket = match wait {
-        true => desk.follow(name, &mut live::listener()).await?,
-        false => desk.get(name).await?,
+    let found = match wait {
+        true => desk.follow(name, &mut live::listener()).await,
+        false => desk.get(name).await,
+    };
+    let ticket = match found {
+        // It was deleted before, or is meanwhile: with its end it is gone, as was wanted.
+        Err(_) if desk.is_gone(name).await => return Ok(format!("{name}  has ended, and is forgotten")),
+        found => found?,
     };
     let rest = if ticket.has_ended() { "" } else { "; its method is told to stop, --wait waits for it" };
     Ok(format!("{name}  {}{rest}", ticket.state()))
