@@ -307,6 +307,22 @@ mod tests {
     }
 
     #[test]
+    fn who_names_no_ticket_to_redrive_hears_of_all_that_are_dead() {
+        let redrive =
+            |words: &[&str]| Cli::try_parse_from([&["turno", "tickets", "redrive"], words].concat());
+        let error = redrive(&[]).unwrap_err().to_string();
+        assert!(error.contains("NAME") && error.contains("--all-dead"), "{error}");
+        for words in
+            [&["9f3ac2b1", "00000007"][..], &["-"], &["--all-dead"], &["--all-dead", "--method=a.B/"]]
+        {
+            redrive(words).unwrap();
+        }
+        for wrong in [&["--all-dead", "9f3ac2b1"][..], &["--method=a.B/"]] {
+            redrive(wrong).unwrap_err();
+        }
+    }
+
+    #[test]
     fn a_map_bears_a_share_of_failures_or_none() {
         let map = |words: &[&str]| Cli::try_parse_from([&["turno", "map", "a.B/C"], words].concat());
         for share in ["0", "0.05", "1"] {

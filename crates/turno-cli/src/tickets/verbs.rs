@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _, stdin};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use prost_reflect::prost::Message as _;
 use turno_proto::v1::{EditRequest, TicketState};
 
@@ -32,12 +32,13 @@ pub(crate) struct CancelArgs {
 
 /// Tickets to be redriven.
 #[derive(Args, Clone, Debug)]
+#[command(group = ArgGroup::new("which").required(true).args(["names", "all_dead"]))]
 pub(crate) struct RedriveArgs {
     /// The dead tickets; the ends of their ids are enough. - reads names from stdin, one a line
-    #[arg(required_unless_present = "all_dead", value_name = "NAME")]
+    #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// All that are dead and were not redriven yet; maps are not redriven
-    #[arg(long, conflicts_with = "names")]
+    #[arg(long)]
     all_dead: bool,
     /// Of all that are dead, those of this method; package.Service/ stands for all of a service
     #[arg(long, requires = "all_dead")]
