@@ -177,8 +177,8 @@ fn is_unknown(status: &Status) -> bool {
 
 /// What a gateway serves, and no other server.
 const GATEWAYS_OWN: &str = "turno.v1.Admin";
-const NODES: &str =
-    "\nthe others come with their nodes: start one that serves it; `turno nodes` shows those that are linked";
+const NODES: &str = "\nthe others come with their nodes: start one that serves it, or wait until it is linked; \
+                     `turno nodes` shows those that are";
 
 async fn unknown_service(channel: Channel, wanted: &str) -> anyhow::Error {
     match list_services(channel).await {
@@ -187,11 +187,23 @@ async fn unknown_service(channel: Channel, wanted: &str) -> anyhow::Error {
             let hint = nearest::hint(wanted, served.iter().map(String::as_str));
             let is_gateway = served.iter().any(|name| name == GATEWAYS_OWN);
             let nodes = if is_gateway { NODES } else { "" };
-            anyhow!("no service {wanted}{hint}\nserved: {}{nodes}", served.join(", "))
+            Unserved(format!("no service {wanted}{hint}\nserved: {}{nodes}", served.join(", "))).into()
         }
         Err(error) => error,
     }
 }
+
+/// What there is has been heard, and the service is not among it.
+#[derive(Debug)]
+pub(crate) struct Unserved(String);
+
+impl fmt::Display for Unserved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unserved {}
 
 /// Nothing was heard of what is served, such as that something is not.
 #[derive(Debug)]

@@ -20,6 +20,7 @@ use crate::aside::Aside;
 use crate::call::show::{self, OUT_SAVES, Style};
 use crate::call::{self, Screen, failure, json, method};
 use crate::listing::print_to;
+use crate::reflect::Unserved;
 use crate::stdout::Stdout;
 use crate::tickets::desk::Desk;
 use crate::tickets::ticket::Ticket;
@@ -101,7 +102,7 @@ async fn run_on<'a>(args: &'a SubmitArgs, address: &str, mut screen: Screen<'a>)
     let metadata = call::metadata(&args.metadata)?;
     let text = if args.many.is_some() { String::new() } else { json::read(&args.request)? };
     let mut desk = Desk::open(address).await?;
-    let method = desk.method(&name.to_string()).await?;
+    let method = desk.method(&name.to_string()).await.map_err(untyped)?;
     check(args, &method)?;
     if let Some(file) = &args.many {
         return many::run(&desk, args, file, &name, &method, metadata, screen).await;
@@ -122,6 +123,17 @@ async fn run_on<'a>(args: &'a SubmitArgs, address: &str, mut screen: Screen<'a>)
     }
     submitted(args, &ticket, &mut screen)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A gateway takes requests of methods that it does not know yet. But JSON is none before it is encoded.
+fn untyped(error: anyhow::Error) -> anyhow::Error {
+    if !error.is::<Unserved>() {
+        return error;
+    }
+    error.context(
+        "JSON is encoded here, by types that come with a node (turno.v1.Tickets/Submit takes an encoded request \
+         without one)",
+    )
 }
 
 /// What cannot be a ticket is said before anything is sent.

@@ -266,6 +266,11 @@ async fn results_whose_types_no_node_has_brought_are_still_there() {
     for part in [&call, "no service kitchen.v1.Kitchen", "start one that serves it"] {
         assert!(said.contains(part), "{part}: {said}");
     }
+    // Nor can JSON be submitted meanwhile.
+    let said = Seen::of(mesh.turno(&["submit", SIMMER])).await.failed();
+    for part in ["Submit takes an encoded request without one): no service", "or wait until it is linked"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
     let request = json!({ "name": name }).to_string();
     let read = Seen::of(mesh.turno(&["call", "turno.v1.Tickets/ReadMap", &request, "--json"])).await.fine();
     let messages = read.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
