@@ -34,7 +34,7 @@ use crate::methods::Method;
 use crate::queue::Place;
 use crate::scheduler::{MethodId, Spent, Standing, WorkerId};
 use crate::unread::Reader;
-use crate::window::Window;
+use crate::window::{Told, Window};
 use frames::Down;
 use load::Load;
 use pending::{Answer, Calls, Event, GivenUp, Hold, Lost, Pending, Reply, Unfetched};
@@ -288,10 +288,12 @@ impl Link {
     ) -> Result<Sent, Lost> {
         let call = self.next_call.fetch_add(1, Ordering::Relaxed);
         invocation.call = call;
-        let body = (invocation.body.len() > self.carry_above).then(|| std::mem::take(&mut invocation.body));
+        let bytes = invocation.body.len();
+        let body = (bytes > self.carry_above).then(|| std::mem::take(&mut invocation.body));
         invocation.carried = body.is_some();
         let (method, since) = (pending::observed(&invocation), Instant::now());
-        let pending = Pending { reply: Some(reply), reader, method, hold, body, messages, sent_at: since };
+        let pending =
+            Pending { reply: Some(reply), reader, method, hold, bytes, body, messages, sent_at: since };
         if !self.keep(call, pending) {
             return Err(Lost::UNSENT);
         }
@@ -336,7 +338,7 @@ impl Link {
         self.served.fetch_add(1, Ordering::Relaxed);
         let away = pending.sent_at.elapsed();
         if let Some(Hold::Place(place)) = pending.hold {
-            self.finish(place, &outcome, away, pending.reply.is_some());
+            self.finish(place, &outcome, (away, pending.bytes), pending.reply.is_some());
         }
         match pending.reply {
             Some(Reply::Once(reply) | Reply::Heard(reply, _) | Reply::Map(reply, _)) => {
@@ -349,12 +351,12 @@ impl Link {
     }
 
     /// Gives a job's place back, with what was learned. One that was given up may have ended early for that.
-    fn finish(&self, place: Place, outcome: &Outcome, away: Duration, is_wanted: bool) {
+    fn finish(&self, place: Place, outcome: &Outcome, (away, bytes): (Duration, usize), is_wanted: bool) {
         let Some(cost) = outcome.cost else { return };
         let prefetch = {
             let mut window = self.window.lock();
-            let away = micros(away);
-            window.observe(away, cost.queue_us.saturating_add(cost.run_us), cost.run_us);
+            let on_node_us = cost.queue_us.saturating_add(cost.run_us);
+            window.observe(Told { away_us: micros(away), on_node_us, run_us: cost.run_us, bytes });
             window.prefetch(self.slots())
         };
         let items = cost.items.max(1);

@@ -6,6 +6,7 @@ use turno::node::share::LinkId;
 use turno_gateway::scheduler::{
     Grant, Job, JobId, Lane, Limits, MethodId, Scheduler, Spent, Submitted, TenantId, WorkerId,
 };
+use turno_gateway::window::Told;
 
 use crate::promises::most_beyond;
 use crate::shares::Shares;
@@ -157,7 +158,8 @@ impl World {
         let (by, sent) = known.sent.expect("an outcome of a job that waits");
         assert_eq!(by, id, "it is at another worker");
         link.outstanding -= 1;
-        link.learned.observe(self.now - sent, queue_us + run_us, run_us);
+        let away_us = self.now - sent;
+        link.learned.observe(Told { away_us, on_node_us: queue_us + run_us, run_us, bytes: 0 });
         link.prefetch = link.learned.prefetch(link.window);
         let grants = at.scheduler.finish(job, Some(spent(run_us)), Some(link.prefetch));
         self.end(known.request);

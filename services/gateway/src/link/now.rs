@@ -30,7 +30,9 @@ impl Link {
         invocation.call = call;
         let reply = Some(Reply::Client(answer));
         let (method, since) = (pending::observed(&invocation), Instant::now());
-        let pending = Pending { reply, reader, method, hold, body: None, messages: None, sent_at: since };
+        let bytes = invocation.body.len();
+        let pending =
+            Pending { reply, reader, method, hold, bytes, body: None, messages: None, sent_at: since };
         if !self.keep(call, pending) {
             return None;
         }

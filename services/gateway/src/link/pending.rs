@@ -26,6 +26,8 @@ pub(crate) struct Pending {
     pub(crate) method: Option<u32>,
     /// Kept until the outcome is back.
     pub(crate) hold: Option<Hold>,
+    /// Of its request.
+    pub(crate) bytes: usize,
     /// The body, until the node has fetched it.
     pub(crate) body: Option<Bytes>,
     /// The stream of requests, until the node has come for it.
