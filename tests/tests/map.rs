@@ -20,7 +20,7 @@ use tonic::codec::CompressionEncoding;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use turno::map::{Answers, OnFailure};
-use turno::node::config::Role;
+use turno::node::config::{NodeConfig, Role};
 use turno_gateway::GatewayConfig;
 use turno_proto::v1::map_client::MapClient;
 use turno_proto::v1::{MapHeader, MapRequest, MapResponse};
@@ -310,6 +310,37 @@ async fn large_answers_of_a_small_item_wait_for_their_reader_and_are_made_once()
         }
         assert_eq!((read, cook.begun() - begun), (ALL, ALL));
         begun = cook.begun();
+    }
+}
+
+/// All others that have run wait for room, which they would have after it.
+#[tokio::test]
+async fn an_item_for_which_large_answers_wait_goes_again_when_its_node_has_left() {
+    const ALL: u64 = 100;
+    let config = GatewayConfig { max_bodies: Size::mib(16), ..GatewayConfig::default() };
+    let (mesh, cook) = (TestMesh::gateway(config).await, Cook::default());
+    let drain = Span(Duration::from_millis(200));
+    let short = NodeConfig { drain, ..mesh.node_config(Role::Io, 1) };
+    let kitchen = Kitchen::of(&cook);
+    let first = mesh.join(turno::node("first").service(move || kitchen), short).await;
+    let (items, coming) = mpsc::channel(1);
+    let map = client(&mesh).map::<kitchen::Ladle>(ReceiverStream::new(coming)).ordered();
+    let mut answers = map.await.unwrap();
+    items.send(Number { value: 1, ms: 3_000 }).await.unwrap();
+    eventually("it is at the first node", async || cook.begun() == 1).await;
+    let _second = mesh.kitchen_of(&cook, Role::Io, 1).await;
+    // After the small ones nobody expects them to be large.
+    for index in 1..ALL {
+        let value = if index < 10 { 1 } else { 1_000_000 };
+        items.send(Number { value, ms: 0 }).await.unwrap();
+        eventually("it has run", async || index >= 10 || cook.begun() > index).await;
+    }
+    drop(items);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    first.leave().await;
+    for index in 0..ALL {
+        let (at, dish) = answers.try_next().await.unwrap().unwrap();
+        assert_eq!((at, dish.is_ok()), (index, true));
     }
 }
 

@@ -336,7 +336,7 @@ impl Link {
 
     fn answer(&self, pending: Pending, outcome: Outcome) {
         self.served.fetch_add(1, Ordering::Relaxed);
-        let away = pending.sent_at.elapsed();
+        let away = pending.away();
         if let Some(Hold::Place(place)) = pending.hold {
             self.finish(place, &outcome, (away, pending.bytes), pending.reply.is_some());
         }
@@ -403,11 +403,9 @@ impl Link {
         }
     }
 
-    /// By what a large answer to `call` has to wait: none where its node comes for the body, or who asked takes it at once.
+    /// By what a large answer to `call` has to wait.
     pub(crate) fn pass_of(&self, call: u64) -> Option<Arc<Pass>> {
-        let calls = self.pending.lock();
-        let pending = calls.get(&call).filter(|pending| pending.body.is_none())?;
-        if let Some(Reply::Map(_, pass)) = &pending.reply { Some(pass.clone()) } else { None }
+        self.pending.lock().get(&call)?.pass().cloned()
     }
 
     fn forget(&self, call: u64) -> Option<Pending> {

@@ -76,7 +76,10 @@ impl Mesh for MeshService {
         let link = link.ok_or_else(unknown)?;
         let nobody = || Status::cancelled("nobody waits for this call any more");
         let entry = match link.pass_of(open.call) {
-            Some(pass) => Some(pass.enter(|| link.is_leaving()).await.ok_or_else(nobody)?),
+            Some(pass) => {
+                let leaves = || link.is_leaving() || link.stream_of(open.call).is_none();
+                Some(pass.enter(leaves).await.ok_or_else(nobody)?)
+            }
             None => None,
         };
         // Nor while it waited.

@@ -38,15 +38,15 @@ impl Link {
         self.until_stopped(invocation, hold, &hearing.stop, reply).await
     }
 
-    /// The same, for who does not hear how far it is, and has a gate for what is large.
+    /// The same, for who does not hear how far it is, and may have a gate for what is large.
     pub(crate) async fn stoppable(
         self: &Arc<Self>,
         invocation: Invocation,
         hold: Option<Hold>,
-        pass: &Arc<Pass>,
+        pass: Option<Arc<Pass>>,
         stop: &CancellationToken,
     ) -> Result<Answer, Lost> {
-        let reply = |answer| Reply::Map(answer, pass.clone());
+        let reply = |answer| Reply::Map(answer, pass);
         self.until_stopped(invocation, hold, stop, reply).await
     }
 

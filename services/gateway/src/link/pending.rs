@@ -62,6 +62,20 @@ impl Pending {
         !matches!(self.hold, Some(Hold::Stay(_)))
     }
 
+    /// By what a large answer has to wait: none where the node comes for the body, or who asked takes it at once.
+    pub(crate) fn pass(&self) -> Option<&Arc<Pass>> {
+        match &self.reply {
+            Some(Reply::Map(_, pass)) if self.body.is_none() => pass.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// How long it has been away, without its wait for room.
+    pub(crate) fn away(&self) -> Duration {
+        let back = self.pass().and_then(|pass| pass.came_at()).unwrap_or_else(Instant::now);
+        back.saturating_duration_since(self.sent_at)
+    }
+
     /// Nobody waits for it any more. A stream takes as long as it likes, and what was given up before is known.
     pub(crate) fn give_up(&mut self) -> GivenUp {
         let is_one_answer = self.reply.as_ref().is_some_and(|reply| !matches!(reply, Reply::Stream(_)));
@@ -133,7 +147,7 @@ pub(crate) enum Reply {
     /// The same, for who waits until it has stopped, hears how far it is, and takes what comes: a ticket.
     Heard(oneshot::Sender<Result<Answer, Lost>>, watch::Sender<Progress>),
     /// The same, for who waits until it has stopped, and takes what comes, but what is large not before there is room.
-    Map(oneshot::Sender<Result<Answer, Lost>>, Arc<Pass>),
+    Map(oneshot::Sender<Result<Answer, Lost>>, Option<Arc<Pass>>),
     /// A client that is linked takes it at once.
     Client(clients::Answer),
     Stream(mpsc::Sender<Event>),

@@ -12,7 +12,6 @@ use turno_proto::status;
 
 use super::pending::Hold;
 use super::{Answer, Link, Lost};
-use crate::map::gate::Gate;
 use crate::queue::{JobQueue, News};
 use crate::scheduler::{Job, Lane, Limits, MethodId, Standing, TenantId, WorkerId};
 use crate::unread::Unread;
@@ -37,8 +36,7 @@ async fn a_large_answer_needs_room_unless_who_asked_takes_it_in_any_case() {
     assert_eq!((kept.body.len(), unread.bytes()), (20_000, 20_000));
     let lost = answered(&link, 2, link.unary(Invocation::default(), None, reader.clone())).await;
     assert_eq!((status::code_of(lost.code), lost.body.len()), (Code::ResourceExhausted, 0));
-    let taken =
-        answered(&link, 3, link.stoppable(Invocation::default(), None, &Gate::new().pass(0), &stop)).await;
+    let taken = answered(&link, 3, link.stoppable(Invocation::default(), None, None, &stop)).await;
     assert_eq!((taken.body.len(), unread.bytes()), (20_000, 20_000));
     let another = Some(unread.reader());
     let kept_too = answered(&link, 4, link.unary(Invocation::default(), None, another)).await;

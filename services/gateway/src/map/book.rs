@@ -67,6 +67,13 @@ struct Out {
     patient_until_us: u64,
 }
 
+impl Out {
+    /// In order, what others wait for. What is back is put before others in the order in which it comes back.
+    fn first(&self) -> u64 {
+        self.indexes.iter().copied().min().expect("a chunk has an item")
+    }
+}
+
 /// When a chunk is out for too long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Late {
@@ -219,7 +226,7 @@ impl Book {
     fn put_out(&mut self, out: Out, avoid: Option<WorkerId>) -> Chunk {
         self.next_chunk += 1;
         let (id, first, body, handed_back) =
-            (self.next_chunk, out.indexes[0], out.body.clone(), out.handed_back);
+            (self.next_chunk, out.first(), out.body.clone(), out.handed_back);
         let items = u32::try_from(out.indexes.len()).expect("a chunk has at most 4096 items");
         if out.twin.is_none() {
             self.out_bytes += body.len();

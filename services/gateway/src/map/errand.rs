@@ -80,13 +80,18 @@ impl Errands {
 
     /// Brings a chunk to a node, and its outcome back, with where its time went. One that is to `stop` comes back when nothing
     /// of it runs; dropping the future cancels it without waiting for that.
-    pub(crate) async fn run(self, chunk: Chunk, pass: Arc<Pass>, stop: CancellationToken) -> (Back, Account) {
+    pub(crate) async fn run(
+        self,
+        chunk: Chunk,
+        pass: Option<Arc<Pass>>,
+        stop: CancellationToken,
+    ) -> (Back, Account) {
         if chunk.handed_back > 1 {
             tokio::time::sleep(PAUSE).await;
         }
         let (asked, course) = (Instant::now(), Course::default());
         course.seek(asked);
-        let back = self.there_and_back(&chunk, &pass, &stop, &course).await;
+        let back = self.there_and_back(&chunk, pass.as_ref(), &stop, &course).await;
         let now = Instant::now();
         if matches!(back, Back::Unstarted) {
             // Wherever it was, that came to nothing.
@@ -101,7 +106,7 @@ impl Errands {
     async fn there_and_back(
         &self,
         chunk: &Chunk,
-        pass: &Arc<Pass>,
+        pass: Option<&Arc<Pass>>,
         stop: &CancellationToken,
         course: &Course,
     ) -> Back {
@@ -124,7 +129,7 @@ impl Errands {
         let invocation = Invocation { slice_us, ..calls::invocation(&call, target.index) };
         // The node is told of the deadline too; but what does not listen there is not waited for here.
         let answer = tokio::select! {
-            answer = link.stoppable(invocation, target.hold, pass, stop) => answer,
+            answer = link.stoppable(invocation, target.hold, pass.cloned(), stop) => answer,
             () = late(most, pass) => return Back::Late(most),
         };
         match answer {
@@ -189,9 +194,9 @@ impl Errands {
 }
 
 /// What has run by then is not late, however long there is no room for it.
-async fn late(most: Duration, pass: &Pass) {
+async fn late(most: Duration, pass: Option<&Arc<Pass>>) {
     tokio::time::sleep(most).await;
-    if pass.has_come() {
+    if pass.is_some_and(|pass| pass.came_at().is_some()) {
         std::future::pending().await
     }
 }

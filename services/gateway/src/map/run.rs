@@ -24,7 +24,7 @@ use turno_store::TicketId;
 use super::bill::Bill;
 use super::book::{Book, Chunk, Late};
 use super::errand::{Back, Errands};
-use super::gate::{Gate, Pass};
+use super::gate::{Gate, Pass, Standing};
 use super::outbox::{Earlier, Outbox};
 use super::sizes::{Ahead, Sizes};
 use super::terms::Terms;
@@ -125,6 +125,7 @@ struct Running {
     away: HashMap<u64, Away>,
     /// `None` once what is out is not wanted any more.
     gate: Option<Gate>,
+    first_sent: Option<Instant>,
     /// Since when it has nothing, and waits for others to leave room.
     shut_out: Option<Instant>,
     /// The gateway ends.
@@ -153,6 +154,7 @@ impl Running {
             out: FuturesUnordered::new(),
             away: HashMap::new(),
             gate: Some(Gate::new()),
+            first_sent: None,
             shut_out: None,
             leaving: false,
         }
@@ -166,7 +168,8 @@ impl Running {
         let ended = self.drive(&mut items, results).await;
         self.give_up();
         // Chunks are told as they are waited for, however long it takes until what has come is taken.
-        tokio::join!(hand_out(&mut self.outbox, results), all_back(&mut self.out, &mut self.bill));
+        let handed_out = hand_out(&mut self.outbox, &mut self.room, results);
+        tokio::join!(handed_out, all_back(&mut self.out, &mut self.bill));
         self.finish(ended, results).await
     }
 
@@ -197,6 +200,7 @@ impl Running {
         results: &Results,
     ) -> Result<(), Status> {
         let (closing, stop) = (self.closing.clone(), self.stop.clone());
+        let came = self.gate.as_ref().map(Gate::came).unwrap_or_default();
         while !self.is_over() {
             self.send_chunks();
             let wants_items = self.wants_items(self.room.left());
@@ -228,8 +232,9 @@ impl Running {
                     }
                     None => self.book.end(),
                 },
+                () = came.notified() => {}
                 () = closing.cancelled(), if !self.leaving => self.leaving = true,
-                () = tokio::time::sleep(LOOK_EVERY), if waits_for_room || self.book.is_at_the_end() => {
+                () = tokio::time::sleep(LOOK_EVERY), if waits_for_room || self.is_held_back() || self.book.is_at_the_end() => {
                     self.look_for_stragglers();
                 }
             }
@@ -241,10 +246,26 @@ impl Running {
     fn account_for_room(&mut self) {
         self.room.keep(self.book.bytes());
         self.room.keep_results(self.outbox.bytes());
+        let Some(gate) = &self.gate else { return };
         let has_room = self.window.has_room(&self.outbox, self.room.left_to_results());
-        if let Some(gate) = &self.gate {
-            gate.tell(has_room, self.outbox.turn());
-        }
+        // Whatever is full, something goes on: in order all that are here may wait for one that is not out.
+        let nothing_comes = || !self.outbox.is_ready() && self.away.values().all(Away::has_run);
+        let (turn, answer) = (self.outbox.turn(), self.sizes.answer() as usize);
+        gate.tell(Standing { has_room: has_room || nothing_comes(), turn, answer });
+    }
+
+    /// More would go if it were known how large their answers are.
+    fn is_held_back(&self) -> bool {
+        self.is_awaited() && self.book.waiting().0 > 0 && self.book.open() >= self.most_out()
+    }
+
+    fn most_out(&self) -> usize {
+        let since = self.first_sent.map_or(Duration::ZERO, |first| first.elapsed());
+        self.sizes.most_out(since)
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.errands.method.served().kind != Kind::Job
     }
 
     fn is_over(&self) -> bool {
@@ -321,8 +342,12 @@ impl Running {
 
     fn send(&mut self, chunk: Chunk) {
         let Some(gate) = &self.gate else { return };
-        let (id, stop, pass) = (chunk.id, CancellationToken::new(), gate.pass(chunk.first));
-        self.away.insert(id, Away { stop: stop.clone(), pass: Some(pass.clone()) });
+        let (id, stop) = (chunk.id, CancellationToken::new());
+        // What is counted until its answer is here does not wait: nobody else would have its place.
+        let is_counted = !self.is_awaited() || self.errands.method.served().policy.concurrency.is_some();
+        let pass = (!is_counted).then(|| gate.pass(chunk.first));
+        self.away.insert(id, Away { stop: stop.clone(), pass: pass.clone() });
+        self.first_sent.get_or_insert_with(Instant::now);
         let errand = self.errands.clone().run(chunk, pass, stop);
         self.out.push(Box::pin(async move { (id, errand.await) }));
     }
@@ -347,7 +372,7 @@ impl Running {
         }
         // What is awaited wants no slot; where calls are counted, each item is one.
         let most_items = if served.policy.concurrency.is_some() { 1 } else { usize::MAX };
-        let (most_out, answer) = (self.sizes.most_out(), self.sizes.answer());
+        let (most_out, answer) = (self.most_out(), self.sizes.answer());
         let count = served.seats.len() * AWAITED_CHUNKS;
         Slots { count, most_chunks: usize::MAX, most_items, most_out, answer }
     }
@@ -383,8 +408,10 @@ async fn next_if(
 }
 
 /// As far as somebody takes it.
-async fn hand_out(outbox: &mut Outbox, results: &Results) {
-    while outbox.is_ready() && results.send(Ok(outbox.message())).await.is_ok() {}
+async fn hand_out(outbox: &mut Outbox, room: &mut RoomOfMap, results: &Results) {
+    while outbox.is_ready() && results.send(Ok(outbox.message())).await.is_ok() {
+        room.keep_results(outbox.bytes());
+    }
 }
 
 async fn all_back(out: &mut FuturesUnordered<Errand>, bill: &mut Bill) {
@@ -396,13 +423,13 @@ async fn all_back(out: &mut FuturesUnordered<Errand>, bill: &mut Bill) {
 /// What is out.
 struct Away {
     stop: CancellationToken,
-    /// Of a chunk.
+    /// Of a chunk whose answer may have to wait.
     pass: Option<Arc<Pass>>,
 }
 
 impl Away {
     fn has_run(&self) -> bool {
-        self.pass.as_ref().is_some_and(|pass| pass.has_come())
+        self.pass.as_ref().is_some_and(|pass| pass.came_at().is_some())
     }
 }
 

@@ -6,6 +6,8 @@
 //! "factoring" (Hummel, Schonberg and Flynn, 1992), itself a careful "guided self-scheduling" (Polychronopoulos and
 //! Kuck, 1987).
 
+use std::time::Duration;
+
 /// What is known of a map's items.
 #[derive(Clone, Debug)]
 pub(crate) struct Sizes {
@@ -62,10 +64,12 @@ const GROWTH: usize = 4;
 const MOST_ITEMS: usize = 4_096;
 /// All answers of a chunk: as much as goes into one frame. And each, before there was one.
 const MOST_ANSWERS: f64 = 64.0 * 1024.0;
-/// So many of what is awaited may be out before any answer was seen, which may be large.
+/// So many of what is awaited may be out at first: any answer may be large.
 const FIRST_OUT: usize = 64;
 /// And then so many times as many as were seen: of few that were small the next may be large.
 const OUT_GROWTH: usize = 16;
+/// What takes its time is not waited for: so often as many may be out as before.
+const DOUBLES_EVERY: Duration = Duration::from_millis(250);
 
 impl Default for Sizes {
     fn default() -> Self {
@@ -86,6 +90,8 @@ impl Sizes {
         match &mut self.service_us {
             Some(known) => {
                 *known += weight * (service - *known);
+                // What is suddenly large is believed at once: all that are out may be.
+                let weight = if answer > self.answer { WEIGHT } else { weight };
                 self.answer += weight * (answer - self.answer);
                 self.way_us += WEIGHT * (way_us as f64 - self.way_us);
             }
@@ -105,9 +111,10 @@ impl Sizes {
         self.answer
     }
 
-    /// How many items may be out, where all of them run at once.
-    pub(crate) fn most_out(&self) -> usize {
-        self.seen.saturating_mul(OUT_GROWTH).max(FIRST_OUT)
+    /// How many items may be out, where all of them run at once, so long after the first.
+    pub(crate) fn most_out(&self, since: Duration) -> usize {
+        let doubled = (since.as_millis() / DOUBLES_EVERY.as_millis()).min(20);
+        self.seen.saturating_mul(OUT_GROWTH).max(FIRST_OUT << doubled)
     }
 
     /// How many items the next chunk has: one at least, if there is one.
@@ -126,8 +133,9 @@ impl Sizes {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ahead, FIRST_OUT, MOST_ITEMS, OUT_GROWTH, Sizes, Told};
+    use super::{Ahead, DOUBLES_EVERY, FIRST_OUT, MOST_ITEMS, OUT_GROWTH, Sizes, Told};
     use proptest::prelude::*;
+    use std::time::Duration;
 
     const PLENTY: Ahead = Ahead { waiting: 1_000_000, ended: false, slots: 2, brief: false };
 
@@ -185,13 +193,20 @@ mod tests {
     }
 
     #[test]
-    fn few_are_out_until_answers_were_seen() {
-        let mut sizes = Sizes::default();
-        assert_eq!(sizes.most_out(), FIRST_OUT);
-        sizes.observe(told(1, 1));
-        assert_eq!(sizes.most_out(), FIRST_OUT);
-        (1..FIRST_OUT).for_each(|_| sizes.observe(told(1, 1)));
-        assert_eq!(sizes.most_out(), FIRST_OUT * OUT_GROWTH);
+    fn few_are_out_until_answers_were_seen_or_have_taken_their_time() {
+        let (mut sizes, now) = (Sizes::default(), Duration::ZERO);
+        assert_eq!(sizes.most_out(now), FIRST_OUT);
+        assert_eq!(sizes.most_out(3 * DOUBLES_EVERY), 8 * FIRST_OUT);
+        assert!(sizes.most_out(Duration::MAX) > 1 << 24);
+        (0..FIRST_OUT).for_each(|_| sizes.observe(told(1, 1)));
+        assert_eq!(sizes.most_out(now), FIRST_OUT * OUT_GROWTH);
+    }
+
+    #[test]
+    fn one_large_answer_after_many_small_ones_is_believed() {
+        let mut sizes = learned(1.0, 100);
+        sizes.observe(Told { bytes: 3_000_000, ..told(1, 1) });
+        assert!(sizes.answer() > 500_000.0, "{sizes:?}");
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub(crate) struct Window {
     most_waiting: usize,
     /// Bytes of results that wait here, or are expected of what is out: above it, nothing more is sent.
     most_held: usize,
+    /// And so many in any case, however little is left to the results of all maps.
+    least_held: usize,
 }
 
 /// What is known of the answers of what is out, or is to go.
@@ -31,10 +33,11 @@ pub(crate) struct Answers {
 
 const MOST_WAITING: usize = 8 * 1024 * 1024;
 const MOST_HELD: usize = 64 * 1024 * 1024;
+const LEAST_HELD: usize = 1024 * 1024;
 
 impl Window {
     pub(crate) fn new(in_flight: usize) -> Self {
-        Self { in_flight, most_waiting: MOST_WAITING, most_held: MOST_HELD }
+        Self { in_flight, most_waiting: MOST_WAITING, most_held: MOST_HELD, least_held: LEAST_HELD }
     }
 
     /// Whether more items are to be taken in, where so many bytes are `left` to all maps. None has more than it leaves, as
@@ -74,7 +77,8 @@ impl Window {
 
     /// None holds more than it leaves, as with its items.
     fn most_held(&self, outbox: &Outbox, left: usize) -> usize {
-        self.most_held.min(outbox.bytes().saturating_add(left) / 2)
+        let share = outbox.bytes().saturating_add(left) / 2;
+        self.most_held.min(share.max(self.least_held))
     }
 }
 

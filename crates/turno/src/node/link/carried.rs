@@ -96,7 +96,8 @@ impl Link {
                 carry.send(body).await?;
                 carry.finish(outcome).await
             };
-            if let Err(error) = sent.await {
+            let Some(sent) = link.over.run_until_cancelled(sent).await else { return };
+            if let Err(error) = sent {
                 tracing::debug!(call, %error, "a large answer could not be delivered");
                 let status =
                     Status::unavailable("the answer could not be carried to the gateway; the method has run");
