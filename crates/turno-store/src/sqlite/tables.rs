@@ -55,12 +55,13 @@ const EXPIRE: [&str; 6] = [
      (SELECT seq FROM ticket WHERE expires_at <= ?1 ORDER BY expires_at, seq LIMIT ?2)",
 ];
 
-/// What nobody came back for, or needs any more, of which logs are taken out bit by bit: the writer has others to serve.
+/// What nobody came back for, or needs any more, of which logs are taken out bit by bit: the writer has others to serve. With
+/// CROSS JOIN SQLite begins with the list, and in its order: else it walks all the parts that there are, each time.
 const SWEEP: [&str; 4] = [
-    "DELETE FROM piece WHERE body IN (SELECT p.body FROM unfinished_body AS u JOIN part AS p ON p.ticket = u.body \
-     WHERE u.began_at < ?1 ORDER BY p.ticket, p.log, p.number LIMIT 256)",
-    "DELETE FROM part WHERE rowid IN (SELECT p.rowid FROM unfinished_body AS u JOIN part AS p ON p.ticket = u.body \
-     WHERE u.began_at < ?1 ORDER BY p.ticket, p.log, p.number LIMIT 256)",
+    "DELETE FROM piece WHERE body IN (SELECT p.body FROM unfinished_body AS u CROSS JOIN part AS p ON p.ticket = u.body \
+     WHERE u.began_at < ?1 ORDER BY u.body, p.log, p.number LIMIT 256)",
+    "DELETE FROM part WHERE rowid IN (SELECT p.rowid FROM unfinished_body AS u CROSS JOIN part AS p ON p.ticket = u.body \
+     WHERE u.began_at < ?1 ORDER BY u.body, p.log, p.number LIMIT 256)",
     "DELETE FROM piece WHERE body IN (SELECT body FROM unfinished_body WHERE began_at < ?1)",
     "DELETE FROM unfinished_body WHERE began_at < ?1 \
      AND NOT EXISTS (SELECT 1 FROM part WHERE part.ticket = unfinished_body.body)",
