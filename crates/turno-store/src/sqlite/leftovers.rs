@@ -25,7 +25,7 @@ const PARTS: &str = "DELETE FROM part WHERE rowid IN \
 /// How far it has been looked, and what was taken out.
 #[derive(Clone)]
 pub(super) struct Leftovers {
-    /// Nothing is left up to this ticket; of `None`, at all.
+    /// Nothing is left up to this ticket; of `None`, at all, or nobody looks any more.
     after: Option<String>,
     parts: usize,
     bytes: u64,
@@ -38,6 +38,16 @@ impl Default for Leftovers {
 }
 
 impl Leftovers {
+    /// They lie where the database is damaged. One sweep fails at that, and the next does without: all that expires would wait
+    /// behind what nobody asks for.
+    pub(super) fn left_alone(why: &str) -> Self {
+        tracing::warn!(
+            why,
+            "what an older build may have left of maps that are gone is not looked for any more"
+        );
+        Self { after: None, ..Self::default() }
+    }
+
     pub(super) fn are_gone(&self) -> bool {
         self.after.is_none()
     }

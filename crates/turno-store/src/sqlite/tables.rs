@@ -465,7 +465,11 @@ impl Tables for Shelves {
         }
         let leftovers = self.leftovers_then.as_ref().unwrap_or(&self.leftovers);
         if !leftovers.are_gone() {
-            self.leftovers_then = Some(leftovers.sweep(&mut self.session)?);
+            let swept = leftovers.sweep(&mut self.session);
+            if let Err(Error::Unusable(why)) = &swept {
+                self.leftovers = Leftovers::left_alone(why);
+            }
+            self.leftovers_then = Some(swept?);
         }
         Ok(())
     }

@@ -336,6 +336,16 @@ async fn a_large_one_and_another(directory: &Path) -> ([TicketId; 2], usize) {
     (tickets, page)
 }
 
+/// The page that all of an index is found by.
+async fn root(directory: &Path, index: &str) -> usize {
+    let options = SqliteConnectOptions::new().filename(directory.join(DATABASE));
+    let mut person = options.connect().await.unwrap();
+    let sql = "SELECT rootpage - 1 FROM sqlite_schema WHERE name = ?";
+    let page: i64 = sqlx::query_scalar(sql).bind(index).fetch_one(&mut person).await.unwrap();
+    person.close().await.unwrap();
+    page.try_into().unwrap()
+}
+
 /// Damages a page. By another process: SQLite's locks are this one's, and go when it closes a file.
 fn zero(directory: &Path, page: usize) {
     let (of, seek) = (format!("of={}", directory.join(DATABASE).display()), format!("seek={page}"));
@@ -374,6 +384,20 @@ async fn a_page_that_is_damaged_while_the_store_is_open_is_its_tickets_alone() {
     assert!(matches!(lost, Err(Error::Damaged(id)) if id == large), "{lost:?}");
     let found = store.get(large).await.unwrap();
     assert_eq!((found.state, found.failure.map(|failure| failure.code)), (State::Dead, Some(15)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_of_parts_that_nobody_asks_for_holds_up_one_sweep_and_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    write_back(directory.path()).await;
+    let page = root(directory.path(), "sqlite_autoindex_part_1").await;
+    let store = turno_store::open(directory.path().to_str().unwrap()).await.unwrap();
+    zero(directory.path(), page);
+    let gateway = gateway(&*store).await;
+    dead(&*store, gateway, NewTicket { keep_result_for: Duration::ZERO, ..new() }).await;
+    let swept = store.expire(10).await;
+    assert!(matches!(swept, Err(Error::Unusable(_))), "{swept:?}");
+    assert_eq!(store.expire(10).await.unwrap(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
