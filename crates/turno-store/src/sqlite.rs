@@ -23,6 +23,7 @@ use crate::error::Error;
 use crate::group::Writer;
 use crate::kept::Kept;
 pub(crate) use disk::free;
+use errors::Unread;
 use memory::Notes;
 pub(crate) use reader::Reader;
 pub(crate) use tables::Shelves;
@@ -38,5 +39,6 @@ pub(crate) async fn parts(directory: &Path) -> Result<(Book<Shelves>, Reader), E
     let opened = directory::open(directory).await?;
     let notes = Notes::default();
     let shelves = Shelves::new(opened.session, opened.files, opened.mark, notes.clone(), opened.last);
-    Ok((Book::new(shelves), Reader { pool: opened.readers, notes }))
+    let reader = Reader { pool: opened.readers, notes, unread: Unread::default() };
+    Ok((Book::new(shelves), reader))
 }

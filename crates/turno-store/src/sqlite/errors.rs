@@ -1,7 +1,9 @@
 //! What SQLite says, as what the caller can do about it.
 
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rusqlite::ffi;
 
 use crate::error::Error;
@@ -22,15 +24,33 @@ pub(super) fn told(error: sqlx::Error) -> Error {
     said(&error, code(&error), None)
 }
 
-/// The same of what is read of one ticket: a page that is damaged is that one's, and no other is held up by it.
-pub(super) fn told_of(ticket: TicketId, error: sqlx::Error) -> Error {
-    let is_damage = code(&error) & 0xff == CORRUPT;
-    let told = told(error);
-    if !is_damage {
-        return told;
+/// Tickets whose own the damage is that they meet. If there are more, it may be a page that all are found by, and they whole
+/// behind it: the others wait for a person, and none is put down as dead.
+const OWN_DAMAGE: usize = 3;
+
+/// The first tickets that met a damaged page since the store was opened.
+#[derive(Clone, Default)]
+pub(super) struct Unread(Arc<Mutex<Vec<TicketId>>>);
+
+impl Unread {
+    /// The same as [`told`] of what is read of one ticket: a page that is damaged is that one's, and no other is held up by it.
+    pub(super) fn told_of(&self, ticket: TicketId, error: sqlx::Error) -> Error {
+        let is_damage = code(&error) & 0xff == CORRUPT;
+        let told = told(error);
+        if !is_damage || !self.is_its_own(ticket) {
+            return told;
+        }
+        tracing::error!(%ticket, error = %told, "what is stored of a ticket cannot be read");
+        Error::Damaged(ticket)
     }
-    tracing::error!(%ticket, error = %told, "what is stored of a ticket cannot be read");
-    Error::Damaged(ticket)
+
+    fn is_its_own(&self, ticket: TicketId) -> bool {
+        let mut first = self.0.lock();
+        if first.len() < OWN_DAMAGE && !first.contains(&ticket) {
+            first.push(ticket);
+        }
+        first.contains(&ticket)
+    }
 }
 
 fn code(error: &sqlx::Error) -> i32 {

@@ -5,7 +5,7 @@ use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
 use sqlx::{Arguments as _, AssertSqlSafe, Encode, SqlSafeStr, Sqlite, Type};
 
-use super::errors::{told, told_of};
+use super::errors::{Unread, told};
 use super::memory::Notes;
 use super::rows::TICKET;
 use crate::batch::Asked;
@@ -28,6 +28,7 @@ const PAGE: u32 = 1000;
 pub(crate) struct Reader {
     pub(crate) pool: SqlitePool,
     pub(super) notes: Notes,
+    pub(super) unread: Unread,
 }
 
 impl Read for Reader {
@@ -77,7 +78,7 @@ impl Read for Reader {
         let sql =
             "SELECT head, bytes, seal, body, data FROM part WHERE ticket = ? AND log = ? AND number = ?";
         let query = sqlx::query(sql).bind(id.to_string()).bind(log.name()).bind(i64::from(number));
-        let found = query.fetch_optional(&self.pool).await.map_err(|error| told_of(id, error))?;
+        let found = query.fetch_optional(&self.pool).await.map_err(|error| self.unread.told_of(id, error))?;
         let Some(row) = found else { return Ok(None) };
         let StoredPart { head, body } = rows::part_of(id, &row)?;
         let bytes = self.body(id, &body).await?;
@@ -90,7 +91,11 @@ impl Read for Reader {
                    ORDER BY number LIMIT ?";
         let query = sqlx::query(sql).bind(id.to_string()).bind(log.name());
         let found = query.bind(i64::from(from)).bind(i64::from(most)).fetch_all(&self.pool).await;
-        found.map_err(|error| told_of(id, error))?.iter().map(|row| rows::head(id, log, row)).collect()
+        found
+            .map_err(|error| self.unread.told_of(id, error))?
+            .iter()
+            .map(|row| rows::head(id, log, row))
+            .collect()
     }
 
     async fn attempts(&self, id: TicketId) -> Result<Vec<AttemptRecord>, Error> {
@@ -98,8 +103,11 @@ impl Read for Reader {
         let seq = Cells::of(&row).number().map_err(|Odd| Error::Damaged(id))?;
         let sql = "SELECT number, began_at, ended_at, code, message, details, seal FROM attempt WHERE ticket = ? \
                    ORDER BY number";
-        let found =
-            sqlx::query(sql).bind(seq).fetch_all(&self.pool).await.map_err(|error| told_of(id, error))?;
+        let found = sqlx::query(sql)
+            .bind(seq)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.unread.told_of(id, error))?;
         Ok(found.iter().map(|row| rows::record(id, row)).collect())
     }
 
@@ -137,7 +145,7 @@ impl Reader {
         let sql = "SELECT data FROM piece WHERE body = ? ORDER BY number";
         let mut pieces = sqlx::query(sql).bind(name.to_string()).fetch(&self.pool);
         let mut gathered = Gathered::new(id, stored.length);
-        while let Some(piece) = pieces.try_next().await.map_err(|error| told_of(id, error))? {
+        while let Some(piece) = pieces.try_next().await.map_err(|error| self.unread.told_of(id, error))? {
             gathered.push(rows::piece(id, &piece)?)?;
         }
         gathered.whole()
@@ -145,7 +153,7 @@ impl Reader {
 
     async fn one(&self, id: TicketId, sql: String) -> Result<SqliteRow, Error> {
         let found = sqlx::query(AssertSqlSafe(sql)).bind(id.to_string()).fetch_optional(&self.pool).await;
-        found.map_err(|error| told_of(id, error))?.ok_or(Error::NotFound(id))
+        found.map_err(|error| self.unread.told_of(id, error))?.ok_or(Error::NotFound(id))
     }
 
     /// Where nobody knows, it is as if they were many.

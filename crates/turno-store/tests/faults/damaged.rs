@@ -387,6 +387,32 @@ async fn a_page_that_is_damaged_while_the_store_is_open_is_its_tickets_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_page_that_all_are_found_by_is_not_the_end_of_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = directory.path().to_str().unwrap();
+    let store = turno_store::open(address).await.unwrap();
+    for _ticket in 0..8 {
+        submit(&*store, NewTicket { request: vec![7; 200_000].into(), ..new() }).await;
+    }
+    drop(store);
+    write_back(directory.path()).await;
+    let page = root(directory.path(), "sqlite_autoindex_piece_1").await;
+    let store = turno_store::open(address).await.unwrap();
+    zero(directory.path(), page);
+    let gateway = gateway(&*store).await;
+    for _time in 0..3 {
+        let claimed = store.claim(gateway, Room::of(10)).await;
+        assert!(matches!(claimed, Err(Error::Unusable(_))), "{claimed:?}");
+        crate::suite::eventually("the others wait for who mends it", || async {
+            let counts = store.counts().await.unwrap();
+            assert!(counts.dead <= 3, "{counts:?}");
+            (counts.waiting == 5).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_of_parts_that_nobody_asks_for_holds_up_one_sweep_and_no_other() {
     let directory = tempfile::tempdir().unwrap();
     write_back(directory.path()).await;
