@@ -46,7 +46,7 @@ async fn connect(endpoint: Endpoint, address: &str, patience: Duration) -> anyho
         )
     };
     let endpoint = endpoint.connect_timeout(PATIENCE).http2_adaptive_window(true);
-    let (connector, first_word) = Connector::new();
+    let (connector, first_word) = Connector::new(PATIENCE);
     let channel = endpoint.connect_with_connector(connector).await;
     let channel = channel.map_err(|error| nobody(&innermost(&error)))?;
     match tokio::time::timeout(patience, first_word).await {

@@ -1,11 +1,13 @@
-//! How who dials learns that somebody is there: a server of HTTP/2 says what it wants as soon as it is connected to, before it
-//! is asked anything.
+//! How who dials learns that somebody is there: a server of HTTP/2 says what it wants as soon as it has the client's first bytes,
+//! before it is asked anything.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::Uri;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -13,30 +15,36 @@ use tokio::sync::oneshot;
 use tonic::codegen::{BoxFuture, Service};
 
 /// Makes connections, and tells when the other end of the first one has said something.
-pub(super) struct Connector(Option<oneshot::Sender<()>>);
+pub(super) struct Connector {
+    http: HttpConnector,
+    tell: Option<oneshot::Sender<()>>,
+}
 
 impl Connector {
-    pub(super) fn new() -> (Self, oneshot::Receiver<()>) {
+    /// Of several addresses that a name has, each has its share of `patience`.
+    pub(super) fn new(patience: Duration) -> (Self, oneshot::Receiver<()>) {
         let (tell, first_word) = oneshot::channel();
-        (Self(Some(tell)), first_word)
+        let mut http = HttpConnector::new();
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(patience));
+        (Self { http, tell: Some(tell) }, first_word)
     }
 }
 
 impl Service<Uri> for Connector {
     type Response = TokioIo<Line>;
-    type Error = io::Error;
-    type Future = BoxFuture<Self::Response, io::Error>;
+    type Error = <HttpConnector as Service<Uri>>::Error;
+    type Future = BoxFuture<Self::Response, Self::Error>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.http.poll_ready(cx)
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        let tell = self.0.take();
-        let address = format!("{}:{}", to.host().unwrap_or_default(), to.port_u16().unwrap_or(80));
+        let tell = self.tell.take();
+        let connecting = self.http.call(to);
         Box::pin(async move {
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
+            let stream = connecting.await?.into_inner();
             Ok(TokioIo::new(Line { stream, tell }))
         })
     }
