@@ -1,6 +1,7 @@
 //! The line to a gateway, for every command that talks to one.
 
 mod first_word;
+mod prompt;
 
 use std::error::Error;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use self::first_word::Connector;
+pub(crate) use self::prompt::Prompt;
 
 /// With a connection that is not made, and then with one on which nothing is said.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -21,8 +23,8 @@ const PING_PATIENCE: Duration = Duration::from_secs(10);
 const _: () = assert!(8 << 20 <= PING_PATIENCE.as_secs() * 1_000_000);
 /// A gateway that says nothing for so long, not even that it is there, is not: what waits for it fails.
 pub(crate) const SILENCE: Duration = PING_EVERY.saturating_add(PING_PATIENCE);
-/// A gateway that is there has answered what it is asked by then, whatever becomes of its store: of one that hangs it hears
-/// within 21 s.
+/// A gateway that is there has begun to answer what it is asked by then, whatever becomes of its store: of one that hangs it
+/// hears within 21 s.
 const ANSWER: Duration = Duration::from_secs(30);
 
 /// Connects to the gateway at `address` ("http://127.0.0.1:7070"; the scheme may be left out). It is pinged, even if nothing
@@ -65,7 +67,8 @@ fn endpoint(address: &str) -> anyhow::Result<Endpoint> {
         .map_err(|_| anyhow!("{address:?} is no address; write it as http://127.0.0.1:7070"))
 }
 
-/// The answer to a question. Pings may be answered where no question is, as by a balancer before a gateway that is stopped.
+/// The answer to a question, which is small; a large one comes by a [`Prompt`] line. Pings may be answered where no question is,
+/// as by a balancer before a gateway that is stopped.
 pub(crate) async fn answer<T>(asked: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
     answer_behind(0, asked).await
 }

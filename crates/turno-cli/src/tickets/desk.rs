@@ -19,7 +19,7 @@ use turno_proto::v1::{EditRequest, RedriveRequest, ShowRequest, ShowResponse};
 
 use super::name::{self, Written};
 use super::ticket::Ticket;
-use crate::call::{answer, answer_behind, dial, method, why};
+use crate::call::{Prompt, answer, answer_behind, dial, method, why};
 use crate::reflect;
 
 /// The way to one gateway.
@@ -46,8 +46,8 @@ impl Desk {
             .max_encoding_message_size(usize::MAX)
     }
 
-    fn operations(&self) -> OperationsClient<Channel> {
-        OperationsClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
+    fn operations(&self) -> OperationsClient<Prompt> {
+        OperationsClient::new(Prompt::new(self.channel.clone())).max_decoding_message_size(usize::MAX)
     }
 
     /// The types of a method, by reflection.
@@ -100,7 +100,7 @@ impl Desk {
             });
             // No listing of ours shows a response, and there may be gigabytes of them.
             question.metadata_mut().insert(headers::VIEW, AsciiMetadataValue::from_static(headers::BASIC));
-            let page = answer(self.operations().list_operations(question)).await;
+            let page = self.operations().list_operations(question).await;
             let page = page.map_err(|status| self.refused(&status))?.into_inner();
             let tickets: Vec<Ticket> =
                 page.operations.into_iter().map(Ticket::read).collect::<anyhow::Result<_>>()?;
@@ -115,32 +115,34 @@ impl Desk {
 
     pub(crate) async fn get(&self, name: &str) -> anyhow::Result<Ticket> {
         let question = GetOperationRequest { name: name.to_owned() };
-        let got = answer(self.operations().get_operation(question)).await;
+        let got = self.operations().get_operation(question).await;
         Ticket::read(got.map_err(|status| self.refused(&status))?.into_inner())
     }
 
     /// Whether there is no such ticket; false where nobody says so.
     pub(crate) async fn is_gone(&self, name: &str) -> bool {
         let question = GetOperationRequest { name: name.to_owned() };
-        let got = answer(self.operations().get_operation(question)).await;
+        let got = self.operations().get_operation(question).await;
         got.is_err_and(|status| status.code() == Code::NotFound)
     }
 
     /// All that is known of a ticket.
     pub(crate) async fn show(&self, name: &str) -> anyhow::Result<ShowResponse> {
-        let shown = answer(self.tickets().show(ShowRequest { name: name.to_owned() })).await;
+        let tickets = TicketsClient::new(Prompt::new(self.channel.clone()));
+        let question = ShowRequest { name: name.to_owned() };
+        let shown = tickets.max_decoding_message_size(usize::MAX).show(question).await;
         Ok(shown.map_err(|status| self.refused(&status))?.into_inner())
     }
 
     pub(crate) async fn cancel(&self, name: &str) -> anyhow::Result<()> {
         let question = CancelOperationRequest { name: name.to_owned() };
-        let asked = answer(self.operations().cancel_operation(question)).await;
+        let asked = self.operations().cancel_operation(question).await;
         asked.map(drop).map_err(|status| self.refused(&status))
     }
 
     pub(crate) async fn delete(&self, name: &str) -> anyhow::Result<()> {
         let question = DeleteOperationRequest { name: name.to_owned() };
-        let asked = answer(self.operations().delete_operation(question)).await;
+        let asked = self.operations().delete_operation(question).await;
         asked.map(drop).map_err(|status| self.refused(&status))
     }
 
