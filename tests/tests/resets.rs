@@ -198,6 +198,23 @@ async fn a_clients_link_without_a_call_does_not_hold_a_gateway_that_ends() {
     drop(stopped);
 }
 
+/// As when a packet with both was lost, and was sent again.
+#[tokio::test]
+async fn a_call_that_was_on_its_way_comes_before_the_answer_to_the_ping_however_late() {
+    let mesh = TestMesh::start(0, 1).await;
+    let mut stream = TcpStream::connect(mesh.running().clients()).await.unwrap();
+    stream.write_all(&[hello(), ping()].concat()).await.unwrap();
+    until(&mut stream, PING, ACK).await;
+    let ended = tokio::spawn(mesh.end());
+    let asked = until(&mut stream, PING, 0).await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    stream.write_all(&[call(1), frame(PING, ACK, 0, &asked)].concat()).await.unwrap();
+    until(&mut stream, DATA, 0).await;
+    until(&mut stream, HEADERS, END_HEADERS | END_STREAM).await;
+    drop(stream);
+    ended.await.unwrap();
+}
+
 /// Longer than one without a call is waited for.
 #[tokio::test]
 async fn who_has_a_call_is_answered_though_it_says_nothing() {

@@ -46,9 +46,19 @@ const HEADERS: u32 = 64 * 1024;
 const FIRST_WORD_PATIENCE: Duration = Duration::from_millis(1500);
 /// A connection is asked to end when no call is on it, or after so long.
 const QUIET_PATIENCE: Duration = Duration::from_secs(1);
-/// A client that has been asked to end, and has no call, may be silent for so long. More than a lost packet or a busy machine
-/// keeps one from its answer to a ping, and little of the 10 s that `docker stop` gives a gateway.
-const SILENCE: Duration = Duration::from_secs(2);
+/// A client that has been asked to end, and has no call, may be silent for so long: more than a packet that is sent again, or a
+/// busy machine, keeps one from its answer to a ping. Of the 10 s that `docker stop` gives a gateway, nodes' links have the
+/// end, and clients without a call that do not end their side, all at once, no more than this:
+///
+/// ```text
+/// it never spoke         `FIRST_WORD_PATIENCE`, `lingering::PATIENCE`     6.5 s
+/// it says nothing        `SILENCE`                                        4 s
+/// it answers the ping    `SILENCE` behind that                            less than 8 s
+/// it has had a call      up to `LOOK` behind that, `lingering::PATIENCE`  6 s
+/// ```
+const SILENCE: Duration = Duration::from_secs(4);
+/// A connection that is busy is looked at so often, to know when it is no more.
+const LOOK: Duration = Duration::from_secs(1);
 /// SETTINGS, with which a server of HTTP/2 begins, and GOAWAY (RFC 9113, 6.5 and 6.8): the last call that counts is 0, no
 /// error.
 const NOTHING_TAKEN: &[u8; 26] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0";
@@ -65,7 +75,7 @@ pub(super) async fn serve(
         tracing::debug!(%error, "a connection without TCP_NODELAY");
     }
     if !speaks(&stream, &ending).await {
-        let told = tokio::time::timeout(SILENCE, take_nothing(Lingering::new(stream))).await;
+        let told = take_nothing(Lingering::new(stream)).await;
         return tracing::debug!(%peer, ?told, "a connection on which nothing came");
     }
     let reader = origin.reader.clone();
@@ -156,22 +166,49 @@ async fn until_silent<C: Future>(
     was_busy: bool,
     is_busy: impl Fn() -> bool,
 ) -> Option<C::Output> {
-    let mut patience = if was_busy { lingering::PATIENCE } else { SILENCE };
-    let mut silence = std::pin::pin!(sleep(patience));
+    let mut waiting = Waiting::new(was_busy);
+    let mut silence = std::pin::pin!(sleep(SILENCE));
     poll_fn(|cx| {
         if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
             return Poll::Ready(Some(ended));
         }
-        if is_busy() {
-            patience = lingering::PATIENCE;
-        } else if silence.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(None);
-        }
-        // Whatever has woken the connection before that, something has moved on it.
+        let is_silent = silence.as_mut().poll(cx).is_ready();
+        let Some(patience) = waiting.next(is_busy(), is_silent) else { return Poll::Ready(None) };
         silence.as_mut().reset(Instant::now() + patience);
-        silence.as_mut().poll(cx).map(|()| None)
+        if silence.as_mut().poll(cx).is_ready() {
+            // This thread stood still for so long: once more.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
     })
     .await
+}
+
+/// How long a connection that was asked to end is still waited for.
+struct Waiting {
+    /// At the last look.
+    was_busy: bool,
+    /// Where it is not busy.
+    patience: Duration,
+}
+
+impl Waiting {
+    fn new(was_busy: bool) -> Self {
+        Self { was_busy, patience: SILENCE }
+    }
+
+    /// From now on, when the connection has just had its turn; `None` if it has been silent for long enough. Whatever else has
+    /// woken it, something has moved on it. What was busy at the last look has ended since then, perhaps just now.
+    fn next(&mut self, is_busy: bool, is_silent: bool) -> Option<Duration> {
+        let was_busy = std::mem::replace(&mut self.was_busy, is_busy);
+        if is_busy {
+            return Some(LOOK);
+        }
+        if was_busy {
+            self.patience = lingering::PATIENCE;
+        }
+        (was_busy || !is_silent).then_some(self.patience)
+    }
 }
 
 fn builder(is_node: bool, executor: Named) -> Builder<Named> {
@@ -208,5 +245,28 @@ where
 {
     fn execute(&self, exchange: F) {
         task::spawn("gateway.exchange", self.exchanges.track_future(exchange));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LOOK, SILENCE, Waiting, lingering};
+
+    #[test]
+    fn who_is_silent_is_waited_for_from_the_end_of_its_last_call_on() {
+        let mut waiting = Waiting::new(false);
+        assert_eq!(waiting.next(false, false), Some(SILENCE));
+        // The time that was set while it was busy is over in the moment in which its answer is written.
+        assert_eq!(waiting.next(true, false), Some(LOOK));
+        assert_eq!(waiting.next(true, true), Some(LOOK));
+        assert_eq!(waiting.next(false, true), Some(lingering::PATIENCE));
+        assert_eq!(waiting.next(false, false), Some(lingering::PATIENCE), "it says something");
+        assert_eq!(waiting.next(false, true), None);
+    }
+
+    #[test]
+    fn what_was_busy_when_the_gateway_was_asked_to_end_has_the_same_time() {
+        assert_eq!(Waiting::new(true).next(false, true), Some(lingering::PATIENCE));
+        assert_eq!(Waiting::new(false).next(false, true), None);
     }
 }
