@@ -15,6 +15,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 use turno::node::config::Role;
 use turno_gateway::GatewayConfig;
+use turno_proto::mesh::v1::Invocation;
+use turno_proto::v1::{CallsFrame, OutcomesFrame};
 use turno_runtime::units::Span;
 use turno_tests::stubs::Wait;
 use turno_tests::{TestMesh, eventually};
@@ -78,10 +80,14 @@ fn call(stream: u32) -> Vec<u8> {
     call_of("Echo", &[], stream)
 }
 
-fn call_of(method: &str, message: &[u8], stream: u32) -> Vec<u8> {
+fn call_of(method: &str, bytes: &[u8], stream: u32) -> Vec<u8> {
     let headers = frame(HEADERS, END_HEADERS, stream, &headers(&format!("/kitchen.v1.Kitchen/{method}")));
-    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
-    [headers, frame(DATA, END_STREAM, stream, &[&[0_u8][..], &length, message].concat())].concat()
+    [headers, message(bytes, END_STREAM, stream)].concat()
+}
+
+fn message(bytes: &[u8], flags: u8, stream: u32) -> Vec<u8> {
+    let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
+    frame(DATA, flags, stream, &[&[0_u8][..], &length, bytes].concat())
 }
 
 /// Kind, flags and payload of the next frame; none if the gateway has ended its side.
@@ -210,6 +216,31 @@ async fn a_call_that_was_on_its_way_comes_before_the_answer_to_the_ping_however_
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     stream.write_all(&[call(1), frame(PING, ACK, 0, &asked)].concat()).await.unwrap();
     until(&mut stream, DATA, 0).await;
+    until(&mut stream, HEADERS, END_HEADERS | END_STREAM).await;
+    drop(stream);
+    ended.await.unwrap();
+}
+
+/// Written before the client has heard that the gateway ends, on a slow network.
+#[tokio::test]
+async fn a_call_that_was_on_its_way_by_a_clients_link_is_answered() {
+    let mesh = TestMesh::start(0, 1).await;
+    let mut stream = TcpStream::connect(mesh.running().clients()).await.unwrap();
+    let link = frame(HEADERS, END_HEADERS, 1, &headers("/turno.v1.Calls/Link"));
+    stream.write_all(&[hello(), link].concat()).await.unwrap();
+    until(&mut stream, DATA, 0).await;
+    let ended = tokio::spawn(mesh.end());
+    let said = OutcomesFrame::decode(&until(&mut stream, DATA, 0).await[5..]).unwrap();
+    assert!(said.leaving);
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let methods = vec!["/kitchen.v1.Kitchen/Echo".to_owned()];
+    let calls = vec![Invocation { call: 7, ..Invocation::default() }];
+    let sent = CallsFrame { methods, calls, ..CallsFrame::default() };
+    stream.write_all(&message(&sent.encode_to_vec(), 0, 1)).await.unwrap();
+    let answered = OutcomesFrame::decode(&until(&mut stream, DATA, 0).await[5..]).unwrap();
+    let codes: Vec<_> = answered.outcomes.iter().map(|outcome| (outcome.call, outcome.code)).collect();
+    assert_eq!(codes, [(7, 0)]);
+    stream.write_all(&frame(DATA, END_STREAM, 1, &[])).await.unwrap();
     until(&mut stream, HEADERS, END_HEADERS | END_STREAM).await;
     drop(stream);
     ended.await.unwrap();

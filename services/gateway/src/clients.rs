@@ -12,6 +12,7 @@ mod table;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use http::Response;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, Streaming};
@@ -63,15 +64,17 @@ impl Calls for CallsService {
     }
 }
 
-/// A client that has heard of the gateway's end has so long to end its side: it does so at once when it has no call. One that
-/// is stopped, or out of reach, would hold the gateway for as long as it may drain.
-const LEAVING_PATIENCE: Duration = Duration::from_secs(2);
+/// A client that has heard of the gateway's end ends its side at once when it has no call. One that is stopped, or out of reach,
+/// does not, and would hold the gateway for as long as it may drain: so it is looked at so often, and left alone when it has
+/// been quiet so many times in a row.
+const LOOK: Duration = Duration::from_secs(1);
+const LOOKS: u32 = 5;
 
 /// Takes a client's frames, and sees to the deadlines of its calls, until the last of them is answered.
 async fn read(client: Arc<Client>, mut up: Streaming<CallsFrame>, closing: CancellationToken) {
-    let mut names: Vec<Known> = Vec::new();
-    let mut ended = false;
-    let mut left_alone = std::pin::pin!(left_alone(&client, closing));
+    let (mut names, mut ended) = (Vec::<Known>::new(), false);
+    let mut leaving = std::pin::pin!(leaving(&client, &closing).fuse());
+    let mut left_alone = std::pin::pin!(left_alone(&client, &closing));
     let mut late = std::pin::pin!(tokio::time::sleep_until(tokio::time::Instant::now()));
     let mut armed = None;
     while !client.is_over() {
@@ -87,7 +90,7 @@ async fn read(client: Arc<Client>, mut up: Streaming<CallsFrame>, closing: Cance
                 armed = None;
                 client.end_late();
             }
-            () = left_alone.as_mut() => return client.close(),
+            () = leaving.as_mut() => {}
             () = client.news() => {}
             frame = up.message(), if !ended && client.has_room() => match frame {
                 Ok(Some(frame)) => if let Err(status) = client.take(frame, &mut names).await {
@@ -103,19 +106,26 @@ async fn read(client: Arc<Client>, mut up: Streaming<CallsFrame>, closing: Cance
                     return client.break_off(error);
                 }
             },
+            // Behind what has come, however busy this machine is.
+            () = left_alone.as_mut() => return client.leave_alone(),
         }
     }
 }
 
-/// Tells the client when the gateway is ending. Completes when it has had time to end its side, and has nothing here: what it
-/// had sent before it heard has come by then.
-async fn left_alone(client: &Client, closing: CancellationToken) {
+/// Tells the client when the gateway is ending.
+async fn leaving(client: &Client, closing: &CancellationToken) {
     closing.cancelled().await;
     client.leave();
-    loop {
-        tokio::time::sleep(LEAVING_PATIENCE).await;
-        if client.is_idle() {
-            return;
-        }
+}
+
+/// Completes when the client has had time to end its side, and has nothing here. What it had sent before it heard may be
+/// large, and its network slow: it is not alone while frames come.
+async fn left_alone(client: &Client, closing: &CancellationToken) {
+    closing.cancelled().await;
+    let (mut seen, mut quiet) = (client.frames(), 0);
+    while quiet < LOOKS {
+        tokio::time::sleep(LOOK).await;
+        let before = std::mem::replace(&mut seen, client.frames());
+        quiet = if before == seen && client.is_idle() { quiet + 1 } else { 0 };
     }
 }

@@ -5,6 +5,7 @@ mod lingering;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -24,6 +25,8 @@ pub(crate) struct Origin {
     pub(crate) is_node: bool,
     /// Who is to read the answers.
     pub(crate) reader: Arc<Reader>,
+    /// A client's link on it was waited for at the gateway's end, in vain.
+    pub(crate) left_alone: AtomicBool,
 }
 
 /// A port that is bound.
@@ -52,7 +55,7 @@ impl Port {
         let places = Arc::new(Semaphore::new(max_connections));
         let ending = CancellationToken::new();
         let serve = |stream, peer, place| {
-            let origin = Origin { peer, is_node, reader: edge.unread.reader() };
+            let origin = Origin { peer, is_node, reader: edge.unread.reader(), left_alone: false.into() };
             let served = connection::serve(stream, edge.clone(), Arc::new(origin), ending.clone());
             let held = open.track_future(async move {
                 served.await;

@@ -1,6 +1,7 @@
 //! A client that is linked: what is held for its calls, and how they end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -32,6 +33,8 @@ pub(crate) struct Client {
     pub(super) state: Mutex<State>,
     /// The reader should look again.
     news: Notify,
+    /// So many have come.
+    frames: AtomicU64,
 }
 
 pub(super) struct State {
@@ -122,6 +125,7 @@ impl Client {
             runtime: tokio::runtime::Handle::current(),
             state: Mutex::new(state),
             news: Notify::new(),
+            frames: AtomicU64::new(0),
         })
     }
 
@@ -143,6 +147,16 @@ impl Client {
 
     pub(crate) fn is_over(&self) -> bool {
         self.state.lock().is_over()
+    }
+
+    /// A frame has come.
+    pub(super) fn heard(&self) {
+        self.frames.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many have.
+    pub(crate) fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Relaxed)
     }
 
     /// Neither a call of it is here nor an answer.
@@ -256,6 +270,12 @@ impl Client {
     /// Nobody waits for anything any more.
     pub(crate) fn close(&self) {
         self.close_after(|_| ());
+    }
+
+    /// Nobody seems to be there: its connection need not wait for it once more.
+    pub(crate) fn leave_alone(&self) {
+        self.origin.left_alone.store(true, Ordering::Relaxed);
+        self.close();
     }
 
     fn close_after(&self, last: impl FnOnce(&mut Answers)) {

@@ -41,6 +41,7 @@ impl Client {
         frame: CallsFrame,
         names: &mut Vec<Known>,
     ) -> Result<(), Status> {
+        self.heard();
         learn(names, frame.methods)?;
         let now = Instant::now();
         let mut parts = Parts::of(frame.calls.len());

@@ -5,6 +5,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -55,6 +56,7 @@ const QUIET_PATIENCE: Duration = Duration::from_secs(1);
 /// it says nothing        `SILENCE`                                        4 s
 /// it answers the ping    `SILENCE` behind that                            less than 8 s
 /// it has had a call      up to `LOOK` behind that, `lingering::PATIENCE`  6 s
+/// it has a link          5 s (`clients`), up to `LOOK`, `LOOK`            7 s
 /// ```
 const SILENCE: Duration = Duration::from_secs(4);
 /// A connection that is busy is looked at so often, to know when it is no more.
@@ -78,9 +80,9 @@ pub(super) async fn serve(
         let told = take_nothing(Lingering::new(stream)).await;
         return tracing::debug!(%peer, ?told, "a connection on which nothing came");
     }
-    let reader = origin.reader.clone();
+    let asked = origin.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (edge, origin) = (edge.clone(), origin.clone());
+        let (edge, origin) = (edge.clone(), asked.clone());
         // hyper moves it several times before it is at home: a pointer is cheaper to move. And so it is of the request.
         let request = Box::new(request);
         Box::pin(async move { Ok::<_, Infallible>(edge.answer(request, origin).await) })
@@ -90,7 +92,8 @@ pub(super) async fn serve(
     let mut connection =
         std::pin::pin!(builder.serve_connection(TokioIo::new(Lingering::new(stream)), service));
     // hyper takes what fits into a stream's window: an exchange may be over, and its answer not written.
-    let is_busy = || !exchanges.is_empty() || reader.has_unread();
+    let is_busy = || !exchanges.is_empty() || origin.reader.has_unread();
+    let is_left_alone = || origin.left_alone.load(Ordering::Relaxed);
     // Once before it may be asked to end: hyper knows then what has come so far.
     let ended = match connection.as_mut().now_or_never() {
         Some(ended) => Some(ended),
@@ -99,7 +102,7 @@ pub(super) async fn serve(
             // Before the last answer is written: both leave together.
             was_busy = is_to_end(&ending, &exchanges) => {
                 connection.as_mut().graceful_shutdown();
-                until_silent(connection, was_busy, is_busy).await
+                until_silent(connection, was_busy, is_busy, is_left_alone).await
             }
             ended = connection.as_mut() => Some(ended),
         },
@@ -160,11 +163,13 @@ async fn is_to_end(ending: &CancellationToken, exchanges: &TaskTracker) -> bool 
 /// stopped, or out of reach          that it makes when it goes on finds the connection closed, as if the gateway had
 ///                                   waited for all of its drain
 /// it answers, and stays             `SILENCE` too
+/// it has a link without a call      busy, until the link has been waited for (`clients`); then `LOOK`
 /// ```
 async fn until_silent<C: Future>(
     mut connection: Pin<&mut C>,
     was_busy: bool,
     is_busy: impl Fn() -> bool,
+    is_left_alone: impl Fn() -> bool,
 ) -> Option<C::Output> {
     let mut waiting = Waiting::new(was_busy);
     let mut silence = std::pin::pin!(sleep(SILENCE));
@@ -173,7 +178,9 @@ async fn until_silent<C: Future>(
             return Poll::Ready(Some(ended));
         }
         let is_silent = silence.as_mut().poll(cx).is_ready();
-        let Some(patience) = waiting.next(is_busy(), is_silent) else { return Poll::Ready(None) };
+        let Some(patience) = waiting.next(is_busy(), is_silent, is_left_alone()) else {
+            return Poll::Ready(None);
+        };
         silence.as_mut().reset(Instant::now() + patience);
         if silence.as_mut().poll(cx).is_ready() {
             // This thread stood still for so long: once more.
@@ -199,13 +206,13 @@ impl Waiting {
 
     /// From now on, when the connection has just had its turn; `None` if it has been silent for long enough. Whatever else has
     /// woken it, something has moved on it. What was busy at the last look has ended since then, perhaps just now.
-    fn next(&mut self, is_busy: bool, is_silent: bool) -> Option<Duration> {
+    fn next(&mut self, is_busy: bool, is_silent: bool, is_left_alone: bool) -> Option<Duration> {
         let was_busy = std::mem::replace(&mut self.was_busy, is_busy);
         if is_busy {
             return Some(LOOK);
         }
         if was_busy {
-            self.patience = lingering::PATIENCE;
+            self.patience = if is_left_alone { LOOK } else { lingering::PATIENCE };
         }
         (was_busy || !is_silent).then_some(self.patience)
     }
@@ -255,18 +262,26 @@ mod tests {
     #[test]
     fn who_is_silent_is_waited_for_from_the_end_of_its_last_call_on() {
         let mut waiting = Waiting::new(false);
-        assert_eq!(waiting.next(false, false), Some(SILENCE));
+        assert_eq!(waiting.next(false, false, false), Some(SILENCE));
         // The time that was set while it was busy is over in the moment in which its answer is written.
-        assert_eq!(waiting.next(true, false), Some(LOOK));
-        assert_eq!(waiting.next(true, true), Some(LOOK));
-        assert_eq!(waiting.next(false, true), Some(lingering::PATIENCE));
-        assert_eq!(waiting.next(false, false), Some(lingering::PATIENCE), "it says something");
-        assert_eq!(waiting.next(false, true), None);
+        assert_eq!(waiting.next(true, false, false), Some(LOOK));
+        assert_eq!(waiting.next(true, true, false), Some(LOOK));
+        assert_eq!(waiting.next(false, true, false), Some(lingering::PATIENCE));
+        assert_eq!(waiting.next(false, false, false), Some(lingering::PATIENCE), "it says something");
+        assert_eq!(waiting.next(false, true, false), None);
     }
 
     #[test]
     fn what_was_busy_when_the_gateway_was_asked_to_end_has_the_same_time() {
-        assert_eq!(Waiting::new(true).next(false, true), Some(lingering::PATIENCE));
-        assert_eq!(Waiting::new(false).next(false, true), None);
+        assert_eq!(Waiting::new(true).next(false, true, false), Some(lingering::PATIENCE));
+        assert_eq!(Waiting::new(false).next(false, true, false), None);
+    }
+
+    #[test]
+    fn a_link_that_was_waited_for_is_not_waited_for_again() {
+        let mut waiting = Waiting::new(true);
+        assert_eq!(waiting.next(true, false, false), Some(LOOK));
+        assert_eq!(waiting.next(false, true, true), Some(LOOK));
+        assert_eq!(waiting.next(false, true, true), None);
     }
 }

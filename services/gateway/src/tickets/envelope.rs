@@ -110,7 +110,8 @@ mod tests {
             headers.insert(key, value.parse().unwrap());
         }
         let (peer, reader) = ("10.0.0.1:5".parse().unwrap(), Unread::new(1).reader());
-        let envelope = Envelope::of(&headers, &Origin { is_node: false, peer, reader });
+        let origin = Origin { is_node: false, peer, reader, left_alone: false.into() };
+        let envelope = Envelope::of(&headers, &origin);
         assert_eq!(envelope.tenant().unwrap(), "bakery");
         let ticket = TicketId::new();
         let claimed = Claimed {
