@@ -79,9 +79,6 @@ pub(crate) struct Own {
     pub(crate) nodes_closing: CancellationToken,
 }
 
-/// Nodes that are started together do not join at once: others are right behind the first.
-const ON_THEIR_WAY: Duration = Duration::from_secs(1);
-
 impl Edge {
     /// Answers a request from either port. hyper moves this future into a task of its own for each call: what is not
     /// on the way of a small unary call is boxed, so that little is moved.
@@ -108,22 +105,13 @@ impl Edge {
         Box::pin(self.answer_own(request, origin)).await
     }
 
-    /// A gateway that has just started does not know its nodes yet: they come within a second or two. As long as none has
-    /// come, however late it is, each call has all of its patience for them, as for those that have left.
+    /// The method, if it is known, or appears in time.
     pub(crate) async fn method(&self, path: &str) -> Option<Arc<Method>> {
         let known = self.methods.get(path);
         if known.is_some() || is_own(path) {
             return known;
         }
-        let now = Instant::now();
-        let until = match self.methods.first() {
-            Some(first) => self.settled.max(first + ON_THEIR_WAY),
-            None => now + self.router.patience,
-        };
-        if now >= until {
-            return None;
-        }
-        Box::pin(tokio::time::timeout_at(until.into(), self.methods.appears(path))).await.ok()
+        Box::pin(self.methods.wait_for(path, self.settled, self.router.patience)).await
     }
 
     /// What is told of a method that has not appeared.

@@ -50,6 +50,9 @@ pub(crate) struct Method {
     since: Instant,
 }
 
+/// Nodes that are started together do not join at once: others are right behind the first.
+const ON_THEIR_WAY: Duration = Duration::from_secs(1);
+
 /// How and by whom a method is served now.
 #[derive(Clone)]
 pub(crate) struct Served {
@@ -141,6 +144,28 @@ impl Methods {
                 return method;
             }
             joined.await;
+        }
+    }
+
+    /// The method, if it appears while nodes may still be on their way: until `settled`, and just behind the first of them. As
+    /// long as none has come, however late it is, each call has all of its patience for it, as for those that have left.
+    pub(crate) async fn wait_for(
+        &self,
+        path: &str,
+        settled: Instant,
+        patience: Duration,
+    ) -> Option<Arc<Method>> {
+        let came = Instant::now();
+        // Once more if the first of them has come meanwhile.
+        loop {
+            let first = self.first();
+            let until = first.map_or(came + patience, |first| settled.max(first + ON_THEIR_WAY));
+            if Instant::now() >= until {
+                return None;
+            }
+            if let Ok(method) = tokio::time::timeout_at(until.into(), self.appears(path)).await {
+                return Some(method);
+            }
         }
     }
 
@@ -311,5 +336,34 @@ impl Method {
             }
             changed.await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Kind, Link, Methods, Policy, Seat, WorkerId};
+    use futures_util::FutureExt as _;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+    use tokio::sync::mpsc;
+    use turno_proto::mesh::v1::Hello;
+
+    fn seat() -> Seat {
+        let peer = "127.0.0.1:1".parse().unwrap();
+        let link = Arc::new(Link::new(WorkerId(1), Hello::default(), peer, mpsc::channel(1).0, 1024));
+        let (kind, policy) = (Kind::Job, Policy::default());
+        Seat { link, index: 0, kind, takes_stream: false, repeatable: false, policy }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_the_first_node_waits_for_those_right_behind_it_too() {
+        let (methods, patience) = (Methods::default(), Duration::from_millis(20));
+        let mut waiting = Box::pin(methods.wait_for("/a.v1.A/Do", Instant::now(), patience));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        methods.join("/a.v1.A/Other", &seat());
+        let ended = tokio::time::timeout(5 * patience, waiting.as_mut()).await;
+        assert!(ended.is_err(), "its own node may be on its way");
+        methods.join("/a.v1.A/Do", &seat());
+        assert!(waiting.await.is_some());
     }
 }
