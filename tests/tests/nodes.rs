@@ -12,6 +12,7 @@ use tonic::Code;
 use turno::node::config::{NodeConfig, Role};
 use turno_gateway::GatewayConfig;
 use turno_runtime::units::Span;
+use turno_tests::stubs::kitchen_client::KitchenClient;
 use turno_tests::stubs::{Dish, Number, Wait};
 use turno_tests::{TestMesh, eventually};
 
@@ -63,6 +64,21 @@ async fn calls_wait_for_the_first_node_however_late_it_is() {
     let waiting = tokio::spawn(async move { client.echo(Dish::default()).await });
     let _node = mesh.kitchen(Role::Io, 1).await;
     waiting.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_the_first_node_are_in_the_house_once() {
+    let config = GatewayConfig { max_calls: 1, patience: Span::seconds(20), ..GatewayConfig::default() };
+    let mesh = TestMesh::gateway(config).await;
+    let calls = (0..2).map(|_| {
+        let mut client = mesh.client();
+        tokio::spawn(async move { client.echo(Dish::default()).await })
+    });
+    let (first, _, mut waiting) = futures_util::future::select_all(calls).await;
+    let refused = first.unwrap().unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    let _node = mesh.kitchen(Role::Io, 1).await;
+    waiting.remove(0).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -139,7 +155,7 @@ async fn a_node_links_again_when_the_gateway_is_back() {
     let shutdown = tokio_util::sync::CancellationToken::new();
     let gateway = turno_gateway::Gateway::bind(again).await.unwrap().start(shutdown);
     let url = format!("http://{}", gateway.clients());
-    let mut client = turno_tests::stubs::kitchen_client::KitchenClient::connect(url).await.unwrap();
+    let mut client = KitchenClient::connect(url).await.unwrap();
     // At once, before the node is back: a gateway that has just started waits for the nodes that it does not know yet.
     client.echo(Dish::default()).await.unwrap();
     assert!(node.running.readiness().get());
@@ -156,6 +172,10 @@ async fn a_node_without_the_token_stays_outside() {
     let inside = mesh.join(make(), NodeConfig { token, ..config }).await;
     assert_eq!(mesh.nodes().await.len(), 1);
     assert!(!outside.readiness().get());
+    // Nor does one without it wait for nodes: of a method that nobody serves.
+    let url = format!("http://{}", mesh.running().nodes());
+    let mut stranger = KitchenClient::connect(url).await.unwrap();
+    assert_eq!(stranger.bake(wait(0)).await.unwrap_err().code(), Code::Unauthenticated);
     // Nested calls show it too.
     let dish = Dish::default();
     let seen = mesh.client().inspect_nested(dish).await.unwrap().into_inner();

@@ -90,19 +90,34 @@ impl Edge {
         if let Some(refused) = not_grpc(&request) {
             return refused;
         }
-        if let Some(method) = self.method(request.uri().path()).await {
-            if origin.is_node && !self.admits(request.headers()) {
-                return Status::unauthenticated("wrong or missing join token").into_http();
-            }
-            if !task::is_watched() {
-                return self.serve(method, request, &origin).await;
-            }
-            let name = method.clone();
-            let served = Box::pin(async move { self.serve(method, request, &origin).await });
-            return task::watched(name.name(), served).await;
+        let known = self.methods.get(request.uri().path());
+        if known.is_none() && is_own(request.uri().path()) {
+            request.extensions_mut().insert(origin.clone());
+            return Box::pin(self.answer_own(request, origin)).await;
         }
-        request.extensions_mut().insert(origin.clone());
-        Box::pin(self.answer_own(request, origin)).await
+        if origin.is_node && !self.admits(request.headers()) {
+            return Status::unauthenticated("wrong or missing join token").into_http();
+        }
+        let Some(method) = known else { return Box::pin(self.answer_later(request, origin)).await };
+        if !task::is_watched() {
+            return self.serve(method, request, &origin, None).await;
+        }
+        Box::pin(self.serve_watched(method, request, origin, None)).await
+    }
+
+    /// Of a method that no node has served yet. The call is in the house while it waits, with what it has sent.
+    async fn answer_later(
+        self: Arc<Self>,
+        request: Box<Request<Incoming>>,
+        origin: Arc<Origin>,
+    ) -> Response<Body> {
+        let permit = match self.admission.admit_beside(&origin.reader) {
+            Ok(permit) => permit,
+            Err(refused) => return refused.into_http(),
+        };
+        let path = request.uri().path();
+        let Some(method) = self.method(path).await else { return self.unknown(path).into_http() };
+        self.serve_watched(method, request, origin, Some(permit)).await
     }
 
     /// The method, if it is known, or appears in time.
@@ -176,14 +191,33 @@ impl Edge {
         self.token.admits(headers.get(headers::AUTHORIZATION).map(|value| value.as_bytes()))
     }
 
+    /// Shown under the method's name while tokio-console watches.
+    async fn serve_watched(
+        self: Arc<Self>,
+        method: Arc<Method>,
+        request: Box<Request<Incoming>>,
+        origin: Arc<Origin>,
+        inside: Option<Permit>,
+    ) -> Response<Body> {
+        let name = method.clone();
+        let served = Box::pin(async move { self.serve(method, request, &origin, inside).await });
+        task::watched(name.name(), served).await
+    }
+
+    /// Lets a call in, unless it is inside, and answers it.
     async fn serve(
         &self,
         method: Arc<Method>,
         request: Box<Request<Incoming>>,
         origin: &Origin,
+        inside: Option<Permit>,
     ) -> Response<Body> {
         let bill = Bill::open(method, origin.peer, is_explained(request.headers()));
-        let (begun, permit) = match self.begin(request, origin, &bill).await {
+        let mut permit = match inside.map_or_else(|| self.admission.admit_beside(&origin.reader), Ok) {
+            Ok(permit) => permit,
+            Err(refused) => return bill.failed(refused).into_http(),
+        };
+        let begun = match self.begin(request, origin, &bill, &mut permit).await {
             Ok(begun) => begun,
             Err(error) => return bill.failed(error).into_http(),
         };
@@ -200,57 +234,54 @@ impl Edge {
         response
     }
 
-    /// Lets a call in, and has it carried until its answer begins.
+    /// Has a call carried until its answer begins.
     async fn begin(
         &self,
         mut request: Box<Request<Incoming>>,
         origin: &Origin,
         bill: &Bill,
-    ) -> Result<(Begun, Permit), Status> {
+        permit: &mut Permit,
+    ) -> Result<Begun, Status> {
         let Bill { method, started, course, .. } = bill;
-        let mut permit = self.admission.admit_beside(&origin.reader)?;
         let asked = asked(request.headers())?.into_iter().chain(method.served().policy.timeout).min();
         let deadline = *started + asked.unwrap_or(self.longest_call).min(self.longest_call);
-        // Pinned where they are, and gone behind this block: what is handed to `select!` is moved there.
-        let begun = {
-            let serving = std::pin::pin!(async {
-                if method.served().kind == Kind::Unspecified {
-                    // Its first node is just joining.
-                    course.seek(Instant::now());
-                    Box::pin(method.wait_for_a_node()).await;
-                }
-                let caller = caller(request.headers(), origin);
-                let metadata = metadata(request.headers(), origin);
-                let (body, messages) = if method.served().takes_stream {
-                    (Bytes::new(), Some(messages(*request, self.max_message, &permit)))
-                } else {
-                    (request::read(&mut request, self.max_message, &mut permit.room).await?, None)
-                };
-                let deadline_of_caller = asked.map(|_| deadline);
-                let call = Call {
-                    method: method.clone(),
-                    deadline: deadline_of_caller,
-                    metadata,
-                    caller,
-                    body,
-                    items: 0,
-                    reader: Some(origin.reader.clone()),
-                    begins_batch: false,
-                };
-                if method.served().kind == Kind::Stream {
-                    let stream = Box::pin(calls::stream(&self.router, call, messages, course)).await?;
-                    return Ok(Begun::Stream(Box::new(stream), deadline));
-                }
-                calls::unary(&self.router, &call, course).await.map(Begun::Once)
-            });
-            let late = std::pin::pin!(tokio::time::sleep_until(deadline.into()));
-            tokio::select! {
-                biased;
-                begun = serving => begun,
-                () = late => Err(too_late(method.name(), *started)),
+        // Pinned where they are: what is handed to `select!` is moved there.
+        let serving = std::pin::pin!(async {
+            if method.served().kind == Kind::Unspecified {
+                // Its first node is just joining.
+                course.seek(Instant::now());
+                Box::pin(method.wait_for_a_node()).await;
             }
-        };
-        Ok((begun?, permit))
+            let caller = caller(request.headers(), origin);
+            let metadata = metadata(request.headers(), origin);
+            let (body, messages) = if method.served().takes_stream {
+                (Bytes::new(), Some(messages(*request, self.max_message, permit)))
+            } else {
+                (request::read(&mut request, self.max_message, &mut permit.room).await?, None)
+            };
+            let deadline_of_caller = asked.map(|_| deadline);
+            let call = Call {
+                method: method.clone(),
+                deadline: deadline_of_caller,
+                metadata,
+                caller,
+                body,
+                items: 0,
+                reader: Some(origin.reader.clone()),
+                begins_batch: false,
+            };
+            if method.served().kind == Kind::Stream {
+                let stream = Box::pin(calls::stream(&self.router, call, messages, course)).await?;
+                return Ok(Begun::Stream(Box::new(stream), deadline));
+            }
+            calls::unary(&self.router, &call, course).await.map(Begun::Once)
+        });
+        let late = std::pin::pin!(tokio::time::sleep_until(deadline.into()));
+        tokio::select! {
+            biased;
+            begun = serving => begun,
+            () = late => Err(too_late(method.name(), *started)),
+        }
     }
 }
 
