@@ -46,7 +46,8 @@ use crate::unsent::{never_sent, nothing_left};
 ///
 /// - before the last request was sent, nothing is left at the gateway, [`never_sent`](crate::never_sent) says so of the error, and the map
 ///   may be submitted again from its beginning. So it is when no gateway was there;
-/// - after it, only the answer may have been lost: [`never_sent`](crate::never_sent) is false, and the map may be a ticket. With a
+/// - after it, unless the gateway says that it has stored nothing, which is as before it, only the answer may have been lost:
+///   [`never_sent`](crate::never_sent) is false, and the map may be a ticket. With a
 ///   [key](Self::key) of your own submit it again, from its beginning: it is one ticket. Without one,
 ///   `turno tickets list` tells.
 ///
@@ -165,7 +166,10 @@ async fn send<R: Unary>(
         };
         match source.take_back() {
             Progress::Untouched => trouble.pause(status).await.map_err(nothing_left)?,
-            Progress::Ended if !never_sent(&status) => return Err(unanswered(&status, header)),
+            // A gateway that is sure that it has stored nothing says when to come again, in details.
+            Progress::Ended if !never_sent(&status) && status.details().is_empty() => {
+                return Err(unanswered(&status, header));
+            }
             Progress::Begun | Progress::Ended => return Err(broken_off(&status)),
         }
     }
