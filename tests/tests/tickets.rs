@@ -643,8 +643,9 @@ async fn a_gateway_that_is_back_takes_submits_of_methods_whose_nodes_are_not() {
     let mesh = TestMesh::gateway(config()).await;
     // Its patience is over with this: nobody has submitted one before.
     let unknown = refused(&mesh, submit("Reheat", &wait(1))).await;
-    assert_eq!(unknown.code(), Code::Unimplemented);
-    assert!(unknown.message().contains("since this gateway started"), "{unknown}");
+    assert_eq!(unknown.code(), Code::Unavailable);
+    assert!(unknown.message().starts_with("no node has joined since this gateway started"), "{unknown}");
+    assert!(!unknown.details().is_empty(), "the SDK knows by them that nothing was stored");
     assert_eq!(submitted(&mesh, keyed(echo("bread"))).await, done);
     assert_eq!(refused(&mesh, keyed(echo("cake"))).await.code(), Code::AlreadyExists);
     let new = submitted(&mesh, echo("cake")).await;

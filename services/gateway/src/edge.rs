@@ -17,9 +17,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Code, Status};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
+use tonic_types::{ErrorDetails, StatusExt as _};
 use tower::Service as _;
 use turno_proto::google::longrunning::operations_server::OperationsServer;
 use turno_proto::mesh::v1::mesh_server::MeshServer;
@@ -38,7 +39,7 @@ use crate::link::pending::Unfetched;
 use crate::listen::Origin;
 use crate::map;
 use crate::mesh::MeshService;
-use crate::methods::{Method, Methods};
+use crate::methods::{Method, Methods, ON_THEIR_WAY};
 use crate::quote::beginning;
 use crate::reflection::Reflection;
 use crate::router::Router;
@@ -131,14 +132,7 @@ impl Edge {
 
     /// What is told of a method that has not appeared.
     pub(crate) fn unknown(&self, path: &str) -> Status {
-        if is_own(path) || self.methods.first().is_some() {
-            return unknown(path);
-        }
-        Status::unavailable(format!(
-            "no node has joined since this gateway started, and none came within {:?}: nobody serves {} yet",
-            self.router.patience,
-            beginning(path)
-        ))
+        if is_own(path) { unknown(path) } else { unserved(&self.methods, self.router.patience, path) }
     }
 
     async fn answer_own(
@@ -360,11 +354,24 @@ fn is_grpc(kind: &[u8]) -> bool {
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-pub(crate) fn unknown(path: &str) -> Status {
+fn unknown(path: &str) -> Status {
     Status::unimplemented(format!(
         "no node has served {} since this gateway started; `turno methods` lists what is served",
         beginning(path)
     ))
+}
+
+/// What is told of a method that has not appeared. As long as no node at all has joined, any method may: who comes again may
+/// find it, and nothing has run, nor is anything stored.
+pub(crate) fn unserved(methods: &Methods, patience: Duration, path: &str) -> Status {
+    if methods.first().is_some() {
+        return unknown(path);
+    }
+    let what = format!(
+        "no node has joined since this gateway started, and none came within {patience:?}: nobody serves {} yet",
+        beginning(path)
+    );
+    Status::with_error_details(Code::Unavailable, what, ErrorDetails::with_retry_info(Some(ON_THEIR_WAY)))
 }
 
 pub(crate) fn too_late(name: &str, started: Instant) -> Status {

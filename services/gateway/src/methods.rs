@@ -51,7 +51,7 @@ pub(crate) struct Method {
 }
 
 /// Nodes that are started together do not join at once: others are right behind the first.
-const ON_THEIR_WAY: Duration = Duration::from_secs(1);
+pub(crate) const ON_THEIR_WAY: Duration = Duration::from_secs(1);
 
 /// How and by whom a method is served now.
 #[derive(Clone)]

@@ -12,6 +12,7 @@ use turno::ticket::{Results, State};
 use turno::{Client, Code, MapTicket, never_sent};
 use turno_gateway::GatewayConfig;
 use turno_proto::google::longrunning::ListOperationsRequest;
+use turno_runtime::units::Span;
 use turno_tests::kitchen::{Cook, Dish, Number, Wait, kitchen};
 use turno_tests::ordeal::serving;
 use turno_tests::{TestMesh, eventually, free_port};
@@ -123,6 +124,15 @@ async fn what_the_gateway_does_not_take_is_its_own_error() {
     ] {
         assert_eq!(wrong.await.unwrap_err().code(), Code::InvalidArgument);
     }
+}
+
+#[tokio::test]
+async fn where_no_node_has_joined_yet_nothing_of_it_is_left() {
+    let patience = Span(Duration::from_millis(100));
+    let mesh = TestMesh::gateway(GatewayConfig { patience, ..GatewayConfig::default() }).await;
+    let error = of(&mesh).submit_map::<kitchen::Square>(numbers(3)).await.unwrap_err();
+    assert_eq!((error.code(), never_sent(&error)), (Code::Unavailable, true), "{error}");
+    assert!(error.message().starts_with("the map was not submitted: no node has joined"), "{error}");
 }
 
 #[tokio::test]

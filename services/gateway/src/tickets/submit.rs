@@ -164,7 +164,8 @@ impl Tickets {
                 return Ok(None);
             }
             if until == settled {
-                return Err(crate::edge::unknown(name));
+                let around = &self.0.around;
+                return Err(crate::edge::unserved(&around.methods, around.router.patience, name));
             }
             until = settled;
         }
