@@ -85,7 +85,7 @@ async fn calls_pass_tickets_of_async_fns_and_none_is_refused() {
     let calls = call(&mesh, 20).await;
     let of_the_batch = served(&mesh).await - before - calls;
     all_are_done(&mesh, tickets).await;
-    assert!(of_the_batch < calls / 2, "{of_the_batch} tickets ran beside {calls} calls");
+    assert!(of_the_batch < calls, "{of_the_batch} tickets ran beside {calls} calls");
     mesh.end().await;
 }
 
