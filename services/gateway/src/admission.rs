@@ -179,6 +179,11 @@ impl RoomOfMap {
         self.results = bytes;
     }
 
+    /// So many bytes of one map's results may be on their way here at once.
+    pub(crate) fn at_once(&self) -> usize {
+        self.admission.max_bytes / 8
+    }
+
     /// So many bytes are left to the results of maps, which have half as many as all bodies may have.
     pub(crate) fn left_to_results(&self) -> usize {
         let Admission { results_of_maps, max_bytes, .. } = &*self.admission;

@@ -50,9 +50,11 @@ pub(crate) fn serve(
 ) -> CarryStream {
     let (down, parts) = mpsc::channel(PARTS_IN_FLIGHT);
     let (body, messages) = (link.take_body(call), link.take_messages(call));
+    let expected = entry.as_ref().map_or(0, |entry| entry.bytes);
     task::spawn("gateway.carry", async move {
+        let answer = Incoming::of(&link, call, max_message, expected);
         let outcome = tokio::select! {
-            outcome = receive(&link, call, up, max_message) => outcome,
+            outcome = receive(answer, up) => outcome,
             broken = sent(body, messages, &down) => {
                 // A node that cannot be told just now sees its stream of requests break off.
                 let _full = down.try_send(Err(broken.clone()));
@@ -108,12 +110,9 @@ async fn forward(mut messages: Messages, down: &Down) -> Result<(), Status> {
 
 /// Takes messages until the outcome. A node that breaks off is noticed by its link.
 async fn receive(
-    link: &Link,
-    call: u64,
+    mut answer: Incoming<'_>,
     mut up: impl Stream<Item = Result<CarryUp, Status>> + Unpin,
-    max_message: usize,
 ) -> Option<Outcome> {
-    let mut answer = Incoming::of(link, call, max_message);
     loop {
         let frame = up.next().await?.ok()?;
         if frame.begun
@@ -149,12 +148,13 @@ struct Incoming<'l> {
 }
 
 impl<'l> Incoming<'l> {
-    fn of(link: &'l Link, call: u64, max_message: usize) -> Self {
+    /// With room for as much as is expected and was let in.
+    fn of(link: &'l Link, call: u64, max_message: usize, expected: usize) -> Self {
         Self {
             link,
             call,
             max_message,
-            message: BytesMut::new(),
+            message: BytesMut::with_capacity(expected.min(max_message)),
             room: link.reader_of(call).map(|reader| reader.room()),
             ahead: Arc::default(),
             whole: Bytes::new(),
@@ -263,7 +263,7 @@ pub(crate) fn is_too_large(error: &Status) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Event, Link, ROOM_PATIENCE, Room, is_too_large, receive};
+    use super::{Event, Incoming, Link, ROOM_PATIENCE, Room, is_too_large, receive};
     use crate::link::Sent;
     use crate::link::frames::Down;
     use crate::scheduler::WorkerId;
@@ -318,7 +318,7 @@ mod tests {
         assert!(asking.as_mut().now_or_never().is_none(), "nobody has answered it yet");
         let cost = Some(Cost { run_us: 7, ..Cost::default() });
         let up = stream::iter([message(60_000), message(60_000), end(cost)]);
-        let outcome = receive(&link, 1, up, MAX_MESSAGE).await.unwrap();
+        let outcome = receive(Incoming::of(&link, 1, MAX_MESSAGE, 0), up).await.unwrap();
         assert_eq!((outcome.call, outcome.cost, outcome.body.len()), (1, cost, 0));
         assert_eq!(status::code_of(outcome.code), Code::ResourceExhausted);
     }
@@ -331,7 +331,9 @@ mod tests {
             let mut asking = Box::pin(link.unary(Invocation::default(), None, Some(unread.reader())));
             assert!(asking.as_mut().now_or_never().is_none(), "nobody has answered it yet");
             let up = stream::iter([message(bytes), end(None)]);
-            errors.push(status::from_outcome(receive(&link, call, up, MAX_MESSAGE).await.unwrap()));
+            errors.push(status::from_outcome(
+                receive(Incoming::of(&link, call, MAX_MESSAGE, 0), up).await.unwrap(),
+            ));
         }
         assert!(errors.iter().all(|error| error.code() == Code::ResourceExhausted), "{errors:?}");
         assert_eq!(errors.iter().map(is_too_large).collect::<Vec<_>>(), [true, false]);
@@ -351,7 +353,7 @@ mod tests {
             assert_eq!(next(&mut events).await.0, 4096);
             assert_eq!(next(&mut events).await.0, 10);
         };
-        let (outcome, ()) = join(receive(&link, 1, up, MAX_MESSAGE), reading).await;
+        let (outcome, ()) = join(receive(Incoming::of(&link, 1, MAX_MESSAGE, 0), up), reading).await;
         assert_eq!(status::code_of(outcome.unwrap().code), Code::Ok);
     }
 
@@ -362,7 +364,7 @@ mod tests {
         for call in 1..=3 {
             let (events, sent) = stream_of(&link, &unread).await;
             let up = stream::iter([message(20_000), end(None)]);
-            let mut receiving = Box::pin(receive(&link, call, up, MAX_MESSAGE));
+            let mut receiving = Box::pin(receive(Incoming::of(&link, call, MAX_MESSAGE, 0), up));
             assert!(receiving.as_mut().now_or_never().is_none(), "there is no room");
             waiting.push((receiving, events, sent));
         }
@@ -388,7 +390,7 @@ mod tests {
             Instant::now()
         };
         let ending = async {
-            let outcome = receive(&link, 1, up, MAX_MESSAGE).await;
+            let outcome = receive(Incoming::of(&link, 1, MAX_MESSAGE, 0), up).await;
             (outcome, Instant::now())
         };
         let ((outcome, ended), read) = join(ending, reading).await;

@@ -74,11 +74,12 @@ impl Mesh for MeshService {
         let link = open.link_id.parse().ok().and_then(|id| self.nodes.get(WorkerId(id)));
         let unknown = || Status::not_found(format!("there is no link {:?}", beginning(&open.link_id)));
         let link = link.ok_or_else(unknown)?;
+        let bytes = usize::try_from(open.bytes).unwrap_or(usize::MAX);
         let nobody = || Status::cancelled("nobody waits for this call any more");
         let entry = match link.pass_of(open.call) {
             Some(pass) => {
                 let leaves = || link.is_leaving() || link.stream_of(open.call).is_none();
-                Some(pass.enter(leaves).await.ok_or_else(nobody)?)
+                Some(pass.enter(bytes, leaves).await.ok_or_else(nobody)?)
             }
             None => None,
         };

@@ -55,9 +55,10 @@ const PART: usize = 256 * 1024;
 const PARTS_IN_FLIGHT: usize = 4;
 
 impl Carrier {
-    pub(crate) async fn open(&self, call: u64) -> crate::Result<Carry> {
+    /// For an answer of so many bytes, or of none yet. A gateway that has no room for it answers later.
+    pub(crate) async fn open(&self, call: u64, bytes: usize) -> crate::Result<Carry> {
         let (up, parts) = mpsc::channel(PARTS_IN_FLIGHT);
-        let open = CarryOpen { link_id: self.link_id.clone(), call };
+        let open = CarryOpen { link_id: self.link_id.clone(), call, bytes: bytes as u64 };
         // It cannot fail: the channel is new and empty.
         let _sent = up.try_send(CarryUp { open: Some(open), ..CarryUp::default() });
         let mut request = Request::new(ReceiverStream::new(parts));

@@ -132,6 +132,6 @@ mod tests {
     #[tokio::test]
     async fn so_do_carries() {
         let carrier = Carrier { lines: lines().await, token: Token::default(), link_id: String::new() };
-        all_are_answered((0..ALL as u64).map(|call| carrier.open(call))).await;
+        all_are_answered((0..ALL as u64).map(|call| carrier.open(call, 0))).await;
     }
 }

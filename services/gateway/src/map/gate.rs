@@ -2,6 +2,7 @@
 //! are asked to wait before anything is on its way. Some are let in at once, as long as not too many bytes of results are
 //! here. In order what all others wait for goes past them. Answers of jobs do not wait: slots bound them, and would wait too.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,16 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 pub(crate) struct Gate {
     standing: watch::Sender<Standing>,
     places: Arc<Semaphore>,
-    came: Arc<Notify>,
+    most_places: u32,
+    came: Arc<Came>,
+}
+
+/// Who has come.
+#[derive(Debug, Default)]
+pub(crate) struct Came {
+    somebody: Notify,
+    /// The most bytes that one had.
+    most_bytes: AtomicUsize,
 }
 
 /// One chunk's way through it.
@@ -20,7 +30,8 @@ pub(crate) struct Gate {
 pub(crate) struct Pass {
     standing: watch::Receiver<Standing>,
     places: Arc<Semaphore>,
-    came: Arc<Notify>,
+    most_places: u32,
+    came: Arc<Came>,
     /// The first of its items.
     first: u64,
     came_at: OnceLock<Instant>,
@@ -28,7 +39,11 @@ pub(crate) struct Pass {
 
 /// Its places among those that come in, as long as this is held; what goes past them has none.
 #[derive(Debug)]
-pub(crate) struct Entry(#[expect(dead_code, reason = "it is held")] Option<OwnedSemaphorePermit>);
+pub(crate) struct Entry {
+    /// Of the answer that comes in.
+    pub(crate) bytes: usize,
+    _places: Option<OwnedSemaphorePermit>,
+}
 
 /// How a gate stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,29 +51,35 @@ pub(crate) struct Standing {
     pub(crate) has_room: bool,
     /// In order, the next item to go out.
     pub(crate) turn: u64,
-    /// Bytes that an answer is expected to have.
-    pub(crate) answer: usize,
 }
 
-/// Of those that come in at once, each has one for every mebibyte that it is expected to have.
-const PLACES: usize = 64;
+/// Of those that come in at once, each has one for every mebibyte, or for what it has of one.
 const PLACE: usize = 1024 * 1024;
+const MOST_PLACES: usize = 64;
 /// How often one that waits looks whether its node has time left.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 impl Gate {
-    pub(crate) fn new() -> Self {
-        let (standing, _) = watch::channel(Standing { has_room: true, turn: 0, answer: 0 });
-        Self { standing, places: Arc::new(Semaphore::new(PLACES)), came: Arc::default() }
+    /// So many bytes come in at once, or one that is larger.
+    pub(crate) fn new(bytes: usize) -> Self {
+        let (standing, _) = watch::channel(Standing { has_room: true, turn: 0 });
+        let places = (bytes / PLACE).clamp(1, MOST_PLACES);
+        Self {
+            standing,
+            places: Arc::new(Semaphore::new(places)),
+            most_places: places as u32,
+            came: Arc::default(),
+        }
     }
 
     pub(crate) fn pass(&self, first: u64) -> Arc<Pass> {
         let (standing, places) = (self.standing.subscribe(), self.places.clone());
-        Arc::new(Pass { standing, places, came: self.came.clone(), first, came_at: OnceLock::new() })
+        let (most_places, came) = (self.most_places, self.came.clone());
+        Arc::new(Pass { standing, places, most_places, came, first, came_at: OnceLock::new() })
     }
 
     /// Hears when somebody has come.
-    pub(crate) fn came(&self) -> Arc<Notify> {
+    pub(crate) fn came(&self) -> Arc<Came> {
         self.came.clone()
     }
 
@@ -68,30 +89,39 @@ impl Gate {
     }
 }
 
+impl Came {
+    /// Waits until somebody has come; answers how many bytes the largest answer has since the last time.
+    pub(crate) async fn heard(&self) -> usize {
+        self.somebody.notified().await;
+        self.most_bytes.swap(0, Ordering::Relaxed)
+    }
+}
+
 impl Pass {
     /// When its node has come with the answer, if it has: then it has run, and it is the map that makes it wait.
     pub(crate) fn came_at(&self) -> Option<Instant> {
         self.came_at.get().copied()
     }
 
-    /// Waits until it may come in, where a node that `leaves` has no time to wait for room; `None` when the map is over.
-    pub(crate) async fn enter(&self, leaves: impl Fn() -> bool) -> Option<Entry> {
+    /// Waits until an answer of so many bytes may come in, where a node that `leaves` has no time to wait for room; `None` when the map is over.
+    pub(crate) async fn enter(&self, bytes: usize, leaves: impl Fn() -> bool) -> Option<Entry> {
         self.came_at.get_or_init(Instant::now);
-        self.came.notify_one();
+        self.came.most_bytes.fetch_max(bytes, Ordering::Relaxed);
+        self.came.somebody.notify_one();
         let mut turn = self.standing.clone();
         tokio::select! {
             biased;
             stood = turn.wait_for(|standing| self.first <= standing.turn) => {
                 stood.ok()?;
-                Some(Entry(None))
+                Some(Entry { bytes, _places: None })
             }
-            entry = self.in_line(leaves) => entry,
+            entry = self.in_line(bytes, leaves) => entry,
         }
     }
 
-    async fn in_line(&self, leaves: impl Fn() -> bool) -> Option<Entry> {
+    async fn in_line(&self, bytes: usize, leaves: impl Fn() -> bool) -> Option<Entry> {
         let mut standing = self.standing.clone();
-        let places = (standing.borrow().answer / PLACE).clamp(1, PLACES) as u32;
+        let places = u32::try_from(bytes.div_ceil(PLACE)).unwrap_or(u32::MAX).clamp(1, self.most_places);
         let places = self.places.clone().acquire_many_owned(places).await.ok()?;
         while !leaves() {
             let room = async { standing.wait_for(|standing| standing.has_room).await.map(drop) };
@@ -100,21 +130,29 @@ impl Pass {
                 break;
             }
         }
-        Some(Entry(Some(places)))
+        Some(Entry { bytes, _places: Some(places) })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Entry, Gate, LOOK_EVERY, PLACE, PLACES, Pass, Standing};
+    use super::{Entry, Gate, LOOK_EVERY, MOST_PLACES, PLACE, Pass, Standing};
     use futures_util::FutureExt as _;
 
-    const OPEN: Standing = Standing { has_room: true, turn: 0, answer: 0 };
+    const OPEN: Standing = Standing { has_room: true, turn: 0 };
     const SHUT: Standing = Standing { has_room: false, ..OPEN };
 
     /// What comes of it at once.
     fn enter(pass: &Pass) -> Option<Option<Entry>> {
-        tokio::task::unconstrained(pass.enter(|| false)).now_or_never()
+        enter_with(pass, 1)
+    }
+
+    fn enter_with(pass: &Pass, bytes: usize) -> Option<Option<Entry>> {
+        tokio::task::unconstrained(pass.enter(bytes, || false)).now_or_never()
+    }
+
+    fn gate() -> Gate {
+        Gate::new(MOST_PLACES * PLACE)
     }
 
     fn is_in(pass: &Pass) -> bool {
@@ -123,25 +161,36 @@ mod tests {
 
     #[tokio::test]
     async fn some_are_let_in_at_once_and_the_next_when_one_is_done() {
-        for (mebibytes, most) in [(0, PLACES), (1, PLACES), (4, PLACES / 4), (1_000, 1)] {
-            let gate = Gate::new();
-            gate.tell(Standing { answer: mebibytes * PLACE, ..OPEN });
-            let mut inside: Vec<_> = (1..=most as u64).map(|first| enter(&gate.pass(first))).collect();
+        for (bytes, most) in [(0, 64), (PLACE, 64), (PLACE + 1, 32), (4 * PLACE, 16), (1_000 * PLACE, 1)] {
+            let gate = gate();
+            let mut inside: Vec<_> = (1..=most).map(|first| enter_with(&gate.pass(first), bytes)).collect();
             assert!(inside.iter().all(|entry| matches!(entry, Some(Some(_)))));
             let next = gate.pass(100);
-            assert!(next.came_at().is_none() && !is_in(&next) && next.came_at().is_some());
+            assert!(next.came_at().is_none() && enter_with(&next, bytes).is_none());
+            assert!(next.came_at().is_some());
             inside.pop();
-            assert!(is_in(&next));
+            assert!(matches!(enter_with(&next, bytes), Some(Some(_))));
         }
     }
 
     #[tokio::test]
+    async fn where_there_is_little_room_they_come_in_one_by_one() {
+        let gate = Gate::new(1);
+        let inside = enter_with(&gate.pass(1), 1);
+        assert!(!is_in(&gate.pass(2)));
+        drop(inside);
+        assert!(is_in(&gate.pass(2)));
+    }
+
+    #[tokio::test]
     async fn who_finds_no_room_waits_unless_all_wait_for_it() {
-        let gate = Gate::new();
+        let gate = gate();
         gate.tell(Standing { turn: 7, ..SHUT });
         let (first, next) = (gate.pass(7), gate.pass(8));
         assert!(is_in(&first) && !is_in(&next));
-        gate.came().notified().now_or_never().expect("the map hears that they have come");
+        enter_with(&next, 1_000);
+        assert_eq!(gate.came().heard().now_or_never(), Some(1_000), "the map hears what has come");
+        assert_eq!(gate.came().heard().now_or_never(), None);
         gate.tell(Standing { turn: 8, ..SHUT });
         assert!(is_in(&next));
         gate.tell(Standing { turn: 8, ..OPEN });
@@ -150,7 +199,7 @@ mod tests {
 
     #[tokio::test]
     async fn when_the_map_is_over_nobody_waits() {
-        let gate = Gate::new();
+        let gate = gate();
         gate.tell(SHUT);
         let pass = gate.pass(1);
         assert!(enter(&pass).is_none());
@@ -160,10 +209,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_node_that_leaves_does_not_wait_for_room() {
-        let gate = Gate::new();
+        let gate = gate();
         gate.tell(SHUT);
         let pass = gate.pass(1);
-        let stays = tokio::time::timeout(2 * LOOK_EVERY, pass.enter(|| false)).await;
-        assert!(stays.is_err() && pass.enter(|| true).await.is_some());
+        let stays = tokio::time::timeout(2 * LOOK_EVERY, pass.enter(1, || false)).await;
+        assert!(stays.is_err() && pass.enter(1, || true).await.is_some());
     }
 }

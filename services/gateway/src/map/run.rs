@@ -137,7 +137,7 @@ impl Running {
         let Map { terms, errands, room, patience, closing, stop, sent, earlier, ticket, in_trailers } = map;
         let bill = Bill::open(errands.method.clone(), ticket, in_trailers);
         let outbox = Outbox::new(terms.ordered, terms.on_failure, earlier);
-        let window = Window::new(terms.in_flight);
+        let (window, gate) = (Window::new(terms.in_flight), Gate::new(room.at_once()));
         Self {
             terms,
             errands,
@@ -153,7 +153,7 @@ impl Running {
             sizes: Sizes::default(),
             out: FuturesUnordered::new(),
             away: HashMap::new(),
-            gate: Some(Gate::new()),
+            gate: Some(gate),
             first_sent: None,
             shut_out: None,
             leaving: false,
@@ -232,7 +232,7 @@ impl Running {
                     }
                     None => self.book.end(),
                 },
-                () = came.notified() => {}
+                bytes = came.heard() => self.sizes.announce(bytes),
                 () = closing.cancelled(), if !self.leaving => self.leaving = true,
                 () = tokio::time::sleep(LOOK_EVERY), if waits_for_room || self.is_held_back() || self.book.is_at_the_end() => {
                     self.look_for_stragglers();
@@ -250,8 +250,8 @@ impl Running {
         let has_room = self.window.has_room(&self.outbox, self.room.left_to_results());
         // Whatever is full, something goes on: in order all that are here may wait for one that is not out.
         let nothing_comes = || !self.outbox.is_ready() && self.away.values().all(Away::has_run);
-        let (turn, answer) = (self.outbox.turn(), self.sizes.answer() as usize);
-        gate.tell(Standing { has_room: has_room || nothing_comes(), turn, answer });
+        let (has_room, turn) = (has_room || nothing_comes(), self.outbox.turn());
+        gate.tell(Standing { has_room, turn });
     }
 
     fn is_over(&self) -> bool {

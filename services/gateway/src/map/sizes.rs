@@ -65,11 +65,11 @@ const MOST_ITEMS: usize = 4_096;
 /// All answers of a chunk: as much as goes into one frame. And each, before there was one.
 const MOST_ANSWERS: f64 = 64.0 * 1024.0;
 /// So many of what is awaited may be out at first: any answer may be large.
-const FIRST_OUT: usize = 64;
+const FIRST_OUT: usize = 32;
 /// And then so many times as many as were seen: of few that were small the next may be large.
-const OUT_GROWTH: usize = 16;
+const OUT_GROWTH: usize = 32;
 /// What takes its time is not waited for: so often as many may be out as before.
-const DOUBLES_EVERY: Duration = Duration::from_millis(250);
+const DOUBLES_EVERY: Duration = Duration::from_secs(2);
 
 impl Default for Sizes {
     fn default() -> Self {
@@ -99,6 +99,11 @@ impl Sizes {
         }
         self.grown = self.grown.max(items * GROWTH).min(MOST_ITEMS);
         self.seen = self.seen.saturating_add(items);
+    }
+
+    /// An answer of so many bytes was made.
+    pub(crate) fn announce(&mut self, bytes: usize) {
+        self.answer += WEIGHT * (bytes as f64 - self.answer).max(0.0);
     }
 
     /// How long an item is expected to run, once one has.

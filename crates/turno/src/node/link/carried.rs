@@ -39,7 +39,7 @@ impl Link {
     async fn open_carry(&self, call: &Call, fetch: bool, body: Bytes) -> crate::Result<(Carry, Bytes)> {
         let cancelled = call.ctx.cancelled();
         let opening = async {
-            let carry = self.carrier.open(call.call).await?;
+            let carry = self.carrier.open(call.call, 0).await?;
             let body = if fetch { carry.receive().await? } else { body };
             Ok((carry, body))
         };
@@ -92,7 +92,7 @@ impl Link {
         task::spawn("node.carry", async move {
             let (call, cost, body) = (outcome.call, outcome.cost, std::mem::take(&mut outcome.body));
             let sent = async {
-                let carry = link.carrier.open(call).await?;
+                let carry = link.carrier.open(call, body.len()).await?;
                 carry.send(body).await?;
                 carry.finish(outcome).await
             };

@@ -19,6 +19,9 @@ use crate::map::sizes::Told;
 use crate::quarantine::NodeKey;
 use crate::trouble::COMES_AGAIN;
 
+/// Up to so many bytes.
+const COPIED: usize = 64 * 1024;
+
 impl Running {
     /// One that is obsolete is nobody's business. An error breaks the map.
     pub(super) fn take_back(&mut self, id: u64, back: Back) -> Result<(), Status> {
@@ -44,8 +47,9 @@ impl Running {
         if status::code_of(outcome.code) != Code::Ok {
             return self.fail(id, &status::from_outcome(outcome));
         }
-        // A copy, so that what waits for the client does not keep all that came in the same frame.
-        let body = Bytes::copy_from_slice(&outcome.body);
+        // A copy, so that what waits for the client does not keep all that came in the same frame. What is large came alone.
+        let is_small = outcome.body.len() <= COPIED;
+        let body = if is_small { Bytes::copy_from_slice(&outcome.body) } else { outcome.body };
         let bytes = body.len();
         let Ok(ItemOutcomes { outcomes }) = ItemOutcomes::decode(body) else {
             return self.fail(id, &Status::internal("a node answered a chunk with what is none"));
