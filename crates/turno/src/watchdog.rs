@@ -7,6 +7,7 @@
 //! slots.rs    what each thread polls at this moment
 //! patrol.rs   the thread that looks at the slots, and at answers that a job holds up
 //! judge.rs    who is guilty, and how often to say so (pure)
+//! kernel.rs   how long a thread has had a CPU, and waited for one
 //! record.rs   what is known of a method: how often it was caught, what it has cost
 //! queue.rs    how long a poll waits for a place, as the gateways are told
 //! board.rs    the records of a node, and what its gateways are told
@@ -19,6 +20,7 @@
 mod board;
 mod gate;
 mod judge;
+mod kernel;
 mod patrol;
 mod queue;
 mod record;

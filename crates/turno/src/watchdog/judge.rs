@@ -13,6 +13,31 @@ pub(super) struct Sight {
     pub(super) since: Duration,
 }
 
+/// What a thread has done since it is there, as one look has found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ThreadTime {
+    /// It had a CPU.
+    pub(super) cpu: Duration,
+    /// It could have run, and had none; a wait counts only once it is over.
+    pub(super) waited: Duration,
+    /// It has a CPU or waits for one: it does not sleep.
+    pub(super) is_runnable: bool,
+}
+
+/// For how much of the time from one look to the next a poll has held its thread for certain: it slept or had a
+/// CPU. That a busy machine has it wait for one is not the method's fault.
+fn held(wall: Duration, before: Option<ThreadTime>, now: Option<ThreadTime>) -> Duration {
+    match (before, now) {
+        (_, None) => wall,
+        (None, Some(_)) => Duration::ZERO,
+        // It may have waited at either look, and since when nobody knows.
+        (Some(before), Some(now)) if before.is_runnable || now.is_runnable => {
+            now.cpu.saturating_sub(before.cpu).min(wall)
+        }
+        (Some(before), Some(now)) => wall.saturating_sub(now.waited.saturating_sub(before.waited)),
+    }
+}
+
 /// What a look makes of a poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -34,6 +59,7 @@ pub(super) struct Judge {
 struct Case {
     sight: Sight,
     looked: Duration,
+    time: Option<ThreadTime>,
     held: Duration,
     caught: bool,
 }
@@ -45,24 +71,25 @@ impl Judge {
         &mut self,
         now: Duration,
         most: Duration,
-        sights: &[Sight],
+        sights: &[(Sight, Option<ThreadTime>)],
         limit: impl Fn(u64) -> Option<Duration>,
     ) -> Vec<(Sight, Verdict)> {
         let before = std::mem::take(&mut self.cases);
         let mut verdicts = Vec::new();
-        for sight in sights {
-            let known = before.get(&sight.thread).filter(|case| case.sight == *sight);
+        for &(sight, time) in sights {
+            let known = before.get(&sight.thread).filter(|case| case.sight == sight);
             let (from, held) = known.map_or((sight.since, Duration::ZERO), |case| (case.looked, case.held));
-            let held = held + now.saturating_sub(from).min(most);
+            let since = self::held(now.saturating_sub(from), known.and_then(|case| case.time), time);
+            let held = held + since.min(most);
             let was_caught = known.is_some_and(|case| case.caught);
             let caught = was_caught || limit(sight.method).is_some_and(|limit| held >= limit);
             match (known.is_some(), was_caught, caught) {
-                (_, true, _) => verdicts.push((*sight, Verdict::Still)),
-                (_, false, true) => verdicts.push((*sight, Verdict::Caught)),
-                (true, false, false) => verdicts.push((*sight, Verdict::Suspect)),
+                (_, true, _) => verdicts.push((sight, Verdict::Still)),
+                (_, false, true) => verdicts.push((sight, Verdict::Caught)),
+                (true, false, false) => verdicts.push((sight, Verdict::Suspect)),
                 (false, false, false) => {}
             }
-            self.cases.insert(sight.thread, Case { sight: *sight, looked: now, held, caught });
+            self.cases.insert(sight.thread, Case { sight, looked: now, time, held, caught });
         }
         verdicts
     }
@@ -98,7 +125,7 @@ impl Voice {
 
 #[cfg(test)]
 mod tests {
-    use super::{Judge, Sight, Verdict, Voice};
+    use super::{Judge, Sight, ThreadTime, Verdict, Voice};
     use std::time::Duration;
 
     const fn ms(ms: u64) -> Duration {
@@ -111,8 +138,9 @@ mod tests {
 
     /// The verdicts of one look, with looks meant every 25 ms and a limit of 100 ms.
     fn look(judge: &mut Judge, now: u64, sights: &[Sight]) -> Vec<Verdict> {
+        let sights: Vec<_> = sights.iter().map(|sight| (*sight, None)).collect();
         judge
-            .look(ms(now), ms(50), sights, |_| Some(ms(100)))
+            .look(ms(now), ms(50), &sights, |_| Some(ms(100)))
             .into_iter()
             .map(|(_, verdict)| verdict)
             .collect()
@@ -124,6 +152,33 @@ mod tests {
         let verdicts: Vec<_> = (1..=6).map(|n| look(&mut judge, n * 25, &poll).first().copied()).collect();
         use Verdict::{Caught, Still, Suspect};
         assert_eq!(verdicts, [None, Some(Suspect), Some(Suspect), Some(Suspect), Some(Caught), Some(Still)]);
+    }
+
+    /// When one poll is caught, by looks every 25 ms that find its thread as `time` says.
+    fn caught_at(time: impl Fn(u64) -> ThreadTime) -> Option<u64> {
+        let mut judge = Judge::default();
+        (1..=40).map(|n| n * 25).find(|now| {
+            let sights = [(sight(1, 0), Some(time(*now)))];
+            let verdicts = judge.look(ms(*now), ms(50), &sights, |_| Some(ms(100)));
+            verdicts.contains(&(sight(1, 0), Verdict::Caught))
+        })
+    }
+
+    #[test]
+    fn to_sleep_and_to_compute_is_to_hold_and_to_wait_for_a_cpu_is_not() {
+        let time = |cpu, waited, is_runnable| ThreadTime { cpu: ms(cpu), waited: ms(waited), is_runnable };
+        assert_eq!(caught_at(|_| time(7, 7_000, false)), Some(125), "it sleeps");
+        assert_eq!(caught_at(|now| time(now, 7, true)), Some(125), "it computes");
+        assert_eq!(
+            caught_at(|now| time(now / 5, now / 5 * 4, true)),
+            Some(525),
+            "it computes on a fifth of a CPU"
+        );
+        assert_eq!(caught_at(|_| time(7, 7, true)), None, "it waits, and that is not booked yet");
+        assert_eq!(caught_at(|now| time(7, now, false)), None, "it wakes and waits again and again");
+        // A wait of many looks is booked at its end, when it has computed for 20 ms and goes to sleep.
+        let waits = |now: u64| if now < 500 { time(0, 0, true) } else { time(20, 480, false) };
+        assert_eq!(caught_at(waits), Some(600));
     }
 
     #[test]
@@ -141,7 +196,8 @@ mod tests {
             let seen = look(&mut judge, n * 25, &[sight(1, 0), sight(2, n * 25 - 1)]);
             assert!(!seen.contains(&Verdict::Caught));
         }
-        let seen = judge.look(ms(100), ms(50), &[sight(2, 99), sight(1, 0)], |_| Some(ms(100)));
+        let seen =
+            judge.look(ms(100), ms(50), &[(sight(2, 99), None), (sight(1, 0), None)], |_| Some(ms(100)));
         assert_eq!(seen, [(sight(1, 0), Verdict::Caught)]);
     }
 
@@ -159,7 +215,7 @@ mod tests {
     fn a_method_without_a_record_is_left_alone() {
         let mut judge = Judge::default();
         for n in 1..9 {
-            let seen = judge.look(ms(n * 25), ms(50), &[sight(1, 0)], |_| None);
+            let seen = judge.look(ms(n * 25), ms(50), &[(sight(1, 0), None)], |_| None);
             assert!(seen.iter().all(|(_, verdict)| *verdict == Verdict::Suspect));
         }
     }

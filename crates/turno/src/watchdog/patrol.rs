@@ -73,7 +73,7 @@ impl Patrol {
         self.ring_overdue();
         let seen = slots::look();
         let now = clock();
-        let sights: Vec<_> = seen.iter().map(|seen| seen.sight).collect();
+        let sights: Vec<_> = seen.iter().map(|seen| (seen.sight, seen.time(now))).collect();
         let beat = self.beat.clone();
         let limit = |method| Some(find(&beat, method)?.limit);
         let verdicts = self.judge.look(now, 2 * pause, &sights, limit);

@@ -1,18 +1,21 @@
 //! What each thread polls at this moment. A thread writes its own slot, twice a poll and without waiting; the patrol
 //! reads them all.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::judge::Sight;
-use super::nanos;
+use super::judge::{Sight, ThreadTime};
+use super::{kernel, nanos};
 
 /// One thread's.
 pub(super) struct Slot {
     thread: u64,
+    /// Where its time can be read.
+    folder: Option<PathBuf>,
     method: AtomicU64,
     /// Zero between polls; else when the poll began, in nanoseconds, and the two marks below.
     state: AtomicU64,
@@ -21,6 +24,8 @@ pub(super) struct Slot {
 const CAUGHT: u64 = 0b01;
 const ASIDE: u64 = 0b10;
 const MARKS: u32 = 2;
+/// The kernel is not asked about a poll that is no older: most are over before the next look.
+const BRIEF: Duration = Duration::from_millis(1);
 
 /// A slot stays until its thread has ended: then nobody else holds it.
 static SLOTS: Mutex<Vec<Arc<Slot>>> = Mutex::new(Vec::new());
@@ -32,7 +37,8 @@ thread_local! {
 fn register() -> Arc<Slot> {
     static THREADS: AtomicU64 = AtomicU64::new(0);
     let thread = THREADS.fetch_add(1, Ordering::Relaxed);
-    let slot = Arc::new(Slot { thread, method: AtomicU64::new(0), state: AtomicU64::new(0) });
+    let (folder, method, state) = (kernel::folder(), AtomicU64::new(0), AtomicU64::new(0));
+    let slot = Arc::new(Slot { thread, folder, method, state });
     SLOTS.lock().push(slot.clone());
     slot
 }
@@ -66,6 +72,12 @@ impl Seen {
     pub(super) fn catch(&self) -> bool {
         let (before, after) = (self.state & !CAUGHT, self.state | CAUGHT);
         self.slot.state.compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// The time of its thread, if the system tells it, and unless the poll has just begun or is caught already.
+    pub(super) fn time(&self, now: Duration) -> Option<ThreadTime> {
+        let matters = self.state & CAUGHT == 0 && now.saturating_sub(self.sight.since) > BRIEF;
+        self.slot.folder.as_deref().filter(|_| matters).and_then(kernel::thread_time)
     }
 
     /// Whether it is a thread of the runtime aside.

@@ -249,16 +249,22 @@ mod tests {
     use crate::lanes::Urgency;
     use crate::watchdog::Board;
     use std::future::Future;
+    use std::pin::Pin;
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
     const LONG: Duration = Duration::from_millis(60);
 
+    fn board(limit: Duration) -> Arc<Board> {
+        Board::new(["a.v1.A/Wait"].into_iter(), limit, None, Arc::default()).unwrap()
+    }
+
+    fn watched<F: Future<Output = ()> + Send + 'static>(board: &Board, future: F) -> Watched<Pin<Box<F>>> {
+        Watched::new(board.records[0].clone(), Urgency::Call, Instant::now(), Box::pin(future))
+    }
+
     async fn cost(future: impl Future<Output = ()> + Send + 'static) -> Cost {
-        let (names, limit) = (["a.v1.A/Wait"].into_iter(), Duration::from_secs(3600));
-        let board = Board::new(names, limit, None, Arc::default()).unwrap();
-        let mut watched =
-            Watched::new(board.records[0].clone(), Urgency::Call, Instant::now(), Box::pin(future));
+        let mut watched = watched(&board(Duration::from_secs(3600)), future);
         tokio::time::sleep(LONG).await;
         (&mut watched).await;
         watched.cost()
@@ -276,5 +282,50 @@ mod tests {
     async fn holding_the_thread_costs_both() {
         let Cost { run_us, cpu_us, .. } = cost(async { std::thread::sleep(LONG) }).await;
         assert!(cpu_us >= 60_000 && run_us >= cpu_us, "{cpu_us} of {run_us}");
+    }
+
+    #[cfg(target_os = "linux")]
+    fn compute(time: Duration) {
+        use rustix::time::{ClockId, clock_gettime};
+        let cpu = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
+        let end = cpu() + time;
+        while cpu() < end {}
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "a thread that is held")]
+    async fn who_waits_for_a_cpu_is_not_accused_and_who_sleeps_is() {
+        use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+        use std::sync::atomic::{AtomicBool, Ordering};
+        // It starts the patrol, which shall have any core.
+        let board = board(Duration::from_millis(100));
+        let is_accused = || board.records[0].blocking(0).is_some();
+        let (cores, mut one) = (sched_getaffinity(None).unwrap(), CpuSet::new());
+        one.set(sched_getcpu());
+        sched_setaffinity(None, &one).unwrap();
+        let is_over = Arc::new(AtomicBool::new(false));
+        for _ in 0..7 {
+            let is_over = is_over.clone();
+            std::thread::spawn(move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        // Each takes eight times as long as it computes.
+        for _ in 0..3 {
+            watched(&board, async { compute(Duration::from_millis(40)) }).await;
+        }
+        let was_accused = is_accused();
+        is_over.store(true, Ordering::Relaxed);
+        sched_setaffinity(None, &cores).unwrap();
+        assert!(!was_accused);
+        for _ in 0..20 {
+            if !is_accused() {
+                watched(&board, async { std::thread::sleep(Duration::from_millis(300)) }).await;
+            }
+        }
+        assert!(is_accused());
     }
 }
