@@ -35,7 +35,11 @@ const TURNO: &str = env!("CARGO_BIN_EXE_turno");
 const FETCH: &str = "turno.io.v1.Http/Fetch";
 
 /// Answers as its URLs say.
-struct Far;
+#[derive(Clone, Default)]
+struct Far {
+    /// Answers of a few bytes.
+    tiny: Arc<AtomicUsize>,
+}
 
 #[turno::service(http)]
 impl Far {
@@ -46,6 +50,10 @@ impl Far {
             "long" => {
                 ctx.progress(3, 10, "third page");
                 std::future::pending().await
+            }
+            "tiny" => {
+                self.tiny.fetch_add(1, Ordering::SeqCst);
+                Ok(FetchResponse { status: 200, ..Default::default() })
             }
             url => Ok(FetchResponse {
                 status: 200,
@@ -61,6 +69,7 @@ impl Far {
 struct Shell {
     gateway: turno_gateway::Running,
     files: TempDir,
+    far: Far,
     _node: turno::node::Running,
 }
 
@@ -84,8 +93,10 @@ impl Shell {
         let gateway = Gateway::bind(config).await.unwrap().start(CancellationToken::new());
         let node =
             NodeConfig { gateway: gateway.nodes().to_string(), role: Role::Io, ..NodeConfig::default() };
-        let node = turno::node("far").service(|| Far).start(&node, CancellationToken::new()).unwrap();
-        let shell = Self { gateway, files, _node: node };
+        let far = Far::default();
+        let served = far.clone();
+        let node = turno::node("far").service(move || served).start(&node, CancellationToken::new()).unwrap();
+        let shell = Self { gateway, files, far, _node: node };
         shell.until("the node joins", &["methods", "--json"], |seen| seen.out.contains(FETCH)).await;
         shell
     }
@@ -435,10 +446,7 @@ async fn a_map_goes_on_by_itself() {
     let name = name.trim();
     let results = shell.turno(&["tickets", "results", "--follow", name]).await;
     let results = results.answers("50 answered, 0 of them failed, in ");
-    let indexes = results.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["index"].as_u64());
-    let mut indexes: Vec<u64> = indexes.map(Option::unwrap).collect();
-    indexes.sort_unstable();
-    assert_eq!(indexes, (0..50).collect::<Vec<_>>());
+    assert_eq!(indexes(&results), (0..50).collect::<Vec<_>>());
     // A file that ends in the middle of a line is gone on with, if it is known to be this ticket's.
     let file = shell.file("pages.jsonl");
     let out = format!("--out={}", file.display());
@@ -490,6 +498,14 @@ async fn a_map_goes_on_by_itself() {
 /// Requests with these URLs.
 fn pages(urls: &[&str]) -> String {
     urls.iter().map(|url| format!("{{\"url\": \"{url}\"}}\n")).collect()
+}
+
+/// What lines of answers are of, in the order of the requests.
+fn indexes(answers: &str) -> Vec<u64> {
+    let index = |line| serde_json::from_str::<Value>(line).unwrap()["index"].as_u64().unwrap();
+    let mut indexes: Vec<u64> = answers.lines().map(index).collect();
+    indexes.sort_unstable();
+    indexes
 }
 
 /// The URLs that were answered, by their indexes; a line has nothing else but its response.
@@ -550,6 +566,20 @@ async fn a_request_that_is_too_large_for_a_map_is_found() {
         let line = "\n  the longest request so far is line 3 of the input, of 1500";
         assert!(said.contains("RESOURCE_EXHAUSTED: ") && said.contains(line), "{words:?}: {said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_pauses_while_small_answers_come_one_by_one_has_them_all() {
+    // Some 1,600 of them fill a pipe. What comes then waits on the connection.
+    const ITEMS: usize = 4000;
+    let shell = Shell::open().await;
+    let inputs = shell.file("pages.jsonl");
+    std::fs::write(&inputs, pages(&["tiny"; ITEMS])).unwrap();
+    // One at a time is a message each.
+    let map = shell.start(TURNO, &["map", "--in-flight=1", FETCH, inputs.to_str().unwrap()]);
+    eventually("all have run", async || shell.far.tiny.load(Ordering::SeqCst) == ITEMS).await;
+    let answers = Shell::end(map).await.answers("4000 answered, 0 of them failed, in ");
+    assert_eq!(indexes(&answers), (0..ITEMS as u64).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]

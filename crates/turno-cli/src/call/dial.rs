@@ -19,7 +19,12 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 /// As long as a gateway's with its clients. A ping comes behind what is being sent, and while that is all that goes on nothing
 /// else is heard.
 const PING_PATIENCE: Duration = Duration::from_secs(10);
-// A line of 1 Mbit/s is no silence, though 1 MiB is on it: all that a gateway lets a stream send before it has read it.
+/// As large as a gateway's.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// As large as HTTP/2 has it: streams limit themselves. h2 ends a connection with messages of less than 256 bytes that nobody
+/// has read, once what they lack of that is more than half of this: a `turno map` whose reader pauses leaves thousands of them.
+const CONNECTION_WINDOW: u32 = i32::MAX as u32;
+// A line of 1 Mbit/s is no silence, though 1 MiB is on it: all that either end lets a stream send before it has read it.
 const _: () = assert!(8 << 20 <= PING_PATIENCE.as_secs() * 1_000_000);
 /// A gateway that says nothing for so long, not even that it is there, is not: what waits for it fails.
 pub(crate) const SILENCE: Duration = PING_EVERY.saturating_add(PING_PATIENCE);
@@ -47,7 +52,10 @@ async fn connect(endpoint: Endpoint, address: &str, patience: Duration) -> anyho
             "no gateway answers at {address} ({why}); start one with `turno up`, or name another by --address"
         )
     };
-    let endpoint = endpoint.connect_timeout(PATIENCE).http2_adaptive_window(true);
+    let endpoint = endpoint
+        .connect_timeout(PATIENCE)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
     let (connector, first_word) = Connector::new(PATIENCE);
     let channel = endpoint.connect_with_connector(connector).await;
     let channel = channel.map_err(|error| nobody(&innermost(&error)))?;
