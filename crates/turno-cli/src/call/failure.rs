@@ -13,12 +13,13 @@ use turno_proto::status::code_name;
 
 use super::dial::innermost;
 
-/// Of a connection that breaks tonic says `UNKNOWN`, `INTERNAL` or `CANCELLED`, as if a server had said so. What a server
-/// says has no cause on this side, and stays as it is.
+/// Of a connection that breaks tonic says `UNKNOWN`, `INTERNAL` or `CANCELLED`, and of one with too much on it
+/// `RESOURCE_EXHAUSTED`, as if a server had said so. What a server says has no cause on this side, and stays as it is.
 pub(crate) fn of_connection(error: anyhow::Error, address: &str) -> anyhow::Error {
+    const BROKEN: [Code; 4] = [Code::Unknown, Code::Internal, Code::Cancelled, Code::ResourceExhausted];
     let Some(status) = error.downcast_ref::<Status>() else { return error };
     match status.source() {
-        Some(cause) if [Code::Unknown, Code::Internal, Code::Cancelled].contains(&status.code()) => {
+        Some(cause) if BROKEN.contains(&status.code()) => {
             let why = innermost(cause);
             let what =
                 format!("the connection to {address} broke during the call, which may have run ({why})");
@@ -150,6 +151,7 @@ mod tests {
     use crate::call::json::tests::{album, picture};
     use prost_reflect::DescriptorPool;
     use prost_reflect::prost::Message as _;
+    use std::sync::Arc;
     use std::time::Duration;
     use tonic::{Code, Status};
     use tonic_types::{ErrorDetails, StatusExt as _};
@@ -184,8 +186,15 @@ mod tests {
         let told = of_connection(broken.into(), "127.0.0.1:7070");
         let expected = "UNAVAILABLE: the connection to 127.0.0.1:7070 broke during the call, which may have run (broken pipe)\n";
         assert_eq!(reported(told.downcast_ref().unwrap(), &DescriptorPool::new(), false), expected);
-        let said = of_connection(Status::unknown("who knows").into(), "127.0.0.1:7070");
-        assert_eq!(said.downcast_ref::<Status>().unwrap().code(), Code::Unknown);
+        let mut crowded = Status::resource_exhausted("h2 protocol error: http2 error");
+        crowded.set_source(Arc::new(std::io::Error::other("too_many_data_frames")));
+        let told = of_connection(crowded.into(), "127.0.0.1:7070").to_string();
+        assert!(told.contains("broke during the call, which may have run (too_many_data_frames)"), "{told}");
+        for said in [Status::unknown("who knows"), Status::resource_exhausted("16384 calls are in flight")] {
+            let code = said.code();
+            let told = of_connection(said.into(), "127.0.0.1:7070");
+            assert_eq!(told.downcast_ref::<Status>().unwrap().code(), code);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! read for ever, as on a terminal: nothing waits for its end.
 
 use std::collections::BTreeSet;
+use std::error::Error as _;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal as _, Seek as _, Stdin, Write as _, stdin};
 use std::sync::Arc;
@@ -92,11 +93,13 @@ impl Longest {
         }
     }
 
-    /// Where a gateway has said that something is too large, which the longest is then too. One that is full has details.
+    /// Where a gateway has said that something is too large, which the longest is then too. One that is full has details, and
+    /// a connection that has ended a cause.
     pub(super) fn hint(&self, error: &anyhow::Error) -> Option<String> {
         let status = error.downcast_ref::<Status>()?;
         let is_too_large = matches!(status.code(), Code::ResourceExhausted | Code::OutOfRange)
-            && status.details().is_empty();
+            && status.details().is_empty()
+            && status.source().is_none();
         let (number, bytes) = *self.0.lock();
         (is_too_large && number > 0)
             .then(|| format!("the longest request so far is line {number} of the input, of {bytes} bytes"))
@@ -269,11 +272,13 @@ fn encoded(descriptor: &MessageDescriptor, line: &[u8]) -> anyhow::Result<Vec<u8
 #[cfg(test)]
 mod tests {
     use super::super::origin::tests::{again, answered, untold};
-    use super::{Inputs, MOST_ITEMS, Requests, Sent, Source, encoded, read};
+    use super::{Inputs, Longest, MOST_ITEMS, Requests, Sent, Source, encoded, read};
     use crate::call::json::tests::album;
     use std::collections::BTreeSet;
     use std::io::{BufReader, Read};
+    use std::sync::Arc;
     use tokio::sync::mpsc;
+    use tonic::Status;
     use turno_proto::v1::MapRequest;
 
     /// Reads `text` as from a pipe that brings so many bytes at a time; how many items each message has, and what is wrong.
@@ -370,6 +375,18 @@ mod tests {
         assert!(messages_of("{}\n{\"title\":7}\n", 3, &[], &mut requests).1.is_some());
         let mut requests = again(&file, 0).unwrap();
         assert_eq!(messages_of("{}\n{\"title\":\"7\"}\n", 3, &[0], &mut requests), (vec![1], None));
+    }
+
+    #[test]
+    fn the_longest_is_named_where_a_gateway_has_said_that_something_is_too_large() {
+        let longest = Longest::default();
+        longest.hear(3, 1500);
+        let hint = |status: Status| longest.hint(&status.into());
+        assert!(hint(Status::resource_exhausted("more than 1 KiB")).unwrap().contains("line 3"));
+        // As of a connection that h2 has ended by itself (ENHANCE_YOUR_CALM).
+        let mut ended = Status::resource_exhausted("h2 protocol error");
+        ended.set_source(Arc::new(std::io::Error::other("too_many_data_frames")));
+        assert_eq!(hint(ended), None);
     }
 
     #[test]
