@@ -29,7 +29,7 @@ use tonic::{Code, Request, Status, Streaming};
 
 use turno_proto::headers;
 
-pub(crate) use self::dial::{Prompt, SILENCE, answer, answer_behind, dial, dial_any, why};
+pub(crate) use self::dial::{Away, Prompt, SILENCE, answer, answer_behind, dial, dial_any, why};
 use self::show::{OUT_SAVES, Show, Style};
 use crate::aside::Aside;
 use crate::reflect;

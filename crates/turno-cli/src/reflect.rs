@@ -207,26 +207,23 @@ impl std::error::Error for Unserved {}
 
 /// Nothing was heard of what is served, such as that something is not.
 #[derive(Debug)]
-pub(crate) struct Refused(String);
+pub(crate) struct Refused(pub(crate) Status);
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self.0.code() {
+            Code::Unimplemented => f.write_str(
+                "what answers there does not offer server reflection (grpc.reflection.v1), which is needed here",
+            ),
+            code => write!(f, "server reflection failed: {}: {}", code_name(code), why(&self.0)),
+        }
     }
 }
 
 impl std::error::Error for Refused {}
 
 pub(crate) fn refused(status: Status) -> anyhow::Error {
-    let name = code_name(status.code());
-    let what = match status.code() {
-        Code::Unimplemented => {
-            "what answers there does not offer server reflection (grpc.reflection.v1), which is needed here"
-                .to_owned()
-        }
-        _ => format!("server reflection failed: {name}: {}", why(&status)),
-    };
-    Refused(what).into()
+    Refused(status).into()
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use crate::listing::print_to;
 use crate::reflect::Unserved;
 use crate::stdout::Stdout;
 use crate::tickets::desk::Desk;
+use crate::tickets::patience::{RESTART, is_nobody, patiently};
 use crate::tickets::ticket::Ticket;
 use crate::tickets::{live, object_of, result};
 pub(crate) use wishes::{Wishes, retries};
@@ -101,28 +102,34 @@ async fn run_on<'a>(args: &'a SubmitArgs, address: &str, mut screen: Screen<'a>)
     let name = method::Name::parse(&args.method)?;
     let metadata = call::metadata(&args.metadata)?;
     let text = if args.many.is_some() { String::new() } else { json::read(&args.request)? };
-    let mut desk = Desk::open(address).await?;
-    let method = desk.method(&name.to_string()).await.map_err(untyped)?;
+    // Who waits does so over gateways that go and come, and so begins while one comes.
+    let patience = if args.wait { RESTART } else { Duration::ZERO };
+    let open = async || {
+        let mut desk = Desk::open(address).await?;
+        let method = desk.method(&name.to_string()).await.map_err(untyped)?;
+        anyhow::Ok((desk, method))
+    };
+    let (desk, method) = patiently(patience, is_nobody, open).await?;
     check(args, &method)?;
     if let Some(file) = &args.many {
         return many::run(&desk, args, file, &name, &method, metadata, screen).await;
     }
     let request = json::parse(&method.input(), &text)?.encode_to_vec().into();
     let order = args.order(&name, request, None);
-    let (bytes, order) = (order.request.len(), Request::from_parts(metadata, Default::default(), order));
-    let answer = match call::answer_behind(bytes, desk.tickets().submit(order)).await {
+    let submit = async || {
+        let (bytes, metadata, order) = (order.request.len(), metadata.clone(), order.clone());
+        let order = Request::from_parts(metadata, Default::default(), order);
+        call::answer_behind(bytes, desk.tickets().submit(order)).await
+    };
+    let answer = match patiently(patience, turno::never_sent, submit).await {
         Ok(operation) => Ticket::read(operation.into_inner())?.kept(&args.key(None)),
         Err(status) => Err(status),
     };
-    let ticket = match answer {
-        Ok(ticket) => ticket,
-        Err(status) => return refused(args, &desk, &status, &method, &mut screen),
-    };
-    if args.wait {
-        return wait(args, &desk, &ticket, &method, &mut screen).await;
+    match answer {
+        Ok(ticket) if args.wait => wait(args, &desk, &ticket, &method, &mut screen).await,
+        Ok(ticket) => submitted(args, &ticket, &mut screen).map(|()| ExitCode::SUCCESS),
+        Err(status) => refused(args, &desk, &status, &method, &mut screen),
     }
-    submitted(args, &ticket, &mut screen)?;
-    Ok(ExitCode::SUCCESS)
 }
 
 /// A gateway takes requests of methods that it does not know yet. But JSON is none before it is encoded.

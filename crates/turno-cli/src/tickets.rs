@@ -20,10 +20,12 @@ mod verbs;
 mod watch;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Subcommand;
 
 use self::desk::Desk;
+use self::patience::{RESTART, is_nobody, patiently};
 
 pub(crate) use self::card::next_of_map;
 pub(crate) use self::object::ticket as object_of;
@@ -65,7 +67,10 @@ pub(crate) enum TicketsCommand {
 
 /// Carries one out.
 pub(crate) async fn run(command: TicketsCommand, address: &str) -> anyhow::Result<ExitCode> {
-    let mut desk = Desk::open(address).await?;
+    // Those go on over gateways that go and come, and so they begin while one comes.
+    let is_patient = matches!(command, TicketsCommand::Watch(_) | TicketsCommand::Results(_));
+    let patience = if is_patient { RESTART } else { Duration::ZERO };
+    let mut desk = patiently(patience, is_nobody, async || Desk::open(address).await).await?;
     match command {
         TicketsCommand::List(args) => list::run(&desk, args).await,
         TicketsCommand::Show(args) => show::run(&mut desk, args).await,

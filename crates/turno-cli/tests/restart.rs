@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
@@ -86,6 +87,14 @@ impl Mesh {
         command.args(words).env("TURNO_ADDRESS", self.clients.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command.spawn().unwrap()
+    }
+
+    /// One that has dialled what ends there.
+    async fn turno_into(&self, ending: &TcpListener, words: &[&str]) -> Child {
+        let begun = self.turno(words);
+        let dialled = tokio::time::timeout(Duration::from_secs(60), ending.accept()).await;
+        drop(dialled.expect("it dials").unwrap());
+        begun
     }
 
     /// A map whose gateway falls silent once it has answers.
@@ -246,6 +255,30 @@ async fn what_follows_a_ticket_outlives_a_gateway_that_is_killed() {
     let watched = Seen::of(watching).await.fine();
     assert!(watched.contains(&format!("\n{name}  done after ")), "{watched}");
     assert!(!watched.contains("done after 1 attempt,"), "{watched}");
+    let pie: Value = serde_json::from_str(&Seen::of(waiting).await.fine()).unwrap();
+    assert_eq!(pie, json!({ "content": encoded("pie") }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_a_ticket_may_begin_while_a_gateway_is_restarted() {
+    let mut mesh = Mesh::start().await;
+    let inputs = mesh.file("waits.jsonl");
+    std::fs::write(&inputs, waits(3, 1)).unwrap();
+    let map = ["map", "--ticket", SIMMER, inputs.to_str().unwrap()];
+    let name = Seen::of(mesh.turno(&map)).await.fine().trim().to_owned();
+    mesh.kill_gateway();
+    // First the connection is closed, as by a gateway that ends, and then nobody listens.
+    let ending = TcpListener::bind(mesh.clients).await.unwrap();
+    let reading = mesh.turno_into(&ending, &["tickets", "results", "--follow", &name]).await;
+    let watching = mesh.turno_into(&ending, &["tickets", "watch", &name]).await;
+    let pie = wait(1, "pie");
+    let waiting = mesh.turno_into(&ending, &["submit", "--wait", "--json", SIMMER, &pie]).await;
+    drop(ending);
+    mesh.start_gateway().await;
+    let Seen { code, err, .. } = Seen::of(reading).await;
+    assert!(code == Some(0) && err.starts_with("3 answered, 0 of them failed, in "), "{code:?} {err}");
+    let watched = Seen::of(watching).await.fine();
+    assert!(watched.contains(&format!("\n{name}  done after ")), "{watched}");
     let pie: Value = serde_json::from_str(&Seen::of(waiting).await.fine()).unwrap();
     assert_eq!(pie, json!({ "content": encoded("pie") }));
 }

@@ -4,6 +4,7 @@ mod first_word;
 mod prompt;
 
 use std::error::Error;
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
@@ -48,9 +49,9 @@ pub(crate) async fn dial_any(address: &str) -> anyhow::Result<Channel> {
 /// the kernel takes connections all the same.
 async fn connect(endpoint: Endpoint, address: &str, patience: Duration) -> anyhow::Result<Channel> {
     let nobody = |why: &str| {
-        anyhow!(
+        Away(format!(
             "no gateway answers at {address} ({why}); start one with `turno up`, or name another by --address"
-        )
+        ))
     };
     let endpoint = endpoint
         .connect_timeout(PATIENCE)
@@ -62,9 +63,21 @@ async fn connect(endpoint: Endpoint, address: &str, patience: Duration) -> anyho
     match tokio::time::timeout(patience, first_word).await {
         // Whoever asks hears of one that has hung up.
         Ok(_) => Ok(channel),
-        Err(_) => Err(nobody("it takes connections, and says nothing")),
+        Err(_) => Err(nobody("it takes connections, and says nothing").into()),
     }
 }
+
+/// Nobody has answered, and somebody may in a moment.
+#[derive(Debug)]
+pub(crate) struct Away(pub(crate) String);
+
+impl fmt::Display for Away {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Away {}
 
 fn endpoint(address: &str) -> anyhow::Result<Endpoint> {
     let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };

@@ -1,6 +1,7 @@
 //! A gateway's desk: what is asked there, and what its errors mean for who has asked.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 
 use anyhow::anyhow;
 use bytes::Bytes;
@@ -18,8 +19,9 @@ use turno_proto::v1::tickets_client::TicketsClient;
 use turno_proto::v1::{EditRequest, RedriveRequest, ShowRequest, ShowResponse};
 
 use super::name::{self, Written};
+use super::patience::is_away;
 use super::ticket::Ticket;
-use crate::call::{Prompt, answer, answer_behind, dial, method, why};
+use crate::call::{Away, Prompt, answer, answer_behind, dial, method, why};
 use crate::reflect;
 
 /// The way to one gateway.
@@ -159,15 +161,17 @@ impl Desk {
 
     /// What an error of the gateway's own means for who has asked.
     pub(crate) fn refused(&self, status: &Status) -> anyhow::Error {
-        let (code, message) = (code_name(status.code()), why(status));
-        match status.code() {
-            Code::NotFound => anyhow!("{message}\n`turno tickets list` shows the tickets that are kept"),
-            Code::Unimplemented => anyhow!("what answers at {} keeps no tickets ({message})", self.address),
+        let (address, code, message) = (&self.address, code_name(status.code()), why(status));
+        let told = match status.code() {
+            Code::NotFound => format!("{message}\n`turno tickets list` shows the tickets that are kept"),
+            Code::Unimplemented => format!("what answers at {address} keeps no tickets ({message})"),
             Code::Unavailable | Code::DeadlineExceeded => {
-                anyhow!("{}: {code}: {message}; try again in a moment", self.address)
+                format!("{address}: {code}: {message}; try again in a moment")
             }
-            _ => anyhow!("{code}: {message}"),
-        }
+            _ if status.source().is_some() => format!("the connection to {address} broke ({message})"),
+            _ => format!("{code}: {message}"),
+        };
+        if is_away(status) { Away(told).into() } else { anyhow!(told) }
     }
 }
 

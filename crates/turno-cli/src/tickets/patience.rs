@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use tonic::{Code, Status};
 
-use crate::call::{self, SILENCE};
+use crate::call::{self, Away, SILENCE};
 use crate::interrupts::heed;
+use crate::reflect::Refused;
 
 /// How long a gateway may be away.
 const MOST: Duration = Duration::from_secs(60);
+/// How long one may be away for whoever has just come: longer than one is that is restarted.
+pub(crate) const RESTART: Duration = Duration::from_secs(5);
 /// A stream without a word that stood for so long was a gateway's that was there: one of a gateway that is silent breaks
 /// before. One that fails before may also be that of a gateway that can give nothing, which waits for its store for less.
 const STOOD: Duration = SILENCE.saturating_add(Duration::from_secs(5));
@@ -57,9 +60,30 @@ pub(crate) fn is_away(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::ResourceExhausted) || status.source().is_some()
 }
 
+/// The same of what a command asks first: to connect, and to be told what it needs.
+pub(crate) fn is_nobody(error: &anyhow::Error) -> bool {
+    error.is::<Away>() || error.downcast_ref::<Refused>().is_some_and(|Refused(status)| is_away(status))
+}
+
+/// Asks what may be asked twice, again and again for so long as nobody `is_away`.
+pub(crate) async fn patiently<T, E>(
+    patience: Duration,
+    is_away: impl Fn(&E) -> bool,
+    mut ask: impl AsyncFnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    let since = Instant::now();
+    loop {
+        match ask().await {
+            Err(error) if is_away(&error) && since.elapsed() < patience => tokio::time::sleep(PAUSE).await,
+            answer => return answer,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{MOST, Patience, is_away};
+    use super::{Away, MOST, Patience, RESTART, is_away, is_nobody, patiently};
+    use crate::reflect::refused;
     use futures_util::FutureExt as _;
     use std::time::{Duration, Instant};
     use tonic::Status;
@@ -97,6 +121,30 @@ mod tests {
     #[test]
     fn whoever_interrupts_is_heard_though_messages_are_always_there() {
         assert!(Patience::new().next(async { Ok(Some(1)) }).now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn who_comes_while_a_gateway_is_away_asks_again_and_who_was_answered_does_not() {
+        async fn asked(patience: Duration, error: fn() -> anyhow::Error) -> (u32, bool) {
+            let mut asked = 0;
+            let answer = patiently(patience, is_nobody, async || {
+                asked += 1;
+                if asked < 2 { Err(error()) } else { Ok(()) }
+            });
+            let is_answered = answer.await.is_ok();
+            (asked, is_answered)
+        }
+        let nobody = || anyhow::Error::from(Away("connection refused".to_owned()));
+        assert_eq!(asked(RESTART, nobody).await, (2, true));
+        assert_eq!(asked(Duration::ZERO, nobody).await, (1, false));
+        assert_eq!(asked(RESTART, || anyhow::anyhow!("no such ticket")).await, (1, false));
+    }
+
+    #[test]
+    fn what_is_not_heard_of_types_is_nobodys_word() {
+        let broken = Status::from_error(Box::new(std::io::Error::other("broken pipe")));
+        assert!(is_nobody(&refused(broken).context("127.0.0.1:7070")));
+        assert!(!is_nobody(&refused(Status::unimplemented("what is reflection?"))));
     }
 
     #[test]

@@ -6,8 +6,11 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Args;
+use prost_reflect::MethodDescriptor;
 
 use super::desk::Desk;
+use super::patience::{RESTART, is_nobody, patiently};
+use super::ticket::Ticket;
 use crate::aside::Aside;
 use crate::cli::DEFAULT_ADDRESS;
 use crate::map::{self, Target};
@@ -37,17 +40,12 @@ pub(crate) struct ResultsArgs {
 }
 
 pub(crate) async fn run(desk: &mut Desk, args: ResultsArgs) -> anyhow::Result<ExitCode> {
-    let name = desk.name(&args.name).await?;
-    let ticket = desk.get(&name).await?;
-    let Some(items) = ticket.metadata.map_items else {
-        bail!("{name} is no map: it has one response, which `turno tickets show {}` shows", ticket.short());
-    };
-    let found = desk.method(&ticket.metadata.method).await;
-    let method = found.map_err(|error| untyped(error, &name, &desk.address))?;
+    let (ticket, items, method) =
+        patiently(RESTART, is_nobody, async || find(desk, &args.name).await).await?;
     let done = ticket.metadata.progress.as_ref().map_or(0, |progress| progress.done);
     // What one that has ended has ended with is a part of it.
     let most = (!args.follow && !ticket.has_ended()).then_some(done);
-    let named = (name.as_str(), items);
+    let named = (ticket.name.as_str(), items);
     let read =
         map::results_of(desk.channel.clone(), named, &method, &args.target, most, &desk.address).await?;
     if most.is_some() && read.is_ok() {
@@ -55,6 +53,18 @@ pub(crate) async fn run(desk: &mut Desk, args: ResultsArgs) -> anyhow::Result<Ex
         writeln!(Aside, "still {}, {done} of {items}; --follow waits for the rest", ticket.state())?;
     }
     Ok(read.unwrap_or_else(|interrupted| interrupted))
+}
+
+/// The ticket of a map, how many items it has, and the method that they are of.
+async fn find(desk: &mut Desk, name: &str) -> anyhow::Result<(Ticket, u64, MethodDescriptor)> {
+    let name = desk.name(name).await?;
+    let ticket = desk.get(&name).await?;
+    let Some(items) = ticket.metadata.map_items else {
+        bail!("{name} is no map: it has one response, which `turno tickets show {}` shows", ticket.short());
+    };
+    let found = desk.method(&ticket.metadata.method).await;
+    let method = found.map_err(|error| untyped(error, &name, &desk.address))?;
+    Ok((ticket, items, method))
 }
 
 /// What can be done meanwhile, if the gateway has said that it does not know the types.

@@ -13,6 +13,7 @@ use turno_proto::v1::TicketState;
 use super::desk::Desk;
 use super::live::{self, line};
 use super::object;
+use super::patience::{RESTART, is_nobody, patiently};
 use super::ticket::{Ticket, millis, span};
 use crate::listing::print;
 use crate::stdout::Stdout;
@@ -31,7 +32,7 @@ pub(crate) struct WatchArgs {
 const PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(desk: &Desk, args: WatchArgs) -> anyhow::Result<ExitCode> {
-    let name = desk.name(&args.name).await?;
+    let name = patiently(RESTART, is_nobody, async || desk.name(&args.name).await).await?;
     let ended = if args.json {
         told(desk, &name, |ticket| object::ticket(ticket, &DescriptorPool::new()).to_string()).await?
     } else if stdout().is_terminal() {
