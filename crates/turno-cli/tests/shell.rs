@@ -708,6 +708,23 @@ async fn a_map_goes_on_with_answers_of_its_own_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_has_failed_is_run_again_once_its_line_is_gone() {
+    let shell = Shell::open().await;
+    let (urls, file) = (pages(&["a", "wrong", "b"]), shell.file("answers.jsonl"));
+    let out = format!("--out={}", file.display());
+    shell.turno_with(&["map", FETCH, &out, "--ordered"], &urls).await.failed();
+    let resume = ["map", FETCH, &out, "--resume"];
+    let said = shell.turno_with(&resume, &urls).await.failed();
+    assert!(said.starts_with("3 answered, 3 of them before, 1 of them failed, in "), "{said}");
+    // As the README has it.
+    let failures = "/^{\"index\":[0-9]*,\"error\":/d";
+    let edited = Command::new("sed").args(["-i", failures]).arg(&file).status().await.unwrap();
+    assert!(edited.success());
+    let said = shell.turno_with(&resume, &urls).await.failed();
+    assert!(said.starts_with("3 answered, 2 of them before, 1 of them failed, in "), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_map_of_inputs_that_are_not_there_makes_no_file() {
     let shell = Shell::open().await;
     let (inputs, file) = (shell.file("pages.jsonl"), shell.file("answers.jsonl"));
