@@ -7,6 +7,9 @@ use crate::error::Error;
 /// Step n leads from version n to n + 1; the database's version is `PRAGMA user_version`.
 const STEPS: [&str; 7] = [FIRST, COMMITS, MAPS, TROUBLE, QUEUES, ATTEMPT_SEALS, METHODS];
 
+/// What the last step leads to.
+pub(super) const VERSION: i64 = STEPS.len() as i64;
+
 /// "Trno": what `file(1)` and we know our databases by.
 const APPLICATION: i64 = 0x5472_6e6f;
 
@@ -143,14 +146,21 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Err
     let version = number(connection, "PRAGMA user_version").await?;
     let application = number(connection, "PRAGMA application_id").await?;
     let tables = number(connection, "SELECT count(*) FROM sqlite_schema").await?;
+    let tickets = number(connection, "SELECT count(*) FROM sqlite_schema WHERE name = 'ticket'").await?;
+    if version == 0 && tickets > 0 && [0, APPLICATION].contains(&application) {
+        return Err(Error::Unusable(format!(
+            "the database has tickets and no version, as one that was put together from a dump: give it the version of the \
+             gateway that wrote it; if that was one like this, run in its directory `sqlite3 tickets.sqlite3 '{}'`",
+            marks(VERSION)
+        )));
+    }
     if application != APPLICATION && (tables > 0 || version > 0) {
         return Err(Error::Unusable("the database is not one of Turno's tickets".into()));
     }
-    let known = STEPS.len() as i64;
-    if version > known {
+    if version > VERSION {
         return Err(Error::Unusable(format!(
             "the database was written by a newer Turno (its schema is version {version}, this program knows up to \
-             {known}): start that one, or open another directory"
+             {VERSION}): start that one, or open another directory"
         )));
     }
     for (step, version) in STEPS.iter().zip(1_i64..).skip(usize::try_from(version).unwrap_or(0)) {
@@ -161,13 +171,17 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Err
 
 async fn apply(connection: &mut SqliteConnection, step: &'static str, version: i64) -> Result<(), Error> {
     let mut transaction = connection.begin().await.map_err(super::errors::told)?;
-    let marks = format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {version}");
     sqlx::raw_sql(step).execute(&mut *transaction).await.map_err(super::errors::told)?;
-    sqlx::raw_sql(sqlx::AssertSqlSafe(marks))
+    sqlx::raw_sql(sqlx::AssertSqlSafe(marks(version)))
         .execute(&mut *transaction)
         .await
         .map_err(super::errors::told)?;
     transaction.commit().await.map_err(super::errors::told)
+}
+
+/// Says whose a database is, and its version.
+pub(super) fn marks(version: i64) -> String {
+    format!("PRAGMA application_id={APPLICATION}; PRAGMA user_version={version}")
 }
 
 /// The number that a query answers.
@@ -217,6 +231,23 @@ mod tests {
             let attempts = store.attempts(dead).await.unwrap();
             assert_eq!(attempts.iter().map(|one| &one.failure).collect::<Vec<_>>(), [failure], "{version}");
             assert!(store.knows_method("a.B/C").await.unwrap(), "{version}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_database_that_has_lost_its_version_is_not_taken_for_a_new_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let address = directory.path().to_str().unwrap();
+        let mut person = database(directory.path(), STEPS.len()).await;
+        // As a dump leaves it, and as one does that knows whose it is.
+        for lost in ["PRAGMA user_version = 0; PRAGMA application_id = 0", "PRAGMA user_version = 0"] {
+            sqlx::raw_sql(lost).execute(&mut person).await.unwrap();
+            let refused = crate::open(address).await.err().unwrap();
+            let Error::Unusable(why) = &refused else { panic!("{refused}") };
+            assert!(why.contains("no version"), "{why}");
+            let said = why.split('\'').nth(1).unwrap().to_owned();
+            sqlx::raw_sql(sqlx::AssertSqlSafe(said)).execute(&mut person).await.unwrap();
+            crate::open(address).await.unwrap();
         }
     }
 
