@@ -12,6 +12,7 @@ mod memory;
 mod presence;
 mod reader;
 mod rows;
+mod saved;
 mod schema;
 mod session;
 mod tables;

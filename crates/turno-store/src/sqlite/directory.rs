@@ -15,7 +15,7 @@ use super::disk::{self, Files};
 use super::errors::told;
 use super::mark::Mark;
 use super::session::Session;
-use super::{log, schema};
+use super::{log, saved, schema};
 use crate::batch::millis;
 use crate::error::Error;
 
@@ -156,6 +156,7 @@ async fn prepare(writer: &mut SqliteConnection, length: u64, written: i64) -> Re
     look(writer, length).await?;
     take_in_log(writer).await?;
     schema::migrate(writer).await?;
+    saved::put_in_order(writer).await?;
     let now = millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
     sqlx::query(LEFT).bind(now).execute(&mut *writer).await.map_err(told)?;
     // A power cut, or who copies files, may leave the wrong time with them.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rusqlite::ffi;
 
+use super::schema;
 use crate::error::Error;
 use crate::ticket::TicketId;
 
@@ -94,17 +95,30 @@ fn is_full(code: i32, system: Option<ErrorKind>) -> bool {
     code & 0xff == FULL || code == INDEX_SIZE || (code == ffi::SQLITE_IOERR_WRITE && is_limit)
 }
 
-/// Puts a database of what can be read in the place of a damaged one. Not by `.recover`, which many builds of `sqlite3` have and
-/// cannot do. A dump reads each table from both ends up to the damage, and says neither whose the database is nor its version.
-const SAVE: &str = "(sqlite3 tickets.sqlite3 .dump | sed 's/^ROLLBACK;.*/COMMIT;/'; printf 'PRAGMA application_id=1416785519; \
-    PRAGMA user_version=%s;' $(sqlite3 tickets.sqlite3 'PRAGMA user_version')) | sqlite3 saved.sqlite3; test -s saved.sqlite3 \
-    && mkdir damaged && mv tickets.* damaged && mv saved.sqlite3 tickets.sqlite3";
+/// Puts a database of what can be read in the place of a damaged one, if any ticket can be. Not by `.recover`, which many builds
+/// of `sqlite3` have and cannot do. A dump reads each table from both ends up to the damage; of a file that was cut short only
+/// where the schema may be written, which newer shells have to be told (`defensive off`). It says neither whose the database is
+/// nor its version: this program's stands, unless the file's own can be read. `saved.rs` knows it by its missing totals.
+fn save() -> String {
+    let marks = schema::marks(schema::VERSION);
+    format!(
+        "rm -f saved.sqlite3; (echo '{marks};'; sqlite3 tickets.sqlite3 '.dbconfig defensive off' .dump \
+         '.print PRAGMA user_version=' 'PRAGMA writable_schema=1; PRAGMA user_version' '.print ;') \
+         | sed '/ defensive off$/d; s/^ROLLBACK;.*/COMMIT;/' | sqlite3 saved.sqlite3; \
+         n=$(sqlite3 saved.sqlite3 'SELECT count(*) FROM ticket'); if test 0$n -gt 0; \
+         then mkdir damaged && mv tickets.* damaged && all=$(sqlite3 saved.sqlite3 \
+         'SELECT waiting+running+done+failed+cancelled+dead FROM total; DELETE FROM total') \
+         && mv saved.sqlite3 tickets.sqlite3 && echo $n of $all tickets saved, the damaged files are in damaged/; \
+         else echo no ticket can be read, and nothing was moved >&2; false; fi"
+    )
+}
 
 /// The database is not what was written.
 pub(super) fn damaged(how: &str) -> Error {
     Error::Unusable(format!(
         "the database is damaged ({how}): stop the gateway and put back a copy of the data directory; or go on with what can \
-         be read: run in it `{SAVE}`, which moves what is damaged to damaged/"
+         be read: run in it `{}`, which moves what is damaged to damaged/",
+        save()
     ))
 }
 

@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use rand::Rng;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 use turno_store::{
-    Attempt, Error, Failure, GatewayId, Log, NewTicket, Outcome, Query, Room, State, Store, TicketId,
+    Attempt, Error, Failure, GatewayId, IdempotencyKey, Log, NewTicket, Outcome, Query, Room, State, Store,
+    TicketId,
 };
 
 use super::child::Submitter;
@@ -353,23 +354,105 @@ fn zero(directory: &Path, page: usize) {
     assert!(Command::new("dd").args(arguments).output().unwrap().status.success());
 }
 
+/// Whether this machine can do what is said of a damaged database.
+fn can_save() -> bool {
+    let can = Command::new("sqlite3").arg("-version").output().is_ok();
+    if !can {
+        println!("skipped: there is no sqlite3");
+    }
+    can
+}
+
+/// Does what is said of the damaged database there.
+async fn do_as_said(directory: &Path) -> Output {
+    let opened = turno_store::open(directory.to_str().unwrap()).await;
+    let Err(Error::Unusable(why)) = opened.map(|_| ()) else { panic!("opened") };
+    let said = why.split('`').nth(1).unwrap();
+    Command::new("sh").args(["-c", said]).current_dir(directory).output().unwrap()
+}
+
+/// It has saved so many tickets, and says so.
+fn must_have_saved(done: &Output, tickets: usize, all: usize, directory: &Path) {
+    let said = format!("{tickets} of {all} tickets saved, the damaged files are in damaged/\n");
+    assert!(done.status.success() && done.stdout == said.as_bytes(), "{done:?}");
+    assert!(directory.join("damaged").join(DATABASE).exists());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_be_read_of_a_damaged_database_is_saved_by_doing_what_is_said_once() {
-    if Command::new("sqlite3").arg("-version").output().is_err() {
-        return println!("skipped: there is no sqlite3");
+    if !can_save() {
+        return;
     }
     let directory = tempfile::tempdir().unwrap();
     let ([large, other], page) = a_large_one_and_another(directory.path()).await;
     zero(directory.path(), page);
-    let address = directory.path().to_str().unwrap();
-    let Err(Error::Unusable(why)) = turno_store::open(address).await.map(|_| ()) else { panic!("opened") };
-    let said = why.split('`').nth(1).unwrap();
-    assert!(Command::new("sh").args(["-c", said]).current_dir(&directory).status().unwrap().success());
-    let store = turno_store::open(address).await.unwrap();
+    let done = do_as_said(directory.path()).await;
+    must_have_saved(&done, 2, 2, directory.path());
+    let store = turno_store::open(directory.path().to_str().unwrap()).await.unwrap();
     assert_eq!(store.request(other).await.unwrap(), new().request);
     let lost = store.request(large).await;
     assert!(matches!(lost, Err(Error::Damaged(id)) if id == large), "{lost:?}");
-    assert!(directory.path().join("damaged").join(DATABASE).exists());
+}
+
+/// One that fills more than half a page, with a key of its own.
+fn keyed() -> NewTicket {
+    let id = TicketId::new();
+    let key = IdempotencyKey { key: id.to_string(), remembered_for: None };
+    NewTicket { id, key: Some(key), request: vec![7; 2500].into(), ..new() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_database_that_was_cut_short_the_rest_is_saved() {
+    if !can_save() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let tickets: Vec<_> = (0..100).map(|_| keyed()).collect();
+    let store = turno_store::open(directory.path().to_str().unwrap()).await.unwrap();
+    for ticket in &tickets {
+        submit(&*store, ticket.clone()).await;
+    }
+    drop(store);
+    write_back(directory.path()).await;
+    let pages = fs::metadata(directory.path().join(DATABASE)).unwrap().len() / 4096;
+    for (left, few, many) in [(pages - 1, 98, 100), (pages / 2, 20, 80)] {
+        let copied = copy(directory.path());
+        let file = copied.path().join(DATABASE);
+        fs::File::options().write(true).open(&file).unwrap().set_len(left * 4096).unwrap();
+        let done = do_as_said(copied.path()).await;
+        let store = turno_store::open(copied.path().to_str().unwrap()).await.unwrap();
+        let mut saved = 0;
+        for ticket in &tickets {
+            match store.request(ticket.id).await {
+                Ok(request) if request == ticket.request => saved += 1,
+                // By its key too: it is none that has ended.
+                Err(Error::NotFound(_)) => assert_eq!(submit(&*store, ticket.clone()).await, None),
+                other => panic!("{other:?}"),
+            }
+        }
+        must_have_saved(&done, saved, 100, copied.path());
+        assert!((few..=many).contains(&saved), "{saved}");
+        assert_eq!(store.counts().await.unwrap().waiting, 100);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_no_ticket_can_be_read_nothing_is_moved() {
+    if !can_save() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    a_large_one_and_another(directory.path()).await;
+    let copied = copy(directory.path());
+    let file = copied.path().join(DATABASE);
+    let mut bytes = fs::read(&file).unwrap();
+    // Of the words that all databases of SQLite begin with.
+    bytes[3] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    let done = do_as_said(copied.path()).await;
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(!done.status.success() && said.contains("nothing was moved"), "{done:?}");
+    assert!(fs::read(&file).unwrap() == bytes && !copied.path().join("damaged").exists());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
