@@ -5,7 +5,7 @@
 //! has places and memory for it, `shares` how much of them each queue may have, `unserved` which methods wait for a
 //! node, `attempt` has the method run once, `losses` counts the nodes that were lost with a ticket, `weigh` asks
 //! whether they live, `verdict` says what follows from what the attempt came to, `patience` how long a store is asked
-//! again, `bill` where its time went. `board` knows what runs here and who watches; `keeper` keeps the lease.
+//! again, `bill` where its time went. `board` knows what runs here and who watches; `keeper` keeps the `lease`.
 //! `operation` is a ticket in the words of `google.longrunning`, `filter` reads what a listing wants, and `listing`
 //! makes a page of it.
 
@@ -18,6 +18,7 @@ mod envelope;
 mod filter;
 mod hand;
 mod keeper;
+mod lease;
 mod linked;
 mod listing;
 mod losses;

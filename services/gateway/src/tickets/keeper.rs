@@ -7,9 +7,8 @@ use turno_runtime::task;
 use turno_store::{Counts, Error, News};
 
 use crate::tickets::Tickets;
+use crate::tickets::lease::{LASTS, Lease};
 
-/// A gateway that says nothing for so long has lost what it had.
-const LEASE: Duration = Duration::from_secs(10);
 const RENEW_EVERY: Duration = Duration::from_secs(3);
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 const EXPIRE_EVERY: Duration = Duration::from_secs(5);
@@ -22,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 impl Tickets {
     /// Takes the lease: without one nothing is claimed.
     pub(crate) async fn take_lease(&self) -> Result<(), Error> {
-        self.store().renew(self.0.gateway, LEASE).await
+        self.store().renew(self.0.gateway, LASTS).await
     }
 
     /// Begins with what is due. What this starts ends when the gateway closes.
@@ -45,24 +44,36 @@ impl Tickets {
 
     /// Until the gateway has resigned: what still runs is held until then.
     pub(crate) async fn keep_lease(self) {
-        let mut sure_until = Instant::now() + LEASE;
+        let mut lease = Lease::new(Instant::now());
         let mut pause = RENEW_EVERY;
         loop {
             tokio::time::sleep(pause).await;
             let asked = Instant::now();
-            let renewed = self.store().renew(self.0.gateway, LEASE);
-            match tokio::time::timeout_at(sure_until.max(asked + TRY_AGAIN), renewed).await {
-                Ok(Ok(())) => (sure_until, pause) = (asked + LEASE, RENEW_EVERY),
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "the lease of this gateway cannot be renewed yet");
-                    pause = TRY_AGAIN;
+            let renewed = self.store().renew(self.0.gateway, LASTS);
+            match tokio::time::timeout_at(lease.sure_until().max(asked + TRY_AGAIN), renewed).await {
+                Ok(Ok(())) => {
+                    pause = RENEW_EVERY;
+                    if lease.renew(asked) {
+                        tracing::info!("the lease of this gateway is renewed again");
+                    }
                 }
-                Err(_) => tracing::warn!("the store did not renew the lease of this gateway in time"),
+                Ok(Err(error)) => {
+                    pause = TRY_AGAIN;
+                    if lease.tell_late() {
+                        tracing::warn!(%error, "the lease of this gateway cannot be renewed yet");
+                    }
+                }
+                Err(_) if lease.tell_late() => {
+                    tracing::warn!("the store did not renew the lease of this gateway in time");
+                }
+                Err(_) => {}
             }
-            if self.0.around.is_shared && Instant::now() >= sure_until {
-                tracing::error!(
-                    "the lease is over: what runs here may run elsewhere by now, and is given up"
-                );
+            if self.0.around.is_shared && Instant::now() >= lease.sure_until() {
+                if lease.tell_over() {
+                    tracing::error!(
+                        "the lease is over: what runs here may run elsewhere by now, and is given up"
+                    );
+                }
                 self.0.board.abandon_all();
             }
         }
@@ -131,7 +142,10 @@ impl Tickets {
                     tokio::time::sleep(EXPIRE_EVERY).await;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, most, "tickets whose time is over cannot be forgotten yet");
+                    // The store tells the log itself that it is away.
+                    if !matches!(error, Error::Away(_) | Error::Unavailable(_)) {
+                        tracing::warn!(%error, most, "tickets whose time is over cannot be forgotten yet");
+                    }
                     // They may be so large that fewer are enough for one change.
                     most = (most / 2).max(1);
                     tokio::time::sleep(EXPIRE_EVERY).await;
