@@ -14,6 +14,7 @@ use prost::Message;
 use prost_types::Timestamp;
 use sqlx::ConnectOptions as _;
 use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Status};
 use turno::node::config::{NodeConfig, Role};
@@ -26,7 +27,8 @@ use turno_proto::google::longrunning::{
 use turno_proto::google::rpc;
 use turno_proto::v1::submit_response::Result as Submitted;
 use turno_proto::v1::{
-    EditRequest, RedriveRequest, ShowRequest, SubmitRequest, TicketMetadata, TicketState, WatchRequest,
+    EditRequest, RedriveRequest, ShowRequest, SubmitRequest, SubmitResponse, TicketMetadata, TicketState,
+    WatchRequest,
 };
 use turno_tests::stubs::{Dish, Inspection, Number, Wait};
 use turno_tests::{TestMesh, eventually, kitchen};
@@ -669,6 +671,31 @@ async fn a_gateway_that_is_back_does_not_wait_for_all_its_nodes_before_it_takes_
     assert_eq!(state(&new), TicketState::Waiting);
     let _node = mesh.kitchen(Role::Io, 1).await;
     assert_eq!(response::<Dish>(&ended(&mesh, &new.name).await, "Dish").content, "cake");
+}
+
+/// As calls do; but of one stream all together, and once.
+#[tokio::test]
+async fn submits_wait_for_the_first_node_however_late_it_is() {
+    let patience = turno_runtime::units::Span::seconds(3);
+    let mesh = TestMesh::gateway(GatewayConfig { patience, ..GatewayConfig::default() }).await;
+    let (requests, coming) = tokio::sync::mpsc::channel(1);
+    let answers = mesh.tickets().submit_many(ReceiverStream::new(coming)).await;
+    let mut answers = answers.unwrap().into_inner();
+    let code = |answer: Option<SubmitResponse>| match answer.unwrap().result {
+        Some(Submitted::Error(error)) => error.code,
+        other => panic!("it was taken: {other:?}"),
+    };
+    requests.send(echo("flour")).await.unwrap();
+    // The gateway's own first time is over with this.
+    assert_eq!(code(answers.message().await.unwrap()), Code::Unavailable as i32);
+    let mut tickets = mesh.tickets();
+    let waiting = tokio::spawn(async move { tickets.submit(echo("bread")).await });
+    requests.send(echo("butter")).await.unwrap();
+    assert_eq!(code(answers.message().await.unwrap()), Code::Unavailable as i32);
+    assert!(!waiting.is_finished(), "its stream had waited, and this one waits");
+    let _node = mesh.kitchen(Role::Io, 1).await;
+    let ticket = waiting.await.unwrap().unwrap().into_inner();
+    assert_eq!(response::<Dish>(&ended(&mesh, &ticket.name).await, "Dish").content, "bread");
 }
 
 /// `turno.v1.Tickets/Submit`, by turno::Client's link.

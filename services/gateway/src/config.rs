@@ -53,7 +53,7 @@ pub struct GatewayConfig {
     /// The longest that a call may take, whatever its own deadline says. Of attempts of tickets, and items of maps that are
     /// tickets, only those whose submit and method name no timeout.
     pub longest_call: Span,
-    /// How long a call waits for a node when none serves its method any more, or none has joined yet.
+    /// How long a call waits for a node when none serves its method any more, or none has joined yet; a submit only for that.
     pub patience: Span,
     /// Where tickets are kept, unless `store` says otherwise: a directory, made if it is not there, of this gateway alone.
     pub data: PathBuf,

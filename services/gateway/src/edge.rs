@@ -127,7 +127,8 @@ impl Edge {
         if known.is_some() || is_own(path) {
             return known;
         }
-        Box::pin(self.methods.wait_for(path, self.settled, self.router.patience)).await
+        let at_last = Instant::now() + self.router.patience;
+        Box::pin(self.methods.wait_for(path, self.settled, at_last)).await
     }
 
     /// What is told of a method that has not appeared.

@@ -148,18 +148,17 @@ impl Methods {
     }
 
     /// The method, if it appears while nodes may still be on their way: until `settled`, and just behind the first of them. As
-    /// long as none has come, however late it is, each call has all of its patience for it, as for those that have left.
+    /// long as none has come, however late it is, it is waited for until `at_last`: all the patience that a call has for it, as
+    /// for those that have left.
     pub(crate) async fn wait_for(
         &self,
         path: &str,
         settled: Instant,
-        patience: Duration,
+        at_last: Instant,
     ) -> Option<Arc<Method>> {
-        let came = Instant::now();
         // Once more if the first of them has come meanwhile.
         loop {
-            let first = self.first();
-            let until = first.map_or(came + patience, |first| settled.max(first + ON_THEIR_WAY));
+            let until = self.first().map_or(at_last, |first| settled.max(first + ON_THEIR_WAY));
             if Instant::now() >= until {
                 return None;
             }
@@ -358,7 +357,8 @@ mod tests {
     #[tokio::test]
     async fn who_waits_for_the_first_node_waits_for_those_right_behind_it_too() {
         let (methods, patience) = (Methods::default(), Duration::from_millis(20));
-        let mut waiting = Box::pin(methods.wait_for("/a.v1.A/Do", Instant::now(), patience));
+        let now = Instant::now();
+        let mut waiting = Box::pin(methods.wait_for("/a.v1.A/Do", now, now + patience));
         assert!(waiting.as_mut().now_or_never().is_none());
         methods.join("/a.v1.A/Other", &seat());
         let ended = tokio::time::timeout(5 * patience, waiting.as_mut()).await;

@@ -18,6 +18,7 @@ use crate::listen::Origin;
 use crate::tickets::Tickets;
 use crate::tickets::envelope::Envelope;
 use crate::tickets::operation::{failure_of, rpc_status, ticket_of};
+use crate::tickets::submit::AtLast;
 
 /// Answers clients of either port.
 pub(crate) struct TicketsService {
@@ -45,15 +46,15 @@ impl Service for TicketsService {
         request: Request<Streaming<SubmitRequest>>,
     ) -> Result<Response<Self::SubmitManyStream>, Status> {
         let (envelope, requests) = opened(request);
-        let tickets = self.tickets.clone();
+        let (tickets, at_last) = (self.tickets.clone(), Arc::new(AtLast::new()));
         let submitting = requests.map(move |request| {
-            let (tickets, envelope) = (tickets.clone(), envelope.clone());
+            let (tickets, envelope, at_last) = (tickets.clone(), envelope.clone(), at_last.clone());
             // As it comes: many may be read before the first of them is looked at.
             let let_in = request.map(|request| tickets.let_in(request));
             async move {
                 // A stream that breaks ends with its error; what was read of it is on disk.
                 let submitted = match let_in? {
-                    Ok(let_in) => tickets.submit_this(let_in, &envelope).await,
+                    Ok(let_in) => tickets.submit_this(let_in, &envelope, &at_last).await,
                     Err(refused) => Err(refused),
                 };
                 let result =

@@ -1,6 +1,6 @@
 //! Stores a ticket, and has it run at once where there is room.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -25,6 +25,10 @@ const SOON: Duration = Duration::from_millis(100);
 /// retries of its `.proto`, and room to begin. They dial again within this; a client's timeout may be little more.
 const ON_THEIR_WAY: Duration = Duration::from_secs(1);
 
+/// Until when a submit waits for the first node: set when it begins to. Those of one stream have one, else each thousand of
+/// them that nobody serves would have it anew.
+pub(super) type AtLast = OnceLock<Instant>;
+
 /// A submit that was let in: its bytes are counted from here on. It has no place yet: it is not begun while nobody reads what is
 /// answered before it.
 pub(super) struct LetIn {
@@ -39,7 +43,7 @@ impl Tickets {
         request: SubmitRequest,
         envelope: &Envelope,
     ) -> Result<Operation, Status> {
-        self.submit_this(self.let_in(request)?, envelope).await
+        self.submit_this(self.let_in(request)?, envelope, &AtLast::new()).await
     }
 
     /// Lets a submit in; one that is refused is dropped.
@@ -53,13 +57,15 @@ impl Tickets {
         &self,
         LetIn { request, room }: LetIn,
         envelope: &Envelope,
+        at_last: &AtLast,
     ) -> Result<Operation, Status> {
+        let mut permit = self.0.around.admission.admit()?;
+        permit.room = room;
+        let method = self.submittable(submission::method_name(&request.method)?, at_last).await?;
+        // What waits for a node is in the house, but not on its way yet.
         let place = self.0.submits.clone().try_acquire_owned().map_err(|_| {
             refusal::exhausted("as many submits as may be are on their way to the disk", SOON)
         })?;
-        let mut permit = self.0.around.admission.admit()?;
-        permit.room = room;
-        let method = self.submittable(submission::method_name(&request.method)?).await?;
         let retries = method.as_ref().and_then(|method| method.served().policy.retries);
         let ticket = submission::ticket(request, envelope, retries, self.0.around.max_message)?;
         let id = ticket.id;
@@ -136,13 +142,21 @@ impl Tickets {
 
     /// A method that is known here, be it that its nodes are away just now, and that takes and answers one message. `None`
     /// where no node has served it since this gateway started, and tickets were submitted for it before: those it took.
-    pub(super) async fn submittable(&self, name: &str) -> Result<Option<Arc<Method>>, Status> {
-        if crate::edge::is_own(&format!("/{name}")) {
+    pub(super) async fn submittable(
+        &self,
+        name: &str,
+        at_last: &AtLast,
+    ) -> Result<Option<Arc<Method>>, Status> {
+        let path = format!("/{name}");
+        if crate::edge::is_own(&path) {
             return Err(Status::invalid_argument(format!(
                 "{name} is the gateway's own method: it can be called, not submitted"
             )));
         }
-        let method = self.known_or_kept(name).await?;
+        let method = match self.0.around.methods.get(&path) {
+            None => Box::pin(self.known_or_kept(&path, at_last)).await?,
+            known => known,
+        };
         if method.as_ref().is_some_and(|method| method.served().kind == Kind::Stream) {
             return Err(Status::invalid_argument(format!(
                 "{name} takes or answers a stream: only a method that takes one message and answers one can be submitted"
@@ -151,38 +165,46 @@ impl Tickets {
         Ok(method)
     }
 
-    /// `None` where only the store knows it. Who has waited for a node all along asks the store again: another gateway may have
-    /// stored the first ticket meanwhile.
-    async fn known_or_kept(&self, name: &str) -> Result<Option<Arc<Method>>, Status> {
-        let settled = self.0.around.settled;
-        let mut until = settled.min(Instant::now() + ON_THEIR_WAY);
-        loop {
-            if let Some(method) = self.known_by(name, until).await {
+    /// `None` where only the store knows it. Where it does not, nodes are waited for as by a call; then it is asked again, for
+    /// another gateway may have stored the first ticket meanwhile.
+    async fn known_or_kept(&self, path: &str, at_last: &AtLast) -> Result<Option<Arc<Method>>, Status> {
+        let around = &self.0.around;
+        let (settled, patience) = (around.settled, around.router.patience);
+        let at_last = *at_last.get_or_init(|| Instant::now() + patience);
+        let mut waiting = std::pin::pin!(around.methods.wait_for(path, settled, at_last));
+        let soon = settled.min(Instant::now() + ON_THEIR_WAY);
+        let has_waited = match tokio::time::timeout_at(soon.into(), waiting.as_mut()).await {
+            Ok(Some(method)) => return Ok(Some(method)),
+            Ok(None) => true,
+            Err(_) => false,
+        };
+        let name = path.trim_start_matches('/');
+        if self.is_kept(name).await? {
+            return Ok(None);
+        }
+        if !has_waited {
+            if let Some(method) = waiting.await {
                 return Ok(Some(method));
             }
-            if self.store().knows_method(name).await.map_err(refusal::before_submit)? {
+            if self.is_kept(name).await? {
                 return Ok(None);
             }
-            if until == settled {
-                let around = &self.0.around;
-                return Err(crate::edge::unserved(&around.methods, around.router.patience, name));
-            }
-            until = settled;
         }
+        Err(crate::edge::unserved(&around.methods, patience, name))
     }
 
-    /// A gateway that has just started waits for its nodes, as calls do.
+    async fn is_kept(&self, name: &str) -> Result<bool, Status> {
+        self.store().knows_method(name).await.map_err(refusal::before_submit)
+    }
+
+    /// A gateway that has just started waits for its nodes before it gives an attempt back.
     pub(crate) async fn known(&self, name: &str) -> Option<Arc<Method>> {
-        self.known_by(name, self.0.around.settled).await
-    }
-
-    async fn known_by(&self, name: &str, until: Instant) -> Option<Arc<Method>> {
-        let (methods, path) = (&self.0.around.methods, format!("/{name}"));
+        let (methods, settled, path) = (&self.0.around.methods, self.0.around.settled, format!("/{name}"));
         let known = methods.get(&path);
-        if known.is_some() || Instant::now() >= until || crate::edge::is_own(&path) {
+        if known.is_some() || Instant::now() >= settled || crate::edge::is_own(&path) {
             return known;
         }
-        tokio::time::timeout_at(until.into(), methods.appears(&path)).await.ok()
+        tokio::time::timeout_at(settled.into(), methods.appears(&path)).await.ok()
     }
 }
 

@@ -17,6 +17,7 @@ use super::inputs::Packer;
 use crate::admission::Room;
 use crate::map::{self, Terms};
 use crate::tickets::envelope::Envelope;
+use crate::tickets::submit::AtLast;
 use crate::tickets::{Tickets, refusal, submission};
 
 /// Between two messages. The store keeps inputs for longer.
@@ -39,7 +40,7 @@ impl Tickets {
         let (header, first) = begin(&mut requests).await?;
         let map = header.map.clone().unwrap_or_default();
         let terms = Terms::read(&map)?;
-        let method = self.submittable(submission::method_name(&map.method)?).await?;
+        let method = self.submittable(submission::method_name(&map.method)?, &AtLast::new()).await?;
         let retries = method.as_ref().and_then(|method| method.served().policy.retries);
         let asked = as_submit(header);
         let mut ticket = submission::ticket(asked, envelope, retries, self.0.around.max_message)?;
