@@ -20,6 +20,7 @@ use tonic::{Code, Request, Status};
 use turno::node::config::{NodeConfig, Role};
 use turno_gateway::{Gateway, GatewayConfig};
 use turno_proto::google::longrunning::operation::Result as Ending;
+use turno_proto::google::longrunning::operations_client::OperationsClient;
 use turno_proto::google::longrunning::{
     CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest, Operation,
     WaitOperationRequest,
@@ -67,6 +68,13 @@ async fn ended(mesh: &TestMesh, name: &str) -> Operation {
     let operation = mesh.operations().wait_operation(request).await.unwrap().into_inner();
     assert!(operation.done);
     operation
+}
+
+/// Without responses.
+fn basic<T>(question: T) -> Request<T> {
+    let mut question = Request::new(question);
+    question.metadata_mut().insert("turno-view", "basic".parse().unwrap());
+    question
 }
 
 async fn list(mesh: &TestMesh, filter: &str) -> Vec<String> {
@@ -479,11 +487,27 @@ async fn a_page_whose_responses_are_large_ends_early_and_none_is_left_out() {
     assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 1, 2]);
     // Compared and not shown: they are megabytes.
     assert!(pages.concat() == expected, "each is there once, as GetOperation has it");
-    let mut basic = Request::new(ListOperationsRequest::default());
-    basic.metadata_mut().insert("turno-view", "basic".parse().unwrap());
+    let basic = basic(ListOperationsRequest::default());
     let listed = mesh.operations().list_operations(basic).await.unwrap().into_inner();
     assert_eq!(listed.operations.len(), 6);
     assert!(listed.operations.iter().all(|operation| operation.result.is_none()));
+}
+
+#[tokio::test]
+async fn who_takes_no_large_message_hears_how_a_ticket_stands_all_the_same() {
+    let mesh = TestMesh::start(0, 1).await;
+    let content = bytes::Bytes::from(vec![7; 5 << 20]);
+    let name = submitted(&mesh, submit("Echo", &Dish { content })).await.name;
+    let expected = Operation { result: None, ..ended(&mesh, &name).await };
+    // It takes 4 MiB, as any that nobody has told otherwise.
+    let mut client = OperationsClient::new(mesh.channel());
+    let get = || GetOperationRequest { name: name.clone() };
+    assert_eq!(client.get_operation(get()).await.unwrap_err().code(), Code::OutOfRange);
+    let got = client.get_operation(basic(get())).await.unwrap().into_inner();
+    let wait = WaitOperationRequest { name: name.clone(), timeout: None };
+    let waited = client.wait_operation(basic(wait)).await.unwrap().into_inner();
+    assert_eq!([&got, &waited], [&expected, &expected]);
+    assert!(got.done && state(&got) == TicketState::Done);
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ pub const LANE: &str = "turno-lane";
 pub const BATCH: &str = "batch";
 /// `1` asks for a trailer of the same name that says where the time of the call went.
 pub const EXPLAIN: &str = "turno-explain";
-/// `basic` asks for a listing of tickets without their responses.
+/// `basic` asks for tickets without their responses: for one, or for a listing.
 pub const VIEW: &str = "turno-view";
 /// The value of [`VIEW`] that says so.
 pub const BASIC: &str = "basic";

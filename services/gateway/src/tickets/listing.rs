@@ -1,5 +1,6 @@
-//! A page of a listing. google.longrunning promises that an operation that is done has its response or an error, and its
-//! clients raise where it has neither: so every response is there, and a page whose responses are large ends early.
+//! What is seen of a ticket, and a page of a listing. google.longrunning promises that an operation that is done has its
+//! response or an error, and its clients raise where it has neither: so every response is there, unless they ask for none, and
+//! a page whose responses are large ends early.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tonic::{Code, Status};
@@ -28,6 +29,14 @@ pub(crate) enum View {
 }
 
 impl Tickets {
+    /// A ticket as it is now. Its response is not read where nobody wants it.
+    pub(crate) async fn seen(&self, id: TicketId, view: View) -> Result<Operation, Status> {
+        match view {
+            View::Basic => self.told(self.store().get(id).await.map_err(refusal::status)?, None),
+            View::Full => self.current(id).await,
+        }
+    }
+
     /// A page, and the last ticket that was looked at if more follow.
     pub(crate) async fn list(
         &self,

@@ -35,8 +35,8 @@ impl Operations for OperationsService {
         &self,
         request: Request<GetOperationRequest>,
     ) -> Result<Response<Operation>, Status> {
-        let ticket = ticket_of(&request.get_ref().name)?;
-        Ok(Response::new(self.tickets.current(ticket).await?))
+        let (view, ticket) = (view(request.metadata())?, ticket_of(&request.get_ref().name)?);
+        Ok(Response::new(self.tickets.seen(ticket, view).await?))
     }
 
     async fn list_operations(
@@ -53,12 +53,12 @@ impl Operations for OperationsService {
         &self,
         request: Request<WaitOperationRequest>,
     ) -> Result<Response<Operation>, Status> {
-        let deadline = edge::asked(request.metadata().as_ref())?;
+        let (view, deadline) = (view(request.metadata())?, edge::asked(request.metadata().as_ref())?);
         let WaitOperationRequest { name, timeout } = request.into_inner();
         let timeout =
             timeout.map(|time| submission::duration("timeout", time, Duration::ZERO, Duration::MAX));
         let longest = longest_wait(timeout.transpose()?, deadline, self.tickets.longest_wait());
-        Ok(Response::new(self.tickets.wait(ticket_of(&name)?, longest).await?))
+        Ok(Response::new(self.tickets.wait(ticket_of(&name)?, longest, view).await?))
     }
 
     async fn cancel_operation(

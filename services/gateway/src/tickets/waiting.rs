@@ -12,6 +12,7 @@ use turno_store::TicketId;
 use crate::admission::Permit;
 use crate::tickets::Tickets;
 use crate::tickets::board::Watcher;
+use crate::tickets::listing::View;
 
 const ASK_EVERY: Duration = Duration::from_secs(30);
 const ASK_EVERY_SHARED: Duration = Duration::from_secs(1);
@@ -27,7 +28,12 @@ struct Watch {
 
 impl Tickets {
     /// Answers when the ticket has ended, or how it stands when the time is over or the gateway closes.
-    pub(crate) async fn wait(&self, ticket: TicketId, longest: Duration) -> Result<Operation, Status> {
+    pub(crate) async fn wait(
+        &self,
+        ticket: TicketId,
+        longest: Duration,
+        view: View,
+    ) -> Result<Operation, Status> {
         let _permit = self.0.around.admission.admit()?;
         let mut watcher = self.0.board.watch(ticket);
         let until = Instant::now() + longest;
@@ -36,7 +42,7 @@ impl Tickets {
             self.change(&mut watcher, until).await;
         }
         loop {
-            let now = self.current(ticket).await?;
+            let now = self.seen(ticket, view).await?;
             if now.done || self.0.closing.is_cancelled() || Instant::now() >= until {
                 return Ok(now);
             }
