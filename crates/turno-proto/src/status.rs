@@ -10,6 +10,12 @@ use crate::google::rpc;
 use crate::mesh::v1::{ItemOutcome, Outcome};
 use crate::v1::MapError;
 
+/// Whose reasons those are that stand in a `google.rpc.ErrorInfo` of the mesh.
+pub const DOMAIN: &str = "turno";
+/// What tells an answer that is too large, and will be as large the next time, from a full house, to which one may come again:
+/// a reason beside `RESOURCE_EXHAUSTED`.
+pub const ANSWER_TOO_LARGE: &str = "ANSWER_TOO_LARGE";
+
 /// The outcome of a call that answered an error.
 pub fn to_outcome(call: u64, status: Status) -> Outcome {
     Outcome {

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
 use tonic_types::{ErrorDetails, ErrorInfo, StatusExt as _};
 use turno_proto::mesh::v1::{CarryDown, CarryUp, Outcome, Part};
-use turno_proto::status;
+use turno_proto::status::{self, ANSWER_TOO_LARGE, DOMAIN};
 use turno_runtime::task;
 
 use crate::edge::Messages;
@@ -32,9 +32,6 @@ const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 /// How often it asks meanwhile, and while its client reads.
 const ROOM_PAUSE: Duration = Duration::from_millis(10);
 const READING_PAUSE: Duration = Duration::from_millis(100);
-/// What tells an answer above `max_message` from a full house, to which one may come again: `google.rpc.ErrorInfo`.
-const TOO_LARGE: &str = "ANSWER_TOO_LARGE";
-const DOMAIN: &str = "turno";
 
 pub(crate) type CarryStream = tokio_stream::wrappers::ReceiverStream<Result<CarryDown, Status>>;
 
@@ -251,13 +248,13 @@ impl<'l> Incoming<'l> {
 fn too_large(call: u64, max_message: usize) -> Outcome {
     let what =
         format!("the answer is larger than the {max_message} bytes that the gateway takes (max_message)");
-    let details = ErrorDetails::with_error_info(TOO_LARGE, DOMAIN, HashMap::<String, String>::new());
+    let details = ErrorDetails::with_error_info(ANSWER_TOO_LARGE, DOMAIN, HashMap::<String, String>::new());
     status::to_outcome(call, Status::with_error_details(Code::ResourceExhausted, what, details))
 }
 
-/// Whether the answer was too large, or that of a call which the method made for it: the next one will be, too.
+/// Whether the answer was too large, or what the method has called or fetched for it: the next one will be, too.
 pub(crate) fn is_too_large(error: &Status) -> bool {
-    let says_so = |info: ErrorInfo| info.reason == TOO_LARGE && info.domain == DOMAIN;
+    let says_so = |info: ErrorInfo| info.reason == ANSWER_TOO_LARGE && info.domain == DOMAIN;
     error.code() == Code::ResourceExhausted && error.get_details_error_info().is_some_and(says_so)
 }
 

@@ -1,9 +1,12 @@
 //! `turno.io.v1.Http`: HTTP requests in the name of a method. Registered by the I/O node; only puts `fetch`
 //! on the wire, and maps its errors to gRPC's codes, here and nowhere else.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use tonic_types::{ErrorDetails, StatusExt as _};
 use turno::io::v1::{FetchRequest, FetchResponse, Header, http};
+use turno_proto::status::{ANSWER_TOO_LARGE, DOMAIN};
 
 use crate::fetch::{self, FetchConfig, Fetcher};
 
@@ -57,7 +60,13 @@ fn response(answer: fetch::Response) -> FetchResponse {
 }
 
 fn status(error: &fetch::Error) -> turno::Status {
-    turno::Status::new(code(error), error.to_string())
+    let (code, text) = (code(error), error.to_string());
+    if !matches!(error, fetch::Error::TooLarge { .. }) {
+        return turno::Status::new(code, text);
+    }
+    // By that a ticket knows that it need not try again.
+    let details = ErrorDetails::with_error_info(ANSWER_TOO_LARGE, DOMAIN, HashMap::<String, String>::new());
+    turno::Status::with_error_details(code, text, details)
 }
 
 fn code(error: &fetch::Error) -> turno::Code {

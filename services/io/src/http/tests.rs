@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tonic_types::StatusExt as _;
 use turno::Code;
 use turno::io::v1::{FetchRequest, Header};
 
-use super::{code, request, response, status};
+use super::{ANSWER_TOO_LARGE, DOMAIN, code, request, response, status};
 use crate::fetch::target::Refused;
 use crate::fetch::{Error, Response};
 
@@ -64,4 +65,13 @@ fn every_error_has_the_code_of_the_contract() {
         assert_eq!(code(&error), expected);
         assert_eq!(status(&error).message(), error.to_string());
     }
+}
+
+#[test]
+fn a_body_above_the_limit_says_that_it_is_too_large_and_not_the_house_full() {
+    let host = || "a".to_owned();
+    let too_large = status(&Error::TooLarge { host: host(), limit: 1 });
+    let info = too_large.get_details_error_info().unwrap();
+    assert_eq!((info.reason.as_str(), info.domain.as_str()), (ANSWER_TOO_LARGE, DOMAIN));
+    assert_eq!(status(&Error::TimedOut { host: host(), after: Duration::ZERO }).details(), b"");
 }
