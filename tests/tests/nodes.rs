@@ -12,8 +12,9 @@ use tonic::Code;
 use turno::node::config::{NodeConfig, Role};
 use turno_gateway::GatewayConfig;
 use turno_runtime::units::Span;
+use turno_tests::kitchen::Cook;
 use turno_tests::stubs::kitchen_client::KitchenClient;
-use turno_tests::stubs::{Dish, Number, Wait};
+use turno_tests::stubs::{Courses, Dish, Number, Wait};
 use turno_tests::{TestMesh, eventually};
 
 fn wait(ms: u64) -> Wait {
@@ -142,6 +143,29 @@ async fn a_gateway_that_ends_finishes_what_is_in_flight_nested_calls_included() 
     mesh.end().await;
     assert_eq!(one.await.unwrap().unwrap().into_inner().value, 81);
     other.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_outlives_a_gateways_time_to_drain_hears_so_and_leaves_its_node() {
+    let drain = Span(Duration::from_millis(100));
+    let mesh = TestMesh::gateway(GatewayConfig { drain, ..GatewayConfig::default() }).await;
+    let cook = Cook::default();
+    let _node = mesh.kitchen_of(&cook, Role::Io, 1).await;
+    let (mut one, mut other) = (mesh.client(), mesh.client());
+    let waits = tokio::spawn(async move { one.simmer(wait(60_000)).await.map(drop) });
+    let streams = tokio::spawn(async move {
+        let courses = Courses { count: 1, pause_ms: 60_000, ..Courses::default() };
+        other.serve(courses).await?.into_inner().message().await.map(drop)
+    });
+    eventually("both run", async || cook.begun() == 2).await;
+    mesh.end().await;
+    for call in [waits, streams] {
+        let error = call.await.unwrap().unwrap_err();
+        assert_eq!(error.code(), Code::Unavailable, "{error}");
+        assert!(error.message().starts_with("the gateway is ending, and kitchen.v1.Kitchen/"), "{error}");
+        assert!(error.message().ends_with("it may have run"), "{error}");
+    }
+    eventually("the methods are dropped", async || cook.given_up() == 2).await;
 }
 
 #[tokio::test]

@@ -51,6 +51,9 @@ use body::Counted;
 pub(crate) use body::Body;
 pub(crate) use messages::Messages;
 
+/// A call that is older than this hears at once that the time to drain is over, and another one when it is as old.
+const BRIEF: Duration = Duration::from_millis(250);
+
 /// Both ports' way in.
 pub(crate) struct Edge {
     pub(crate) methods: Arc<Methods>,
@@ -78,6 +81,8 @@ pub(crate) struct Own {
     pub(crate) closing: CancellationToken,
     /// The nodes' port is closing.
     pub(crate) nodes_closing: CancellationToken,
+    /// The time to drain is over: who still waits is told so.
+    pub(crate) over: CancellationToken,
 }
 
 impl Edge {
@@ -94,7 +99,14 @@ impl Edge {
         let known = self.methods.get(request.uri().path());
         if known.is_none() && is_own(request.uri().path()) {
             request.extensions_mut().insert(origin.clone());
-            return Box::pin(self.answer_own(request, origin)).await;
+            let is_node = origin.is_node;
+            let answered = Box::pin(self.answer_own(request, origin));
+            if is_node {
+                // What it still brings back is wanted.
+                return answered.await;
+            }
+            let in_time = self.own.over.run_until_cancelled(answered).await;
+            return in_time.unwrap_or_else(|| ending("what was asked of it").into_http());
         }
         if origin.is_node && !self.admits(request.headers()) {
             return Status::unauthenticated("wrong or missing join token").into_http();
@@ -156,17 +168,17 @@ impl Edge {
         }
         let response = match service.as_str() {
             "/turno.mesh.v1.Mesh" if origin.is_node => own.mesh.clone().call(request).await,
-            // Ends its streams by itself, once what came by them is answered.
+            // Ends its streams by itself, once what came by them is answered; or when there is no more time for that.
             "/turno.v1.Calls" => {
-                let reader = origin.reader.clone();
+                let (reader, over) = (origin.reader.clone(), Some(own.over.clone()));
                 let linked = clients::serve(self.clone(), request, origin).await;
-                return linked.map(|body| Body::own(body, None, Counted::Always(reader)));
+                return linked.map(|body| Body::own(body, over, Counted::Always(reader)));
             }
-            // A map ends by itself too: what is out comes back first.
+            // So does a map: what is out comes back first.
             "/turno.v1.Map" => {
-                let reader = origin.reader.clone();
+                let (reader, over) = (origin.reader.clone(), Some(own.over.clone()));
                 let mapped = map::serve(self.clone(), request, origin).await;
-                return mapped.map(|body| Body::own(body, None, Counted::Map(reader, Arc::default())));
+                return mapped.map(|body| Body::own(body, over, Counted::Map(reader, Arc::default())));
             }
             "/turno.v1.Tickets" => own.tickets.clone().call(request).await,
             "/google.longrunning.Operations" => own.operations.clone().call(request).await,
@@ -218,7 +230,9 @@ impl Edge {
         };
         let begun = match begun {
             Begun::Once(outcome) => response::once(bill.answered(outcome)),
-            Begun::Stream(stream, deadline) => Ok(Response::new(Body::stream(*stream, deadline, bill))),
+            Begun::Stream(stream, deadline) => {
+                Ok(Response::new(Body::stream(*stream, deadline, &self.own.over, bill)))
+            }
         };
         let mut response = match begun {
             Ok(response) => response,
@@ -271,12 +285,20 @@ impl Edge {
             }
             calls::unary(&self.router, &call, course).await.map(Begun::Once)
         });
-        let late = std::pin::pin!(tokio::time::sleep_until(deadline.into()));
+        let late = std::pin::pin!(self.late(method.name(), *started, deadline));
         tokio::select! {
             biased;
             begun = serving => begun,
-            () = late => Err(too_late(method.name(), *started)),
+            late = late => Err(late),
         }
+    }
+
+    /// Completes when a call may not go on, at its deadline or the gateway's own, with what is told of it.
+    async fn late(&self, name: &str, started: Instant, deadline: Instant) -> Status {
+        // Most are over by then, and need no place among those who are told.
+        tokio::time::sleep_until(deadline.min(started + BRIEF).into()).await;
+        let over = Box::pin(tokio::time::timeout_at(deadline.into(), self.own.over.cancelled()));
+        if over.await.is_ok() { ending(name) } else { too_late(name, started) }
     }
 }
 
@@ -373,6 +395,13 @@ pub(crate) fn unserved(methods: &Methods, patience: Duration, path: &str) -> Sta
         beginning(path)
     );
     Status::with_error_details(Code::Unavailable, what, ErrorDetails::with_retry_info(Some(ON_THEIR_WAY)))
+}
+
+/// What is told of a call that outlives the time to drain, as of one whose node was lost.
+fn ending(name: &str) -> Status {
+    Status::unavailable(format!(
+        "the gateway is ending, and {name} was not done when its time to drain was over: it may have run"
+    ))
 }
 
 pub(crate) fn too_late(name: &str, started: Instant) -> Status {

@@ -126,6 +126,7 @@ impl Gateway {
             reflection,
             closing: closing.clone(),
             nodes_closing: CancellationToken::new(),
+            over: CancellationToken::new(),
         };
         let edge = Arc::new(Edge {
             methods: methods.clone(),
@@ -155,9 +156,9 @@ impl Gateway {
         let Self { config, clients, nodes_port, edge, nodes, methods, queue, health, tickets, closing } =
             self;
         let port = |listener, is_node| Port { listener, is_node, max_connections: config.max_connections };
-        let nodes_closing = edge.own.nodes_closing.clone();
-        let from_clients = Opened::new("gateway.clients", port(clients.0, false), &edge, closing);
-        let from_nodes = Opened::new("gateway.nodes", port(nodes_port.0, true), &edge, nodes_closing);
+        let (nodes_closing, over) = (edge.own.nodes_closing.clone(), edge.own.over.clone());
+        let mut from_clients = Opened::new("clients", port(clients.0, false), &edge, closing);
+        let mut from_nodes = Opened::new("nodes", port(nodes_port.0, true), &edge, nodes_closing);
         let gauges = task::spawn("gateway.gauges", gauges(edge, queue));
         let backlogs = task::spawn("gateway.backlogs", backlogs(nodes.clone()));
         tickets.start();
@@ -169,6 +170,9 @@ impl Gateway {
         // Calls end first, and with them the nested calls that come by the nodes' port; then the links.
         join(from_clients.close(config.drain.into()), tickets.drained(config.drain.into())).await;
         lease.abort();
+        // What is not done then hears so, and leaves its node.
+        over.cancel();
+        let _told = tokio::time::timeout(LAST_WORDS, from_clients.open.wait()).await;
         let released = nodes.all().into_iter().map(|link| release(nodes.clone(), link));
         if tokio::time::timeout(LINKS_PATIENCE, join_all(released)).await.is_err() {
             tracing::warn!("a node does not read its link any more");
@@ -186,31 +190,37 @@ async fn release(nodes: Arc<Nodes>, link: Arc<Link>) {
 
 /// Nodes that were released end their links at once, but for calls that nobody waits for any more.
 const LINKS_PATIENCE: Duration = Duration::from_secs(2);
+/// For what is told of calls that outlive the time to drain to be written, and read.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 const GAUGES_EVERY: Duration = Duration::from_secs(1);
 const BACKLOGS_EVERY: Duration = Duration::from_millis(50);
 
 /// A port that is open, and its connections.
 struct Opened {
+    /// Whose it is.
+    port: &'static str,
     closing: CancellationToken,
     accepting: JoinHandle<()>,
     open: TaskTracker,
 }
 
 impl Opened {
-    fn new(name: &str, port: Port, edge: &Arc<Edge>, closing: CancellationToken) -> Self {
+    fn new(whose: &'static str, port: Port, edge: &Arc<Edge>, closing: CancellationToken) -> Self {
         let open = TaskTracker::new();
-        let accepting = task::spawn(name, port.run(edge.clone(), closing.clone(), open.clone()));
-        Self { closing, accepting, open }
+        let run = port.run(edge.clone(), closing.clone(), open.clone());
+        let accepting = task::spawn(&format!("gateway.{whose}"), run);
+        Self { port: whose, closing, accepting, open }
     }
 
-    async fn close(self, patience: Duration) {
+    async fn close(&mut self, patience: Duration) {
         self.closing.cancel();
-        if let Err(error) = self.accepting.await {
-            tracing::error!(%error, "a port broke");
+        if let Err(error) = (&mut self.accepting).await {
+            tracing::error!(%error, port = self.port, "a port broke");
         }
         self.open.close();
         if tokio::time::timeout(patience, self.open.wait()).await.is_err() {
             tracing::warn!(
+                port = self.port,
                 connections = self.open.len(),
                 "time to drain is over: connections are still in use"
             );

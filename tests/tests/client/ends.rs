@@ -72,6 +72,20 @@ async fn a_call_that_is_dropped_does_not_hold_a_gateway_that_ends() {
 }
 
 #[tokio::test]
+async fn what_outlives_a_gateways_time_to_drain_hears_that_it_may_have_run() {
+    let drain = Span(Duration::from_millis(100));
+    let mesh = TestMesh::gateway(GatewayConfig { drain, ..GatewayConfig::default() }).await;
+    let _node = mesh.kitchen(Role::Io, 1).await;
+    let client = client(&mesh);
+    let call = tokio::spawn(async move { client.call::<kitchen::Simmer>(wait(60_000)).await });
+    eventually("it runs", async || mesh.in_flight().await == 1).await;
+    mesh.end().await;
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable, "{error}");
+    assert!(error.message().contains("it may have run"), "{error}");
+}
+
+#[tokio::test]
 async fn a_job_without_a_place_waits_for_the_one_that_another_leaves() {
     let mesh = TestMesh::start(1, 1).await;
     let client = client(&mesh);

@@ -18,6 +18,7 @@ use turno_proto::status;
 use crate::admission::{self, Permit};
 use crate::bill::Bill;
 use crate::calls::{Stream, Trial};
+use crate::edge::ending;
 use crate::edge::response::{error_trailers, framed, ok_trailers};
 use crate::link::Sent;
 use crate::link::pending::{Answer, Event, Lost};
@@ -82,6 +83,8 @@ struct Rest {
     bill: Bill,
     events: mpsc::Receiver<Event>,
     late: Pin<Box<tokio::time::Sleep>>,
+    /// The gateway's time to drain.
+    over: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Ends the method at its deadline even while the client reads nothing, and hyper does not ask for more.
     _ending: DropGuard,
     sent: Sent,
@@ -109,13 +112,14 @@ impl Body {
     }
 
     /// A stream that has begun.
-    pub(crate) fn stream(stream: Stream, deadline: Instant, bill: Bill) -> Self {
+    pub(crate) fn stream(stream: Stream, deadline: Instant, over: &CancellationToken, bill: Bill) -> Self {
         let Stream { first, events, sent, running, trial } = stream;
         let late = Box::pin(tokio::time::sleep_until(deadline.into()));
         let rest = Rest {
             bill,
             events,
             late,
+            over: Box::pin(over.clone().cancelled_owned()),
             _ending: sent.cancel_at(deadline),
             sent,
             _running: running,
@@ -205,8 +209,10 @@ impl Frames {
     /// Takes the next event of the stream.
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(rest) = &mut self.rest else { return Poll::Ready(()) };
+        let is_ending = rest.over.as_mut().poll(cx).is_ready();
         // Without an end only what was cancelled at its deadline is over.
-        if rest.late.as_mut().poll(cx).is_pending()
+        if !is_ending
+            && rest.late.as_mut().poll(cx).is_pending()
             && let Some(event) = ready!(rest.events.poll_recv(cx))
         {
             self.event(event);
@@ -216,8 +222,12 @@ impl Frames {
         // Not done: dropping the others of it cancels the method.
         let Rest { bill, .. } = *rest;
         let name = bill.method.name();
-        let late = Status::deadline_exceeded(format!("the deadline passed while {name} streamed"));
-        self.ready.push_back(Frame::trailers(error_trailers(&bill.failed(late))));
+        let why = if is_ending {
+            ending(name)
+        } else {
+            Status::deadline_exceeded(format!("the deadline passed while {name} streamed"))
+        };
+        self.ready.push_back(Frame::trailers(error_trailers(&bill.failed(why))));
         Poll::Ready(())
     }
 }
