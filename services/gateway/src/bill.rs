@@ -92,7 +92,7 @@ impl Ended<'_> {
             code = status::code_name(code),
             error = (code != Code::Ok).then_some(error),
             node = node.map(|node| node.name.as_str()),
-            %account,
+            account = account.to_string(),
             "call"
         );
         wanted.then(|| match node {

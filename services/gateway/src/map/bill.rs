@@ -52,7 +52,7 @@ impl Bill {
             error = (code != Code::Ok).then_some(error),
             took = ?self.started.elapsed(),
             chunks = self.chunks,
-            account = %self.spent,
+            account = self.spent.to_string(),
             "map"
         );
         let mut last = match ended? {

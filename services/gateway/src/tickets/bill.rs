@@ -63,7 +63,7 @@ impl Bill {
             error = (code != Some(Code::Ok)).then_some(error),
             node = spent.link.as_ref().map(|link| link.hello.name.as_str()),
             store = %format_args!("{}us", micros(self.waited)),
-            account = account.map(tracing::field::display),
+            account = account.map(|account| account.to_string()),
             "attempt"
         );
     }
