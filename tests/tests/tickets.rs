@@ -31,6 +31,7 @@ use turno_proto::v1::{
     EditRequest, RedriveRequest, ShowRequest, SubmitRequest, SubmitResponse, TicketMetadata, TicketState,
     WatchRequest,
 };
+use turno_tests::kitchen::Cook;
 use turno_tests::stubs::{Dish, Inspection, Number, Wait};
 use turno_tests::{TestMesh, eventually, kitchen};
 
@@ -695,6 +696,22 @@ async fn a_gateway_that_is_back_does_not_wait_for_all_its_nodes_before_it_takes_
     assert_eq!(state(&new), TicketState::Waiting);
     let _node = mesh.kitchen(Role::Io, 1).await;
     assert_eq!(response::<Dish>(&ended(&mesh, &new.name).await, "Dish").content, "cake");
+}
+
+/// Its method would fail by that.
+#[tokio::test]
+async fn what_an_attempt_calls_is_not_cut_off_before_the_attempt_itself() {
+    let (data, drain) =
+        (tempfile::tempdir().unwrap(), turno_runtime::units::Span(Duration::from_millis(600)));
+    let config = || GatewayConfig { data: data.path().into(), drain, ..GatewayConfig::default() };
+    let (mesh, cook) = (TestMesh::gateway(config()).await, Cook::default());
+    let _node = mesh.kitchen_of(&cook, Role::Both, 1).await;
+    let ticket = submitted(&mesh, submit("LaminateNested", &wait(60_000))).await;
+    eventually("it runs", async || cook.begun() == 1).await;
+    mesh.end().await;
+    let mesh = TestMesh::gateway(config()).await;
+    let kept = get(&mesh, &ticket.name).await.unwrap();
+    assert_eq!((state(&kept), metadata(&kept).failures), (TicketState::Running, 0));
 }
 
 /// As calls do; but of one stream all together, and once.

@@ -171,6 +171,8 @@ impl Tickets {
         if let Ok(Err(error)) = resigned {
             tracing::warn!(%error, "the store was not told that this gateway ends");
         }
+        // Before what they call is told that this gateway ends: that would be a failure of theirs.
+        self.0.board.abandon_all();
     }
 
     fn store(&self) -> &dyn Store {

@@ -119,7 +119,7 @@ impl Body {
             bill,
             events,
             late,
-            over: Box::pin(over.clone().cancelled_owned()),
+            over: Box::pin(over.child_token().cancelled_owned()),
             _ending: sent.cancel_at(deadline),
             sent,
             _running: running,
@@ -134,7 +134,7 @@ impl Body {
 
     /// What one of the gateway's own services answers; a stream of theirs ends when `closing` is cancelled.
     pub(crate) fn own(body: tonic::body::Body, closing: Option<CancellationToken>, counted: Counted) -> Self {
-        let closing = closing.map(|closing| Box::pin(closing.cancelled_owned()));
+        let closing = closing.map(|closing| Box::pin(closing.child_token().cancelled_owned()));
         Self::Own(Own { body, closing, counted, held: None })
     }
 
@@ -209,14 +209,16 @@ impl Frames {
     /// Takes the next event of the stream.
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(rest) = &mut self.rest else { return Poll::Ready(()) };
-        let is_ending = rest.over.as_mut().poll(cx).is_ready();
+        let is_late = rest.late.as_mut().poll(cx).is_ready();
+        let event = if is_late { Poll::Pending } else { rest.events.poll_recv(cx) };
         // Without an end only what was cancelled at its deadline is over.
-        if !is_ending
-            && rest.late.as_mut().poll(cx).is_pending()
-            && let Some(event) = ready!(rest.events.poll_recv(cx))
-        {
+        if let Poll::Ready(Some(event)) = event {
             self.event(event);
             return Poll::Ready(());
+        }
+        let is_ending = !is_late && event.is_pending();
+        if is_ending {
+            ready!(rest.over.as_mut().poll(cx));
         }
         let Some(rest) = self.rest.take() else { return Poll::Ready(()) };
         // Not done: dropping the others of it cancels the method.

@@ -21,7 +21,7 @@ pub(crate) struct Gate {
 #[derive(Debug, Default)]
 pub(crate) struct Came {
     somebody: Notify,
-    /// The most bytes that one had.
+    /// The most bytes that an item's answer had.
     most_bytes: AtomicUsize,
 }
 
@@ -32,8 +32,9 @@ pub(crate) struct Pass {
     places: Arc<Semaphore>,
     most_places: u32,
     came: Arc<Came>,
-    /// The first of its items.
+    /// The first of its items, and how many there are.
     first: u64,
+    items: u32,
     came_at: OnceLock<Instant>,
 }
 
@@ -72,10 +73,10 @@ impl Gate {
         }
     }
 
-    pub(crate) fn pass(&self, first: u64) -> Arc<Pass> {
+    pub(crate) fn pass(&self, first: u64, items: u32) -> Arc<Pass> {
         let (standing, places) = (self.standing.subscribe(), self.places.clone());
         let (most_places, came) = (self.most_places, self.came.clone());
-        Arc::new(Pass { standing, places, most_places, came, first, came_at: OnceLock::new() })
+        Arc::new(Pass { standing, places, most_places, came, first, items, came_at: OnceLock::new() })
     }
 
     /// Hears when somebody has come.
@@ -90,7 +91,8 @@ impl Gate {
 }
 
 impl Came {
-    /// Waits until somebody has come; answers how many bytes the largest answer has since the last time.
+    /// Waits until somebody has come; answers how many bytes an item's answer has had since the last time, at
+    /// most.
     pub(crate) async fn heard(&self) -> usize {
         self.somebody.notified().await;
         self.most_bytes.swap(0, Ordering::Relaxed)
@@ -106,7 +108,7 @@ impl Pass {
     /// Waits until an answer of so many bytes may come in, where a node that `leaves` has no time to wait for room; `None` when the map is over.
     pub(crate) async fn enter(&self, bytes: usize, leaves: impl Fn() -> bool) -> Option<Entry> {
         self.came_at.get_or_init(Instant::now);
-        self.came.most_bytes.fetch_max(bytes, Ordering::Relaxed);
+        self.came.most_bytes.fetch_max(bytes / self.items.max(1) as usize, Ordering::Relaxed);
         self.came.somebody.notify_one();
         let mut turn = self.standing.clone();
         tokio::select! {
@@ -163,9 +165,10 @@ mod tests {
     async fn some_are_let_in_at_once_and_the_next_when_one_is_done() {
         for (bytes, most) in [(0, 64), (PLACE, 64), (PLACE + 1, 32), (4 * PLACE, 16), (1_000 * PLACE, 1)] {
             let gate = gate();
-            let mut inside: Vec<_> = (1..=most).map(|first| enter_with(&gate.pass(first), bytes)).collect();
+            let mut inside: Vec<_> =
+                (1..=most).map(|first| enter_with(&gate.pass(first, 2), bytes)).collect();
             assert!(inside.iter().all(|entry| matches!(entry, Some(Some(_)))));
-            let next = gate.pass(100);
+            let next = gate.pass(100, 2);
             assert!(next.came_at().is_none() && enter_with(&next, bytes).is_none());
             assert!(next.came_at().is_some());
             inside.pop();
@@ -176,32 +179,32 @@ mod tests {
     #[tokio::test]
     async fn where_there_is_little_room_they_come_in_one_by_one() {
         let gate = Gate::new(1);
-        let inside = enter_with(&gate.pass(1), 1);
-        assert!(!is_in(&gate.pass(2)));
+        let inside = enter_with(&gate.pass(1, 2), 1);
+        assert!(!is_in(&gate.pass(2, 2)));
         drop(inside);
-        assert!(is_in(&gate.pass(2)));
+        assert!(is_in(&gate.pass(2, 2)));
     }
 
     #[tokio::test]
     async fn who_finds_no_room_waits_unless_all_wait_for_it() {
         let gate = gate();
         gate.tell(Standing { turn: 7, ..SHUT });
-        let (first, next) = (gate.pass(7), gate.pass(8));
+        let (first, next) = (gate.pass(7, 2), gate.pass(8, 2));
         assert!(is_in(&first) && !is_in(&next));
-        enter_with(&next, 1_000);
+        enter_with(&next, 2_000);
         assert_eq!(gate.came().heard().now_or_never(), Some(1_000), "the map hears what has come");
         assert_eq!(gate.came().heard().now_or_never(), None);
         gate.tell(Standing { turn: 8, ..SHUT });
         assert!(is_in(&next));
         gate.tell(Standing { turn: 8, ..OPEN });
-        assert!(is_in(&gate.pass(9)));
+        assert!(is_in(&gate.pass(9, 2)));
     }
 
     #[tokio::test]
     async fn when_the_map_is_over_nobody_waits() {
         let gate = gate();
         gate.tell(SHUT);
-        let pass = gate.pass(1);
+        let pass = gate.pass(1, 2);
         assert!(enter(&pass).is_none());
         drop(gate);
         assert!(matches!(enter(&pass), Some(None)));
@@ -211,7 +214,7 @@ mod tests {
     async fn a_node_that_leaves_does_not_wait_for_room() {
         let gate = gate();
         gate.tell(SHUT);
-        let pass = gate.pass(1);
+        let pass = gate.pass(1, 2);
         let stays = tokio::time::timeout(2 * LOOK_EVERY, pass.enter(1, || false)).await;
         assert!(stays.is_err() && pass.enter(1, || true).await.is_some());
     }

@@ -50,7 +50,7 @@ impl Running {
         let (id, stop) = (chunk.id, CancellationToken::new());
         // What is counted until its answer is here does not wait: nobody else would have its place.
         let is_counted = !self.is_awaited() || self.errands.method.served().policy.concurrency.is_some();
-        let pass = (!is_counted).then(|| gate.pass(chunk.first));
+        let pass = (!is_counted).then(|| gate.pass(chunk.first, chunk.items));
         self.away.insert(id, Away { stop: stop.clone(), pass: pass.clone() });
         self.first_sent.get_or_insert_with(Instant::now);
         let errand = self.errands.clone().run(chunk, pass, stop);
