@@ -1,17 +1,15 @@
 //! How who dials learns that somebody is there: a server of HTTP/2 says what it wants as soon as it has the client's first bytes,
 //! before it is asked anything.
 
-use std::io::{self, IoSlice};
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+use tokio_util::io::InspectReader;
 use tonic::codegen::{BoxFuture, Service};
 
 /// Makes connections, and tells when the other end of the first one has said something.
@@ -19,6 +17,9 @@ pub(super) struct Connector {
     http: HttpConnector,
     tell: Option<oneshot::Sender<()>>,
 }
+
+/// A connection that says what comes on it.
+type Line = InspectReader<TcpStream, Box<dyn FnMut(&[u8]) + Send>>;
 
 impl Connector {
     /// Of several addresses that a name has, each has its share of `patience`.
@@ -41,61 +42,15 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        let tell = self.tell.take();
+        let mut tell = self.tell.take();
+        let heard = move |bytes: &[u8]| {
+            // At its end it says nothing, and whoever has waited long enough has left.
+            let _heard = tell.take_if(|_| !bytes.is_empty()).map(|tell| tell.send(()));
+        };
         let connecting = self.http.call(to);
         Box::pin(async move {
             let stream = connecting.await?.into_inner();
-            Ok(TokioIo::new(Line { stream, tell }))
+            Ok(TokioIo::new(Line::new(stream, Box::new(heard))))
         })
-    }
-}
-
-/// A connection, and who waits for its first word.
-pub(super) struct Line {
-    stream: TcpStream,
-    tell: Option<oneshot::Sender<()>>,
-}
-
-impl AsyncRead for Line {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before
-            && let Some(tell) = self.tell.take()
-        {
-            // Whoever has waited long enough has left.
-            let _heard = tell.send(());
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Line {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
