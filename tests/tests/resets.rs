@@ -123,10 +123,16 @@ async fn answered(stream: &mut TcpStream) -> Result<(), Vec<u8>> {
     }
 }
 
+/// A mesh, and a client of it that has said nothing yet.
+async fn connected() -> (TestMesh, TcpStream) {
+    let mesh = TestMesh::start(0, 1).await;
+    let stream = TcpStream::connect(mesh.running().clients()).await.unwrap();
+    (mesh, stream)
+}
+
 #[tokio::test]
 async fn many_callers_of_one_connection_may_give_up_at_once() {
-    let mesh = TestMesh::start(0, 1).await;
-    let mut stream = TcpStream::connect(mesh.running().clients()).await.unwrap();
+    let (mesh, mut stream) = connected().await;
     stream.write_all(&given_up(500)).await.unwrap();
     let answered = tokio::time::timeout(Duration::from_secs(20), answered(&mut stream)).await.unwrap();
     answered.map_err(|goaway| String::from_utf8_lossy(&goaway).into_owned()).unwrap();
@@ -137,8 +143,7 @@ async fn many_callers_of_one_connection_may_give_up_at_once() {
 /// more of them before it reads. Were one not taken, the channel would break without a look at what it has got.
 #[tokio::test]
 async fn who_writes_before_it_reads_hears_which_calls_a_gateway_that_ends_has_not_looked_at() {
-    let mesh = TestMesh::start(0, 1).await;
-    let mut stream = TcpStream::connect(mesh.running().clients()).await.unwrap();
+    let (mesh, mut stream) = connected().await;
     stream.write_all(&[hello(), ping()].concat()).await.unwrap();
     until(&mut stream, PING, ACK).await;
     let ended = tokio::spawn(mesh.end());
@@ -207,8 +212,7 @@ async fn a_clients_link_without_a_call_does_not_hold_a_gateway_that_ends() {
 /// As when a packet with both was lost, and was sent again.
 #[tokio::test]
 async fn a_call_that_was_on_its_way_comes_before_the_answer_to_the_ping_however_late() {
-    let mesh = TestMesh::start(0, 1).await;
-    let mut stream = TcpStream::connect(mesh.running().clients()).await.unwrap();
+    let (mesh, mut stream) = connected().await;
     stream.write_all(&[hello(), ping()].concat()).await.unwrap();
     until(&mut stream, PING, ACK).await;
     let ended = tokio::spawn(mesh.end());
@@ -224,8 +228,7 @@ async fn a_call_that_was_on_its_way_comes_before_the_answer_to_the_ping_however_
 /// Written before the client has heard that the gateway ends, on a slow network.
 #[tokio::test]
 async fn a_call_that_was_on_its_way_by_a_clients_link_is_answered() {
-    let mesh = TestMesh::start(0, 1).await;
-    let mut stream = TcpStream::connect(mesh.running().clients()).await.unwrap();
+    let (mesh, mut stream) = connected().await;
     let link = frame(HEADERS, END_HEADERS, 1, &headers("/turno.v1.Calls/Link"));
     stream.write_all(&[hello(), link].concat()).await.unwrap();
     until(&mut stream, DATA, 0).await;
@@ -249,8 +252,7 @@ async fn a_call_that_was_on_its_way_by_a_clients_link_is_answered() {
 /// Longer than one without a call is waited for.
 #[tokio::test]
 async fn who_has_a_call_is_answered_though_it_says_nothing() {
-    let mesh = TestMesh::start(0, 1).await;
-    let mut stream = TcpStream::connect(mesh.running().clients()).await.unwrap();
+    let (mesh, mut stream) = connected().await;
     let simmer = call_of("Simmer", &Wait { ms: 7_000, ..Wait::default() }.encode_to_vec(), 1);
     stream.write_all(&[hello(), simmer].concat()).await.unwrap();
     eventually("it is at its node", async || mesh.in_flight().await == 1).await;
