@@ -18,7 +18,7 @@ use bytes::Bytes;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use turno_proto::mesh::v1::{Cost, Outcome};
-use turno_proto::status;
+use turno_proto::status::{self, DOMAIN};
 
 use crate::admission;
 
@@ -41,7 +41,6 @@ pub(crate) struct Room {
 pub(crate) const SMALL: usize = 16 * 1024;
 /// What tells an answer that was dropped from a call that was not let in: `google.rpc.ErrorInfo`.
 const DROPPED: &str = "ANSWER_DROPPED";
-const DOMAIN: &str = "turno";
 /// Where more than this part waits, what comes is copied: else it would keep the link's frame that it came in, which may
 /// be twenty times as large.
 const CROWDED: usize = 16;

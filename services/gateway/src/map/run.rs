@@ -206,6 +206,7 @@ impl Running {
             let wants_items = self.wants_items(self.room.left());
             let waits_for_room = !wants_items && self.wants_items(Some(usize::MAX));
             let insists = self.is_out_of_patience(waits_for_room);
+            let looks = waits_for_room || self.is_held_back() || self.book.is_at_the_end();
             let has_room = || insists || self.window.takes(&self.book, &self.outbox, self.room.left());
             tokio::select! {
                 biased;
@@ -234,7 +235,7 @@ impl Running {
                 },
                 bytes = came.heard() => self.sizes.announce(bytes),
                 () = closing.cancelled(), if !self.leaving => self.leaving = true,
-                () = tokio::time::sleep(LOOK_EVERY), if waits_for_room || self.is_held_back() || self.book.is_at_the_end() => {
+                () = tokio::time::sleep(LOOK_EVERY), if looks => {
                     self.look_for_stragglers();
                 }
             }

@@ -18,6 +18,7 @@ use prost_types::Any;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, ErrorInfo, StatusExt as _, pb};
 use turno_proto::google::rpc;
+use turno_proto::status::DOMAIN;
 use turno_store::{AttemptRecord, Failure, TicketId};
 
 use crate::tickets::operation::{failure_of, name_of};
@@ -26,7 +27,6 @@ use crate::tickets::operation::{failure_of, name_of};
 const NODE_LOST: &str = "NODE_LOST";
 /// The same of what may have run, where no node died of it.
 const NOT_ANSWERED: &str = "NOT_ANSWERED";
-const DOMAIN: &str = "turno";
 /// In its metadata.
 const TICKET: &str = "ticket";
 const NODE: &str = "node";
