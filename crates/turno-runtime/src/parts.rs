@@ -10,8 +10,8 @@ pub struct Parts {
 }
 
 /// Each part costs its receivers a frame of their own.
-const MOST_PARTS: usize = 4;
-const SMALLEST: usize = 16;
+const MOST_PARTS: usize = 3;
+const SMALLEST: usize = 32;
 
 impl Parts {
     /// Of a frame with so many things in it.
@@ -67,8 +67,8 @@ mod tests {
 
     #[tokio::test]
     async fn others_have_their_turn_between_the_parts() {
-        assert_eq!(turns(MOST_PARTS * SMALLEST).await, [16, 32, 48, 64]);
-        assert_eq!(turns(256).await, [64, 128, 192, 256]);
-        assert_eq!(turns(40).await, [16, 32, 40]);
+        assert_eq!(turns(MOST_PARTS * SMALLEST).await, [32, 64, 96]);
+        assert_eq!(turns(256).await, [86, 172, 256]);
+        assert_eq!(turns(40).await, [32, 40]);
     }
 }

@@ -9,17 +9,18 @@ use futures_util::Stream;
 use turno_proto::v1::CallsFrame;
 
 use crate::client::link::Link;
+use crate::client::pending::MOST_CALLS;
 
 /// Frames for a gateway.
 pub(crate) struct Frames {
     link: Arc<Link>,
-    /// The others have had their turn.
-    yielded: bool,
+    /// So many calls had gathered before the others had their turn.
+    seen: usize,
 }
 
 impl Frames {
     pub(crate) fn new(link: Arc<Link>) -> Self {
-        Self { link, yielded: false }
+        Self { link, seen: 0 }
     }
 }
 
@@ -27,14 +28,80 @@ impl Stream for Frames {
     type Item = CallsFrame;
 
     /// tokio runs the task that was woken last before those that were ready already: woken by the first caller, the writer
-    /// would find one call where a moment later it finds all of them. A task that wakes itself goes to the back.
+    /// would find one call where a moment later it finds all of them. A task that wakes itself goes to the back; it does so
+    /// for as long as each turn of the others has brought more.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<CallsFrame>> {
-        if !self.yielded && self.link.has_gathered() {
-            self.yielded = true;
+        let gathered = self.link.gathered();
+        if (self.seen + 1..MOST_CALLS).contains(&gathered) {
+            self.seen = gathered;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        self.yielded = false;
+        self.seen = 0;
         self.link.poll_frame(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Frames, MOST_CALLS};
+    use crate::client::call::Call;
+    use crate::client::link::Link;
+    use crate::client::pending::Lost;
+    use crate::cpu::v1::{InfoRequest, images};
+    use futures_util::future::BoxFuture;
+    use futures_util::{FutureExt as _, StreamExt as _};
+    use std::sync::Arc;
+    use tonic::Request;
+    use tonic::transport::Endpoint;
+    use turno_proto::mesh::v1::Outcome;
+
+    /// Calls that wait for their answers.
+    struct Callers(Arc<Link>, Vec<BoxFuture<'static, Result<Outcome, Lost>>>);
+
+    impl Callers {
+        fn come(&mut self, callers: usize) {
+            for _ in 0..callers {
+                let link = self.0.clone();
+                let call = async move {
+                    link.call(&Call::new::<images::Info>(Request::new(InfoRequest::default()), None)).await
+                };
+                let mut call = call.boxed();
+                assert!((&mut call).now_or_never().is_none(), "nobody answers");
+                self.1.push(call);
+            }
+        }
+    }
+
+    fn link() -> (Callers, Frames) {
+        let endpoint = Endpoint::from_static("http://gateway:7070");
+        let link = Arc::new(Link::new("gateway:7070", endpoint, 1 << 20));
+        (Callers(link.clone(), Vec::new()), Frames::new(link))
+    }
+
+    /// How many calls its next frame has, if it makes one now.
+    fn poll(frames: &mut Frames) -> Option<usize> {
+        frames.next().now_or_never().map(|frame| frame.expect("the link is open").calls.len())
+    }
+
+    #[tokio::test]
+    async fn others_go_first_for_as_long_as_they_bring_more() {
+        let (mut callers, mut frames) = link();
+        for callers_to_come in [1, 3, 2] {
+            callers.come(callers_to_come);
+            assert_eq!(poll(&mut frames), None);
+        }
+        assert_eq!(poll(&mut frames), Some(6));
+        assert_eq!(poll(&mut frames), None);
+        callers.come(1);
+        assert_eq!([poll(&mut frames), poll(&mut frames)], [None, Some(1)], "nor is one call held up");
+    }
+
+    #[tokio::test]
+    async fn a_whole_frame_waits_for_nobody() {
+        let (mut callers, mut frames) = link();
+        callers.come(MOST_CALLS + 1);
+        assert_eq!(poll(&mut frames), Some(MOST_CALLS));
+        assert_eq!([poll(&mut frames), poll(&mut frames)], [None, Some(1)]);
     }
 }

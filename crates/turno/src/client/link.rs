@@ -251,9 +251,9 @@ impl Link {
         lose(sent, Lost { may_have_run: true });
     }
 
-    /// Whether calls wait for the writer.
-    pub(crate) fn has_gathered(&self) -> bool {
-        self.pending.lock().has_gathered()
+    /// So many calls wait for the writer.
+    pub(crate) fn gathered(&self) -> usize {
+        self.pending.lock().gathered()
     }
 
     /// For the writer: what has gathered.

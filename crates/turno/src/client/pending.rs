@@ -37,7 +37,8 @@ struct Waiting {
     sent: bool,
 }
 
-const MOST_CALLS: usize = 256;
+/// Of one frame.
+pub(crate) const MOST_CALLS: usize = 256;
 const MOST_BYTES: usize = 256 * 1024;
 
 impl Pending {
@@ -64,8 +65,8 @@ impl Pending {
         index
     }
 
-    pub(crate) fn has_gathered(&self) -> bool {
-        !self.gathered.is_empty()
+    pub(crate) fn gathered(&self) -> usize {
+        self.gathered.len()
     }
 
     /// What has gathered, and how many calls of it were taken.
