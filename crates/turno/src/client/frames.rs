@@ -14,13 +14,17 @@ use crate::client::pending::MOST_CALLS;
 /// Frames for a gateway.
 pub(crate) struct Frames {
     link: Arc<Link>,
-    /// So many calls had gathered before the others had their turn.
+    /// So many calls had gathered before the others had their last turn.
     seen: usize,
+    turns: usize,
 }
+
+/// What others do in their turn may take long, and a frame waits for no more of them.
+const MOST_TURNS: usize = 4;
 
 impl Frames {
     pub(crate) fn new(link: Arc<Link>) -> Self {
-        Self { link, seen: 0 }
+        Self { link, seen: 0, turns: 0 }
     }
 }
 
@@ -29,22 +33,22 @@ impl Stream for Frames {
 
     /// tokio runs the task that was woken last before those that were ready already: woken by the first caller, the writer
     /// would find one call where a moment later it finds all of them. A task that wakes itself goes to the back; it does so
-    /// for as long as each turn of the others has brought more.
+    /// for as long as each turn of the others has brought more, four times at most.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<CallsFrame>> {
         let gathered = self.link.gathered();
-        if (self.seen + 1..MOST_CALLS).contains(&gathered) {
-            self.seen = gathered;
+        if (self.seen + 1..MOST_CALLS).contains(&gathered) && self.turns < MOST_TURNS {
+            (self.seen, self.turns) = (gathered, self.turns + 1);
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        self.seen = 0;
+        (self.seen, self.turns) = (0, 0);
         self.link.poll_frame(cx)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Frames, MOST_CALLS};
+    use super::{Frames, MOST_CALLS, MOST_TURNS};
     use crate::client::call::Call;
     use crate::client::link::Link;
     use crate::client::pending::Lost;
@@ -95,6 +99,17 @@ mod tests {
         assert_eq!(poll(&mut frames), None);
         callers.come(1);
         assert_eq!([poll(&mut frames), poll(&mut frames)], [None, Some(1)], "nor is one call held up");
+    }
+
+    #[tokio::test]
+    async fn a_frame_waits_for_a_few_turns_at_most() {
+        let (mut callers, mut frames) = link();
+        for _ in 0..MOST_TURNS {
+            callers.come(1);
+            assert_eq!(poll(&mut frames), None);
+        }
+        callers.come(1);
+        assert_eq!(poll(&mut frames), Some(MOST_TURNS + 1));
     }
 
     #[tokio::test]
