@@ -38,7 +38,7 @@ impl Scheduler {
     /// It is so late: workers whose time aside is over come back. To be told now and then.
     pub fn tell_time(&mut self, now_us: u64) -> Vec<Grant> {
         self.now_us = self.now_us.max(now_us);
-        let mut grants = Vec::new();
+        let (mut grants, mut classes) = (Vec::new(), Vec::new());
         while let Some((until_us, id)) = self.aside.first().copied()
             && until_us <= self.now_us
         {
@@ -47,10 +47,10 @@ impl Scheduler {
             self.verdicts.push((id, Standing::Well));
             // It may hold some ready again.
             grants.extend(self.fill(id));
-            if let Some(class) = self.classes.worker(id).map(|worker| worker.class) {
-                self.ask(class);
-            }
+            classes.extend(self.classes.worker(id).map(|worker| worker.class));
         }
+        // When all are back: the next of them may have room for what the first has none for.
+        classes.into_iter().for_each(|class| self.ask(class));
         grants
     }
 

@@ -50,6 +50,31 @@ fn who_is_left_is_asked_instead_of_one_that_has_gone() {
     assert_eq!(scheduler.take_asked(), []);
 }
 
+/// Two workers come back from aside at once: the first has room for one more chunk, the second for one of two calls, and for
+/// the other call a chunk was asked for before.
+#[test]
+fn nobody_is_asked_for_a_call_that_is_about_to_have_its_place() {
+    let mut scheduler = Scheduler::new(Limits { waiting: 10, batch_share: 0.5 });
+    for worker in [WORKER, OTHER] {
+        scheduler.join(worker, 1, vec![RESIZE]);
+        let only = granted(scheduler.submit(call(RESIZE)));
+        assert_eq!(only.worker, worker);
+        scheduler.finish(only.job, took(100), Some(1));
+        scheduler.set_aside(worker, 10);
+    }
+    assert_eq!(granted(scheduler.submit(chunk(RESIZE))).worker, WORKER);
+    let running = granted(scheduler.submit(call(RESIZE)));
+    let next = waiting(scheduler.submit(call(RESIZE)));
+    let more = waiting(scheduler.submit(chunk(RESIZE)));
+    // Batch is owed something for it, since both wait.
+    assert_eq!(jobs(&scheduler.finish(running.job, took(100), Some(1))), [next]);
+    let calls = [(); 2].map(|()| waiting(scheduler.submit(call(RESIZE))));
+    assert_eq!(scheduler.take_asked(), [WORKER]);
+    let grants = scheduler.tell_time(u64::MAX);
+    let expected = [Grant { job: more, worker: WORKER }, Grant { job: calls[0], worker: OTHER }];
+    assert_eq!((grants.as_slice(), scheduler.take_asked()), (expected.as_slice(), vec![]));
+}
+
 /// The first worker holds more than it may by now: what ended there would make no room.
 #[test]
 fn first_those_are_asked_where_it_makes_room() {
