@@ -255,7 +255,7 @@ fn no_room(method: &Method, refused: &Refused) -> Status {
         Refused::TooLate { wait_us, service_us, left_us } => (
             format!(
                 "{name} would not be done in time, and was not queued: {:?} are left, about {:?} of work is ahead of \
-                 it, and it takes about {:?}",
+                 it, and it takes at least {:?}",
                 Duration::from_micros(*left_us),
                 Duration::from_micros(*wait_us),
                 Duration::from_micros(*service_us),

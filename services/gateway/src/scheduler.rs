@@ -356,7 +356,9 @@ impl Scheduler {
         let Granted { job, class, charged_us, contended, .. } = *granted;
         let method = self.methods.get_mut(&job.method).expect("a job's method is known");
         let ran = spent.and_then(|spent| {
-            method.estimate.learn(spent);
+            if method.estimate.learn(spent) {
+                method.refused = forecast::REFUSED_IN_A_ROW;
+            }
             method.worked(estimate::run_of(spent));
             let item_us = estimate::run_of(spent) / u64::from(spent.items.max(1));
             spent.done.then(|| method.usual[job.lane as usize].ran(item_us))

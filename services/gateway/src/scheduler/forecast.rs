@@ -6,8 +6,9 @@ use super::methods::Method;
 use super::{Job, Lane, MethodId, Scheduler, Submitted, TenantId};
 
 /// So many are refused in a row before one is let through, though it seems late too, when no job of its method is
-/// there: else a method that was slow once would be refused for ever, with nobody to show that it is fast again.
-const REFUSED_IN_A_ROW: u32 = 16;
+/// there: else a method that was slow once would be refused for ever, with nobody to show that it is fast again. Who has
+/// shown it is followed by the next at once.
+pub(super) const REFUSED_IN_A_ROW: u32 = 16;
 /// A queue stands that has not been empty for this part of the time that a job has left: it is no burst that passes.
 const STANDS_AFTER_PART: u64 = 4;
 /// And then a job may wait for this part of it, but always for one that is ahead.
@@ -44,16 +45,17 @@ impl Scheduler {
     /// to their last moment, all would: each a little too long for some, and nobody more would be served.
     pub(super) fn refusal(&self, job: &Job) -> Option<Submitted> {
         let left_us = job.left_us?;
-        let known = self.methods.get(&job.method).and_then(|method| method.estimate.sure_service_us());
+        let known = self.methods.get(&job.method).and_then(|method| method.estimate.least_service_us());
         if known.is_none() && left_us > 0 {
             return None;
         }
         let Ahead { wait_us, stood_us } = self.ahead(job.method, job.lane, job.tenant).unwrap_or_default();
-        let service_us = known.or(self.service_us(job.method)).unwrap_or(0);
+        let usual_us = self.service_us(job.method).unwrap_or(0);
+        let service_us = known.unwrap_or(usual_us);
         if left_us == 0 || wait_us.saturating_add(service_us) > left_us {
             return Some(Submitted::TooLate { wait_us, service_us });
         }
-        let may_wait_us = (left_us / PART_WHILE_IT_STANDS).max(service_us);
+        let may_wait_us = (left_us / PART_WHILE_IT_STANDS).max(usual_us);
         let waits_long = stood_us > left_us / STANDS_AFTER_PART && wait_us > may_wait_us;
         waits_long.then_some(Submitted::Standing { wait_us, may_wait_us })
     }

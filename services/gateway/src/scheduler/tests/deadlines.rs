@@ -143,6 +143,39 @@ fn a_method_that_was_slow_may_show_that_it_is_fast_again() {
     granted(scheduler.submit(within(50)));
 }
 
+#[test]
+fn a_small_input_is_not_refused_for_long_because_large_ones_came_before() {
+    let mut scheduler = scheduler(1_000);
+    scheduler.join(WORKER, 1, vec![RESIZE]);
+    teach(&mut scheduler, RESIZE, 20, 1_000);
+    let refused = (0..100).filter(|_| match scheduler.submit(within(200)) {
+        Submitted::Granted(grant) => {
+            scheduler.finish(grant.job, took(4), None);
+            false
+        }
+        _ => true,
+    });
+    assert_eq!(refused.count(), 16, "until one was let through, which showed it");
+}
+
+#[test]
+fn where_inputs_differ_by_much_nobody_is_refused_for_the_mean() {
+    let mut scheduler = scheduler(1_000);
+    scheduler.join(WORKER, 2, vec![RESIZE]);
+    for _ in 0..10 {
+        teach(&mut scheduler, RESIZE, 1, 1_000);
+        teach(&mut scheduler, RESIZE, 1, 4);
+    }
+    let large = granted(scheduler.submit(call(RESIZE)));
+    granted(scheduler.submit(within(200)));
+    scheduler.finish(large.job, took(1_000), None);
+    // And where they hardly differ, whoever has less time than they take is.
+    for us in (0..40).map(|turn| 900 + 200 * (turn % 2)) {
+        teach(&mut scheduler, RESIZE, 1, us);
+    }
+    assert!(matches!(scheduler.submit(within(700)), Submitted::TooLate { .. }));
+}
+
 /// Ten times more than can be done, for as long as `rounds` jobs take on one slot; answers the longest wait of those
 /// that were let in during the last half.
 fn flood(scheduler: &mut Scheduler, rounds: u32, job: Job) -> u64 {
