@@ -6,7 +6,7 @@ use super::Spent;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Estimate {
     run_us: f64,
-    /// How far runs are from that, in the mean.
+    /// How far those that were done are from that, in the mean.
     strays_us: f64,
     cpu_us: f64,
     finished: u32,
@@ -24,15 +24,18 @@ const GUESS_US: i64 = 1_000;
 const MOST_US: u64 = 1 << 43;
 
 impl Estimate {
-    /// Of items that ran together, their mean. Answers whether they took less than half of what was expected.
+    /// Of items that ran together, their mean. Answers whether they were done in less than half of what was expected: what was
+    /// stopped before says nothing of how brief its kind can be.
     pub(super) fn learn(&mut self, spent: Spent) -> bool {
         let items = f64::from(spent.items.max(1));
         let (run, cpu) = (run_of(spent) as f64 / items, cpu_of(spent) as f64 / items);
-        let was_brief = run < self.run_us / 2.0;
+        let was_brief = spent.done && run < self.run_us / 2.0;
         if self.finished == 0 {
             (self.run_us, self.cpu_us) = (run, cpu);
         } else {
-            self.strays_us += WEIGHT_OF_STRAYS * ((run - self.run_us).abs() - self.strays_us);
+            if spent.done {
+                self.strays_us += WEIGHT_OF_STRAYS * ((run - self.run_us).abs() - self.strays_us);
+            }
             self.run_us += WEIGHT * (run - self.run_us);
             self.cpu_us += WEIGHT * (cpu - self.cpu_us);
         }

@@ -1,8 +1,8 @@
 //! What is expected, and who is refused for it.
 
 use super::{
-    CLASSIFY, Job, Lane, OTHER, RESIZE, Scheduler, Submitted, TenantId, WORKER, batch, by, call, granted,
-    scheduler, teach, took, waiting,
+    CLASSIFY, Job, Lane, OTHER, RESIZE, Scheduler, Spent, Submitted, TenantId, WORKER, batch, by, call,
+    granted, scheduler, teach, took, waiting,
 };
 
 fn within(left_us: u64) -> Job {
@@ -156,6 +156,22 @@ fn a_small_input_is_not_refused_for_long_because_large_ones_came_before() {
         _ => true,
     });
     assert_eq!(refused.count(), 16, "until one was let through, which showed it");
+}
+
+#[test]
+fn a_job_that_was_stopped_at_its_deadline_has_not_shown_that_it_is_brief() {
+    let mut scheduler = scheduler(1_000);
+    scheduler.join(WORKER, 1, vec![RESIZE]);
+    teach(&mut scheduler, RESIZE, 20, 1_000);
+    let tried = (0..68).filter(|_| match scheduler.submit(within(200)) {
+        Submitted::Granted(grant) => {
+            let stopped = took(200).map(|spent| Spent { done: false, ..spent });
+            scheduler.finish(grant.job, stopped, None);
+            true
+        }
+        _ => false,
+    });
+    assert_eq!(tried.count(), 4, "every 17th");
 }
 
 #[test]
