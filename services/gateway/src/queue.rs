@@ -244,8 +244,15 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     const METHOD: MethodId = MethodId(0);
-    const JOB: Job =
-        Job { method: METHOD, lane: Lane::Calls, tenant: TenantId(0), left_us: None, items: 1, not_at: None };
+    const JOB: Job = Job {
+        method: METHOD,
+        lane: Lane::Calls,
+        tenant: TenantId(0),
+        left_us: None,
+        items: 1,
+        bytes: 0,
+        not_at: None,
+    };
 
     fn queue(waiting: usize) -> JobQueue {
         JobQueue::new(Limits { waiting, batch_share: 0.1 })

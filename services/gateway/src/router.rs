@@ -126,7 +126,8 @@ impl Router {
         let tenant = said(headers::TENANT).map_or(Tenants::NAMELESS, |name| self.tenants.id(name));
         let left = call.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let left_us = left.map(micros);
-        Job { method: call.method.id, lane, tenant, left_us, items: call.items.max(1), not_at }
+        let (items, bytes) = (call.items.max(1), call.body.len() as u64);
+        Job { method: call.method.id, lane, tenant, left_us, items, bytes, not_at }
     }
 
     /// The less busy of two random seats, but for those that are set aside for being slow, and those that are full. What

@@ -4,7 +4,7 @@
 //! A new job goes to the worker with the most free slots, a second attempt to the one of all others; a worker that has
 //! room takes what goes next: calls before batch, but for batch's share (`share`); among tenants the one that has had the
 //! least CPU time (`fair`); of its jobs the oldest. A method at its limit stands aside (`methods`). What jobs cost is
-//! learned (`estimate`), and a job that could not be finished by its deadline, or would wait for long in a queue that
+//! learned (`estimate`) for each size of request (`by_size`), and a job that could not be finished by its deadline, or would wait for long in a queue that
 //! stands, is refused when it comes (`forecast`). A worker that is much slower than the others of its kind is chosen last
 //! (`aside`).
 //!
@@ -14,6 +14,7 @@
 //! inputs give the same outputs. Nor does it look at a clock: it is told the time.
 
 mod aside;
+mod by_size;
 mod chunks;
 mod classes;
 mod estimate;
@@ -30,6 +31,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use turno_proto::habits::CHUNK_GIVES_WAY;
 
+use by_size::Size;
 use classes::{ClassId, Classes, Next};
 use methods::Method;
 use pace::Ran;
@@ -64,6 +66,7 @@ struct Waiting {
     lane: Lane,
     tenant: TenantId,
     items: u32,
+    size: Size,
     /// What was expected when it came.
     service_us: u64,
 }
@@ -197,7 +200,7 @@ impl Scheduler {
     pub fn finish(&mut self, job: JobId, spent: Option<Spent>, prefetch: Option<u32>) -> Vec<Grant> {
         let Some(granted) = self.granted.remove(&job) else { return Vec::new() };
         let ran = self.settle(&granted, spent);
-        self.release(granted.job.method);
+        self.release(granted.job);
         let worker = self.classes.worker(granted.worker);
         let is_here = worker.is_some_and(|worker| worker.visit == granted.visit);
         if is_here {
@@ -255,7 +258,7 @@ impl Scheduler {
 
     /// How long a job of this method is expected to run, once one has.
     pub fn service_us(&self, method: MethodId) -> Option<u64> {
-        self.methods.get(&method)?.estimate.service_us()
+        self.methods.get(&method)?.costs.service_us()
     }
 
     /// Tenants' accounts that are kept, for tests.
@@ -273,10 +276,11 @@ impl Scheduler {
         Some(Grant { job, worker })
     }
 
-    fn arrived(&mut self, &Job { method, lane, tenant, items, .. }: &Job) -> Waiting {
-        let known = self.methods.entry(method).or_insert_with(Method::new);
-        let service_us = known.estimate.service_us().unwrap_or(0).saturating_mul(items.into());
-        Waiting { method, lane, tenant, items, service_us }
+    fn arrived(&mut self, job: &Job) -> Waiting {
+        let &Job { method, lane, tenant, items, .. } = job;
+        let (known, size) = (self.methods.entry(method).or_insert_with(Method::new), forecast::size_of(job));
+        let service_us = known.costs.service_us_of(size).unwrap_or(0).saturating_mul(items.into());
+        Waiting { method, lane, tenant, items, size, service_us }
     }
 
     fn new_job(&mut self) -> JobId {
@@ -330,9 +334,10 @@ impl Scheduler {
 
     fn grant(&mut self, id: JobId, job: Waiting, worker: WorkerId, contended: bool) {
         let method = self.methods.get_mut(&job.method).expect("a job's method is known");
-        let (was_open, charged_us) = (method.is_open(), method.estimate.charge_us(job.items));
+        let (was_open, charged_us) = (method.is_open(), method.costs.charge_us(job.size, job.items));
         method.granted += 1;
-        method.refused = 0;
+        let of_size = method.costs.of(job.size);
+        (of_size.here, of_size.refused) = (of_size.here + 1, 0);
         self.show_limit(job.method, was_open);
         self.classes.change(worker, |worker| {
             worker.outstanding += 1;
@@ -356,8 +361,8 @@ impl Scheduler {
         let Granted { job, class, charged_us, contended, .. } = *granted;
         let method = self.methods.get_mut(&job.method).expect("a job's method is known");
         let ran = spent.and_then(|spent| {
-            if method.estimate.learn(spent) {
-                method.refused = forecast::REFUSED_IN_A_ROW;
+            if method.costs.learn(job.size, spent) {
+                method.costs.of(job.size).refused = forecast::REFUSED_IN_A_ROW;
             }
             method.worked(estimate::run_of(spent));
             let item_us = estimate::run_of(spent) / u64::from(spent.items.max(1));
@@ -373,11 +378,12 @@ impl Scheduler {
         ran
     }
 
-    fn release(&mut self, id: MethodId) {
-        let method = self.methods.get_mut(&id).expect("a job's method is known");
+    fn release(&mut self, job: Waiting) {
+        let method = self.methods.get_mut(&job.method).expect("a job's method is known");
         let was_open = method.is_open();
         method.granted -= 1;
-        self.show_limit(id, was_open);
+        method.costs.of(job.size).here -= 1;
+        self.show_limit(job.method, was_open);
     }
 
     /// Tells the classes that a method has come to its limit, or is below it again.
@@ -395,6 +401,7 @@ impl Scheduler {
     fn wait(&mut self, id: JobId, job: Waiting) {
         let Waiting { lane, tenant, service_us, .. } = job;
         let method = self.methods.get_mut(&job.method).expect("a job's method is known");
+        method.costs.of(job.size).here += 1;
         let first = method.push(lane, tenant, id, service_us);
         for class in &method.classes {
             let class = self.classes.get_mut(*class).expect("a method's classes are there");
@@ -413,6 +420,7 @@ impl Scheduler {
         let job = self.waiting.remove(&id)?;
         let Waiting { lane, tenant, service_us, .. } = job;
         let method = self.methods.get_mut(&job.method).expect("a job's method is known");
+        method.costs.of(job.size).here -= 1;
         let first = method.remove(lane, tenant, id, service_us);
         for class in &method.classes {
             let class = self.classes.get_mut(*class).expect("a method's classes are there");

@@ -50,8 +50,15 @@ async fn a_large_answer_needs_room_unless_who_asked_takes_it_in_any_case() {
 /// by then. How often one was set aside.
 async fn verdicts_beside_one_that_is_quick(code: Code, is_given_up: bool) -> usize {
     const METHOD: MethodId = MethodId(0);
-    const JOB: Job =
-        Job { method: METHOD, lane: Lane::Calls, tenant: TenantId(0), left_us: None, items: 1, not_at: None };
+    const JOB: Job = Job {
+        method: METHOD,
+        lane: Lane::Calls,
+        tenant: TenantId(0),
+        left_us: None,
+        items: 1,
+        bytes: 0,
+        not_at: None,
+    };
     let (queue, told) =
         (JobQueue::new(Limits { waiting: 10, batch_share: 0.0 }), Arc::new(AtomicUsize::new(0)));
     let (down, _invocations) = mpsc::channel(1_000);

@@ -1,15 +1,19 @@
-//! What jobs of one method cost, learned from those that have finished.
+//! What jobs of one kind cost, learned from those that have finished.
 
 use super::Spent;
 
 /// Smoothed with a weight of 1/8 for what is new, and how far they stray with 1/4, as TCP smooths its round trips (RFC 6298).
 #[derive(Clone, Debug, Default)]
 pub(super) struct Estimate {
-    run_us: f64,
-    /// How far those that were done are from that, in the mean.
-    strays_us: f64,
+    /// For how long they held a slot, however they ended.
+    held_us: f64,
     cpu_us: f64,
     finished: u32,
+    /// How long those ran that were done,
+    done_us: f64,
+    /// and how far they are from that, in the mean.
+    strays_us: f64,
+    done: u32,
 }
 
 const WEIGHT: f64 = 0.125;
@@ -24,35 +28,48 @@ const GUESS_US: i64 = 1_000;
 const MOST_US: u64 = 1 << 43;
 
 impl Estimate {
-    /// Of items that ran together, their mean. Answers whether they were done in less than half of what was expected: what was
-    /// stopped before says nothing of how brief its kind can be.
+    /// Of items that ran together, their mean. Answers whether they were done in less than half of what was expected.
     pub(super) fn learn(&mut self, spent: Spent) -> bool {
         let items = f64::from(spent.items.max(1));
-        let (run, cpu) = (run_of(spent) as f64 / items, cpu_of(spent) as f64 / items);
-        let was_brief = spent.done && run < self.run_us / 2.0;
+        let (run_us, cpu_us) = (run_of(spent) as f64 / items, cpu_of(spent) as f64 / items);
         if self.finished == 0 {
-            (self.run_us, self.cpu_us) = (run, cpu);
+            (self.held_us, self.cpu_us) = (run_us, cpu_us);
         } else {
-            if spent.done {
-                self.strays_us += WEIGHT_OF_STRAYS * ((run - self.run_us).abs() - self.strays_us);
-            }
-            self.run_us += WEIGHT * (run - self.run_us);
-            self.cpu_us += WEIGHT * (cpu - self.cpu_us);
+            self.held_us += WEIGHT * (run_us - self.held_us);
+            self.cpu_us += WEIGHT * (cpu_us - self.cpu_us);
         }
         self.finished = self.finished.saturating_add(1);
+        spent.done && self.learn_done(run_us)
+    }
+
+    /// What was stopped, or failed, says nothing of how long its kind takes.
+    fn learn_done(&mut self, run_us: f64) -> bool {
+        let was_brief = run_us < self.done_us / 2.0;
+        if self.done == 0 {
+            self.done_us = run_us;
+        } else {
+            self.strays_us += WEIGHT_OF_STRAYS * ((run_us - self.done_us).abs() - self.strays_us);
+            self.done_us += WEIGHT * (run_us - self.done_us);
+        }
+        self.done = self.done.saturating_add(1);
         was_brief
     }
 
-    /// How long the next one will run.
-    pub(super) fn service_us(&self) -> Option<u64> {
-        (self.finished > 0).then_some(self.run_us as u64)
+    /// Enough have finished to go by.
+    pub(super) fn says_enough(&self) -> bool {
+        self.finished >= ENOUGH
     }
 
-    /// How long it will run at least, once enough is known to refuse somebody for it. Where runs differ by their inputs, that
-    /// says little.
+    /// How long the next one will hold its slot.
+    pub(super) fn service_us(&self) -> Option<u64> {
+        (self.finished > 0).then_some(self.held_us as u64)
+    }
+
+    /// How long it will run at least if it is done, once enough were to refuse somebody for it. Where runs differ by their
+    /// inputs, that says little.
     pub(super) fn least_service_us(&self) -> Option<u64> {
-        let least_us = (self.run_us - STRAYS * self.strays_us).max(0.0) as u64;
-        (self.finished >= ENOUGH).then_some(least_us)
+        let least_us = (self.done_us - STRAYS * self.strays_us).max(0.0) as u64;
+        (self.done >= ENOUGH).then_some(least_us)
     }
 
     /// What the next one of so many items will cost its tenant.

@@ -1,13 +1,14 @@
 //! How long a job would wait, and whether it comes too late or to a queue that stands. Guesses low where it must guess: who is refused wrongly
 //! has lost more than who is told late.
 
+use super::by_size::Size;
 use super::classes::{Class, ClassId};
 use super::methods::Method;
 use super::{Job, Lane, MethodId, Scheduler, Submitted, TenantId};
 
-/// So many are refused in a row before one is let through, though it seems late too, when no job of its method is
-/// there: else a method that was slow once would be refused for ever, with nobody to show that it is fast again. Who has
-/// shown it is followed by the next at once.
+/// So many are refused in a row before one is let through, though it seems late too, when no job of its method and size is
+/// there: else what was slow once would be refused for ever, with nobody to show that it is fast again. Who has shown it
+/// is followed by the next at once.
 pub(super) const REFUSED_IN_A_ROW: u32 = 16;
 /// A queue stands that has not been empty for this part of the time that a job has left: it is no burst that passes.
 const STANDS_AFTER_PART: u64 = 4;
@@ -45,12 +46,13 @@ impl Scheduler {
     /// to their last moment, all would: each a little too long for some, and nobody more would be served.
     pub(super) fn refusal(&self, job: &Job) -> Option<Submitted> {
         let left_us = job.left_us?;
-        let known = self.methods.get(&job.method).and_then(|method| method.estimate.least_service_us());
+        let (costs, size) = (self.methods.get(&job.method).map(|method| &method.costs), size_of(job));
+        let known = costs.and_then(|costs| costs.least_service_us_of(size));
         if known.is_none() && left_us > 0 {
             return None;
         }
         let Ahead { wait_us, stood_us } = self.ahead(job.method, job.lane, job.tenant).unwrap_or_default();
-        let usual_us = self.service_us(job.method).unwrap_or(0);
+        let usual_us = costs.and_then(|costs| costs.service_us_of(size)).unwrap_or(0);
         let service_us = known.unwrap_or(usual_us);
         if left_us == 0 || wait_us.saturating_add(service_us) > left_us {
             return Some(Submitted::TooLate { wait_us, service_us });
@@ -65,20 +67,26 @@ impl Scheduler {
         let Some(method) = self.methods.get_mut(&job.method).filter(|_| job.left_us != Some(0)) else {
             return false;
         };
-        if method.granted > 0 || method.is_waited_for() {
+        let of_size = method.costs.of(size_of(job));
+        if of_size.here > 0 {
             return false;
         }
-        method.refused += 1;
-        if method.refused <= REFUSED_IN_A_ROW {
+        of_size.refused += 1;
+        if of_size.refused <= REFUSED_IN_A_ROW {
             return false;
         }
-        method.refused = 0;
+        of_size.refused = 0;
         true
     }
 
     fn class(&self, class: ClassId) -> Option<&Class> {
         self.classes.get(class)
     }
+}
+
+/// Of a chunk, one item's.
+pub(super) fn size_of(job: &Job) -> Size {
+    Size::of(job.bytes / u64::from(job.items.max(1)))
 }
 
 /// What a job would find.

@@ -52,6 +52,8 @@ pub struct Job {
     pub left_us: Option<u64>,
     /// How many items of a map it runs; one, if it is a call.
     pub items: u32,
+    /// How large its request is, all items together.
+    pub bytes: u64,
     /// Where another attempt of it is already: it is not granted a place there when it comes. Once it waits, its turn may
     /// come up there as anywhere, and whoever asked gives that place back.
     pub not_at: Option<WorkerId>,

@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
+use super::by_size::BySize;
 use super::classes::ClassId;
-use super::estimate::Estimate;
 use super::fifo::Fifo;
 use super::pace::Usual;
 use super::work::Work;
@@ -20,11 +20,9 @@ pub(super) struct Method {
     pub(super) waiting: [usize; 2],
     /// The kinds of worker that serve it.
     pub(super) classes: Vec<ClassId>,
-    pub(super) estimate: Estimate,
+    pub(super) costs: BySize,
     /// In each lane: inputs of tickets and maps may be larger than those of calls.
     pub(super) usual: [Usual; 2],
-    /// Jobs refused by their deadline since one was last let through.
-    pub(super) refused: u32,
     lanes: [MethodLane; 2],
 }
 
@@ -50,9 +48,8 @@ impl Method {
             granted: 0,
             waiting: [0, 0],
             classes: Vec::new(),
-            estimate: Estimate::default(),
+            costs: BySize::default(),
             usual: [Usual::default(); 2],
-            refused: 0,
             lanes: [lane(), lane()],
         }
     }

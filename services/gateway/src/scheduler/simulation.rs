@@ -81,6 +81,7 @@ impl World {
                 tenant: TenantId(0),
                 left_us: None,
                 items: 1,
+                bytes: 0,
                 not_at: None,
             });
             self.finish(0);
@@ -132,7 +133,9 @@ impl World {
         let items = if is_chunk { 1 + self.dice.below(20) as u32 } else { 1 };
         let is_second = self.kind == Kind::Wild && self.dice.below(6) == 0;
         let not_at = if is_second { self.some_worker() } else { None };
-        Job { method, lane, tenant: TenantId(tenant), left_us, items, not_at }
+        let order = self.dice.below(24);
+        let bytes = self.dice.below(1 << order);
+        Job { method, lane, tenant: TenantId(tenant), left_us, items, bytes, not_at }
     }
 
     fn submit(&mut self, job: Job) {
@@ -266,6 +269,7 @@ impl World {
                     tenant: lost.tenant,
                     left_us: None,
                     items: lost.items,
+                    bytes: 0,
                     not_at: None,
                 });
             }

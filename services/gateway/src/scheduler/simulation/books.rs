@@ -117,7 +117,7 @@ impl Books {
     }
 
     pub(super) fn submitted(&mut self, job: &Job, submitted: Submitted, service_us: Option<u64>) {
-        let Job { method, lane, tenant, left_us, items, not_at } = *job;
+        let Job { method, lane, tenant, left_us, items, not_at, .. } = *job;
         let known = Known { method, lane, tenant, items, not_at, state: State::Waiting };
         match submitted {
             Submitted::Waiting(id) => self.begin(id, known),

@@ -158,6 +158,84 @@ fn a_small_input_is_not_refused_for_long_because_large_ones_came_before() {
     assert_eq!(refused.count(), 16, "until one was let through, which showed it");
 }
 
+/// A call with a request of so many bytes.
+fn of_size(bytes: u64) -> Job {
+    Job { bytes, ..call(RESIZE) }
+}
+
+const SMALL: u64 = 3_000;
+const LARGE: u64 = 3_000_000;
+
+/// What jobs with small and with large requests take, on one slot.
+fn both_sizes_known() -> Scheduler {
+    let mut scheduler = scheduler(1_000);
+    scheduler.join(WORKER, 1, vec![RESIZE]);
+    for _ in 0..8 {
+        for (bytes, us) in [(SMALL, 4), (LARGE, 1_000)] {
+            let job = granted(scheduler.submit(of_size(bytes))).job;
+            scheduler.finish(job, took(us), None);
+        }
+    }
+    scheduler
+}
+
+#[test]
+fn a_request_is_judged_by_those_of_its_size() {
+    let mut scheduler = both_sizes_known();
+    let late = Submitted::TooLate { wait_us: 0, service_us: 1_000 };
+    assert_eq!(scheduler.submit(Job { left_us: Some(900), ..of_size(LARGE) }), late);
+    granted(scheduler.submit(Job { left_us: Some(5), ..of_size(SMALL) }));
+    // And so is the work ahead.
+    for _ in 0..3 {
+        waiting(scheduler.submit(of_size(SMALL)));
+    }
+    assert_eq!(wait_of(&scheduler, 0), Some(12));
+    waiting(scheduler.submit(of_size(LARGE)));
+    assert_eq!(wait_of(&scheduler, 0), Some(1_012));
+}
+
+#[test]
+fn a_size_that_nobody_has_seen_is_judged_by_smaller_ones_alone() {
+    let mut scheduler = both_sizes_known();
+    assert!(matches!(
+        scheduler.submit(Job { left_us: Some(3), ..of_size(100 * SMALL) }),
+        Submitted::TooLate { .. }
+    ));
+    granted(scheduler.submit(Job { left_us: Some(3), ..of_size(SMALL / 100) }));
+}
+
+#[test]
+fn a_size_that_was_slow_may_show_that_it_is_fast_again_while_others_run() {
+    let mut scheduler = both_sizes_known();
+    scheduler.resize(WORKER, 2);
+    granted(scheduler.submit(of_size(SMALL)));
+    let refused = (0..100).filter(|_| match scheduler.submit(Job { left_us: Some(200), ..of_size(LARGE) }) {
+        Submitted::Granted(grant) => {
+            scheduler.finish(grant.job, took(4), None);
+            false
+        }
+        _ => true,
+    });
+    assert_eq!(refused.count(), 16);
+}
+
+#[test]
+fn who_was_stopped_or_failed_does_not_make_its_kind_look_brief() {
+    let mut scheduler = known(1);
+    for _ in 0..100 {
+        let failed = took(1).map(|spent| Spent { done: false, ..spent });
+        let job = granted(scheduler.submit(call(RESIZE))).job;
+        scheduler.finish(job, failed, None);
+    }
+    assert_eq!(scheduler.submit(within(99)), Submitted::TooLate { wait_us: 0, service_us: 100 });
+    // But whoever waits for such waits briefly.
+    granted(scheduler.submit(within(100)));
+    for _ in 0..5 {
+        waiting(scheduler.submit(call(RESIZE)));
+    }
+    waiting(scheduler.submit(within(110)));
+}
+
 #[test]
 fn a_job_that_was_stopped_at_its_deadline_has_not_shown_that_it_is_brief() {
     let mut scheduler = scheduler(1_000);
