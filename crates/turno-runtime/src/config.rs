@@ -18,12 +18,15 @@ pub trait Config: Serialize + DeserializeOwned + Default {
 
 /// Lays `flags` over the TOML `file` over the defaults.
 pub fn load<C: Config>(file: Option<&Path>, flags: &impl Serialize) -> Result<C, Error> {
-    let mut table = file.map(read).transpose()?.unwrap_or_default();
+    let file = file.map(File::read).transpose()?;
+    let mut table: Table = file.as_ref().map(File::parse).transpose()?.unwrap_or_default();
     let over = Table::try_from(flags).map_err(|error| Error::Config(error.to_string()))?;
     lay_over(&mut table, over);
-    let config: C = Value::Table(table)
-        .try_into()
-        .map_err(|error: toml::de::Error| Error::Config(error.to_string().trim().replace('\n', " ")))?;
+    let config: C = Value::Table(table).try_into().map_err(|error: toml::de::Error| {
+        // What is laid together has no lines any more; the file has, if the mistake is its own.
+        let in_file = file.as_ref().and_then(|file| file.parse::<C>().err());
+        in_file.unwrap_or_else(|| Error::Config(error.to_string().trim().replace('\n', " ")))
+    })?;
     config.validate().map_err(Error::Config)?;
     Ok(config)
 }
@@ -56,10 +59,36 @@ pub fn print(config: &impl Serialize) -> Result<String, Error> {
     toml::to_string(config).map_err(|error| Error::Config(error.to_string()))
 }
 
-fn read(path: &Path) -> Result<Table, Error> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| Error::ConfigFile { path: path.to_owned(), source })?;
-    text.parse().map_err(|error| Error::Config(format!("{}: {error}", path.display())))
+/// A configuration file as it was read.
+struct File<'a> {
+    path: &'a Path,
+    text: String,
+}
+
+impl<'a> File<'a> {
+    fn read(path: &'a Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| Error::ConfigFile { path: path.to_owned(), source })?;
+        Ok(Self { path, text })
+    }
+
+    fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        toml::from_str(&self.text).map_err(|error| self.mistake(&error))
+    }
+
+    /// Where it is and what it is. The line itself is not shown: there may be a secret in it.
+    fn mistake(&self, error: &toml::de::Error) -> Error {
+        let path = self.path.display();
+        let place = error.span().map_or_else(String::new, |span| place(&self.text, span.start));
+        Error::Config(format!("{path}{place}: {}", error.message().trim()))
+    }
+}
+
+/// Line and column of a byte, counted from 1, as editors and compilers write them.
+fn place(text: &str, byte: usize) -> String {
+    let before = text.get(..byte).unwrap_or(text);
+    let (line, beginning) = (before.matches('\n').count() + 1, before.rfind('\n').map_or(0, |at| at + 1));
+    format!(":{line}:{}", before[beginning..].chars().count() + 1)
 }
 
 fn lay_over(under: &mut Table, over: Table) {
@@ -134,10 +163,37 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_key_is_named() {
-        let file = file("oven = 2\n");
+    fn a_mistake_in_a_file_is_told_with_its_place() {
+        for (text, place, what) in [
+            ("oven = 2\n", "1:1", "unknown field `oven`, expected one of `ovens`, `name`, `shop`"),
+            (
+                "# A bakery.\novens = 2\n\n[shop]\n  strete = 1\n",
+                "5:3",
+                "unknown field `strete`, expected `street` or `open`",
+            ),
+            ("name = \"Bäcker\"\novens = \"two\"\n", "2:9", "invalid type: string \"two\", expected u32"),
+            ("shop = { street = \"ß\", open = 1 }", "1:31", "invalid type: integer `1`, expected a boolean"),
+        ] {
+            let file = file(text);
+            let error = load::<Bakery>(Some(file.path()), &flags(None, None)).unwrap_err().to_string();
+            assert_eq!(error, format!("configuration: {}:{place}: {what}", file.path().display()));
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_told_with_its_place_and_without_its_secrets() {
+        let file = file("ovens = 2\nname = \"open-sesame\n");
         let error = load::<Bakery>(Some(file.path()), &flags(None, None)).unwrap_err().to_string();
-        assert!(error.contains("oven") && error.contains("expected"), "{error}");
+        let place = format!("configuration: {}:2:", file.path().display());
+        assert!(error.starts_with(&place) && !error.contains("sesame"), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+
+    #[test]
+    fn a_flag_stands_for_what_the_file_says_wrong() {
+        let file = file("ovens = \"two\"\n");
+        let got: Bakery = load(Some(file.path()), &flags(Some(2), None)).unwrap();
+        assert_eq!(got.ovens, 2);
     }
 
     #[test]
