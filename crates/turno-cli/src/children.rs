@@ -1,5 +1,5 @@
-//! Processes of a mesh that this program starts itself: one a role, watched, started again when they die, ended in
-//! order: the gateway first, so that what is in flight still finds its nodes.
+//! Processes of a mesh that this program starts itself: one a role, watched, started again when they die unless they
+//! cannot start, ended in order: the gateway first, so that what is in flight still finds its nodes.
 
 mod wait;
 
@@ -95,7 +95,10 @@ impl Role {
 /// A process that is watched.
 #[derive(Debug)]
 pub(crate) struct Watched {
+    name: String,
     stop: CancellationToken,
+    /// Cancelled once it cannot start.
+    hopeless: CancellationToken,
     ended: JoinHandle<()>,
     pid: tokio::sync::watch::Receiver<u32>,
 }
@@ -118,15 +121,16 @@ const OWN_SETTINGS: [&str; 11] = [
 const DRAIN: Duration = Duration::from_secs(35);
 
 impl Watched {
-    /// Starts `role`, and again whenever it dies.
+    /// Starts `role`, and again whenever it dies, as long as it can start.
     pub(crate) fn start(role: Role) -> Result<Self> {
-        let stop = CancellationToken::new();
+        let (name, stop, hopeless) = (role.name.clone(), CancellationToken::new(), CancellationToken::new());
         // Asked once: of a program that was replaced meanwhile the system answers no path that can be started.
         let turno = std::env::current_exe().context("cannot find this program's own file")?;
         let child = spawn(&turno, &role)?;
         let (said, pid) = tokio::sync::watch::channel(child.id().unwrap_or_default());
-        let ended = task::spawn("turno.child", watch(turno, role, child, stop.clone(), said));
-        Ok(Self { stop, ended, pid })
+        let watched = watch(turno, role, child, stop.clone(), hopeless.clone(), said);
+        let ended = task::spawn("turno.child", watched);
+        Ok(Self { name, stop, hopeless, ended, pid })
     }
 
     /// Its process id, of late.
@@ -134,10 +138,10 @@ impl Watched {
         *self.pid.borrow()
     }
 
-    /// Completes once it has died and been started again.
-    pub(crate) async fn died(&mut self) {
-        // An error is its watcher's, which has ended.
-        let _ended = self.pid.changed().await;
+    /// Completes with its name once it cannot start. Why, it has said itself.
+    pub(crate) async fn cannot_start(&self) -> &str {
+        self.hopeless.cancelled().await;
+        &self.name
     }
 
     /// Asks it to end in order, and waits until it has.
@@ -170,15 +174,20 @@ async fn watch(
     role: Role,
     mut child: Child,
     stop: CancellationToken,
+    hopeless: CancellationToken,
     said: tokio::sync::watch::Sender<u32>,
 ) {
-    let (mut started, mut wait) = (Instant::now(), Duration::ZERO);
+    let (mut started, mut wait, mut is_first) = (Instant::now(), Duration::ZERO, true);
     loop {
         let ended = tokio::select! {
             ended = child.wait() => ended,
             () = stop.cancelled() => return end(&role, child, DRAIN, &mut Aside).await,
         };
+        if ended.as_ref().is_ok_and(|status| wait::is_hopeless(*status, is_first)) {
+            return hopeless.cancel();
+        }
         report(&role, ended.as_ref().ok());
+        is_first = false;
         wait = wait::next(wait, started.elapsed());
         child = loop {
             if tokio::time::timeout(wait, stop.cancelled()).await.is_ok() {
@@ -213,6 +222,22 @@ async fn end(role: &Role, mut child: Child, patience: Duration, say: &mut (dyn W
 fn report(role: &Role, status: Option<&ExitStatus>) {
     let how = status.map_or_else(|| "for an unknown reason".to_owned(), |status| format!("({status})"));
     let _said = writeln!(Aside, "{} ended {how}; starting it again", role.name);
+}
+
+/// What a role ends with whose address is taken, or is not this machine's.
+pub(crate) const CANNOT_LISTEN: u8 = 3;
+
+/// Whether a role could not start for that.
+pub(crate) fn cannot_listen(error: &anyhow::Error) -> bool {
+    let gateway = error.downcast_ref::<turno_gateway::Error>().and_then(|error| match error {
+        turno_gateway::Error::Runtime(error) => Some(error),
+        _ => None,
+    });
+    let node = error.downcast_ref::<turno::Error>().and_then(|error| match error {
+        turno::Error::Runtime(error) => Some(error),
+        _ => None,
+    });
+    matches!(gateway.or(node), Some(turno_runtime::Error::Listen { .. }))
 }
 
 /// Two ports that are free now. Whoever takes them meanwhile makes the gateway say so.

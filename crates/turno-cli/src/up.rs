@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use clap::builder::RangedI64ValueParser;
 use tokio::net::TcpStream;
@@ -66,32 +66,31 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Starts, tells what is served, and ends on Ctrl-C or SIGTERM.
 pub(crate) async fn run(args: UpArgs) -> Result<ExitCode> {
     let shutdown = turno_runtime::shutdown::on_signal()?;
-    refuse_taken(&[args.listen, args.nodes, args.metrics])?;
+    refuse_taken([("--listen", args.listen), ("--nodes", args.nodes), ("--metrics", args.metrics)])?;
     let (roles, dial) = (args.roles(), own(args.nodes));
     let mesh = tokio::select! {
         mesh = Mesh::start(&roles, dial) => mesh?,
         () = shutdown.cancelled() => return Ok(ExitCode::SUCCESS),
     };
-    let expected = args.workers as usize + 1;
-    let started = tokio::select! {
-        started = Mesh::ready(own(args.listen), expected) => started,
-        () = shutdown.cancelled() => Ok(Vec::new()),
+    let ended = tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        failed = open(&args) => failed,
+        hopeless = mesh.cannot_start() => Err(hopeless),
     };
-    match started {
-        Ok(methods) if !shutdown.is_cancelled() => {
-            say(&opening(&args, &methods));
-            shutdown.cancelled().await;
-        }
-        Ok(_) => {}
-        Err(error) => {
-            mesh.stop().await;
-            return Err(error);
-        }
+    if ended.is_ok() {
+        say("\nending: what is in flight is finished first (once more Ctrl-C ends at once)");
     }
-    say("\nending: what is in flight is finished first (once more Ctrl-C ends at once)");
     mesh.stop().await;
+    ended?;
     say("ended");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells what is served once it is; ends only where that fails.
+async fn open(args: &UpArgs) -> Result<()> {
+    let methods = Mesh::ready(own(args.listen), args.workers as usize + 1).await?;
+    say(&opening(args, &methods));
+    std::future::pending().await
 }
 
 impl UpArgs {
@@ -162,10 +161,9 @@ impl Mesh {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        let gateway = &mut mesh.0[0];
         let listens = tokio::select! {
             listens = tokio::time::timeout(PATIENCE, listening) => listens.is_ok(),
-            () = gateway.died() => false,
+            _gateway = mesh.0[0].cannot_start() => false,
         };
         if !listens {
             mesh.stop().await;
@@ -186,6 +184,13 @@ impl Mesh {
     /// The processes, in the order in which they were started.
     pub(crate) fn processes(&self) -> &[Watched] {
         &self.0
+    }
+
+    /// Completes once one of them cannot start, with what is to be said of it.
+    async fn cannot_start(&self) -> anyhow::Error {
+        let each = self.0.iter().map(|process| Box::pin(process.cannot_start()));
+        let (name, ..) = futures_util::future::select_all(each).await;
+        anyhow!("{name} cannot start: its own message above says why")
     }
 
     /// Waits until so many nodes are linked; answers what they serve.
@@ -218,15 +223,17 @@ async fn linked(channel: &Channel) -> usize {
     listed.map_or(0, |listed| listed.into_inner().nodes.len())
 }
 
-/// Said here once, and not by a child that is started again and again.
-fn refuse_taken(addresses: &[SocketAddr]) -> Result<()> {
-    for address in addresses {
+/// Said before anything is started. All are held until the last is: two may be the same.
+fn refuse_taken(addresses: [(&str, SocketAddr); 3]) -> Result<()> {
+    let mut held = Vec::new();
+    for (flag, address) in addresses {
         if address.port() == 0 {
-            bail!("{address}: give a port, so that others know where to call");
+            bail!("{flag} {address}: give a port, so that others know where to call");
         }
-        if let Err(error) = std::net::TcpListener::bind(address) {
-            bail!("cannot listen on {address}: {error}; give another address (--listen, --nodes, --metrics)");
-        }
+        let taken = |error: std::io::Error| {
+            anyhow!("cannot listen on {address}: {error}; give another address ({flag})")
+        };
+        held.push(std::net::TcpListener::bind(address).map_err(taken)?);
     }
     Ok(())
 }

@@ -19,12 +19,14 @@ pub enum Error {
     #[error("configuration: {0}")]
     Config(String),
     /// An address is taken or not ours.
-    #[error("cannot listen on {address} for {purpose}: {source}")]
+    #[error("cannot listen on {address} for {purpose}: {source}; give another address ({flag})")]
     Listen {
         /// The address.
         address: SocketAddr,
         /// What it was to be used for.
         purpose: &'static str,
+        /// The flag that says where: "--listen".
+        flag: &'static str,
         /// What the system said.
         source: std::io::Error,
     },

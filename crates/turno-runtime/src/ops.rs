@@ -42,8 +42,8 @@ pub async fn serve(
     metrics: Option<PrometheusHandle>,
     shutdown: CancellationToken,
 ) -> Result<SocketAddr, Error> {
-    let purpose = "health and metrics";
-    let listen = |source| Error::Listen { address, purpose, source };
+    let (purpose, flag) = ("health and metrics", "--metrics");
+    let listen = |source| Error::Listen { address, purpose, flag, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let bound = listener.local_addr().map_err(listen)?;
     let app = router(readiness, metrics);

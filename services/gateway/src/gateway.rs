@@ -65,8 +65,8 @@ impl Gateway {
     pub async fn bind(config: GatewayConfig) -> Result<Self, Error> {
         config.warn_of_little_room();
         let store = turno_store::open(&config.tickets_at()).await?;
-        let clients = listen::bind(config.listen, "clients").await?;
-        let nodes_port = listen::bind(config.nodes, "nodes").await?;
+        let clients = listen::bind(config.listen, "clients", "--listen").await?;
+        let nodes_port = listen::bind(config.nodes, "nodes", "--nodes").await?;
         let closing = CancellationToken::new();
         let (health, health_server) = Health::new();
         let reflection = Reflection::new()?;

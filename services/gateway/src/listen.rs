@@ -40,8 +40,9 @@ pub(crate) struct Port {
 pub(crate) async fn bind(
     address: SocketAddr,
     purpose: &'static str,
+    flag: &'static str,
 ) -> Result<(TcpListener, SocketAddr), Error> {
-    let listen = |source| Error::Listen { address, purpose, source };
+    let listen = |source| Error::Listen { address, purpose, flag, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let bound = listener.local_addr().map_err(listen)?;
     Ok((listener, bound))

@@ -1,11 +1,29 @@
-//! How long a process that has died waits until it is started again: ever longer where it dies at once. Pure.
+//! Whether a process that has ended is started again, and how long it waits until then: ever longer where it dies at once.
+//! Pure.
 
+use std::process::ExitStatus;
 use std::time::Duration;
+
+use super::CANNOT_LISTEN;
 
 const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(5);
 /// One that has run for so long has died of something else than the one before it.
 const STEADY: Duration = Duration::from_secs(10);
+
+/// Of a command that has failed, and of a command line that is wrong.
+const FAILED: i32 = 1;
+const WRONG: i32 = 2;
+
+/// Whether it would be started again in vain. A role that is up does not fail any more: it dies, or is asked to end. So one that
+/// fails has not come up; but where one before it has, what it lacks may come again, as a store does that is away. Not so a port
+/// that somebody has taken.
+pub(super) fn is_hopeless(status: ExitStatus, is_first: bool) -> bool {
+    match status.code() {
+        Some(FAILED | WRONG) => is_first,
+        code => code == Some(i32::from(CANNOT_LISTEN)),
+    }
+}
 
 /// After the wait before it, which is zero if there was none, and how long it ran then.
 pub(super) fn next(last: Duration, ran: Duration) -> Duration {
@@ -14,7 +32,25 @@ pub(super) fn next(last: Duration, ran: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::{Duration, FIRST, LONGEST, STEADY, next};
+    use super::{Duration, ExitStatus, FIRST, LONGEST, STEADY, is_hopeless, next};
+    use std::os::unix::process::ExitStatusExt as _;
+
+    #[test]
+    fn who_dies_is_started_again_and_who_cannot_start_is_not() {
+        let exit = |code: i32| ExitStatus::from_raw(code << 8);
+        let (panicked, killed) = (exit(101), ExitStatus::from_raw(9));
+        for (status, hopeless_at_first, hopeless_later) in [
+            (killed, false, false),
+            (panicked, false, false),
+            (exit(0), false, false),
+            (exit(1), true, false),
+            (exit(2), true, false),
+            (exit(3), true, true),
+        ] {
+            assert_eq!(is_hopeless(status, true), hopeless_at_first, "{status}");
+            assert_eq!(is_hopeless(status, false), hopeless_later, "{status}");
+        }
+    }
 
     #[test]
     fn who_dies_at_once_waits_ever_longer_and_not_for_ever() {
