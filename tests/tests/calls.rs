@@ -13,7 +13,9 @@ use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
 use turno::node::config::Role;
 use turno_gateway::GatewayConfig;
-use turno_tests::kitchen::Cook;
+use turno_proto::v1::map_client::MapClient;
+use turno_proto::v1::{MapRequest, SubmitRequest};
+use turno_tests::kitchen::{Cook, kitchen};
 use turno_tests::stubs::{Courses, Dish, Number, Wait};
 use turno_tests::{TestMesh, eventually};
 
@@ -45,6 +47,40 @@ async fn every_kind_of_method_answers() {
 async fn an_empty_message_is_a_message() {
     let mesh = TestMesh::start(1, 1).await;
     assert_eq!(mesh.client().echo(Dish::default()).await.unwrap().into_inner(), Dish::default());
+}
+
+fn with<T>(message: T, key: &'static str, value: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert(key, value.parse().unwrap());
+    request
+}
+
+#[tokio::test]
+async fn a_wish_that_is_not_understood_is_refused_whichever_way_it_comes() {
+    let mesh = TestMesh::start(0, 1).await;
+    let linked = turno::Client::connect(mesh.running().clients().to_string()).unwrap();
+    for (key, value, expected) in
+        [("turno-lane", "fast", "batch or calls"), ("turno-explain", "yes", "1 or true or 0 or false")]
+    {
+        let items = tokio_stream::iter([MapRequest::default()]);
+        for refused in [
+            mesh.client().echo(with(dish("x"), key, value)).await.unwrap_err(),
+            mesh.client().serve(with(Courses::default(), key, value)).await.unwrap_err(),
+            linked
+                .call::<kitchen::Echo>(with(turno_tests::kitchen::Dish::default(), key, value))
+                .await
+                .unwrap_err(),
+            MapClient::new(mesh.channel()).map(with(items, key, value)).await.unwrap_err(),
+            mesh.tickets().submit(with(SubmitRequest::default(), key, value)).await.unwrap_err(),
+        ] {
+            let what = format!("{key}: {value:?} is not understood: expected {expected}");
+            assert_eq!((refused.code(), refused.message()), (Code::InvalidArgument, what.as_str()));
+        }
+    }
+    for (key, value) in [("turno-lane", "calls"), ("turno-explain", "0"), ("turno-foo", "bar")] {
+        let answer = mesh.client().echo(with(dish("x"), key, value)).await.unwrap();
+        assert!(!answer.metadata().contains_key("turno-explain"), "{key}");
+    }
 }
 
 #[tokio::test]

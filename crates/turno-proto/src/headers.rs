@@ -16,7 +16,9 @@ pub const TENANT: &str = "turno-tenant";
 pub const LANE: &str = "turno-lane";
 /// The value of [`LANE`] that says so.
 pub const BATCH: &str = "batch";
-/// `1` asks for a trailer of the same name that says where the time of the call went.
+/// That of [`LANE`] for the lane of calls that say nothing, and inherit nothing.
+pub const CALLS: &str = "calls";
+/// `1` or `true` (`0` and `false` do not) asks for a trailer of the same name that says where the time of the call went.
 pub const EXPLAIN: &str = "turno-explain";
 /// `basic` asks for tickets without their responses: for one, or for a listing.
 pub const VIEW: &str = "turno-view";

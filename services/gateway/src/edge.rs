@@ -46,6 +46,7 @@ use crate::router::Router;
 use crate::tickets::{OperationsService, Tickets, TicketsService};
 use crate::token::Token;
 use crate::unread::Unread;
+use crate::wishes;
 use body::Counted;
 
 pub(crate) use body::Body;
@@ -263,6 +264,7 @@ impl Edge {
             }
             let caller = caller(request.headers(), origin);
             let metadata = metadata(request.headers(), origin);
+            wishes::understood(&metadata)?;
             let (body, messages) = if method.served().takes_stream {
                 (Bytes::new(), Some(messages(*request, self.max_message, permit)))
             } else {

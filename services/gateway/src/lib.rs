@@ -46,6 +46,7 @@ mod token;
 mod trouble;
 mod unread;
 pub mod window;
+mod wishes;
 
 pub use config::{GatewayConfig, GatewayFlags};
 pub use error::Error;

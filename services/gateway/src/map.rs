@@ -41,6 +41,7 @@ use crate::admission::RoomOfMap;
 use crate::edge::{self, Edge};
 use crate::listen::Origin;
 use crate::methods::Method;
+use crate::wishes;
 
 /// Answers a request to map.
 pub(crate) async fn serve(
@@ -84,6 +85,8 @@ impl MapRpc for MapService {
                 headers::AUTHORIZATION
             )));
         }
+        let metadata_of_items = edge::metadata(&headers, &self.origin);
+        wishes::understood(&metadata_of_items)?;
         let permit = self.edge.admission.admit_beside(&self.origin.reader)?;
         let (terms, first) = begin(&mut requests).await?;
         let method = self.method(&terms.path).await?;
@@ -91,7 +94,7 @@ impl MapRpc for MapService {
         let room = self.edge.admission.room_of_map();
         room.welcome()?;
         let (results, answers) = mpsc::channel(MESSAGES_WAITING);
-        let map = self.prepared(terms, method, &headers, deadline, room);
+        let map = self.prepared(terms, method, (&headers, metadata_of_items), deadline, room);
         task::spawn("gateway.map", async move {
             // It is in the house until it ends.
             let _permit = permit;
@@ -123,12 +126,11 @@ impl MapService {
         &self,
         terms: Terms,
         method: Arc<Method>,
-        headers: &HeaderMap,
+        (headers, metadata): (&HeaderMap, Vec<Entry>),
         deadline: Option<Instant>,
         room: RoomOfMap,
     ) -> Map {
         let (sent, has_sent) = mpsc::channel(SENT_WAITING);
-        let metadata = edge::metadata(headers, &self.origin);
         let errands = Errands {
             router: self.edge.router.clone(),
             longest_call: self.edge.longest_call,

@@ -22,6 +22,7 @@ use crate::link::Sent;
 use crate::link::pending::{self, Lost};
 use crate::methods::Method;
 use crate::tickets::{self, Envelope};
+use crate::wishes;
 
 /// A method that the client has named.
 pub(crate) struct Known {
@@ -79,7 +80,8 @@ impl Client {
             invocation.metadata.iter().any(|entry| bill::is_asked_for(&entry.key, &entry.value));
         let (path, method) = (known.path.clone(), known.method.clone());
         let head = Head { path, method, started, in_trailers };
-        let permit = match self.admit(&body) {
+        let understood = wishes::understood(&invocation.metadata);
+        let permit = match understood.and_then(|()| self.admit(&body)) {
             Ok(permit) => permit,
             Err(status) => {
                 self.refuse(number, &head, status);

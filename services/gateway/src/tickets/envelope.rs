@@ -10,6 +10,7 @@ use turno_proto::{entries, headers};
 use turno_store::{Attempt, Claimed};
 
 use crate::listen::Origin;
+use crate::wishes;
 
 /// Who submits, with what metadata.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,8 +30,10 @@ const OWN: [&str; 4] = [headers::EXPLAIN, headers::LANE, headers::TICKET, header
 
 impl Envelope {
     /// Of a submit that came with these headers.
-    pub(crate) fn of(headers: &HeaderMap, origin: &Origin) -> Self {
-        Self::new(entries::from_request(headers), crate::edge::caller(headers, origin))
+    pub(crate) fn of(headers: &HeaderMap, origin: &Origin) -> Result<Self, Status> {
+        let metadata = entries::from_request(headers);
+        wishes::understood(&metadata)?;
+        Ok(Self::new(metadata, crate::edge::caller(headers, origin)))
     }
 
     pub(crate) fn new(mut metadata: Vec<Entry>, caller: Caller) -> Self {
@@ -111,7 +114,7 @@ mod tests {
         }
         let (peer, reader) = ("10.0.0.1:5".parse().unwrap(), Unread::new(1).reader());
         let origin = Origin { is_node: false, peer, reader, left_alone: false.into() };
-        let envelope = Envelope::of(&headers, &origin);
+        let envelope = Envelope::of(&headers, &origin).unwrap();
         assert_eq!(envelope.tenant().unwrap(), "bakery");
         let ticket = TicketId::new();
         let claimed = Claimed {

@@ -37,7 +37,7 @@ impl Service for TicketsService {
     type ReadMapStream = Answers<MapResponse>;
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<Operation>, Status> {
-        let (envelope, request) = opened(request);
+        let (envelope, request) = opened(request)?;
         Ok(Response::new(self.tickets.submit(request, &envelope).await?))
     }
 
@@ -45,7 +45,7 @@ impl Service for TicketsService {
         &self,
         request: Request<Streaming<SubmitRequest>>,
     ) -> Result<Response<Self::SubmitManyStream>, Status> {
-        let (envelope, requests) = opened(request);
+        let (envelope, requests) = opened(request)?;
         let (tickets, at_last) = (self.tickets.clone(), Arc::new(AtLast::new()));
         let submitting = requests.map(move |request| {
             let (tickets, envelope, at_last) = (tickets.clone(), envelope.clone(), at_last.clone());
@@ -69,7 +69,7 @@ impl Service for TicketsService {
         &self,
         request: Request<Streaming<SubmitMapRequest>>,
     ) -> Result<Response<Operation>, Status> {
-        let (envelope, requests) = opened(request);
+        let (envelope, requests) = opened(request)?;
         Ok(Response::new(self.tickets.submit_map(requests, &envelope).await?))
     }
 
@@ -102,10 +102,10 @@ impl Service for TicketsService {
     }
 }
 
-fn opened<T>(request: Request<T>) -> (Envelope, T) {
+fn opened<T>(request: Request<T>) -> Result<(Envelope, T), Status> {
     let (metadata, extensions, request) = request.into_parts();
     let origin = extensions.get::<Arc<Origin>>().expect("the edge marks every request with its origin");
-    (Envelope::of(&metadata.into_headers(), origin), request)
+    Ok((Envelope::of(&metadata.into_headers(), origin)?, request))
 }
 
 fn as_rpc(error: &Status) -> rpc::Status {
