@@ -110,7 +110,7 @@ async fn run_on<'a>(args: &'a SubmitArgs, address: &str, mut screen: Screen<'a>)
         anyhow::Ok((desk, method))
     };
     let (desk, method) = patiently(patience, is_nobody, open).await?;
-    check(args, &method)?;
+    check(args, &name, &method)?;
     if let Some(file) = &args.many {
         return many::run(&desk, args, file, &name, &method, metadata, screen).await;
     }
@@ -144,9 +144,9 @@ fn untyped(error: anyhow::Error) -> anyhow::Error {
 }
 
 /// What cannot be a ticket is said before anything is sent.
-fn check(args: &SubmitArgs, method: &MethodDescriptor) -> anyhow::Result<()> {
+fn check(args: &SubmitArgs, name: &method::Name, method: &MethodDescriptor) -> anyhow::Result<()> {
     if method.is_client_streaming() || method.is_server_streaming() {
-        anyhow::bail!("{} takes or answers a stream: it can be called, not submitted", method.full_name());
+        anyhow::bail!("{name} takes or answers a stream: it can be called, not submitted");
     }
     if let Some(file) = &args.out {
         json::check_can_be_saved(&method.output())?;

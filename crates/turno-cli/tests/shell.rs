@@ -416,7 +416,14 @@ async fn what_cannot_be_submitted_is_said_with_what_to_do() {
     for (words, expected) in [
         (vec!["submit", "turno.io.v1.Http/Fech"], "has no method Fech; did you mean Fetch?"),
         (vec!["submit", FETCH, "{"], "the request is not JSON"),
-        (vec!["submit", "grpc.health.v1.Health/Watch"], "it can be called, not submitted"),
+        (
+            vec!["submit", "grpc.health.v1.Health.Watch"],
+            "error: grpc.health.v1.Health/Watch takes or answers a stream: it can be called, not submitted",
+        ),
+        (
+            vec!["map", "/grpc.health.v1.Health/Watch"],
+            "error: grpc.health.v1.Health/Watch takes or answers a stream: a map is for",
+        ),
         (vec!["submit", "grpc.health.v1.Health/Check"], "is the gateway's own method"),
         (vec!["submit", FETCH, "--wait", "--out=/no/file"], "cannot write /no/file"),
         (vec!["submit", FETCH, "--many=/no/file"], "cannot read requests from /no/file"),

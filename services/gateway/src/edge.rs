@@ -10,6 +10,7 @@ mod response;
 #[cfg(test)]
 pub(crate) mod wire;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -382,7 +383,7 @@ fn is_grpc(kind: &[u8]) -> bool {
 fn unknown(path: &str) -> Status {
     Status::unimplemented(format!(
         "no node has served {} since this gateway started; `turno methods` lists what is served",
-        beginning(path)
+        name(path)
     ))
 }
 
@@ -394,9 +395,14 @@ pub(crate) fn unserved(methods: &Methods, patience: Duration, path: &str) -> Sta
     }
     let what = format!(
         "no node has joined since this gateway started, and none came within {patience:?}: nobody serves {} yet",
-        beginning(path)
+        name(path)
     );
     Status::with_error_details(Code::Unavailable, what, ErrorDetails::with_retry_info(Some(ON_THEIR_WAY)))
+}
+
+/// A path as people write the method: "gallery.v1.Gallery/Thumbnail".
+fn name(path: &str) -> Cow<'_, str> {
+    beginning(path.strip_prefix('/').unwrap_or(path))
 }
 
 /// What is told of a call that outlives the time to drain, as of one whose node was lost.

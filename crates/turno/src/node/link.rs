@@ -385,7 +385,7 @@ mod tests {
     #[test]
     fn who_dials_the_port_for_clients_hears_of_the_one_for_nodes() {
         let unknown =
-            Status::unimplemented("no node has served /turno.mesh.v1.Mesh/Link since this gateway started");
+            Status::unimplemented("no node has served turno.mesh.v1.Mesh/Link since this gateway started");
         let told = refusal("127.0.0.1:7070", &unknown).to_string();
         assert!(told.starts_with("gateway 127.0.0.1:7070 cannot be reached: "), "{told}");
         assert!(told.contains("port for clients") && told.contains("7071"), "{told}");

@@ -59,7 +59,8 @@ impl Tickets {
             Some("CancelOperation") => answered(body, |asked| operations.cancel_operation(asked)).await,
             Some("DeleteOperation") => answered(body, |asked| operations.delete_operation(asked)).await,
             _ => {
-                Err(Status::unimplemented(format!("{path} is a stream, or no method: call it by plain gRPC")))
+                let name = path.trim_start_matches('/');
+                Err(Status::unimplemented(format!("{name} is a stream, or no method: call it by plain gRPC")))
             }
         }
     }
