@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, anyhow, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor};
+use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::Value;
 
 use super::nearest;
@@ -202,7 +202,7 @@ fn blame(message: &MessageDescriptor, value: &Value, path: &str) -> Option<(Stri
     };
     Some(match kind {
         Kind::Message(inner) => blame(&inner, value, &path).unwrap_or((path, error.to_string())),
-        kind => (path, in_words(&kind, &error)),
+        kind => (path, in_words(&kind, value, &error)),
     })
 }
 
@@ -235,8 +235,14 @@ fn object(key: &str, value: Value) -> Value {
     Value::Object([(key.to_owned(), value)].into_iter().collect())
 }
 
-/// Of a number that does not fit, what would: the error itself speaks of conversions.
-fn in_words(kind: &Kind, error: &serde_json::Error) -> String {
+/// Of an enum's value that there is not, which there are. Of a number that does not fit, what would: the error itself speaks of
+/// conversions.
+fn in_words(kind: &Kind, value: &Value, error: &serde_json::Error) -> String {
+    if let (Kind::Enum(known), Value::String(wanted)) = (kind, value)
+        && known.get_value_by_name(wanted).is_none()
+    {
+        return no_such_value(known, wanted);
+    }
     let text = error.to_string();
     if !text.contains("out of range") {
         return text;
@@ -248,6 +254,17 @@ fn in_words(kind: &Kind, error: &serde_json::Error) -> String {
         Kind::Uint64 | Kind::Fixed64 => range(u64::MIN, u64::MAX),
         _ => text,
     }
+}
+
+/// More than these nobody looks through.
+const MOST_VALUES: usize = 12;
+
+fn no_such_value(known: &EnumDescriptor, wanted: &str) -> String {
+    let names: Vec<String> = known.values().map(|value| value.name().to_owned()).collect();
+    let hint = nearest::hint(wanted, names.iter().map(String::as_str));
+    let (shown, others) = names.split_at(names.len().min(MOST_VALUES));
+    let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
+    format!("no such value {wanted:?}{hint}\n{} has: {}{more}", known.full_name(), shown.join(", "))
 }
 
 fn range(least: impl Display, most: impl Display) -> String {

@@ -33,6 +33,17 @@ const ALBUM: &str = r#"
       map<sint32, uint32> seen = 13;
     }
     message Family { string name = 1; Family child = 2; google.protobuf.Struct extra = 3; }
+    enum Wood { WOOD_UNSPECIFIED = 0; OAK = 1; BEECH = 2; }
+    enum Width {
+      W0 = 0; W1 = 1; W2 = 2; W3 = 3; W4 = 4; W5 = 5; W6 = 6;
+      W7 = 7; W8 = 8; W9 = 9; W10 = 10; W11 = 11; W12 = 12; W13 = 13;
+    }
+    message Shelf {
+      Wood wood = 1;
+      repeated Wood boards = 2;
+      map<sint32, Wood> backs = 3;
+      Width width = 4;
+    }
     service Studio {
       rpc Print(Album) returns (Album);
       rpc Pages(Album) returns (stream Picture);
@@ -178,6 +189,25 @@ fn a_number_that_does_not_fit_is_told_what_would() {
     // Of an entry's key the path says enough.
     let key = refused(r#"{"seen":{"1":2,"2147483648":3}}"#);
     assert!(key.starts_with("seen[2147483648]: ") && !key.contains(seen), "{key}");
+}
+
+#[test]
+fn a_value_that_an_enum_has_not_is_refused_with_those_that_it_has() {
+    let refused = |text| parse(&message("album.v1.Shelf"), text).unwrap_err().to_string();
+    let woods = "album.v1.Wood has: WOOD_UNSPECIFIED, OAK, BEECH";
+    for (text, what) in [
+        (r#"{"wood":"OAKS"}"#, "wood: no such value \"OAKS\"; did you mean OAK?"),
+        (r#"{"boards":["OAK","ELM"]}"#, "boards[1]: no such value \"ELM\""),
+        (r#"{"backs":{"1":"BEECH","2":"ELM"}}"#, "backs[2]: no such value \"ELM\""),
+    ] {
+        assert_eq!(refused(text), format!("{what}\n{woods}"));
+    }
+    let widths = "W0, W1, W2, W3, W4, W5, W6, W7, W8, W9, W10, W11 and 2 more";
+    let huge = refused(r#"{"width":"HUGE"}"#);
+    assert_eq!(huge, format!("width: no such value \"HUGE\"\nalbum.v1.Width has: {widths}"));
+    for other in [r#"{"backs":{"first":"OAK"}}"#, r#"{"wood":true}"#, r#"{"wood":4294967296}"#] {
+        assert!(!refused(other).contains("no such value"), "{other}: {}", refused(other));
+    }
 }
 
 #[test]
