@@ -248,7 +248,7 @@ async fn a_message_above_the_limit_is_refused_both_ways() {
     let _node = mesh.kitchen(turno::node::config::Role::Io, 1).await;
     let error = mesh.client().echo(dish(vec![0; 5 << 20])).await.unwrap_err();
     assert_eq!(error.code(), Code::ResourceExhausted);
-    assert!(error.message().contains("max_message"), "{error}");
+    assert!(error.message().contains("a larger --max-message"), "{error}");
     let courses = Courses { count: 1, bytes: 5 << 20, ..Courses::default() };
     let error = mesh.client().serve(courses).await.unwrap_err();
     assert_eq!(error.code(), Code::ResourceExhausted);

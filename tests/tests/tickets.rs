@@ -266,7 +266,7 @@ async fn an_answer_above_the_limit_is_the_tickets_end() {
     assert_eq!((state(&dead), metadata(&dead).attempts), (TicketState::Dead, 1));
     let why = error(&dead);
     assert_eq!(why.code, Code::ResourceExhausted as i32);
-    assert!(why.message.contains("max_message"), "{why:?}");
+    assert!(why.message.contains("a larger --max-message"), "{why:?}");
 }
 
 #[tokio::test]

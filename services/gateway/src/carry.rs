@@ -14,6 +14,7 @@ use turno_proto::mesh::v1::{CarryDown, CarryUp, Outcome, Part};
 use turno_proto::status::{self, ANSWER_TOO_LARGE, DOMAIN};
 use turno_runtime::task;
 
+use crate::config::TAKE_LARGER;
 use crate::edge::Messages;
 use crate::link::Link;
 use crate::link::pending::Event;
@@ -246,8 +247,9 @@ impl<'l> Incoming<'l> {
 }
 
 fn too_large(call: u64, max_message: usize) -> Outcome {
-    let what =
-        format!("the answer is larger than the {max_message} bytes that the gateway takes (max_message)");
+    let what = format!(
+        "the answer is larger than the {max_message} bytes that the gateway takes (max_message){TAKE_LARGER}"
+    );
     let details = ErrorDetails::with_error_info(ANSWER_TOO_LARGE, DOMAIN, HashMap::<String, String>::new());
     status::to_outcome(call, Status::with_error_details(Code::ResourceExhausted, what, details))
 }

@@ -175,6 +175,9 @@ fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
+/// What to do about a message that is larger than `max_message`.
+pub(crate) const TAKE_LARGER: &str = "; start the gateway with a larger --max-message (TURNO_MAX_MESSAGE)";
+
 /// The same, as flags and `TURNO_*`.
 #[derive(Args, Clone, Debug, Default, Serialize)]
 pub struct GatewayFlags {

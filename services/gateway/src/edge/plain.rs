@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use tonic::Status;
 
 use crate::admission::Room;
+use crate::config::TAKE_LARGER;
 use crate::edge::prefixed::{ENCODING, Limit, PREFIX, STALL, hold, length, stalled, unpack};
 use crate::edge::response::framed;
 
@@ -78,9 +79,9 @@ fn limit(path: &str, max_message: usize) -> Limit {
     }
     if path.starts_with("/turno.v1.Tickets/") {
         let bytes = max_message.saturating_add(BESIDE);
-        return Limit { bytes, said_by: "max_message, and 64 KiB beside it" };
+        return Limit { bytes, said_by: "max_message, and 64 KiB beside it", hint: TAKE_LARGER };
     }
-    Limit { bytes: QUESTION, said_by: "in a frame, or a question" }
+    Limit { bytes: QUESTION, said_by: "in a frame, or a question", hint: "" }
 }
 
 fn takes_stream(path: &str) -> bool {

@@ -15,6 +15,7 @@ use tonic::Status;
 use turno_runtime::task;
 
 use crate::admission::Room;
+use crate::config::TAKE_LARGER;
 use crate::quote::beginning;
 
 pub(super) const PREFIX: usize = 5;
@@ -34,11 +35,13 @@ const ROOM_PAUSE: Duration = Duration::from_millis(20);
 pub(super) struct Limit {
     pub(super) bytes: usize,
     pub(super) said_by: &'static str,
+    /// What to do about it, behind that; or nothing.
+    pub(super) hint: &'static str,
 }
 
 impl Limit {
     pub(super) fn max_message(bytes: usize) -> Self {
-        Self { bytes, said_by: "max_message" }
+        Self { bytes, said_by: "max_message", hint: TAKE_LARGER }
     }
 }
 
@@ -72,11 +75,11 @@ pub(super) fn length(start: &[u8], limit: Limit) -> Result<usize, Status> {
     if length > limit.bytes { Err(too_large(Some(length), limit)) } else { Ok(length) }
 }
 
-fn too_large(length: Option<usize>, Limit { bytes, said_by }: Limit) -> Status {
+fn too_large(length: Option<usize>, Limit { bytes, said_by, hint }: Limit) -> Status {
     let length =
         length.map_or("unpacked, the message".to_owned(), |length| format!("a message of {length} bytes"));
     Status::resource_exhausted(format!(
-        "{length} is larger than the {bytes} bytes that the gateway takes ({said_by})"
+        "{length} is larger than the {bytes} bytes that the gateway takes ({said_by}){hint}"
     ))
 }
 
@@ -172,7 +175,11 @@ mod tests {
     fn a_message_above_the_limit_is_refused_by_its_prefix() {
         let limit = Limit::max_message(256);
         assert_eq!(length(&[0, 0, 0, 1, 0], limit).unwrap(), 256);
-        assert_eq!(length(&[0, 0, 0, 1, 1], limit).unwrap_err().code(), Code::ResourceExhausted);
+        let refused = length(&[0, 0, 0, 1, 1], limit).unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        let what = "a message of 257 bytes is larger than the 256 bytes that the gateway takes (max_message); \
+                    start the gateway with a larger --max-message (TURNO_MAX_MESSAGE)";
+        assert_eq!(refused.message(), what);
         assert_eq!(length(&[2, 0, 0, 0, 0], limit).unwrap_err().code(), Code::Internal);
     }
 }

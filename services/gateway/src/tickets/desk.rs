@@ -6,6 +6,7 @@ use turno_proto::google::longrunning::Operation;
 use turno_proto::v1::{ShowResponse, TicketAttempt};
 use turno_store::{AttemptRecord, Cancelled, Error, State, Ticket, TicketId};
 
+use crate::config::TAKE_LARGER;
 use crate::tickets::operation::{self, rpc_status, timestamp};
 use crate::tickets::{Tickets, refusal, submission};
 
@@ -83,7 +84,7 @@ impl Tickets {
         let max = self.0.around.max_message;
         if let Some(bytes) = request.as_ref().map(Bytes::len).filter(|bytes| *bytes > max) {
             return Err(Status::resource_exhausted(format!(
-                "request: {bytes} bytes are more than the {max} that a message may have (max_message)"
+                "request: {bytes} bytes are more than the {max} that a message may have (max_message){TAKE_LARGER}"
             )));
         }
         let retries = retries.map(|retries| submission::retries(Some(retries))).transpose()?;

@@ -8,6 +8,7 @@ use tonic::Status;
 use turno_proto::v1::SubmitRequest;
 use turno_store::{IdempotencyKey, NewTicket, TicketId, Timestamp};
 
+use crate::config::TAKE_LARGER;
 use crate::quote::beginning;
 use crate::tickets::envelope::Envelope;
 
@@ -53,7 +54,7 @@ pub(crate) fn ticket(
     let method = method_name(&request.method)?.to_owned();
     if request.request.len() > max_message {
         return Err(Status::resource_exhausted(format!(
-            "request: {} bytes are more than the {max_message} that a message may have (max_message)",
+            "request: {} bytes are more than the {max_message} that a message may have (max_message){TAKE_LARGER}",
             request.request.len()
         )));
     }
@@ -205,7 +206,11 @@ mod tests {
                 .starts_with("method: \"a.v1.A\" is no method")
         );
         assert!(refused(|request| request.method = "x".repeat(9999) + "/y").starts_with("method: "));
-        assert!(refused(|request| request.request = vec![0; 1001].into()).starts_with("request: 1001 bytes"));
+        let large = refused(|request| request.request = vec![0; 1001].into());
+        assert!(
+            large.starts_with("request: 1001 bytes") && large.contains("a larger --max-message"),
+            "{large}"
+        );
         assert!(
             refused(|request| request.idempotency_key = "k".repeat(257)).starts_with("idempotency_key: 257")
         );
