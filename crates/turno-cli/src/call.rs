@@ -28,6 +28,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 
 use turno_proto::headers;
+use turno_runtime::units::Rounded;
 
 pub(crate) use self::dial::{Away, Prompt, SILENCE, answer, answer_behind, dial, dial_any, why};
 use self::show::{OUT_SAVES, Show, Style};
@@ -187,7 +188,7 @@ pub(crate) async fn within<T>(
     call: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
     let Some(timeout) = timeout else { return call.await };
-    let late = || dial::given_up(format!("{late} within {}", humantime::format_duration(timeout)));
+    let late = || dial::given_up(format!("{late} within {}", Rounded(timeout)));
     match tokio::time::timeout(left(timeout.saturating_add(GRACE), since), call).await {
         Ok(Err(error)) if error.downcast_ref().is_some_and(is_tonics_timeout) => Err(late().into()),
         Ok(result) => result,

@@ -14,6 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 use turno_gateway::without_password;
 use turno_proto::v1::admin_client::AdminClient;
 use turno_proto::v1::{ListMethodsRequest, ListNodesRequest, Method};
+use turno_runtime::units::Rounded;
 
 use crate::aside::Aside;
 use crate::children::{Role, Watched};
@@ -203,7 +204,8 @@ impl Mesh {
         };
         let waited = tokio::time::timeout(PATIENCE, all_here).await;
         waited.with_context(|| {
-            format!("the mesh was not up within {PATIENCE:?}: the processes' own messages say why")
+            let patience = Rounded(PATIENCE);
+            format!("the mesh was not up within {patience}: the processes' own messages say why")
         })?;
         Ok(AdminClient::new(channel).list_methods(ListMethodsRequest {}).await?.into_inner().methods)
     }

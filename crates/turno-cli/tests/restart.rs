@@ -205,7 +205,8 @@ async fn a_map_whose_gateway_falls_silent_keeps_its_deadline() {
     let mesh = Mesh::start().await;
     let mapping = mesh.map_into_silence(&["--deadline=5s"]).await;
     let said = Seen::of(mapping).await.failed();
-    let late = "DEADLINE_EXCEEDED: the map was not done within 5s\n  --resume goes on with what is missing\n";
+    let late =
+        "DEADLINE_EXCEEDED: the map was not done within 5 s\n  --resume goes on with what is missing\n";
     assert!(said.contains(" answered, 0 of them failed, in ") && said.ends_with(late), "{said}");
 }
 

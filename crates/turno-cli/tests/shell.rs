@@ -643,7 +643,7 @@ async fn a_map_that_has_no_time_is_late_whoever_says_so() {
     for nobody in [silent, full] {
         let address = format!("--address={}", nobody.local_addr().unwrap());
         let said = shell.turno(&["map", FETCH, "--deadline=1ms", &address]).await.failed();
-        assert_eq!(said, "DEADLINE_EXCEEDED: the map was not done within 1ms\n");
+        assert_eq!(said, "DEADLINE_EXCEEDED: the map was not done within 1 ms\n");
     }
 }
 

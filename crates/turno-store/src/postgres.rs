@@ -23,6 +23,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Row};
 use tokio_util::task::AbortOnDropHandle;
 use turno_runtime::task;
+use turno_runtime::units::Rounded;
 use uuid::Uuid;
 
 use crate::book::Book;
@@ -114,7 +115,7 @@ fn place(options: &PgConnectOptions) -> String {
 
 async fn prepare(options: &PgConnectOptions) -> Result<(), Error> {
     let connected = tokio::time::timeout(PATIENCE, options.connect()).await;
-    let silent = |_| Error::Unavailable(format!("there was no connection within {PATIENCE:?}"));
+    let silent = |_| Error::Unavailable(format!("there was no connection within {}", Rounded(PATIENCE)));
     let mut connection = connected.map_err(silent)?.map_err(told)?;
     schema::migrate(&mut connection).await?;
     let row = sqlx::query("SHOW fsync").fetch_one(&mut connection).await.map_err(told)?;

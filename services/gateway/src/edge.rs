@@ -30,6 +30,7 @@ use turno_proto::v1::admin_server::AdminServer;
 use turno_proto::v1::tickets_server::TicketsServer;
 use turno_proto::{entries, headers, timeout};
 use turno_runtime::task;
+use turno_runtime::units::Rounded;
 
 use crate::admin::AdminService;
 use crate::admission::{Admission, Permit};
@@ -394,7 +395,8 @@ pub(crate) fn unserved(methods: &Methods, patience: Duration, path: &str) -> Sta
         return unknown(path);
     }
     let what = format!(
-        "no node has joined since this gateway started, and none came within {patience:?}: nobody serves {} yet",
+        "no node has joined since this gateway started, and none came within {}: nobody serves {} yet",
+        Rounded(patience),
         name(path)
     );
     Status::with_error_details(Code::Unavailable, what, ErrorDetails::with_retry_info(Some(ON_THEIR_WAY)))

@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use turno_proto::headers;
 use turno_proto::mesh::v1::Kind;
-use turno_runtime::units::micros;
+use turno_runtime::units::{Rounded, micros};
 
 use crate::calls::Call;
 use crate::link::Link;
@@ -231,8 +231,9 @@ fn two_of(count: usize) -> (usize, usize) {
 
 fn nobody(method: &Method, waited: Duration) -> Status {
     Status::unavailable(format!(
-        "no node serves {} now: its last one has left, and none came within {waited:?}",
-        method.name()
+        "no node serves {} now: its last one has left, and none came within {}",
+        method.name(),
+        Rounded(waited)
     ))
 }
 
@@ -243,6 +244,7 @@ fn no_other(method: &Method) -> Status {
 
 fn no_room(method: &Method, refused: &Refused) -> Status {
     let name = method.name();
+    let told = |us: &u64| Rounded(Duration::from_micros(*us));
     let (what, soon) = match refused {
         Refused::Full { waiting } => (
             format!(
@@ -255,21 +257,21 @@ fn no_room(method: &Method, refused: &Refused) -> Status {
         }
         Refused::TooLate { wait_us, service_us, left_us } => (
             format!(
-                "{name} would not be done in time, and was not queued: {:?} are left, about {:?} of work is ahead of \
-                 it, and it takes at least {:?}",
-                Duration::from_micros(*left_us),
-                Duration::from_micros(*wait_us),
-                Duration::from_micros(*service_us),
+                "{name} would not be done in time, and was not queued: {} are left, about {} of work is ahead of it, \
+                 and it takes at least {}",
+                told(left_us),
+                told(wait_us),
+                told(service_us),
             ),
             Duration::from_micros(*wait_us).max(LEAST_PAUSE),
         ),
         Refused::Standing { left_us, wait_us, may_wait_us } => (
             format!(
-                "{name} was not queued: more comes than is done, and while its queue does not empty it may wait for {:?} \
-                 of the {:?} that are left; about {:?} of work is ahead of it",
-                Duration::from_micros(*may_wait_us),
-                Duration::from_micros(*left_us),
-                Duration::from_micros(*wait_us),
+                "{name} was not queued: more comes than is done, and while its queue does not empty it may wait for {} of \
+                 the {} that are left; about {} of work is ahead of it",
+                told(may_wait_us),
+                told(left_us),
+                told(wait_us),
             ),
             Duration::from_micros(*wait_us).max(LEAST_PAUSE),
         ),

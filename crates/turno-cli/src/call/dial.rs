@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+use turno_runtime::units::Rounded;
 
 use self::first_word::Connector;
 pub(crate) use self::prompt::Prompt;
@@ -106,7 +107,7 @@ async fn answer_within<T>(
     patience: Duration,
     asked: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, Status> {
-    let late = |_| Err(given_up(format!("no answer within {patience:?}")));
+    let late = |_| Err(given_up(format!("no answer within {}", Rounded(patience))));
     tokio::time::timeout(patience, asked).await.unwrap_or_else(late)
 }
 
@@ -173,7 +174,7 @@ mod tests {
     #[tokio::test]
     async fn a_question_that_nobody_answers_has_an_end() {
         let late = answer_within::<()>(Duration::from_millis(1), std::future::pending()).await.unwrap_err();
-        assert_eq!((late.code(), late.message()), (Code::DeadlineExceeded, "no answer within 1ms"));
+        assert_eq!((late.code(), late.message()), (Code::DeadlineExceeded, "no answer within 1 ms"));
         // It is known here alone, and in the same words.
         assert!(std::error::Error::source(&late).is_some());
         assert_eq!(why(&late), late.message());

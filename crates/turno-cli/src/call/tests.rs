@@ -185,13 +185,13 @@ async fn a_stream_is_shown_as_it_comes_until_the_timeout() {
     let seen = call(&["grpc.health.v1.Health/Watch", "--json", "--timeout", "1s"]).await;
     assert_eq!(seen.out, "{\"status\":\"SERVING\"}\n");
     let err = seen.failed();
-    assert_eq!(err, "{\"code\":\"DEADLINE_EXCEEDED\",\"message\":\"no answer within 1s\",\"details\":[]}\n");
+    assert_eq!(err, "{\"code\":\"DEADLINE_EXCEEDED\",\"message\":\"no answer within 1 s\",\"details\":[]}\n");
 }
 
 #[tokio::test]
 async fn a_call_that_is_not_answered_ends_at_its_timeout() {
     let seen = call(&["album.v1.Studio/Print", "--timeout", "100ms", "-m", "x-sleep=1"]).await;
-    assert_eq!(seen.failed(), "DEADLINE_EXCEEDED: no answer within 100ms\n");
+    assert_eq!(seen.failed(), "DEADLINE_EXCEEDED: no answer within 100 ms\n");
 }
 
 #[tokio::test]
@@ -200,7 +200,7 @@ async fn whose_word_does_not_come_is_not_waited_for_much_longer() {
     tokio::select! {
         biased;
         late = within(Some(Duration::from_millis(1)), Instant::now(), "no answer", never) => {
-            assert_eq!(late.unwrap_err().downcast::<Status>().unwrap().message(), "no answer within 1ms");
+            assert_eq!(late.unwrap_err().downcast::<Status>().unwrap().message(), "no answer within 1 ms");
         }
         () = tokio::time::sleep(Duration::from_millis(300)) => panic!("it is still waited for"),
     }
@@ -209,7 +209,7 @@ async fn whose_word_does_not_come_is_not_waited_for_much_longer() {
 #[tokio::test]
 async fn who_asks_for_an_account_hears_why_there_is_none() {
     let seen = call(&["album.v1.Studio/Print", "--timeout", "100ms", "-m", "x-sleep=1", "--explain"]).await;
-    let late = "DEADLINE_EXCEEDED: no answer within 100ms\nno account: the server did not answer in time\n";
+    let late = "DEADLINE_EXCEEDED: no answer within 100 ms\nno account: the server did not answer in time\n";
     assert_eq!(seen.failed(), late);
     let seen = call(&["grpc.health.v1.Health/Check", r#"{"service":"nobody"}"#, "--explain"]).await;
     let none = "NOT_FOUND: service not registered\nno account: the server has sent none\n";
@@ -239,7 +239,7 @@ async fn who_is_not_reached_has_no_more_time() {
     let _first = tokio::net::TcpStream::connect(full.local_addr().unwrap()).await.unwrap();
     let words = ["album.v1.Studio/Print", "--timeout", "100ms"];
     let seen = call_at(full.local_addr().unwrap(), false, &words).await;
-    assert_eq!(seen.failed(), "DEADLINE_EXCEEDED: no answer within 100ms\n");
+    assert_eq!(seen.failed(), "DEADLINE_EXCEEDED: no answer within 100 ms\n");
 }
 
 #[tokio::test]
@@ -248,7 +248,7 @@ async fn who_does_not_even_say_what_there_is_has_no_more_time() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let words = ["album.v1.Studio/Print", "--timeout", "100ms"];
     let seen = call_at(silent.local_addr().unwrap(), false, &words).await;
-    assert_eq!(seen.failed(), "DEADLINE_EXCEEDED: no answer within 100ms\n");
+    assert_eq!(seen.failed(), "DEADLINE_EXCEEDED: no answer within 100 ms\n");
 }
 
 #[tokio::test]

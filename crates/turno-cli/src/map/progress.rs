@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use turno_runtime::units::Rounded;
 
 use crate::aside::Aside;
 
@@ -56,7 +57,8 @@ impl Progress {
         };
         let before =
             if self.before > 0 { format!(", {} of them before", self.before) } else { String::new() };
-        Some(format!("{all} answered{before}, {failed} of them failed, in {took:.1?}{rate}"))
+        let took = Rounded(took);
+        Some(format!("{all} answered{before}, {failed} of them failed, in {took}{rate}"))
     }
 }
 

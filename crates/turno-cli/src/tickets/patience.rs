@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use tonic::{Code, Status};
+use turno_runtime::units::Rounded;
 
 use crate::call::{self, Away, SILENCE};
 use crate::interrupts::heed;
@@ -48,7 +49,7 @@ impl Patience {
     pub(crate) fn check(&self, why: &Status, again: &str) -> anyhow::Result<()> {
         if self.heard.elapsed() > MOST {
             let why = call::why(why);
-            bail!("no gateway has served it for {MOST:?} ({why}); the ticket goes on, and {again}");
+            bail!("no gateway has served it for {} ({why}); the ticket goes on, and {again}", Rounded(MOST));
         }
         Ok(())
     }
@@ -101,7 +102,7 @@ mod tests {
         Patience { heard: half }.check(&gone, "").unwrap();
         let error =
             Patience::at_its_end().check(&gone, "`turno tickets watch 7` with it").unwrap_err().to_string();
-        let why = "no gateway has served it for 60s (connection refused)";
+        let why = "no gateway has served it for 60 s (connection refused)";
         assert_eq!(error, format!("{why}; the ticket goes on, and `turno tickets watch 7` with it"));
     }
 

@@ -152,5 +152,5 @@ async fn a_server_that_is_silent_at_the_start_is_named() {
     let address = format!("postgres://turno@{place}?sslmode=disable");
     let opened = tokio::time::timeout(STATED, turno_store::open(&address)).await.expect("it has an end");
     let Err(Error::Unusable(why)) = opened.map(|_| ()) else { panic!("it is opened") };
-    assert_eq!(why, format!("the store at {place} does not answer: there was no connection within 5s"));
+    assert_eq!(why, format!("the store at {place} does not answer: there was no connection within 5 s"));
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::Status;
+use turno_runtime::units::Rounded;
 
 use crate::client::link::Link;
 use crate::client::links::Links;
@@ -79,7 +80,8 @@ impl<'a> Search<'a> {
         let found = self.links.live_within(self.left.saturating_sub(since.elapsed()), self.load).await;
         self.left = self.left.saturating_sub(since.elapsed());
         found.map_err(|nobody| {
-            Status::unavailable(format!("{}; gave up after {:?}", nobody.message(), self.links.patience()))
+            let patience = Rounded(self.links.patience());
+            Status::unavailable(format!("{}; gave up after {patience}", nobody.message()))
         })
     }
 

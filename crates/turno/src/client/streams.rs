@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
+use turno_runtime::units::Rounded;
 
 use crate::node::link::{CONNECTION_WINDOW, STREAM_WINDOW};
 
@@ -58,9 +59,10 @@ impl Streams {
 
     fn all_taken(&self, longest: Duration) -> Status {
         Status::resource_exhausted(format!(
-            "this client has {} streams open, which is all that it may, and no place came free in {longest:?}: drop \
+            "this client has {} streams open, which is all that it may, and no place came free in {}: drop \
              those that nobody reads, or allow more (turno::client::Builder::streams)",
-            self.most
+            self.most,
+            Rounded(longest)
         ))
     }
 }
@@ -89,6 +91,7 @@ mod tests {
         let error = streams.place(Some(Duration::from_millis(10))).await.unwrap_err();
         assert_eq!(error.code(), Code::ResourceExhausted);
         assert!(error.message().contains("1 streams open"), "{error}");
+        assert!(error.message().contains("came free in 10 ms"), "{error}");
         assert!(error.message().contains("Builder::streams"), "{error}");
         let (came, ()) = tokio::join!(streams.place(None), async move { drop(place) });
         assert!(came.is_ok());

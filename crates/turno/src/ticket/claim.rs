@@ -6,6 +6,7 @@ use std::time::Duration;
 use tonic::Status;
 use turno_proto::google::longrunning::{CancelOperationRequest, GetOperationRequest, Operation};
 use turno_proto::v1::TicketMetadata;
+use turno_runtime::units::Rounded;
 
 use crate::rpc::Unary;
 use crate::ticket::desk::{Desk, is_gone, no_room};
@@ -111,7 +112,8 @@ fn lost(status: Status, name: &str, patience: Duration) -> Status {
         return status;
     }
     Status::unavailable(format!(
-        "no gateway has answered for {name} in {patience:?}: {}; the ticket goes on, and can be picked up again by its name",
+        "no gateway has answered for {name} in {}: {}; the ticket goes on, and can be picked up again by its name",
+        Rounded(patience),
         status.message()
     ))
 }
@@ -127,7 +129,7 @@ mod tests {
     fn only_silence_is_told_as_silence() {
         let minute = Duration::from_secs(60);
         let error = lost(Status::unavailable("refused"), "operations/7", minute);
-        let said = "no gateway has answered for operations/7 in 60s: refused; the ticket goes on,";
+        let said = "no gateway has answered for operations/7 in 60 s: refused; the ticket goes on,";
         assert!(error.message().starts_with(said), "{error}");
         assert_eq!(lost(Status::not_found("forgotten"), "operations/7", minute).message(), "forgotten");
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tonic::Status;
 use turno_proto::mesh::v1::{Invocation, Outcome};
-use turno_runtime::units;
+use turno_runtime::units::{self, Rounded};
 
 use super::{Call, goes_elsewhere, invocation};
 use crate::attempts::Attempts;
@@ -124,8 +124,8 @@ async fn within<T>(timeout: Option<Duration>, answer: impl Future<Output = T>) -
 }
 
 fn too_long(call: &Call, timeout: Option<Duration>) -> Status {
-    let (name, timeout) = (call.method.name(), timeout.unwrap_or_default());
-    Status::deadline_exceeded(format!("{name} was not done within {timeout:?}, and did not stop then"))
+    let (name, timeout) = (call.method.name(), Rounded(timeout.unwrap_or_default()));
+    Status::deadline_exceeded(format!("{name} was not done within {timeout}, and did not stop then"))
 }
 
 /// At least one: zero stands for no deadline.

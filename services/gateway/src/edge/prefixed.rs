@@ -13,6 +13,7 @@ use http_body_util::BodyExt as _;
 use tokio::time::error::Elapsed;
 use tonic::Status;
 use turno_runtime::task;
+use turno_runtime::units::Rounded;
 
 use crate::admission::Room;
 use crate::config::TAKE_LARGER;
@@ -46,7 +47,7 @@ impl Limit {
 }
 
 pub(super) fn stalled(_: Elapsed) -> Status {
-    Status::deadline_exceeded(format!("no byte of the request came for {STALL:?}"))
+    Status::deadline_exceeded(format!("no byte of the request came for {}", Rounded(STALL)))
 }
 
 /// The next bytes of a request; `None` at its end.

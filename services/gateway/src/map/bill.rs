@@ -7,6 +7,7 @@ use std::time::Instant;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::{Code, Status};
 use turno_proto::{headers, status};
+use turno_runtime::units::Rounded;
 use turno_store::TicketId;
 
 use crate::account::Account;
@@ -50,7 +51,7 @@ impl Bill {
             ticket = self.ticket.map(tracing::field::display),
             code = status::code_name(code),
             error = (code != Code::Ok).then_some(error),
-            took = ?self.started.elapsed(),
+            took = %Rounded(self.started.elapsed()),
             chunks = self.chunks,
             account = self.spent.to_string(),
             "map"

@@ -6,6 +6,7 @@ use std::time::Duration;
 use prost_types::{Duration as WireDuration, Timestamp as WireTimestamp};
 use tonic::Status;
 use turno_proto::v1::SubmitRequest;
+use turno_runtime::units::Span;
 use turno_store::{IdempotencyKey, NewTicket, TicketId, Timestamp};
 
 use crate::config::TAKE_LARGER;
@@ -154,7 +155,9 @@ pub(crate) fn duration(
         .map_err(|_| refused(format!("{field}: no valid time, or one below zero")))?;
     if time < least || time > most {
         return Err(refused(format!(
-            "{field}: {time:?} is not between {least:?} and {} days",
+            "{field}: {} is not between {} and {} days",
+            Span(time),
+            Span(least),
             most.as_secs() / 86_400
         )));
     }
@@ -229,7 +232,7 @@ mod tests {
         let zero = WireDuration::default();
         assert!(
             refused(|request| request.keep_result_for = Some(zero))
-                .starts_with("keep_result_for: 0ns is not")
+                .starts_with("keep_result_for: 0s is not between 1s and 366 days")
         );
         assert!(
             refused(|request| request.idempotency_key_kept_for = Some(WireDuration { seconds: 9, nanos: 0 }))

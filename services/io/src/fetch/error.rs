@@ -5,6 +5,8 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
 
+use turno_runtime::units::Rounded;
+
 use super::target::Refused;
 
 /// A fetch without a response. Targets are named by host and port, never by the URL with what it may carry.
@@ -43,7 +45,7 @@ pub enum Error {
         limit: u64,
     },
     /// The exchange was not over in time; the server may have acted on it.
-    #[error("the exchange with {host} was not over after {after:?}")]
+    #[error("the exchange with {host} was not over after {}", Rounded(*.after))]
     TimedOut {
         /// The URL's host, before redirects.
         host: String,

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 use turno_runtime::task;
+use turno_runtime::units::Rounded;
 
 use crate::bench::load::Caller;
 use crate::bench::load::arrivals::Arrivals;
@@ -78,7 +79,7 @@ pub(crate) async fn offer<C: Caller + Clone>(callers: &[C], offer: Offer) -> Res
         });
     }
     let all = tokio::time::timeout(PATIENCE, places.acquire_many(MOST_IN_FLIGHT)).await;
-    all.with_context(|| format!("calls were not answered within {PATIENCE:?}"))??.forget();
+    all.with_context(|| format!("calls were not answered within {}", Rounded(PATIENCE)))??.forget();
     Ok(samples.take())
 }
 

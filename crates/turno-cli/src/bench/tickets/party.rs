@@ -15,6 +15,7 @@ use turno_proto::google::longrunning::{ListOperationsRequest, Operation, WaitOpe
 use turno_proto::v1::SubmitRequest;
 use turno_proto::v1::submit_response::Result as Submitted;
 use turno_proto::v1::tickets_client::TicketsClient;
+use turno_runtime::units::Rounded;
 
 use crate::bench::load::Caller;
 use crate::bench::parties::generated::{EchoRequest, bench};
@@ -88,7 +89,7 @@ impl Party {
         for state in ["waiting", "running"] {
             while self.any(state).await? {
                 if Instant::now() > until {
-                    bail!("tickets were still {state} after {PATIENCE:?}");
+                    bail!("tickets were still {state} after {}", Rounded(PATIENCE));
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }

@@ -7,7 +7,7 @@ use prost::Message as _;
 use tonic::{Code, Status};
 use turno_proto::mesh::v1::{ItemOutcome, ItemOutcomes};
 use turno_proto::status;
-use turno_runtime::units::micros;
+use turno_runtime::units::{Rounded, micros};
 
 use super::{Away, Running};
 use crate::account::Account;
@@ -126,7 +126,8 @@ impl Running {
         if method.served().repeatable && self.book.goes_singly(id) {
             return;
         }
-        let what = format!("{} was not done within {most:?}, or another item of its chunk", method.name());
+        let (name, most) = (method.name(), Rounded(most));
+        let what = format!("{name} was not done within {most}, or another item of its chunk");
         self.fail(id, &Status::deadline_exceeded(what));
     }
 

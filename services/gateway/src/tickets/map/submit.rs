@@ -11,6 +11,7 @@ use tonic::{Status, Streaming};
 use turno_proto::google::longrunning::Operation;
 use turno_proto::v1::{MapHeader, SubmitMapHeader, SubmitMapRequest, SubmitRequest, SubmittedMap};
 use turno_runtime::task;
+use turno_runtime::units::Rounded;
 use turno_store::{Error, Inputs, Part, Store, TicketId};
 
 use super::inputs::Packer;
@@ -115,7 +116,8 @@ impl Upload {
         self.add(first).await?;
         loop {
             let request = tokio::time::timeout(SILENCE, self.next(&mut requests)).await;
-            let silent = |_| Status::deadline_exceeded(format!("nothing came of the map for {SILENCE:?}"));
+            let silent =
+                |_| Status::deadline_exceeded(format!("nothing came of the map for {}", Rounded(SILENCE)));
             match request.map_err(silent)?? {
                 Some(SubmitMapRequest { header: None, items }) => self.add(map::counted(items)?).await?,
                 Some(_) => {

@@ -81,7 +81,7 @@ async fn a_server_that_never_answers_is_given_up() {
     let error = fetch(Request { timeout: SOON, ..get(server.url("/")) }).await.unwrap_err();
     assert!(begun.elapsed() >= SOON && begun.elapsed() < GENEROUS);
     assert_eq!(error, Error::TimedOut { host: server.address.to_string(), after: SOON });
-    assert_eq!(error.to_string(), format!("the exchange with {} was not over after 200ms", server.address));
+    assert_eq!(error.to_string(), format!("the exchange with {} was not over after 200 ms", server.address));
 }
 
 #[tokio::test]
