@@ -76,6 +76,10 @@ async fn a_call_that_is_late_hears_whether_it_was_in_the_queue_or_at_a_node() {
     let waiting = mesh.client().bake(explained(wait(0))).await.unwrap_err();
     let held = holding.await.unwrap().unwrap_err();
     assert_eq!((waiting.code(), held.code()), (Code::DeadlineExceeded, Code::DeadlineExceeded));
+    // The limit that was its own, not how long it took.
+    for late in [&waiting, &held] {
+        assert_eq!(late.message(), "kitchen.v1.Kitchen/Bake was not done within 400 ms");
+    }
     let spent = parts(waiting.metadata());
     assert!(spent["queue"] >= 350_000 && spent["away"] == 0, "{spent:?}");
     assert!(!account(waiting.metadata()).contains("node="), "{waiting}");

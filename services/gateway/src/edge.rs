@@ -289,7 +289,7 @@ impl Edge {
             }
             calls::unary(&self.router, &call, course).await.map(Begun::Once)
         });
-        let late = std::pin::pin!(self.late(method.name(), *started, deadline));
+        let late = std::pin::pin!(self.late(bill, deadline));
         tokio::select! {
             biased;
             begun = serving => begun,
@@ -298,11 +298,14 @@ impl Edge {
     }
 
     /// Completes when a call may not go on, at its deadline or the gateway's own, with what is told of it.
-    async fn late(&self, name: &str, started: Instant, deadline: Instant) -> Status {
+    async fn late(&self, bill: &Bill, deadline: Instant) -> Status {
         // Most are over by then, and need no place among those who are told.
-        tokio::time::sleep_until(deadline.min(started + BRIEF).into()).await;
+        tokio::time::sleep_until(deadline.min(bill.started + BRIEF).into()).await;
         let over = Box::pin(tokio::time::timeout_at(deadline.into(), self.own.over.cancelled()));
-        if over.await.is_ok() { ending(name) } else { too_late(name, started) }
+        match over.await {
+            Ok(()) => ending(bill.method.name()),
+            Err(_) => too_late(bill.method.name(), deadline.saturating_duration_since(bill.started)),
+        }
     }
 }
 
@@ -414,8 +417,9 @@ fn ending(name: &str) -> Status {
     ))
 }
 
-pub(crate) fn too_late(name: &str, started: Instant) -> Status {
-    Status::deadline_exceeded(format!("{name} was not done within {:?}", started.elapsed()))
+/// `limit`: what it was given, by its caller, its method or this gateway.
+pub(crate) fn too_late(name: &str, limit: Duration) -> Status {
+    Status::deadline_exceeded(format!("{name} was not done within {}", Rounded(limit)))
 }
 
 #[cfg(test)]

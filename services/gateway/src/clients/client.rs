@@ -208,8 +208,9 @@ impl Client {
         let now = Instant::now();
         let late = self.change(|state| {
             let mut late = Vec::new();
-            while let Some((number, call)) = state.calls.take_late(now) {
-                let status = edge::too_late(call.head.path.trim_start_matches('/'), call.head.started);
+            while let Some((deadline, number, call)) = state.calls.take_late(now) {
+                let limit = deadline.saturating_duration_since(call.head.started);
+                let status = edge::too_late(call.head.path.trim_start_matches('/'), limit);
                 let (outcome, spent) = (status::to_outcome(number, status), call.at.spent(now));
                 late.push(self.end(state, number, call, outcome, spent, now));
             }

@@ -64,10 +64,10 @@ impl<H> Table<H> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// A call whose deadline has passed.
-    pub(crate) fn take_late(&mut self, now: Instant) -> Option<(u64, H)> {
-        let (_, number) = *self.deadlines.first().filter(|(deadline, _)| *deadline <= now)?;
-        Some((number, self.cancel(number)?))
+    /// A call whose deadline has passed, and when that was.
+    pub(crate) fn take_late(&mut self, now: Instant) -> Option<(Instant, u64, H)> {
+        let (deadline, number) = *self.deadlines.first().filter(|(deadline, _)| *deadline <= now)?;
+        Some((deadline, number, self.cancel(number)?))
     }
 
     pub(crate) fn take_all(&mut self) -> Vec<H> {
@@ -95,8 +95,8 @@ mod tests {
         assert_eq!(table.first_deadline(), Some(now + Duration::from_secs(10)));
         assert!(table.take_late(now).is_none());
         let later = now + Duration::from_secs(20);
-        assert_eq!(table.take_late(later).map(|(number, ())| number), Some(2));
-        assert_eq!(table.take_late(later).map(|(number, ())| number), Some(3));
+        assert_eq!(table.take_late(later), Some((now + Duration::from_secs(10), 2, ())));
+        assert_eq!(table.take_late(later), Some((later, 3, ())));
         assert!(table.take_late(later).is_none());
         assert!(table.contains(1));
     }

@@ -47,7 +47,7 @@ pub(crate) enum Back {
     Unstarted,
     /// Its node was lost, and it may have run.
     Lost(Arc<Link>),
-    /// An item took longer than a call of its method may.
+    /// An item took longer than a call of its method may: so long.
     Late(Duration),
     /// The nodes that were lost with a suspect have had time to come again; it was at none meanwhile.
     Weighed(Suspect),
@@ -119,7 +119,7 @@ impl Errands {
             Some(Err(status)) => return Back::Nobody(status),
             None => return Back::Unstarted,
         };
-        let (sent, most, link) = (Instant::now(), self.longest(), target.link);
+        let (sent, most, link) = (Instant::now(), self.longest().saturating_add(2 * SLICE), target.link);
         course.send(&link, sent);
         // It is only for stragglers: where nobody reads on just now, they are found later.
         let _unread = self.sent.try_send((chunk.id, sent, link.id));
@@ -130,7 +130,7 @@ impl Errands {
         // The node is told of the deadline too; but what does not listen there is not waited for here.
         let answer = tokio::select! {
             answer = link.stoppable(invocation, target.hold, pass.cloned(), stop) => answer,
-            () = late(most, pass) => return Back::Late(most),
+            () = late(most, pass) => return Back::Late(self.longest()),
         };
         match answer {
             Ok(Answer { outcome, .. }) if calls::goes_elsewhere(&outcome) => Back::Unstarted,
@@ -186,10 +186,10 @@ impl Errands {
     }
 
     /// A call of the method may take so long: then an item may too, beside those that ran before it, in its chunk and in
-    /// that which had the slot.
+    /// that which had the slot, each for a slice.
     fn longest(&self) -> Duration {
         let own = self.method.served().policy.timeout;
-        own.unwrap_or(self.longest_call).min(self.at_most).saturating_add(2 * SLICE)
+        own.unwrap_or(self.longest_call).min(self.at_most)
     }
 }
 
