@@ -267,11 +267,12 @@ fn no_room(method: &Method, refused: &Refused) -> Status {
         ),
         Refused::Standing { left_us, wait_us, may_wait_us } => (
             format!(
-                "{name} was not queued: more comes than is done, and while its queue does not empty it may wait for {} of \
-                 the {} that are left; about {} of work is ahead of it",
+                "{name} was not queued, since more jobs come than are done and it would wait for about {}, where no more \
+                 than {} of the {} that it has left may go by in a queue that does not empty: call again after the delay \
+                 in RetryInfo, or start more workers",
+                told(wait_us),
                 told(may_wait_us),
                 told(left_us),
-                told(wait_us),
             ),
             Duration::from_micros(*wait_us).max(LEAST_PAUSE),
         ),
@@ -298,7 +299,10 @@ fn exhausted(what: String, come_again: Duration) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use super::two_of;
+    use super::{Refused, no_room, two_of};
+    use crate::methods::Method;
+    use std::time::Duration;
+    use tonic_types::StatusExt as _;
 
     #[test]
     fn two_choices_are_two() {
@@ -309,5 +313,18 @@ mod tests {
             seen.insert((one, other));
         }
         assert_eq!(seen.len(), 6);
+    }
+
+    #[test]
+    fn who_is_refused_by_a_queue_that_stands_hears_why_and_what_to_do() {
+        let refused = Refused::Standing { left_us: 250_000, wait_us: 90_369, may_wait_us: 31_250 };
+        let refused = no_room(&Method::alone("/kitchen.v1.Kitchen/Bake"), &refused);
+        let why = "kitchen.v1.Kitchen/Bake was not queued, since more jobs come than are done and it would wait for about \
+                   90.4 ms, where no more than 31.3 ms of the 250 ms that it has left may go by in a queue that does not \
+                   empty: ";
+        let what_to_do = refused.message().strip_prefix(why).unwrap_or_else(|| panic!("{refused}"));
+        assert_eq!(what_to_do, "call again after the delay in RetryInfo, or start more workers");
+        let soon = refused.get_details_retry_info().and_then(|info| info.retry_delay);
+        assert_eq!(soon, Some(Duration::from_millis(100)));
     }
 }
