@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use tonic::Code;
+use tonic_types::StatusExt as _;
 use turno::node::config::{NodeConfig, Role};
 use turno_gateway::GatewayConfig;
 use turno_runtime::units::Span;
@@ -166,6 +167,31 @@ async fn what_outlives_a_gateways_time_to_drain_hears_so_and_leaves_its_node() {
         assert!(error.message().ends_with("it may have run"), "{error}");
     }
     eventually("the methods are dropped", async || cook.given_up() == 2).await;
+}
+
+#[tokio::test]
+async fn what_no_node_has_had_when_the_time_to_drain_is_over_has_not_run() {
+    let drain = Span(Duration::from_millis(400));
+    let mesh = TestMesh::gateway(GatewayConfig { drain, ..GatewayConfig::default() }).await;
+    let _worker = mesh.kitchen(Role::Worker, 1).await;
+    let (mut one, mut other) = (mesh.client(), mesh.client());
+    let holds = tokio::spawn(async move { one.knead(wait(60_000)).await });
+    eventually("the slot is taken", async || mesh.in_flight().await == 1).await;
+    let waits = tokio::spawn(async move { other.knead(wait(60_000)).await });
+    // It has time to come to the queue.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    mesh.end().await;
+    let error = holds.await.unwrap().unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable, "{error}");
+    assert!(error.message().ends_with("it may have run"), "{error}");
+    assert!(error.get_details_retry_info().is_none(), "who came again might run it again: {error}");
+    let error = waits.await.unwrap().unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable, "{error}");
+    assert!(
+        error.message().contains("kitchen.v1.Kitchen/Knead when its time to drain was over: it has not run"),
+        "{error}"
+    );
+    assert!(error.get_details_retry_info().is_some(), "{error}");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use turno_proto::mesh::v1::Outcome;
 use turno_proto::status;
 
 use crate::calls::Call;
+use crate::course::Course;
 use crate::link::Link;
 use crate::link::pending::Lost;
 use crate::trouble::Trouble;
@@ -36,15 +37,23 @@ impl<'a> Attempts<'a> {
     }
 
     /// A node has handed the call back; nothing of it ran.
-    pub(crate) fn not_started(&mut self, outcome: Outcome) -> Result<(), Status> {
+    pub(crate) fn not_started(&mut self, outcome: Outcome, course: &Course) -> Result<(), Status> {
+        course.unstarted();
         self.handed_back += 1;
         if self.handed_back > MOST_HANDED_BACK { Err(status::from_outcome(outcome)) } else { Ok(()) }
     }
 
     /// Its node was lost. Answers whether it may be tried again.
-    pub(crate) fn lost(&mut self, lost: Lost, call: &Call, link: &Link) -> Result<(), Status> {
+    pub(crate) fn lost(
+        &mut self,
+        lost: Lost,
+        call: &Call,
+        link: &Link,
+        course: &Course,
+    ) -> Result<(), Status> {
         let node = &link.hello.name;
         if !lost.may_have_run {
+            course.unstarted();
             self.handed_back += 1;
             let given_up = self.handed_back > MOST_HANDED_BACK;
             return if given_up {

@@ -126,8 +126,8 @@ pub(crate) async fn unary_again(
 ) -> Result<Outcome, Status> {
     let mut attempts = Attempts::new(&router.trouble);
     match first {
-        Ok(answer) => attempts.not_started(answer.outcome)?,
-        Err(lost) => attempts.lost(lost, call, link)?,
+        Ok(answer) => attempts.not_started(answer.outcome, course)?,
+        Err(lost) => attempts.lost(lost, call, link, course)?,
     }
     let answered = attempt(router, call, Attempt::Only, attempts, false, course).await?;
     router.trouble.answered(call, &answered.link, answered.away);
@@ -173,12 +173,12 @@ async fn attempt(
         }
         course.send(&link, Instant::now());
         match link.unary(invocation(call, target.index), target.hold, call.reader.clone()).await {
-            Ok(answer) if goes_elsewhere(&answer.outcome) => attempts.not_started(answer.outcome)?,
+            Ok(answer) if goes_elsewhere(&answer.outcome) => attempts.not_started(answer.outcome, course)?,
             Ok(Answer { outcome, away }) => {
                 course.back(away, outcome.cost);
                 return Ok(Answered { outcome, away, link });
             }
-            Err(lost) => attempts.lost(lost, call, &link)?,
+            Err(lost) => attempts.lost(lost, call, &link, course)?,
         }
         Box::pin(attempts.pause()).await;
     }

@@ -19,6 +19,8 @@ struct Way {
     queue: Duration,
     again: Duration,
     at: At,
+    /// At a node where it was before.
+    may_have_run: bool,
 }
 
 /// Where a call is.
@@ -31,6 +33,8 @@ enum At {
     Queue(Instant),
     /// Sent to a node then.
     Node(Instant, Arc<Link>),
+    /// Here again, sent then to a node that has run nothing of it.
+    Unstarted(Instant),
     /// Answered by a node, after so long away, and with what the node says of that time.
     Back(Duration, Option<Cost>, Arc<Link>),
 }
@@ -69,9 +73,25 @@ impl Course {
         }
     }
 
-    /// Of another attempt beside this one. Where that one answers, the time until now has come to nothing.
+    /// It was sent to a node, and nothing of it has run there.
+    pub(crate) fn unstarted(&self) {
+        let mut way = self.0.lock();
+        if let At::Node(since, _) = way.at {
+            way.at = At::Unstarted(since);
+        }
+    }
+
+    /// Whether a node has it, or has had it and has not said that nothing of it ran.
+    pub(crate) fn may_have_run(&self) -> bool {
+        self.0.lock().may_have_run()
+    }
+
+    /// Of another attempt beside this one. Where that one answers, the time until now has come to nothing; and whether that
+    /// one has run, this one does not know.
     pub(crate) fn twin(&self) -> Self {
-        Self(Mutex::new(self.0.lock().clone()))
+        let mut way = self.0.lock();
+        way.may_have_run = true;
+        Self(Mutex::new(way.clone()))
     }
 
     /// The other attempt has answered.
@@ -92,22 +112,31 @@ impl Course {
 
 impl Way {
     fn go_on(&mut self, now: Instant, to: At) {
+        self.may_have_run = self.may_have_run();
         match &self.at {
             At::Queue(since) => self.queue += now.saturating_duration_since(*since),
-            At::Node(since, _) => self.again += now.saturating_duration_since(*since),
+            At::Node(since, _) | At::Unstarted(since) => self.again += now.saturating_duration_since(*since),
             At::Edge | At::Back(..) => {}
         }
         self.at = to;
     }
 
+    fn may_have_run(&self) -> bool {
+        self.may_have_run || matches!(self.at, At::Node(..) | At::Back(..))
+    }
+
     fn spent(self, now: Instant) -> Spent {
-        let Self { queue, again, at } = self;
+        let Self { queue, again, at, .. } = self;
         let measured = Measured { queue, again, away: Duration::ZERO };
         match at {
             At::Edge => Spent { measured, ..Spent::default() },
             At::Queue(since) => {
                 let queue = queue + now.saturating_duration_since(since);
                 Spent { measured: Measured { queue, ..measured }, ..Spent::default() }
+            }
+            At::Unstarted(since) => {
+                let again = again + now.saturating_duration_since(since);
+                Spent { measured: Measured { again, ..measured }, ..Spent::default() }
             }
             At::Node(since, link) => Spent::away(measured, now.saturating_duration_since(since), None, link),
             At::Back(away, cost, link) => Spent::away(measured, away, cost, link),
@@ -168,6 +197,29 @@ mod tests {
         assert_eq!(told(&course.twin().end(start + ms(20))), (8, 5, 7, Some(2), false));
         course.back(ms(6), Some(Cost::default()));
         assert_eq!(told(&course.end(start + ms(99))), (8, 5, 6, Some(2), true));
+    }
+
+    #[test]
+    fn a_call_may_have_run_where_no_node_has_said_otherwise() {
+        let (start, course) = (Instant::now(), Course::default());
+        course.seek(start);
+        assert!(!course.may_have_run(), "it waits for a node");
+        course.send(&link(1), start + ms(5));
+        assert!(course.may_have_run(), "a node has it");
+        course.unstarted();
+        course.seek(start + ms(9));
+        assert!(!course.may_have_run(), "it was handed back");
+        course.send(&link(2), start + ms(10));
+        course.seek(start + ms(12));
+        assert!(course.may_have_run(), "its node was lost");
+        course.send(&link(3), start + ms(13));
+        course.unstarted();
+        assert!(course.may_have_run(), "at the one before");
+        assert_eq!(told(&course.end(start + ms(15))), (7, 8, 0, None, false));
+        let first = Course::default();
+        first.seek(start);
+        let _second = first.twin();
+        assert!(first.may_have_run(), "the second may have");
     }
 
     #[test]

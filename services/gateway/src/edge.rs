@@ -132,7 +132,10 @@ impl Edge {
             Err(refused) => return refused.into_http(),
         };
         let path = request.uri().path();
-        let Some(method) = self.method(path).await else { return self.unknown(path).into_http() };
+        let Some(found) = self.own.over.run_until_cancelled(self.method(path)).await else {
+            return not_begun(&name(path)).into_http();
+        };
+        let Some(method) = found else { return self.unknown(path).into_http() };
         self.serve_watched(method, request, origin, Some(permit)).await
     }
 
@@ -303,7 +306,8 @@ impl Edge {
         tokio::time::sleep_until(deadline.min(bill.started + BRIEF).into()).await;
         let over = Box::pin(tokio::time::timeout_at(deadline.into(), self.own.over.cancelled()));
         match over.await {
-            Ok(()) => ending(bill.method.name()),
+            Ok(()) if bill.course.may_have_run() => ending(bill.method.name()),
+            Ok(()) => not_begun(bill.method.name()),
             Err(_) => too_late(bill.method.name(), deadline.saturating_duration_since(bill.started)),
         }
     }
@@ -410,7 +414,19 @@ fn name(path: &str) -> Cow<'_, str> {
     beginning(path.strip_prefix('/').unwrap_or(path))
 }
 
-/// What is told of a call that outlives the time to drain, as of one whose node was lost.
+/// Before a call that has not run comes to another gateway, or to the next one here.
+const ELSEWHERE: Duration = Duration::from_secs(1);
+
+/// What is told of a call that no node has had when the time to drain is over.
+fn not_begun(name: &str) -> Status {
+    let what = format!(
+        "the gateway is ending, and no node had {name} when its time to drain was over: it has not run; call again, be it \
+         at another gateway"
+    );
+    Status::with_error_details(Code::Unavailable, what, ErrorDetails::with_retry_info(Some(ELSEWHERE)))
+}
+
+/// And of one that a node has, or has had, as of one whose node was lost.
 fn ending(name: &str) -> Status {
     Status::unavailable(format!(
         "the gateway is ending, and {name} was not done when its time to drain was over: it may have run"

@@ -86,13 +86,15 @@ pub(crate) async fn run(
         };
         let handed_back = match answered {
             None => return Ran::Lost(too_long(call, timeout)),
-            Some(Ok(answer)) if goes_elsewhere(&answer.outcome) => attempts.not_started(answer.outcome),
+            Some(Ok(answer)) if goes_elsewhere(&answer.outcome) => {
+                attempts.not_started(answer.outcome, course)
+            }
             Some(Ok(Answer { outcome, away })) => {
                 course.back(away, outcome.cost);
                 router.trouble.answered(call, &link, away);
                 return Ran::Answered(Box::new(outcome));
             }
-            Some(Err(lost @ Lost { may_have_run: false })) => attempts.lost(lost, call, &link),
+            Some(Err(lost @ Lost { may_have_run: false })) => attempts.lost(lost, call, &link, course),
             Some(Err(_)) => return lost(router, call, &link),
         };
         if let Err(given_up) = handed_back {

@@ -50,7 +50,7 @@ pub(crate) async fn stream(
         let lost = match link.stream(invocation, target.hold, messages.clone(), reader).await {
             Ok((mut events, sent)) => match events.recv().await {
                 Some(Event::End(Ok(answer))) if goes_elsewhere(&answer.outcome) && may_go_elsewhere() => {
-                    attempts.not_started(answer.outcome)?;
+                    attempts.not_started(answer.outcome, course)?;
                     Box::pin(attempts.pause()).await;
                     continue;
                 }
@@ -70,7 +70,7 @@ pub(crate) async fn stream(
             },
             Err(lost) => lost,
         };
-        attempts.lost(lost_with(lost, messages.as_ref(), &call, &link)?, &call, &link)?;
+        attempts.lost(lost_with(lost, messages.as_ref(), &call, &link)?, &call, &link, course)?;
         Box::pin(attempts.pause()).await;
     }
 }
