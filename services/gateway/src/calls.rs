@@ -171,7 +171,9 @@ async fn attempt(
             // It may have been at another before, which was lost.
             let _first = node.set(link.id);
         }
-        course.send(&link, Instant::now());
+        if !course.send(&link, Instant::now()) {
+            return Err(taken_back(&call.method));
+        }
         match link.unary(invocation(call, target.index), target.hold, call.reader.clone()).await {
             Ok(answer) if goes_elsewhere(&answer.outcome) => attempts.not_started(answer.outcome, course)?,
             Ok(Answer { outcome, away }) => {
@@ -190,6 +192,11 @@ fn too_many(method: &Method) -> Status {
         "there was no second attempt of {}: more than a fifth of all calls would be repetitions (the retry budget)",
         method.name()
     ))
+}
+
+/// Never heard: whoever has taken it back has told its caller.
+fn taken_back(method: &Method) -> Status {
+    Status::unavailable(format!("{} was taken back before a node had it", method.name()))
 }
 
 pub(crate) fn invocation(call: &Call, index: u32) -> Invocation {

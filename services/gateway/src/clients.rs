@@ -30,19 +30,21 @@ use incoming::Known;
 
 pub(crate) use client::Answer;
 
-/// Answers a request to link.
+/// Answers a request to link. `told` is cancelled when the time to drain is over, and what there is to say then is said.
 pub(crate) async fn serve(
     edge: Arc<Edge>,
     request: http::Request<tonic::body::Body>,
     origin: Arc<Origin>,
+    told: CancellationToken,
 ) -> Response<tonic::body::Body> {
-    let linked = CallsServer::new(CallsService { edge, origin }).call(request).await;
+    let linked = CallsServer::new(CallsService { edge, origin, told }).call(request).await;
     linked.unwrap_or_else(|never| match never {})
 }
 
 struct CallsService {
     edge: Arc<Edge>,
     origin: Arc<Origin>,
+    told: CancellationToken,
 }
 
 #[tonic::async_trait]
@@ -59,7 +61,7 @@ impl Calls for CallsService {
         let own = &self.edge.own;
         let closing = if self.origin.is_node { &own.nodes_closing } else { &own.closing };
         let client = Client::new(self.edge.clone(), self.origin.clone());
-        task::spawn("gateway.client", read(client.clone(), up, closing.clone()));
+        task::spawn("gateway.client", read(client.clone(), up, closing.clone(), self.told.clone()));
         Ok(tonic::Response::new(Frames::new(client)))
     }
 }
@@ -71,8 +73,15 @@ const LOOK: Duration = Duration::from_secs(1);
 const LOOKS: u32 = 5;
 
 /// Takes a client's frames, and sees to the deadlines of its calls, until the last of them is answered.
-async fn read(client: Arc<Client>, mut up: Streaming<CallsFrame>, closing: CancellationToken) {
+async fn read(
+    client: Arc<Client>,
+    mut up: Streaming<CallsFrame>,
+    closing: CancellationToken,
+    told: CancellationToken,
+) {
     let (mut names, mut ended) = (Vec::<Known>::new(), false);
+    let over = client.edge.own.over.clone();
+    let mut over = std::pin::pin!(over.cancelled().fuse());
     let mut leaving = std::pin::pin!(leaving(&client, &closing).fuse());
     let mut left_alone = std::pin::pin!(left_alone(&client, &closing));
     let mut late = std::pin::pin!(tokio::time::sleep_until(tokio::time::Instant::now()));
@@ -89,6 +98,10 @@ async fn read(client: Arc<Client>, mut up: Streaming<CallsFrame>, closing: Cance
             () = late.as_mut(), if armed.is_some() => {
                 armed = None;
                 client.end_late();
+            }
+            () = over.as_mut() => {
+                client.take_back();
+                told.cancel();
             }
             () = leaving.as_mut() => {}
             () = client.news() => {}

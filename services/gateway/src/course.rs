@@ -37,6 +37,8 @@ enum At {
     Unstarted(Instant),
     /// Answered by a node, after so long away, and with what the node says of that time.
     Back(Duration, Option<Cost>, Arc<Link>),
+    /// Ended before a node had it: none is to have it.
+    TakenBack,
 }
 
 /// What is known of a call's time when it has ended.
@@ -59,10 +61,10 @@ impl Course {
         self.0.lock().go_on(now, At::Queue(now));
     }
 
-    /// It goes to a node.
-    pub(crate) fn send(&self, link: &Arc<Link>, now: Instant) {
+    /// It goes to a node, unless it was taken back: then it is not to.
+    pub(crate) fn send(&self, link: &Arc<Link>, now: Instant) -> bool {
         let at = At::Node(now, link.clone());
-        self.0.lock().go_on(now, at);
+        self.0.lock().go_on(now, at)
     }
 
     /// The node has answered it.
@@ -100,6 +102,13 @@ impl Course {
         *self.0.lock() = way;
     }
 
+    /// Ends a call that no node has had, whoever is about to send it. Nothing where it may have run.
+    pub(crate) fn take_back(&self, now: Instant) -> Option<Spent> {
+        let mut way = self.0.lock();
+        let taken_back = Way { at: At::TakenBack, ..Way::default() };
+        (!way.may_have_run()).then(|| std::mem::replace(&mut *way, taken_back).spent(now))
+    }
+
     /// The call has ended, be it in the middle of its way.
     pub(crate) fn end(&self, now: Instant) -> Spent {
         self.take().spent(now)
@@ -111,14 +120,17 @@ impl Course {
 }
 
 impl Way {
-    fn go_on(&mut self, now: Instant, to: At) {
+    /// False where it was taken back, and does not.
+    fn go_on(&mut self, now: Instant, to: At) -> bool {
         self.may_have_run = self.may_have_run();
         match &self.at {
             At::Queue(since) => self.queue += now.saturating_duration_since(*since),
             At::Node(since, _) | At::Unstarted(since) => self.again += now.saturating_duration_since(*since),
             At::Edge | At::Back(..) => {}
+            At::TakenBack => return false,
         }
         self.at = to;
+        true
     }
 
     fn may_have_run(&self) -> bool {
@@ -129,7 +141,7 @@ impl Way {
         let Self { queue, again, at, .. } = self;
         let measured = Measured { queue, again, away: Duration::ZERO };
         match at {
-            At::Edge => Spent { measured, ..Spent::default() },
+            At::Edge | At::TakenBack => Spent { measured, ..Spent::default() },
             At::Queue(since) => {
                 let queue = queue + now.saturating_duration_since(since);
                 Spent { measured: Measured { queue, ..measured }, ..Spent::default() }
@@ -220,6 +232,20 @@ mod tests {
         first.seek(start);
         let _second = first.twin();
         assert!(first.may_have_run(), "the second may have");
+    }
+
+    #[test]
+    fn what_was_taken_back_goes_to_no_node() {
+        let (start, course) = (Instant::now(), Course::default());
+        course.seek(start);
+        assert_eq!(course.take_back(start + ms(5)).as_ref().map(told), Some((5, 0, 0, None, false)));
+        assert!(!course.send(&link(1), start + ms(6)) && !course.may_have_run());
+        course.seek(start + ms(7));
+        assert!(!course.send(&link(1), start + ms(8)) && !course.may_have_run());
+        let course = Course::default();
+        assert!(course.send(&link(1), start));
+        assert!(course.take_back(start + ms(5)).is_none(), "a node has it");
+        assert_eq!(told(&course.end(start + ms(6))), (0, 0, 6, Some(1), false));
     }
 
     #[test]

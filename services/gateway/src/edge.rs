@@ -174,11 +174,12 @@ impl Edge {
         }
         let response = match service.as_str() {
             "/turno.mesh.v1.Mesh" if origin.is_node => own.mesh.clone().call(request).await,
-            // Ends its streams by itself, once what came by them is answered; or when there is no more time for that.
+            // Ends its streams by itself, once what came by them is answered; or when there is no more time for that, and
+            // what has not run is told so.
             "/turno.v1.Calls" => {
-                let (reader, over) = (origin.reader.clone(), Some(own.over.clone()));
-                let linked = clients::serve(self.clone(), request, origin).await;
-                return linked.map(|body| Body::own(body, over, Counted::Always(reader)));
+                let (reader, told) = (origin.reader.clone(), CancellationToken::new());
+                let linked = clients::serve(self.clone(), request, origin, told.clone()).await;
+                return linked.map(|body| Body::own(body, Some(told), Counted::Always(reader)));
             }
             // So does a map: what is out comes back first.
             "/turno.v1.Map" => {
@@ -418,7 +419,7 @@ fn name(path: &str) -> Cow<'_, str> {
 const ELSEWHERE: Duration = Duration::from_secs(1);
 
 /// What is told of a call that no node has had when the time to drain is over.
-fn not_begun(name: &str) -> Status {
+pub(crate) fn not_begun(name: &str) -> Status {
     let what = format!(
         "the gateway is ending, and no node had {name} when its time to drain was over: it has not run; call again, be it \
          at another gateway"

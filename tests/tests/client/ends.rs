@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use turno::Code;
 use turno::node::config::Role;
+use turno::{Client, Code};
 use turno_gateway::GatewayConfig;
 use turno_runtime::units::Span;
 use turno_tests::kitchen::{Number, kitchen};
-use turno_tests::{TestMesh, eventually};
+use turno_tests::{TestMesh, eventually, free_port};
 
 use crate::{client, given_up, timed, wait};
 
@@ -84,6 +84,29 @@ async fn what_outlives_a_gateways_time_to_drain_hears_that_it_may_have_run() {
     let error = call.await.unwrap().unwrap_err();
     assert_eq!(error.code(), Code::Unavailable, "{error}");
     assert!(error.message().contains("it may have run"), "{error}");
+}
+
+#[tokio::test]
+async fn what_no_node_has_had_when_a_gateways_time_to_drain_is_over_goes_to_another() {
+    let drain = Span(Duration::from_millis(500));
+    let one = TestMesh::gateway(GatewayConfig { drain, ..GatewayConfig::default() }).await;
+    let _worker = one.kitchen(Role::Worker, 1).await;
+    let listen = free_port();
+    let gateways = [one.running().clients().to_string(), listen.to_string()];
+    let client = Client::to(gateways).patience(Duration::from_secs(20)).connect().unwrap();
+    let [holds, waits] = [client.clone(), client.clone()];
+    let holds = tokio::spawn(async move { holds.call::<kitchen::Knead>(wait(60_000)).await });
+    eventually("the slot is taken", async || one.in_flight().await == 1).await;
+    // It may not be repeated: had it been lost, it would have failed.
+    let waits = tokio::spawn(async move { waits.call::<kitchen::Bake>(wait(0)).await });
+    // It has time to come to the queue.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let other = TestMesh::gateway(GatewayConfig { listen, ..GatewayConfig::default() }).await;
+    let _worker_of_other = other.kitchen(Role::Worker, 1).await;
+    one.end().await;
+    let error = holds.await.unwrap().unwrap_err();
+    assert!(error.message().contains("it may have run"), "{error}");
+    waits.await.unwrap().unwrap();
 }
 
 #[tokio::test]

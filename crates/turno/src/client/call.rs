@@ -14,6 +14,7 @@ use turno_proto::{entries, headers, status, timeout};
 use turno_runtime::units::micros;
 
 use crate::client::link::Link;
+use crate::client::pending::Lost;
 use crate::client::repeats::{Repeats, Runs};
 use crate::client::search::Search;
 use crate::rpc::Rpc;
@@ -50,6 +51,8 @@ impl Call {
         loop {
             let lost = match link.call(self).await {
                 Ok(outcome) if status::code_of(outcome.code) == Code::Ok => return Ok(outcome),
+                // Its gateway has ended before a node had it: as if it had not left.
+                Ok(outcome) if goes_elsewhere(&outcome) => Lost { may_have_run: false },
                 Ok(outcome) => {
                     link.refusals.note(status::code_of(outcome.code));
                     return Err(status::from_outcome(outcome));
@@ -71,6 +74,10 @@ impl Call {
         let (metadata, body) = (self.metadata.clone(), self.body.clone());
         Invocation { timeout_us, metadata, body, ..Invocation::default() }
     }
+}
+
+fn goes_elsewhere(outcome: &Outcome) -> bool {
+    outcome.not_started && status::code_of(outcome.code) == Code::Unavailable
 }
 
 /// When the caller stops waiting, if `Request::set_timeout` says so.

@@ -93,6 +93,14 @@ impl At {
             Self::Own(_) | Self::Turning => Spent::default(),
         }
     }
+
+    /// The same of a call that no node has had, and none will have now.
+    fn take_back(&self, now: Instant) -> Option<Spent> {
+        match self {
+            Self::Task { course, .. } => course.take_back(now),
+            Self::Node(..) | Self::Own(_) | Self::Turning => None,
+        }
+    }
 }
 
 /// Takes the answer of a node's link to a call's first attempt.
@@ -178,7 +186,7 @@ impl Client {
         let finished = self.change(|state| {
             let call = state.calls.finish(number, turn)?;
             let outcome = answered.unwrap_or_else(|status| status::to_outcome(number, status));
-            let now = Instant::now();
+            let (outcome, now) = (tried(outcome), Instant::now());
             let spent = call.at.spent(now);
             Some(self.end(state, number, call, outcome, spent, now))
         });
@@ -198,7 +206,7 @@ impl Client {
                 }
                 At::Task { .. } | At::Own(_) | At::Turning => Spent::default(),
             };
-            Some(self.end(state, number, in_flight, outcome, spent, Instant::now()))
+            Some(self.end(state, number, in_flight, tried(outcome), spent, Instant::now()))
         });
         drop(finished);
     }
@@ -219,6 +227,20 @@ impl Client {
         drop(late);
     }
 
+    /// The time to drain is over: what no node has had may go to another gateway. The rest ends with the link.
+    pub(crate) fn take_back(&self) {
+        let now = Instant::now();
+        let taken_back = self.change(|state| {
+            let taken_back = state.calls.take_those(|call| call.at.take_back(now));
+            let end = |(number, call, spent): (u64, InFlight, Spent)| {
+                let status = edge::not_begun(call.head.path.trim_start_matches('/'));
+                self.end(state, number, call, status::not_started(number, status), spent, now)
+            };
+            taken_back.into_iter().map(end).collect::<Vec<_>>()
+        });
+        drop(taken_back);
+    }
+
     /// Answers what is to be dropped outside the lock, which may cancel the call.
     fn end(
         &self,
@@ -229,7 +251,7 @@ impl Client {
         spent: Spent,
         now: Instant,
     ) -> At {
-        let mut outcome = Outcome { call: number, cost: None, not_started: false, ..outcome };
+        let mut outcome = Outcome { call: number, cost: None, ..outcome };
         let account = self.record(&call.head, status_of(&outcome), spent, now);
         outcome.trailers.extend(account.map(bill::trailer));
         state.answers.push(outcome, Some(call.permit));
@@ -316,6 +338,11 @@ impl Client {
         }
         taken
     }
+}
+
+/// Whatever its last node says: where it could go elsewhere, it has been.
+fn tried(outcome: Outcome) -> Outcome {
+    Outcome { not_started: false, ..outcome }
 }
 
 fn status_of(outcome: &Outcome) -> (Code, &str) {

@@ -70,6 +70,13 @@ impl<H> Table<H> {
         Some((deadline, number, self.cancel(number)?))
     }
 
+    /// Those of which this is something, with what it is.
+    pub(crate) fn take_those<T>(&mut self, take: impl Fn(&H) -> Option<T>) -> Vec<(u64, H, T)> {
+        let those = self.calls.iter().filter_map(|(number, entry)| Some((*number, take(&entry.held)?)));
+        let those: Vec<(u64, T)> = those.collect();
+        those.into_iter().filter_map(|(number, taken)| Some((number, self.cancel(number)?, taken))).collect()
+    }
+
     pub(crate) fn take_all(&mut self) -> Vec<H> {
         self.deadlines.clear();
         self.calls.drain().map(|(_, entry)| entry.held).collect()
@@ -99,6 +106,19 @@ mod tests {
         assert_eq!(table.take_late(later), Some((later, 3, ())));
         assert!(table.take_late(later).is_none());
         assert!(table.contains(1));
+    }
+
+    #[test]
+    fn some_are_taken_and_the_others_stay() {
+        let (mut table, now) = (Table::default(), Instant::now());
+        for number in 1..=3 {
+            let turn = table.next_turn();
+            table.insert(number, turn, now + Duration::from_secs(number), number);
+        }
+        let taken = table.take_those(|held| (*held == 1).then_some("first"));
+        assert_eq!(taken, [(1, 1, "first")]);
+        assert!(!table.contains(1) && table.contains(2) && table.contains(3));
+        assert_eq!(table.first_deadline(), Some(now + Duration::from_secs(2)));
     }
 
     #[test]
