@@ -94,7 +94,13 @@ async fn when_the_last_node_has_left_calls_wait_and_then_hear_so() {
     ] {
         assert_eq!(error.code(), Code::Unavailable);
         assert!(error.message().starts_with("no node serves kitchen.v1.Kitchen/"), "{error}");
+        assert!(error.message().ends_with("its last one left, and none came within 200 ms"), "{error}");
     }
+    let killed = mesh.kitchen(Role::Both, 1).await;
+    killed.running.abort();
+    eventually("it is gone", async || mesh.nodes().await.is_empty()).await;
+    let error = mesh.client().echo(Dish::default()).await.unwrap_err();
+    assert!(error.message().ends_with("its last one was lost, and none came within 200 ms"), "{error}");
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ pub(crate) async fn nodes(channel: Channel, address: &str, json: bool) -> anyhow
     print(if json { pretty(nodes.iter().map(node_json)) } else { node_table(&nodes) })
 }
 
-/// Lists the methods that can be called, and those whose last node has left.
+/// Lists the methods that can be called, and those whose last node is gone.
 pub(crate) async fn methods(channel: Channel, address: &str, json: bool) -> anyhow::Result<()> {
     let answer = call::answer(client(channel).list_methods(ListMethodsRequest {})).await;
     let mut methods = answer.map_err(|status| refused(&status, address))?.into_inner().methods;

@@ -43,7 +43,7 @@ impl<'a> Attempts<'a> {
         if self.handed_back > MOST_HANDED_BACK { Err(status::from_outcome(outcome)) } else { Ok(()) }
     }
 
-    /// Its node was lost. Answers whether it may be tried again.
+    /// Its node is gone. Answers whether it may be tried again.
     pub(crate) fn lost(
         &mut self,
         lost: Lost,
@@ -63,20 +63,20 @@ impl<'a> Attempts<'a> {
             };
         }
         self.trouble.died(call, link)?;
-        let name = call.method.name();
+        let (name, went) = (call.method.name(), link.parting());
         if !call.method.served().repeatable {
             return Err(Status::unavailable(format!(
-                "node {node} was lost while {name} was there: it may have run; it was not tried again, since its \
+                "node {node} {went} while {name} was there: it may have run; it was not tried again, since its \
                  idempotency_level does not say that it may be repeated"
             )));
         }
         if !self.trouble.may_repeat() {
             return Err(Status::unavailable(format!(
-                "node {node} was lost while {name} was there: it was not tried again, since more than a fifth of all \
+                "node {node} {went} while {name} was there: it was not tried again, since more than a fifth of all \
                  calls would be repetitions (the retry budget)"
             )));
         }
-        tracing::info!(method = name, node, "node lost: running it again elsewhere");
+        tracing::info!(method = name, node, "node {went}: running it again elsewhere");
         Ok(())
     }
 }

@@ -234,7 +234,7 @@ pub struct GatewayFlags {
     #[arg(long, env = "TURNO_LONGEST_CALL", value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     longest_call: Option<Span>,
-    /// How long a call waits for a node when its method's last one has left, or none has joined yet [default: 5s]
+    /// How long a call waits for a node when its method's last one is gone, or none has joined yet [default: 5s]
     #[arg(long, env = "TURNO_PATIENCE", value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     patience: Option<Span>,

@@ -5,6 +5,7 @@ pub(crate) mod frames;
 pub(crate) mod heard;
 mod load;
 mod now;
+mod parting;
 pub(crate) mod pending;
 pub(crate) mod stays;
 #[cfg(test)]
@@ -39,6 +40,8 @@ use frames::Down;
 use load::Load;
 use pending::{Answer, Calls, Event, GivenUp, Hold, Lost, Pending, Reply, Unfetched};
 use stays::Stays;
+
+pub(crate) use parting::Parting;
 
 /// The link to one node.
 pub(crate) struct Link {

@@ -16,7 +16,7 @@ use turno_proto::mesh::v1::Kind;
 use turno_proto::status;
 use turno_runtime::units::micros;
 
-use crate::link::Link;
+use crate::link::{Link, Parting};
 use crate::outliers::Outliers;
 use crate::policy::Policy;
 use crate::scheduler::{MethodId, WorkerId};
@@ -61,6 +61,8 @@ pub(crate) struct Served {
     pub(crate) repeatable: bool,
     pub(crate) policy: Policy,
     pub(crate) seats: Vec<Seat>,
+    /// How the last one went that has gone, if one has.
+    pub(crate) last: Parting,
 }
 
 /// A method at a node.
@@ -105,7 +107,7 @@ impl Served {
     fn by(self, seats: Vec<Seat>) -> Self {
         match seats.last() {
             Some(&Seat { kind, takes_stream, repeatable, policy, .. }) => {
-                Self { kind, takes_stream, repeatable, policy, seats }
+                Self { kind, takes_stream, repeatable, policy, seats, ..self }
             }
             None => Self { seats, ..self },
         }
@@ -180,7 +182,7 @@ impl Methods {
                 method.served.rcu(|served| {
                     let others = |seat: &&Seat| seat.link.id != link.id;
                     let seats = served.seats.iter().filter(others).cloned().collect();
-                    Served::clone(served).by(seats)
+                    Served { last: link.parting(), ..Served::clone(served) }.by(seats)
                 });
                 method.slow.lock().leave(link.id);
             }
@@ -218,6 +220,7 @@ impl Method {
             repeatable: false,
             policy: Policy::default(),
             seats: Vec::new(),
+            last: Parting::Left,
         };
         let name = path.trim_start_matches('/').to_owned();
         Self {

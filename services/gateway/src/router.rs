@@ -231,8 +231,9 @@ fn two_of(count: usize) -> (usize, usize) {
 
 fn nobody(method: &Method, waited: Duration) -> Status {
     Status::unavailable(format!(
-        "no node serves {} now: its last one has left, and none came within {}",
+        "no node serves {} now: its last one {}, and none came within {}",
         method.name(),
+        method.served().last,
         Rounded(waited)
     ))
 }

@@ -106,8 +106,9 @@ pub(crate) async fn run(
 
 fn lost(router: &Router, call: &Call, link: &Link) -> Ran {
     let lost = Status::unavailable(format!(
-        "node {} was lost while {} was there: it may have run",
+        "node {} {} while {} was there: it may have run",
         link.hello.name,
+        link.parting(),
         call.method.name()
     ));
     // The node may have come again, and even have left in order, since the link was given up.
@@ -142,7 +143,7 @@ mod tests {
     use tokio::sync::mpsc;
     use turno_proto::mesh::v1::{Hello, Kind, Method};
 
-    use super::{Ran, lost};
+    use super::{Death, Ran, lost};
     use crate::calls::tests::{PATH, call, router};
     use crate::link::Link;
     use crate::methods::Methods;
@@ -172,5 +173,28 @@ mod tests {
         router.nodes.leaving(&again).await;
         router.nodes.gone(&again).await;
         assert!(matches!(lost(&router, &call, &broken), Ran::Lost(_)), "it has left in order");
+    }
+
+    #[tokio::test]
+    async fn only_a_node_that_says_so_leaves() {
+        let methods = Arc::new(Methods::default());
+        let router = router(&methods);
+        let first = linked(&router).await;
+        let call = call(methods.get(PATH).unwrap());
+        let found = async || router.route(&call, None).await.err().unwrap().message().to_owned();
+        let told = |link: &Arc<Link>| match lost(&router, &call, link) {
+            Ran::Lost(status) | Ran::Died(Death { lost: status, .. }) => status.message().to_owned(),
+            _ => panic!("it may have run"),
+        };
+        router.nodes.gone(&first).await;
+        assert!(told(&first).contains(" was lost while "), "{}", told(&first));
+        let nobody = found().await;
+        assert!(nobody.ends_with("its last one was lost, and none came within 10 ms"), "{nobody}");
+        let second = linked(&router).await;
+        router.nodes.leaving(&second).await;
+        router.nodes.gone(&second).await;
+        assert!(told(&second).contains(" left while "), "{}", told(&second));
+        let nobody = found().await;
+        assert!(nobody.ends_with("its last one left, and none came within 10 ms"), "{nobody}");
     }
 }

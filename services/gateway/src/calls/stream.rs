@@ -81,8 +81,9 @@ fn lost_with(lost: Lost, messages: Option<&Unfetched>, call: &Call, link: &Link)
         None => Ok(lost),
         Some(messages) if messages.is_here() => Ok(Lost::UNSENT),
         Some(_) => Err(Status::unavailable(format!(
-            "node {} was lost while {} ran: a stream of requests is not sent twice",
+            "node {} {} while {} ran: a stream of requests is not sent twice",
             link.hello.name,
+            link.parting(),
             call.method.name()
         ))),
     }

@@ -20,8 +20,8 @@ use crate::bill::Bill;
 use crate::calls::{Stream, Trial};
 use crate::edge::ending;
 use crate::edge::response::{error_trailers, framed, ok_trailers};
-use crate::link::Sent;
-use crate::link::pending::{Answer, Event, Lost};
+use crate::link::pending::{Answer, Event};
+use crate::link::{Parting, Sent};
 use crate::methods::Running;
 use crate::unread::{Ahead, Reader, Room, SMALL, holding};
 
@@ -188,7 +188,10 @@ impl Frames {
                 self.message(message);
                 self.hold(room);
             }
-            (Event::End(end), heard) => self.end(heard.and_then(|()| end.map_err(lost))),
+            (Event::End(end), heard) => {
+                let went = self.rest.as_ref().map_or(Parting::Lost, |rest| rest.sent.link().parting());
+                self.end(heard.and_then(|()| end.map_err(|_| lost(went))));
+            }
         }
     }
 
@@ -312,8 +315,8 @@ fn trailers(outcome: Outcome) -> HeaderMap {
     }
 }
 
-fn lost(_: Lost) -> Status {
-    Status::unavailable("the node was lost while its stream was on the way")
+fn lost(went: Parting) -> Status {
+    Status::unavailable(format!("the node {went} while its stream was on the way"))
 }
 
 impl http_body::Body for Body {

@@ -64,15 +64,15 @@ impl Running {
 
     fn lost(&mut self, id: u64, link: &Link) {
         let Errands { method, router, .. } = &self.errands;
-        let (name, node) = (method.name(), &link.hello.name);
+        let (name, node, went) = (method.name(), &link.hello.name, link.parting());
         if !method.served().repeatable && !self.is_ticket() {
             let what = format!(
-                "node {node} was lost while {name} was there: it may have run; it was not tried again, since its \
+                "node {node} {went} while {name} was there: it may have run; it was not tried again, since its \
                  idempotency_level does not say that it may be repeated"
             );
             return self.fail(id, &Status::unavailable(what));
         }
-        tracing::info!(method = name, node, "node lost: running a map's items again elsewhere");
+        tracing::info!(method = name, node, "node {went}: running a map's items again elsewhere");
         if link.is_leaving() {
             let settled = self.book.left(id);
             return self.settle(settled);
