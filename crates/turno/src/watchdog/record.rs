@@ -66,6 +66,8 @@ impl Record {
         self.times.fetch_add(1, Ordering::Relaxed);
         self.blocking.increment(1);
         self.held(held);
+        // Though none lasted longer, there is one more.
+        self.changed.send_replace(());
         // Those who wait may be of this method, or wait for places that are lost now.
         if is_new || self.home.gate.is_lost() {
             self.home.gate.tell();
@@ -89,5 +91,40 @@ impl Record {
         let times = self.times.load(Ordering::Relaxed);
         let longest_us = self.longest_us.load(Ordering::Relaxed);
         (times > 0).then_some(Blocking { method, times, longest_us })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Blocking, Home, Record};
+    use std::sync::Arc;
+    use std::time::Duration;
+    use tokio::runtime::Handle;
+    use tokio::sync::watch;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[tokio::test]
+    async fn each_time_is_news_and_so_is_what_lasts_longer_than_any_before() {
+        let (changed, home) =
+            (Arc::new(watch::Sender::new(())), Home::new(Handle::current(), Arc::default()));
+        let mut news = changed.subscribe();
+        let record = Record::new("a.v1.A/Wait", ms(100), home, changed);
+        let mut is_news = || {
+            let is_news = news.has_changed().unwrap();
+            news.mark_unchanged();
+            is_news
+        };
+        record.caught(ms(1000), ms(110));
+        assert!(is_news());
+        record.held(ms(500));
+        assert!(is_news(), "it lasts");
+        record.held(ms(500));
+        assert!(!is_news(), "that is known");
+        record.caught(ms(2000), ms(110));
+        assert!(is_news(), "it was caught again");
+        assert_eq!(record.blocking(7), Some(Blocking { method: 7, times: 2, longest_us: 500_000 }));
     }
 }
