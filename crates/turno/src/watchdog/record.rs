@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use turno_proto::mesh::v1::Blocking;
 use turno_runtime::units::micros;
@@ -23,7 +24,7 @@ pub(crate) struct Record {
     /// In nanoseconds of the watchdog's clock.
     confined_until: AtomicU64,
     times: AtomicU64,
-    longest_us: AtomicU64,
+    longest_us: Mutex<u64>,
     blocking: Counter,
     longest: Gauge,
     changed: Arc<watch::Sender<()>>,
@@ -48,7 +49,7 @@ impl Record {
             home,
             confined_until: AtomicU64::new(0),
             times: AtomicU64::new(0),
-            longest_us: AtomicU64::new(0),
+            longest_us: Mutex::new(0),
             blocking: metrics::counter!("turno_blocking_total", "method" => name),
             longest: metrics::gauge!("turno_blocking_longest_seconds", "method" => name),
             changed,
@@ -80,16 +81,22 @@ impl Record {
     /// A poll that was caught has lasted so long, by now or in all.
     pub(super) fn held(&self, held: Duration) {
         let held_us = micros(held);
-        if self.longest_us.fetch_max(held_us, Ordering::Relaxed) < held_us {
+        {
+            let mut longest_us = self.longest_us.lock();
+            if *longest_us >= held_us {
+                return;
+            }
+            *longest_us = held_us;
+            // Under the lock: of two that end at once, the page keeps the longer.
             self.longest.set(held.as_secs_f64());
-            self.changed.send_replace(());
         }
+        self.changed.send_replace(());
     }
 
     /// For the gateway, once there is something to say.
     pub(super) fn blocking(&self, method: u32) -> Option<Blocking> {
         let times = self.times.load(Ordering::Relaxed);
-        let longest_us = self.longest_us.load(Ordering::Relaxed);
+        let longest_us = *self.longest_us.lock();
         (times > 0).then_some(Blocking { method, times, longest_us })
     }
 }
