@@ -55,13 +55,24 @@ pub(super) struct Judge {
     cases: HashMap<u64, Case>,
 }
 
+/// What is known of one poll.
 #[derive(Clone, Copy, Debug)]
-struct Case {
+pub(super) struct Case {
     sight: Sight,
     looked: Duration,
     time: Option<ThreadTime>,
-    held: Duration,
+    /// As the first look has found its thread that could read it.
+    first: Option<ThreadTime>,
+    /// So long for certain.
+    pub(super) held: Duration,
     caught: bool,
+}
+
+impl Case {
+    /// What its thread had waited by the first look.
+    pub(super) fn waited_before(&self) -> Option<Duration> {
+        self.first.map(|time| time.waited)
+    }
 }
 
 impl Judge {
@@ -81,6 +92,7 @@ impl Judge {
             let (from, held) = known.map_or((sight.since, Duration::ZERO), |case| (case.looked, case.held));
             let since = self::held(now.saturating_sub(from), known.and_then(|case| case.time), time);
             let held = held + since.min(most);
+            let first = known.and_then(|case| case.first).or(time);
             let was_caught = known.is_some_and(|case| case.caught);
             let caught = was_caught || limit(sight.method).is_some_and(|limit| held >= limit);
             match (known.is_some(), was_caught, caught) {
@@ -89,9 +101,14 @@ impl Judge {
                 (true, false, false) => verdicts.push((sight, Verdict::Suspect)),
                 (false, false, false) => {}
             }
-            self.cases.insert(sight.thread, Case { sight, looked: now, time, held, caught });
+            self.cases.insert(sight.thread, Case { sight, looked: now, time, first, held, caught });
         }
         verdicts
+    }
+
+    /// Of the poll that the last look has seen in that thread.
+    pub(super) fn case(&self, thread: u64) -> Option<Case> {
+        self.cases.get(&thread).copied()
     }
 }
 
@@ -179,6 +196,19 @@ mod tests {
         // A wait of many looks is booked at its end, when it has computed for 20 ms and goes to sleep.
         let waits = |now: u64| if now < 500 { time(0, 0, true) } else { time(20, 480, false) };
         assert_eq!(caught_at(waits), Some(600));
+    }
+
+    #[test]
+    fn what_a_poll_has_held_leaves_out_what_it_has_waited() {
+        let mut judge = Judge::default();
+        for now in (25..=1000).step_by(25) {
+            // It computes on a fifth of a CPU, also once it is caught.
+            let time = ThreadTime { cpu: ms(now / 5), waited: ms(now / 5 * 4), is_runnable: true };
+            judge.look(ms(now), ms(50), &[(sight(1, 0), Some(time))], |_| Some(ms(100)));
+        }
+        let case = judge.case(1).unwrap();
+        assert_eq!((case.held, case.waited_before()), (ms(195), Some(ms(20))));
+        assert!(judge.case(2).is_none());
     }
 
     #[test]

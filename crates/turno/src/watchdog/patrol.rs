@@ -79,14 +79,14 @@ impl Patrol {
         let verdicts = self.judge.look(now, 2 * pause, &sights, limit);
         for (sight, verdict) in verdicts {
             let seen = seen.iter().find(|seen| seen.sight == sight);
-            let (Some(seen), Some(record)) = (seen, find(&beat, sight.method)) else { continue };
-            let held = now.saturating_sub(sight.since);
+            let (record, case) = (find(&beat, sight.method), self.judge.case(sight.thread));
+            let (Some(seen), Some(record), Some(case)) = (seen, record, case) else { continue };
             match verdict {
-                Verdict::Caught if catch(seen, &record) => {
-                    record.caught(now, held);
-                    self.voices.entry(record.id).or_default().caught(held);
+                Verdict::Caught if catch(seen, &record, case.waited_before()) => {
+                    record.caught(now, case.held);
+                    self.voices.entry(record.id).or_default().caught(case.held);
                 }
-                Verdict::Still => record.held(held),
+                Verdict::Still => record.held(case.held),
                 Verdict::Caught | Verdict::Suspect => {}
             }
             rouse(&record.home.runtime);
@@ -130,13 +130,13 @@ fn find(beat: &Beat, method: u64) -> Option<Arc<Record>> {
 }
 
 /// Marks the poll as caught, and the place that it has at home as lost to the others. False when it is over.
-fn catch(seen: &Seen, record: &Record) -> bool {
+fn catch(seen: &Seen, record: &Record, waited_before: Option<Duration>) -> bool {
     if seen.is_aside() {
-        return seen.catch();
+        return seen.catch(waited_before);
     }
     // First, so that the thread, which takes it off again when it sees the mark, cannot come before.
     record.home.gate.lose();
-    let caught = seen.catch();
+    let caught = seen.catch(waited_before);
     if !caught {
         record.home.gate.regain();
     }

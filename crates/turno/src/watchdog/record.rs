@@ -60,13 +60,14 @@ impl Record {
         Duration::from_nanos(self.confined_until.load(Ordering::Relaxed)) > now
     }
 
-    /// A poll has lasted too long, and lasts on.
+    /// A poll has held its thread too long, and lasts on.
     pub(super) fn caught(&self, now: Duration, held: Duration) {
         let is_new = !self.is_confined(now);
         self.confined_until.store(nanos(now + CONFINED_FOR), Ordering::Relaxed);
+        // In this order: who tells of it knows how long.
+        self.held(held);
         self.times.fetch_add(1, Ordering::Relaxed);
         self.blocking.increment(1);
-        self.held(held);
         // Though none lasted longer, there is one more.
         self.changed.send_replace(());
         // Those who wait may be of this method, or wait for places that are lost now.
@@ -78,7 +79,7 @@ impl Record {
         }
     }
 
-    /// A poll that was caught has lasted so long, by now or in all.
+    /// A poll that was caught has held its thread for so long, by now or in all.
     pub(super) fn held(&self, held: Duration) {
         let held_us = micros(held);
         {

@@ -19,11 +19,15 @@ pub(super) struct Slot {
     method: AtomicU64,
     /// Zero between polls; else when the poll began, in nanoseconds, and the two marks below.
     state: AtomicU64,
+    /// Of a poll that is caught: what its thread had waited for a CPU when it was first looked at, in nanoseconds.
+    waited_before: AtomicU64,
 }
 
 const CAUGHT: u64 = 0b01;
 const ASIDE: u64 = 0b10;
 const MARKS: u32 = 2;
+/// More than any thread has waited: then this one has not waited since.
+const UNKNOWN: u64 = u64::MAX;
 /// The kernel is not asked about a poll that is no older: most are over before the next look.
 const BRIEF: Duration = Duration::from_millis(1);
 
@@ -38,7 +42,7 @@ fn register() -> Arc<Slot> {
     static THREADS: AtomicU64 = AtomicU64::new(0);
     let thread = THREADS.fetch_add(1, Ordering::Relaxed);
     let (folder, method, state) = (kernel::folder(), AtomicU64::new(0), AtomicU64::new(0));
-    let slot = Arc::new(Slot { thread, folder, method, state });
+    let slot = Arc::new(Slot { thread, folder, method, state, waited_before: AtomicU64::new(UNKNOWN) });
     SLOTS.lock().push(slot.clone());
     slot
 }
@@ -55,9 +59,21 @@ pub(super) fn enter(method: u64, aside: bool, now: Duration) {
     });
 }
 
-/// The poll is over. Answers whether it was caught.
-pub(super) fn leave() -> bool {
-    MINE.with(|slot| slot.state.swap(0, Ordering::AcqRel) & CAUGHT != 0)
+/// The poll is over. If it was caught, answers for how much of it this thread has waited for a CPU, as far as that is known.
+pub(super) fn leave() -> Option<Duration> {
+    MINE.with(|slot| {
+        let was_caught = slot.state.swap(0, Ordering::AcqRel) & CAUGHT != 0;
+        was_caught.then(|| slot.has_waited())
+    })
+}
+
+impl Slot {
+    /// Asked by the thread itself, which does not wait now: all that it has waited is booked.
+    fn has_waited(&self) -> Duration {
+        let before = Duration::from_nanos(self.waited_before.load(Ordering::Relaxed));
+        let time = self.folder.as_deref().and_then(kernel::thread_time);
+        time.map_or(Duration::ZERO, |time| time.waited.saturating_sub(before))
+    }
 }
 
 /// A slot in whose thread a poll is under way.
@@ -68,15 +84,17 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Marks the poll as caught, unless it is over.
-    pub(super) fn catch(&self) -> bool {
+    /// Marks the poll as caught, unless it is over. Its thread had waited for a CPU for so long when it was first looked at.
+    pub(super) fn catch(&self, waited_before: Option<Duration>) -> bool {
+        // Only the patrol writes it, and the mark shows it to the thread.
+        self.slot.waited_before.store(waited_before.map_or(UNKNOWN, nanos), Ordering::Relaxed);
         let (before, after) = (self.state & !CAUGHT, self.state | CAUGHT);
         self.slot.state.compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// The time of its thread, if the system tells it, and unless the poll has just begun or is caught already.
+    /// The time of its thread, if the system tells it, and unless the poll has just begun.
     pub(super) fn time(&self, now: Duration) -> Option<ThreadTime> {
-        let matters = self.state & CAUGHT == 0 && now.saturating_sub(self.sight.since) > BRIEF;
+        let matters = now.saturating_sub(self.sight.since) > BRIEF;
         self.slot.folder.as_deref().filter(|_| matters).and_then(kernel::thread_time)
     }
 
@@ -130,11 +148,11 @@ mod tests {
         assert_eq!(seen.len(), 1);
         assert_eq!(seen[0].sight.since, Duration::from_nanos(77));
         assert!(seen[0].is_aside());
-        assert!(seen[0].catch());
-        assert!(!seen[0].catch(), "once");
+        assert!(seen[0].catch(None));
+        assert!(!seen[0].catch(None), "once");
         over.send(()).unwrap();
-        assert_eq!(poll.join().unwrap(), (true, false));
-        assert!(!seen[0].catch(), "over");
+        assert_eq!(poll.join().unwrap(), (Some(Duration::ZERO), None));
+        assert!(!seen[0].catch(None), "over");
         assert!(polls_of(u64::MAX).is_empty());
     }
 }
