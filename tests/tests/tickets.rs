@@ -6,7 +6,7 @@
     reason = "a test's own tasks, and its own failures"
 )]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, SystemTime};
 
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -885,6 +885,52 @@ async fn attempts_are_counted_with_where_their_time_went_the_store_first() {
     // Calls are counted apart.
     let calls = ["turno_calls_total{", "turno_call_microseconds_total{"];
     assert_eq!(calls.map(|metric| counted(&text, &[metric, "Reheat\""])), [0, 0], "{text}");
+}
+
+/// What the lines with this mark name.
+fn named<'a>(page: &'a str, mark: &str) -> BTreeSet<&'a str> {
+    page.lines().filter_map(|line| line.strip_prefix(mark)?.split(' ').next()).collect()
+}
+
+/// Those of a gateway and of a node. A method has its own when it is known, tickets and attempts when one has ended.
+const METRICS: [&str; 18] = [
+    "turno_attempt_microseconds_total",
+    "turno_attempts_total",
+    "turno_blocking_longest_seconds",
+    "turno_blocking_total",
+    "turno_call_microseconds_total",
+    "turno_calls_in_flight",
+    "turno_calls_total",
+    "turno_cpu_microseconds_total",
+    "turno_jobs_waiting",
+    "turno_nodes",
+    "turno_run_microseconds_total",
+    "turno_served_total",
+    "turno_tickets_in_hand",
+    "turno_tickets_running",
+    "turno_tickets_total",
+    "turno_tickets_waiting",
+    "turno_unread_bytes",
+    "turno_workers_set_aside_total",
+];
+
+#[tokio::test]
+async fn the_page_has_words_for_every_metric() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    // All of the mesh is on this thread.
+    let _counting = metrics::set_default_local_recorder(&recorder);
+    let mesh = TestMesh::gateway(GatewayConfig::default()).await;
+    let _kitchen = mesh.kitchen(Role::Io, 1).await;
+    let ticket = submitted(&mesh, echo("soup")).await.name;
+    ended(&mesh, &ticket).await;
+    eventually("all are on the page", async || {
+        let page = recorder.handle().render();
+        let there = named(&page, "# TYPE ");
+        METRICS.iter().all(|name| there.contains(name)) && page.lines().any(|line| line == "turno_nodes 1")
+    })
+    .await;
+    let page = recorder.handle().render();
+    assert_eq!(named(&page, "# TYPE "), named(&page, "# HELP "), "{page}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 pub mod budget;
 pub mod config;
 pub mod error;
+pub mod metrics;
 pub mod ops;
 pub mod parts;
 pub mod process;

@@ -26,6 +26,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::runtime::{Builder, Handle};
 
 use self::shift::Shift;
+use crate::metrics::GaugeFamily;
 use crate::task;
 
 thread_local! {
@@ -81,7 +82,8 @@ struct Watch {
 
 impl Watch {
     fn run(mut self, until: &mpsc::Receiver<()>) {
-        let awake = metrics::gauge!("turno_async_threads_awake");
+        let help = "Threads of the async runtime that do not sleep for want of work.";
+        let awake = GaugeFamily::new("turno_async_threads_awake", help).with([]);
         let mut before = self.parks();
         loop {
             self.room.want(self.shift.asleep(), &self.runtime);

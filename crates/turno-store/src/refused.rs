@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use metrics::Counter;
+use turno_runtime::metrics::CounterFamily;
 
 use crate::change::{Answer, Answered};
 use crate::error::Error;
 use crate::sqlite;
 
-const REFUSED: &str = "turno_store_refused_total";
 /// The log hears of a store that is full no more often.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 /// Nor of one that is away, be it that it answers now and then.
@@ -38,7 +38,9 @@ pub(crate) struct Refused {
 impl Refused {
     /// Whoever watches sees from the beginning that there are none.
     pub(crate) fn new(directory: Option<&Path>) -> Self {
-        let by = |reason: &'static str| metrics::counter!(REFUSED, "reason" => reason);
+        let help = "Tries to change something that the store of tickets has not taken, by why.";
+        let refused = CounterFamily::new("turno_store_refused_total", help);
+        let by = |reason: &'static str| refused.with([("reason", reason.into())]);
         Self {
             full: by("full"),
             late: by("late"),

@@ -10,10 +10,12 @@ use tonic::Code;
 use turno_proto::habits::ANSWERS_HELD;
 use turno_proto::mesh::v1::Cost;
 use turno_proto::status;
+use turno_runtime::metrics::CounterFamily;
 
 /// One method's.
 pub(crate) struct Tally {
     method: &'static str,
+    served: CounterFamily,
     succeeded: Counter,
     run_us: Counter,
     cpu_us: Counter,
@@ -29,11 +31,20 @@ const LONG_US: u64 = 8 * ANSWERS_HELD.as_micros() as u64;
 
 impl Tally {
     pub(crate) fn new(method: &'static str) -> Self {
+        let help =
+            "Calls that this node has served, and items of maps, by the code that they have ended with.";
+        let served = CounterFamily::new("turno_served_total", help);
+        let help = "Microseconds from when calls had begun until they had ended.";
+        let run = CounterFamily::new("turno_run_microseconds_total", help);
+        let help =
+            "Microseconds for which calls had a thread: a job's CPU time, or the polls of an async fn.";
+        let cpu = CounterFamily::new("turno_cpu_microseconds_total", help);
         Self {
             method,
-            succeeded: metrics::counter!("turno_served_total", "method" => method, "code" => "OK"),
-            run_us: metrics::counter!("turno_run_microseconds_total", "method" => method),
-            cpu_us: metrics::counter!("turno_cpu_microseconds_total", "method" => method),
+            served,
+            succeeded: served.with([("method", method.into()), ("code", "OK".into())]),
+            run_us: run.with([("method", method.into())]),
+            cpu_us: cpu.with([("method", method.into())]),
             typically_us: AtomicU64::new(UNKNOWN),
         }
     }
@@ -62,8 +73,8 @@ impl Tally {
         if code == Code::Ok {
             self.succeeded.increment(times);
         } else {
-            let code = status::code_name(code);
-            metrics::counter!("turno_served_total", "method" => self.method, "code" => code).increment(times);
+            let labels = [("method", self.method.into()), ("code", status::code_name(code).into())];
+            self.served.with(labels).increment(times);
         }
     }
 

@@ -13,6 +13,7 @@ use turno_proto::google::longrunning::operations_server::OperationsServer;
 use turno_proto::mesh::v1::mesh_server::MeshServer;
 use turno_proto::v1::admin_server::AdminServer;
 use turno_proto::v1::tickets_server::TicketsServer;
+use turno_runtime::metrics::GaugeFamily;
 use turno_runtime::ops::Readiness;
 use turno_runtime::{task, units};
 
@@ -159,7 +160,7 @@ impl Gateway {
         let (nodes_closing, over) = (edge.own.nodes_closing.clone(), edge.own.over.clone());
         let mut from_clients = Opened::new("clients", port(clients.0, false), &edge, closing);
         let mut from_nodes = Opened::new("nodes", port(nodes_port.0, true), &edge, nodes_closing);
-        let gauges = task::spawn("gateway.gauges", gauges(edge, queue));
+        let gauges = task::spawn("gateway.gauges", gauges(edge, nodes.clone(), queue));
         let backlogs = task::spawn("gateway.backlogs", backlogs(nodes.clone()));
         tickets.start();
         let lease = task::spawn("gateway.tickets.lease", tickets.clone().keep_lease());
@@ -232,12 +233,20 @@ fn bytes(size: units::Size) -> usize {
     usize::try_from(size.as_u64()).unwrap_or(usize::MAX)
 }
 
-async fn gauges(edge: Arc<Edge>, queue: JobQueue) {
+async fn gauges(edge: Arc<Edge>, nodes: Arc<Nodes>, queue: JobQueue) {
+    let gauge = |name, help| GaugeFamily::new(name, help).with([]);
+    let linked = gauge("turno_nodes", "Nodes that are linked to this gateway.");
+    let in_flight = gauge("turno_calls_in_flight", "Calls of which the answer is not written yet.");
+    let unread =
+        gauge("turno_unread_bytes", "Bytes of large answers, and of streams, that clients have not read.");
+    let in_hand = gauge("turno_tickets_in_hand", "Attempts of tickets that are under way at this gateway.");
+    let waiting = gauge("turno_jobs_waiting", "Jobs that wait at this gateway for a place at a worker.");
     loop {
-        metrics::gauge!("turno_calls_in_flight").set(edge.admission.calls() as f64);
-        metrics::gauge!("turno_unread_bytes").set(edge.unread.bytes() as f64);
-        metrics::gauge!("turno_tickets_in_hand").set(edge.tickets.in_hand() as f64);
-        metrics::gauge!("turno_jobs_waiting").set(queue.waiting() as f64);
+        linked.set(nodes.count() as f64);
+        in_flight.set(edge.admission.calls() as f64);
+        unread.set(edge.unread.bytes() as f64);
+        in_hand.set(edge.tickets.in_hand() as f64);
+        waiting.set(queue.waiting() as f64);
         edge.router.trouble.tick();
         queue.tell_time();
         tokio::time::sleep(GAUGES_EVERY).await;

@@ -139,7 +139,6 @@ impl Link {
             Standing::Aside { times } => {
                 let peer = self.peer;
                 tracing::warn!(node, id, %peer, times, "worker is much slower than the others: set aside");
-                metrics::counter!("turno_workers_set_aside_total").increment(1);
                 times
             }
         };

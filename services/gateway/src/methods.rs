@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use turno_proto::mesh::v1::Kind;
 use turno_proto::status;
+use turno_runtime::metrics::CounterFamily;
 use turno_runtime::units::micros;
 
 use crate::link::{Link, Parting};
@@ -39,7 +40,9 @@ pub(crate) struct Method {
     path: Arc<str>,
     served: ArcSwap<Served>,
     changed: Notify,
-    /// Calls that ended well.
+    /// Calls, by how they ended.
+    calls: CounterFamily,
+    /// Those that ended well.
     pub(crate) succeeded: metrics::Counter,
     /// Where the time of all calls went.
     pub(crate) spent: Spending,
@@ -223,13 +226,18 @@ impl Method {
             last: Parting::Left,
         };
         let name = path.trim_start_matches('/').to_owned();
+        let help = "Calls that have ended, by the code that they have ended with.";
+        let calls = CounterFamily::new("turno_calls_total", help);
+        let help = "Where the time of calls went, in microseconds: parts that sum to the whole.";
+        let spent = CounterFamily::new("turno_call_microseconds_total", help);
         Self {
             id,
             path: path.into(),
             served: ArcSwap::from_pointee(served),
             changed: Notify::new(),
-            succeeded: metrics::counter!("turno_calls_total", "method" => name.clone(), "code" => "OK"),
-            spent: Spending::new("turno_call_microseconds_total", &name),
+            spent: Spending::new(spent, &name),
+            calls,
+            succeeded: calls.with([("method", name.into()), ("code", "OK".into())]),
             running: AtomicUsize::new(0),
             slow: Mutex::default(),
             since: Instant::now(),
@@ -247,8 +255,8 @@ impl Method {
         if code == Code::Ok {
             return self.succeeded.increment(1);
         }
-        let (method, code) = (self.name().to_owned(), status::code_name(code));
-        metrics::counter!("turno_calls_total", "method" => method, "code" => code).increment(1);
+        let (method, code) = (self.name().to_owned().into(), status::code_name(code).into());
+        self.calls.with([("method", method), ("code", code)]).increment(1);
     }
 
     /// Lets a call of an `async fn` in that has a limit of its own; jobs above theirs wait in the queue.

@@ -10,6 +10,7 @@ use dashmap::DashMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use turno_proto::mesh::v1::Kind;
+use turno_runtime::metrics::CounterFamily;
 
 use crate::descriptors::Descriptors;
 use crate::health::Health;
@@ -18,7 +19,7 @@ use crate::methods::{Methods, Seat};
 use crate::policy::Policy;
 use crate::quarantine::NodeKey;
 use crate::queue::{JobQueue, News};
-use crate::scheduler::{MethodId, WorkerId};
+use crate::scheduler::{MethodId, Standing, WorkerId};
 use crate::trouble::Trouble;
 
 /// All links.
@@ -35,6 +36,8 @@ pub(crate) struct Nodes {
     come: Notify,
     /// The last ones that have left in order, the first one first.
     left: Mutex<VecDeque<NodeKey>>,
+    /// How often a worker was set aside.
+    set_aside: metrics::Counter,
 }
 
 /// A deployment replaces fewer at once.
@@ -48,6 +51,8 @@ impl Nodes {
         health: Health,
         trouble: Arc<Trouble>,
     ) -> Self {
+        let help = "How often a worker was set aside for being slower than the others of its kind.";
+        let set_aside = CounterFamily::new("turno_workers_set_aside_total", help);
         Self {
             links: DashMap::new(),
             // A node that was linked before this process began may still name its old link: never the same one.
@@ -60,6 +65,7 @@ impl Nodes {
             telling: tokio::sync::Mutex::default(),
             come: Notify::new(),
             left: Mutex::default(),
+            set_aside: set_aside.with([]),
         }
     }
 
@@ -69,6 +75,10 @@ impl Nodes {
 
     pub(crate) fn get(&self, id: WorkerId) -> Option<Arc<Link>> {
         self.links.get(&id).map(|link| link.value().clone())
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.links.len()
     }
 
     /// The oldest first.
@@ -141,7 +151,6 @@ impl Nodes {
         }
         self.offer_slots(link, jobs);
         self.tell_health(link).await;
-        self.count();
         self.come.notify_waiters();
         let (name, id, peer, slots) = (&link.hello.name, &link.hello.node_id, link.peer, link.hello.slots);
         tracing::info!(node = name, id, %peer, slots, methods = link.hello.methods.len(), "node joined");
@@ -149,12 +158,15 @@ impl Nodes {
 
     fn offer_slots(&self, link: &Arc<Link>, jobs: Vec<MethodId>) {
         if !jobs.is_empty() && link.hello.slots > 0 {
-            let worker = Arc::downgrade(link);
+            let (worker, set_aside) = (Arc::downgrade(link), self.set_aside.clone());
             let tell = move |news: News| {
                 let Some(link) = worker.upgrade() else { return };
                 match news {
                     News::SlotWanted => link.want_slot(),
-                    News::Stands(standing) => link.set_standing(standing),
+                    News::Stands(standing) => {
+                        set_aside.increment(u64::from(matches!(standing, Standing::Aside { .. })));
+                        link.set_standing(standing);
+                    }
                 }
             };
             self.queue.join(link.id, link.hello.slots, jobs, tell);
@@ -213,7 +225,6 @@ impl Nodes {
             link.set_outlived();
         }
         link.close().await;
-        self.count();
         let (name, id) = (&link.hello.name, &link.hello.node_id);
         if in_order {
             tracing::info!(node = name, id, served = link.served(), "node left");
@@ -237,9 +248,5 @@ impl Nodes {
                 all.iter().filter(|method| method.service() == service).all(|method| method.is_served());
             self.health.set(&service, serving).await;
         }
-    }
-
-    fn count(&self) {
-        metrics::gauge!("turno_nodes").set(self.links.len() as f64);
     }
 }

@@ -1,6 +1,7 @@
 //! Where the time of many went: an [`Account`] of all of them, in counters.
 
 use metrics::Counter;
+use turno_runtime::metrics::CounterFamily;
 
 use crate::account::{Account, NAMES, PARTS};
 
@@ -8,9 +9,9 @@ use crate::account::{Account, NAMES, PARTS};
 pub(crate) struct Spending([Counter; PARTS]);
 
 impl Spending {
-    /// Of what belongs to a method, under the name of a metric.
-    pub(crate) fn new(metric: &'static str, method: &str) -> Self {
-        Self(NAMES.map(|part| metrics::counter!(metric, "method" => method.to_owned(), "part" => part)))
+    /// Of what belongs to a method.
+    pub(crate) fn new(metric: CounterFamily, method: &str) -> Self {
+        Self(NAMES.map(|part| metric.with([("method", method.to_owned().into()), ("part", part.into())])))
     }
 
     /// Most have not been everywhere.

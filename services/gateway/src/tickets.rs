@@ -46,7 +46,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use turno_store::{GatewayId, Store};
+use turno_runtime::metrics::CounterFamily;
+use turno_store::{GatewayId, State, Store};
 use uuid::Uuid;
 
 use crate::admission::Admission;
@@ -103,6 +104,7 @@ struct Inner {
     attempts: TaskTracker,
     crowd: Mutex<Crowd>,
     counts: Counts,
+    ended: CounterFamily,
     /// Places for those who read what a ticket came to before.
     looks_back: Semaphore,
     since: Instant,
@@ -118,6 +120,7 @@ const RESIGNING: Duration = Duration::from_secs(2);
 impl Tickets {
     pub(crate) fn new(around: Surroundings) -> Self {
         let hand = Hand::new(around.in_hand, around.in_hand_bytes);
+        let help = "Tickets that have ended, by what they have come to.";
         Self(Arc::new(Inner {
             around,
             gateway: GatewayId(Uuid::now_v7()),
@@ -129,10 +132,15 @@ impl Tickets {
             closing: CancellationToken::new(),
             attempts: TaskTracker::new(),
             crowd: Mutex::default(),
-            counts: Counts::default(),
+            counts: Counts::new(),
+            ended: CounterFamily::new("turno_tickets_total", help),
             looks_back: Semaphore::new(MOST_LOOKS_BACK),
             since: Instant::now(),
         }))
+    }
+
+    fn count_ended(&self, state: State) {
+        self.0.ended.with([("state", state.name().into())]).increment(1);
     }
 
     /// Attempts under way.

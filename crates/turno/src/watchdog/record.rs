@@ -8,6 +8,7 @@ use metrics::{Counter, Gauge};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use turno_proto::mesh::v1::Blocking;
+use turno_runtime::metrics::{CounterFamily, GaugeFamily};
 use turno_runtime::units::micros;
 
 use super::nanos;
@@ -41,6 +42,10 @@ impl Record {
         changed: Arc<watch::Sender<()>>,
     ) -> Arc<Self> {
         static RECORDS: AtomicU64 = AtomicU64::new(1);
+        let help = "How often an async fn has held its thread for longer than it may.";
+        let blocking = CounterFamily::new("turno_blocking_total", help);
+        let help = "The longest that an async fn has held its thread, of those that held it too long.";
+        let longest = GaugeFamily::new("turno_blocking_longest_seconds", help);
         Arc::new(Self {
             id: RECORDS.fetch_add(1, Ordering::Relaxed),
             name,
@@ -50,8 +55,8 @@ impl Record {
             confined_until: AtomicU64::new(0),
             times: AtomicU64::new(0),
             longest_us: Mutex::new(0),
-            blocking: metrics::counter!("turno_blocking_total", "method" => name),
-            longest: metrics::gauge!("turno_blocking_longest_seconds", "method" => name),
+            blocking: blocking.with([("method", name.into())]),
+            longest: longest.with([("method", name.into())]),
             changed,
         })
     }

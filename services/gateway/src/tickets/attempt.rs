@@ -211,7 +211,7 @@ impl Tickets {
             match self.record(attempt, verdict.clone()).await {
                 Ok(ended) => {
                     if let Some(state) = ended {
-                        metrics::counter!("turno_tickets_total", "state" => state.name()).increment(1);
+                        self.count_ended(state);
                     } else {
                         self.0.due.notify_one();
                     }

@@ -8,6 +8,7 @@ use dashmap::DashMap;
 use metrics::Counter;
 use tonic::Code;
 use turno_proto::status;
+use turno_runtime::metrics::CounterFamily;
 use turno_runtime::units::micros;
 use turno_store::{Attempt, Claimed};
 
@@ -15,9 +16,6 @@ use crate::account::Account;
 use crate::course::Course;
 use crate::spending::Spending;
 use crate::tickets::verdict::{Death, Ended};
-
-const ATTEMPTS: &str = "turno_attempts_total";
-const MICROSECONDS: &str = "turno_attempt_microseconds_total";
 
 /// What the log says of one that has not begun.
 const GIVEN_BACK: &str = "nobody serves its method now, or has room: it is due again a little later";
@@ -89,11 +87,16 @@ fn words(ended: Option<&Ended>) -> (Option<Code>, &str) {
 
 /// What is counted of attempts, by method: calls are counted apart. A ticket is of a method that some gateway has known, so
 /// there are no more of these.
-#[derive(Default)]
-pub(super) struct Counts(DashMap<String, Arc<Counters>>);
+pub(super) struct Counts {
+    by_method: DashMap<String, Arc<Counters>>,
+    /// By how they ended.
+    attempts: CounterFamily,
+    microseconds: CounterFamily,
+}
 
 struct Counters {
     method: String,
+    attempts: CounterFamily,
     succeeded: Counter,
     /// Microseconds from when they were due until they were claimed.
     store: Counter,
@@ -101,22 +104,31 @@ struct Counters {
 }
 
 impl Counts {
+    pub(super) fn new() -> Self {
+        let help = "Attempts of tickets that have ended, by the code that they have ended with.";
+        let attempts = CounterFamily::new("turno_attempts_total", help);
+        let help = "Where the time of tickets went, in microseconds: due in the store, then as with calls.";
+        let microseconds = CounterFamily::new("turno_attempt_microseconds_total", help);
+        Self { by_method: DashMap::new(), attempts, microseconds }
+    }
+
     fn of(&self, method: &str) -> Arc<Counters> {
-        if let Some(known) = self.0.get(method) {
+        if let Some(known) = self.by_method.get(method) {
             return known.value().clone();
         }
-        let entry = self.0.entry(method.to_owned()).or_insert_with(|| Arc::new(Counters::new(method)));
-        entry.value().clone()
+        let new = || Arc::new(Counters::new(method, self.attempts, self.microseconds));
+        self.by_method.entry(method.to_owned()).or_insert_with(new).value().clone()
     }
 }
 
 impl Counters {
-    fn new(method: &str) -> Self {
+    fn new(method: &str, attempts: CounterFamily, microseconds: CounterFamily) -> Self {
         let method = method.to_owned();
         Self {
-            succeeded: metrics::counter!(ATTEMPTS, "method" => method.clone(), "code" => "OK"),
-            store: metrics::counter!(MICROSECONDS, "method" => method.clone(), "part" => "store"),
-            spent: Spending::new(MICROSECONDS, &method),
+            attempts,
+            succeeded: attempts.with([("method", method.clone().into()), ("code", "OK".into())]),
+            store: microseconds.with([("method", method.clone().into()), ("part", "store".into())]),
+            spent: Spending::new(microseconds, &method),
             method,
         }
     }
@@ -127,8 +139,8 @@ impl Counters {
             None => {}
             Some(Code::Ok) => self.succeeded.increment(1),
             Some(code) => {
-                let (method, code) = (self.method.clone(), status::code_name(code));
-                metrics::counter!(ATTEMPTS, "method" => method, "code" => code).increment(1);
+                let (method, code) = (self.method.clone().into(), status::code_name(code).into());
+                self.attempts.with([("method", method), ("code", code)]).increment(1);
             }
         }
         self.store.increment(micros(waited));
@@ -178,7 +190,7 @@ mod tests {
 
     #[test]
     fn what_an_attempt_has_waited_for_is_counted_however_it_ends() {
-        let (counted, counts) = (Counted::default(), Counts::default());
+        let (counted, counts) = (Counted::default(), Counts::new());
         let failure = |code| Failure { code, ..Failure::default() };
         with_local_recorder(&counted, || {
             let ends = [
@@ -198,7 +210,7 @@ mod tests {
 
     #[test]
     fn what_is_weighed_after_its_end_takes_none_of_its_time() {
-        let (counted, counts) = (Counted::default(), Counts::default());
+        let (counted, counts) = (Counted::default(), Counts::new());
         with_local_recorder(&counted, || {
             let bill = waited(&claimed(None));
             let ended_at = bill.started + Duration::from_secs(1);
@@ -209,7 +221,7 @@ mod tests {
 
     #[test]
     fn what_is_given_back_is_no_attempt_but_has_its_time() {
-        let (counted, counts) = (Counted::default(), Counts::default());
+        let (counted, counts) = (Counted::default(), Counts::new());
         with_local_recorder(&counted, || {
             waited(&claimed(None)).settle(&counts, Some(&Ended::NotNow(None)), Instant::now());
         });
@@ -220,7 +232,7 @@ mod tests {
 
     #[test]
     fn what_is_given_up_is_counted_by_who_runs_it_next() {
-        let (counted, counts) = (Counted::default(), Counts::default());
+        let (counted, counts) = (Counted::default(), Counts::new());
         with_local_recorder(&counted, || waited(&claimed(None)).settle(&counts, None, Instant::now()));
         assert_eq!((counted.get("store"), counted.get("edge"), counted.get("queue")), (3_000_000, 0, 0));
         assert_eq!(counted.get("CANCELLED"), 0, "nobody has");
@@ -228,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_time_of_a_map_is_that_of_its_chunks() {
-        let (counted, counts) = (Counted::default(), Counts::default());
+        let (counted, counts) = (Counted::default(), Counts::new());
         with_local_recorder(&counted, || {
             let map = claimed(Some(Inputs { parts: 1, items: 9 }));
             waited(&map).settle(&counts, Some(&Ended::Done(Bytes::new())), Instant::now());

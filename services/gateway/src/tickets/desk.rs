@@ -35,9 +35,7 @@ impl Tickets {
     pub(crate) async fn cancel(&self, id: TicketId) -> Result<(), Status> {
         match self.store().cancel(id).await.map_err(refusal::status)? {
             Cancelled::Ended(_) => {}
-            Cancelled::Now => {
-                metrics::counter!("turno_tickets_total", "state" => State::Cancelled.name()).increment(1);
-            }
+            Cancelled::Now => self.count_ended(State::Cancelled),
             Cancelled::Asked(_) => drop(self.0.board.stop(id)),
         }
         self.0.board.tell(id);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use turno_runtime::metrics::GaugeFamily;
 use turno_runtime::task;
 use turno_store::{Counts, Error, News};
 
@@ -120,11 +121,15 @@ impl Tickets {
 
     /// What waits and runs in the whole store, whichever gateway took it: the store has the counts at hand.
     async fn count(self) {
+        let help = "Tickets of the whole store of which no attempt has begun.";
+        let waiting_now = GaugeFamily::new("turno_tickets_waiting", help).with([]);
+        let help = "The others of the whole store that have not ended, also those between two attempts.";
+        let running_now = GaugeFamily::new("turno_tickets_running", help).with([]);
         loop {
             match self.store().counts().await {
                 Ok(Counts { waiting, running, .. }) => {
-                    metrics::gauge!("turno_tickets_waiting").set(waiting as f64);
-                    metrics::gauge!("turno_tickets_running").set(running as f64);
+                    waiting_now.set(waiting as f64);
+                    running_now.set(running as f64);
                 }
                 Err(error) => tracing::debug!(%error, "the store's tickets cannot be counted yet"),
             }
