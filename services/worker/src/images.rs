@@ -1,5 +1,5 @@
 //! The service `turno.cpu.v1.Images`: between the messages of its .proto and [`pictures`]. Its three heavy methods
-//! ask between two stages whether anybody still waits for the answer.
+//! end when nobody waits for the answer any more.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use turno::cpu::v1::{
 };
 use turno::{Code, Context, Status};
 
-use crate::pictures::{self, Encoded, Encoding, Limits, Source, Target};
+use crate::pictures::{self, Encoded, Encoding, Limits, Size, Source, Target};
 
 /// Reads, scales and converts pictures.
 pub struct Images {
@@ -38,40 +38,45 @@ impl Images {
 
     fn thumbnail(&self, ctx: Context, req: ThumbnailRequest) -> turno::Result<Image> {
         let encoding = encoding(req.format, req.quality)?;
-        let source = Source::open(&req.data, &self.limits)?;
-        let target = Target::thumbnail(source.size(), req.width, req.height);
-        made(&ctx, source, target, pictures::Filter::Thumbnail, encoding)
+        let target = |size| Ok(Target::thumbnail(size, req.width, req.height));
+        self.made(&ctx, &req.data, target, pictures::Filter::Thumbnail, encoding)
     }
 
     fn resize(&self, ctx: Context, req: ResizeRequest) -> turno::Result<Image> {
         let (fit, filter) = (fit(req.fit)?, filter(req.filter)?);
         let encoding = encoding(req.format, req.quality)?;
-        let source = Source::open(&req.data, &self.limits)?;
-        let target = Target::resize(source.size(), req.width, req.height, fit, &self.limits)?;
-        made(&ctx, source, target, filter, encoding)
+        let target = |size| Target::resize(size, req.width, req.height, fit, &self.limits);
+        self.made(&ctx, &req.data, target, filter, encoding)
     }
 
     fn convert(&self, ctx: Context, req: ConvertRequest) -> turno::Result<Image> {
         let encoding = encoding(req.format, req.quality)?;
-        let source = Source::open(&req.data, &self.limits)?;
-        let target = Target::whole(source.size());
-        made(&ctx, source, target, pictures::Filter::default(), encoding)
+        let target = |size| Ok(Target::whole(size));
+        self.made(&ctx, &req.data, target, pictures::Filter::default(), encoding)
     }
 }
 
-/// The heavy stages, with a look at the caller before each but the first.
-fn made(
-    ctx: &Context,
-    source: Source<'_>,
-    target: Target,
-    filter: pictures::Filter,
-    encoding: Encoding,
-) -> turno::Result<Image> {
-    let decoded = source.decode()?;
-    ctx.checkpoint()?;
-    let picture = decoded.render(target, filter)?;
-    ctx.checkpoint()?;
-    Ok(picture.encode(encoding)?.into())
+impl Images {
+    /// All stages, for as long as somebody waits.
+    fn made(
+        &self,
+        ctx: &Context,
+        data: &[u8],
+        target: impl FnOnce(Size) -> Result<Target, pictures::Error>,
+        filter: pictures::Filter,
+        encoding: Encoding,
+    ) -> turno::Result<Image> {
+        let wanted = || ctx.checkpoint().is_ok();
+        let made = Source::open_while(data, &self.limits, &wanted).and_then(|source| {
+            let target = target(source.size())?;
+            source.decode()?.render(target, filter)?.encode(encoding)
+        });
+        if matches!(made, Err(pictures::Error::Unwanted)) {
+            // It knows why.
+            ctx.checkpoint()?;
+        }
+        Ok(made?.into())
+    }
 }
 
 fn encoding(format: i32, quality: u32) -> turno::Result<Encoding> {
@@ -144,6 +149,7 @@ fn code(error: &pictures::Error) -> Code {
             Code::InvalidArgument
         }
         Error::TooManyPixels { .. } | Error::TooMuchMemory { .. } => Code::ResourceExhausted,
+        Error::Unwanted => Code::Cancelled,
         Error::Internal { .. } => Code::Internal,
     }
 }

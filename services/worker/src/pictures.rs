@@ -1,5 +1,6 @@
 //! Pictures, bytes in and bytes out: what the service `turno.cpu.v1.Images` does, with nothing of a service in
-//! it. `images.rs` calls it, stage by stage, so that it can ask between two stages whether anybody still waits:
+//! it. `images.rs` calls it, and says how to ask whether anybody still waits: that is asked between two stages, and in
+//! the middle of those that take long (`wanted.rs`), as far as their libraries can be stopped there:
 //!
 //! ```text
 //! Source::open ─▶ Target::… ─▶ Source::decode ─▶ Decoded::render ─▶ Picture::encode
@@ -20,6 +21,7 @@ mod source;
 mod target;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 pub use encode::{Encoded, Encoding, Picture};
 pub use error::Error;

@@ -1,6 +1,8 @@
 //! The way out: an upright picture into the bytes of a file, with its colour profile and nothing else of what
 //! came with it.
 
+use std::io::Write;
+
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::codecs::webp::WebPEncoder;
@@ -9,6 +11,7 @@ use image::{ColorType, DynamicImage, ImageEncoder, ImageResult, RgbImage};
 use super::error::Error;
 use super::format::Format;
 use super::target::Size;
+use super::wanted::{Page, Wanted};
 
 const DEFAULT_QUALITY: u8 = 80;
 const WHITE: u32 = 255;
@@ -47,29 +50,31 @@ pub struct Encoded {
 }
 
 /// An upright picture, ready to be written.
-pub struct Picture {
+pub struct Picture<'a> {
     pub(super) pixels: DynamicImage,
     pub(super) format: Format,
     pub(super) profile: Option<Vec<u8>>,
+    pub(super) wanted: Wanted<'a>,
 }
 
-impl Picture {
+impl Picture<'_> {
     /// Writes it.
     pub fn encode(self, encoding: Encoding) -> Result<Encoded, Error> {
         let format = encoding.format.unwrap_or(self.format.written_as());
         let size = Size::new(self.pixels.width(), self.pixels.height());
         check_fits(size, format)?;
-        let mut data = Vec::new();
+        self.wanted.check()?;
+        let mut page = Page::new(self.wanted);
         match format {
             Format::Jpeg => {
-                let encoder = JpegEncoder::new_with_quality(&mut data, encoding.quality);
+                let encoder = JpegEncoder::new_with_quality(&mut page, encoding.quality);
                 write(encoder, &opaque(self.pixels), self.profile)
             }
-            Format::WebP => write(WebPEncoder::new_lossless(&mut data), &of_bytes(self.pixels), self.profile),
-            Format::Png | Format::Gif => write(png(&mut data), &self.pixels, self.profile),
+            Format::WebP => write(WebPEncoder::new_lossless(&mut page), &of_bytes(self.pixels), self.profile),
+            Format::Png | Format::Gif => write(png(&mut page), &self.pixels, self.profile),
         }
-        .map_err(|error| Error::internal(format, error))?;
-        Ok(Encoded { data, format, size })
+        .map_err(|error| self.wanted.or(Error::internal(format, error)))?;
+        Ok(Encoded { data: page.into_file(), format, size })
     }
 }
 
@@ -83,8 +88,8 @@ fn check_fits(size: Size, format: Format) -> Result<(), Error> {
 }
 
 /// The slower levels take sixty times as long for three parts in a hundred.
-fn png(data: &mut Vec<u8>) -> PngEncoder<&mut Vec<u8>> {
-    PngEncoder::new_with_quality(data, CompressionType::Fast, FilterType::Adaptive)
+fn png<W: Write>(page: W) -> PngEncoder<W> {
+    PngEncoder::new_with_quality(page, CompressionType::Fast, FilterType::Adaptive)
 }
 
 fn write(mut encoder: impl ImageEncoder, pixels: &DynamicImage, profile: Option<Vec<u8>>) -> ImageResult<()> {

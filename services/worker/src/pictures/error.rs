@@ -46,6 +46,9 @@ pub enum Error {
     /// What was asked for makes no sense: ask for something else.
     #[error("{0}")]
     BadArgument(String),
+    /// Nobody waits for it any more.
+    #[error("nobody waits for the picture any more")]
+    Unwanted,
     /// Our own fault; asking again does not help.
     #[error("the {format} could not be made")]
     Internal {

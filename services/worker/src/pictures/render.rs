@@ -38,15 +38,16 @@ impl Filter {
     }
 }
 
-impl Decoded {
+impl<'a> Decoded<'a> {
     /// Cuts, scales and stands it upright.
-    pub fn render(self, target: Target, filter: Filter) -> Result<Picture, Error> {
-        let Self { pixels, format, orientation, profile } = self;
+    pub fn render(self, target: Target, filter: Filter) -> Result<Picture<'a>, Error> {
+        let Self { pixels, format, orientation, profile, wanted } = self;
+        wanted.check()?;
         // The cut is even on both sides: it is the same whichever way the picture lies.
         let lying = if lies(orientation) { Target { size: target.size.turned(), ..target } } else { target };
         let mut pixels = scaled(pixels, lying, filter).map_err(|error| Error::internal(format, error))?;
         pixels.apply_orientation(orientation);
-        Ok(Picture { pixels, format, profile })
+        Ok(Picture { pixels, format, profile, wanted })
     }
 }
 

@@ -1,7 +1,5 @@
 //! The way in: a file's header, its pixels only when they are asked for and allowed.
 
-use std::io::Cursor;
-
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 
@@ -11,6 +9,7 @@ use super::format::Format;
 use super::limits::Limits;
 use super::profile;
 use super::target::Size;
+use super::wanted::{Sips, Wanted};
 
 /// What a header says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,17 +32,30 @@ pub struct Source<'a> {
     orientation: Orientation,
     decoder: Box<dyn ImageDecoder + 'a>,
     limits: &'a Limits,
+    wanted: Wanted<'a>,
 }
+
+static ALWAYS: fn() -> bool = || true;
 
 impl<'a> Source<'a> {
     /// Reads the header. How many pixels it announces is not judged yet: see [`Source::decode`].
     pub fn open(data: &'a [u8], limits: &'a Limits) -> Result<Self, Error> {
-        let format = Format::of(data)?;
+        Self::open_while(data, limits, &ALWAYS)
+    }
+
+    /// The same, for a picture that is made only as long as it is `wanted`. That is asked often, some hundred or thousand
+    /// times a second; once the answer is no, every stage ends soon, with [`Error::Unwanted`].
+    pub fn open_while(
+        data: &'a [u8],
+        limits: &'a Limits,
+        wanted: &'a dyn Fn() -> bool,
+    ) -> Result<Self, Error> {
+        let (format, wanted) = (Format::of(data)?, Wanted(wanted));
         let webp = if format == Format::WebP { Some(WebP::read(data)?) } else { None };
         let data = webp.as_ref().map_or(data, |webp| webp.file);
-        let mut decoder = decoder(data, format, limits)?;
+        let mut decoder = decoder(data, format, limits, wanted)?;
         let orientation = orientation(webp.as_ref(), decoder.as_mut());
-        let source = Self { data, format, webp, orientation, decoder, limits };
+        let source = Self { data, format, webp, orientation, decoder, limits, wanted };
         source.check_not_empty()?;
         Ok(source)
     }
@@ -78,15 +90,18 @@ impl<'a> Source<'a> {
     }
 
     /// Unpacks the pixels, unless there are more than the limits allow.
-    pub fn decode(mut self) -> Result<Decoded, Error> {
+    pub fn decode(mut self) -> Result<Decoded<'a>, Error> {
+        self.wanted.check()?;
         self.limits.check_pixels(self.stored())?;
         if self.format == Format::Jpeg {
             container::check_jpeg_is_whole(self.data)?;
         }
         let profile = profile::fitting(self.profile(), self.decoder.color_type());
         let pixels = pixels(self.decoder, self.limits)
-            .map_err(|error| Error::decoding(self.format, self.limits.max_bytes(), &error))?;
-        Ok(Decoded { pixels, format: self.format, orientation: self.orientation, profile })
+            .map_err(|error| Error::decoding(self.format, self.limits.max_bytes(), &error))
+            .map_err(|error| self.wanted.or(error))?;
+        let (format, orientation, wanted) = (self.format, self.orientation, self.wanted);
+        Ok(Decoded { pixels, format, orientation, profile, wanted })
     }
 
     fn profile(&mut self) -> Option<Vec<u8>> {
@@ -97,12 +112,17 @@ impl<'a> Source<'a> {
     }
 }
 
-fn decoder<'a>(data: &'a [u8], format: Format, limits: &Limits) -> Result<Box<dyn ImageDecoder + 'a>, Error> {
-    let mut reader = ImageReader::with_format(Cursor::new(data), ImageFormat::from(format));
+fn decoder<'a>(
+    data: &'a [u8],
+    format: Format,
+    limits: &Limits,
+    wanted: Wanted<'a>,
+) -> Result<Box<dyn ImageDecoder + 'a>, Error> {
+    let mut reader = ImageReader::with_format(Sips::new(data, wanted), ImageFormat::from(format));
     reader.limits(limits.of_decoder());
     match reader.into_decoder() {
         Ok(decoder) => Ok(Box::new(decoder)),
-        Err(error) => Err(Error::decoding(format, limits.max_bytes(), &error)),
+        Err(error) => Err(wanted.or(Error::decoding(format, limits.max_bytes(), &error))),
     }
 }
 
@@ -128,9 +148,10 @@ pub(super) fn lies(orientation: Orientation) -> bool {
 }
 
 /// A picture's pixels, as they lie in the file: not upright yet.
-pub struct Decoded {
+pub struct Decoded<'a> {
     pub(super) pixels: DynamicImage,
     pub(super) format: Format,
     pub(super) orientation: Orientation,
     pub(super) profile: Option<Vec<u8>>,
+    pub(super) wanted: Wanted<'a>,
 }

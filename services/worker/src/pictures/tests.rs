@@ -5,6 +5,7 @@ mod formats;
 mod hostile;
 mod sizes;
 mod upright;
+mod wanted;
 
 use std::io::Cursor;
 
