@@ -5,12 +5,12 @@ mod body;
 mod messages;
 mod plain;
 mod prefixed;
+mod refusals;
 mod request;
 mod response;
 #[cfg(test)]
 pub(crate) mod wire;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,10 +18,9 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status};
+use tonic::Status;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
-use tonic_types::{ErrorDetails, StatusExt as _};
 use tower::Service as _;
 use turno_proto::google::longrunning::operations_server::OperationsServer;
 use turno_proto::mesh::v1::mesh_server::MeshServer;
@@ -30,7 +29,6 @@ use turno_proto::v1::admin_server::AdminServer;
 use turno_proto::v1::tickets_server::TicketsServer;
 use turno_proto::{entries, headers, timeout};
 use turno_runtime::task;
-use turno_runtime::units::Rounded;
 
 use crate::admin::AdminService;
 use crate::admission::{Admission, Permit};
@@ -41,7 +39,7 @@ use crate::link::pending::Unfetched;
 use crate::listen::Origin;
 use crate::map;
 use crate::mesh::MeshService;
-use crate::methods::{Method, Methods, ON_THEIR_WAY};
+use crate::methods::{Method, Methods};
 use crate::quote::beginning;
 use crate::reflection::Reflection;
 use crate::router::Router;
@@ -50,9 +48,11 @@ use crate::token::Token;
 use crate::unread::Unread;
 use crate::wishes;
 use body::Counted;
+use refusals::{ending, name, unknown};
 
 pub(crate) use body::Body;
 pub(crate) use messages::Messages;
+pub(crate) use refusals::{not_begun, too_late, unserved};
 
 /// A call that is older than this hears at once that the time to drain is over, and another one when it is as old.
 const BRIEF: Duration = Duration::from_millis(250);
@@ -387,56 +387,6 @@ fn not_grpc<B>(request: &Request<B>) -> Option<Response<Body>> {
 fn is_grpc(kind: &[u8]) -> bool {
     kind.strip_prefix(b"application/grpc")
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
-}
-
-fn unknown(path: &str) -> Status {
-    Status::unimplemented(format!(
-        "no node has served {} since this gateway started; `turno methods` lists what is served",
-        name(path)
-    ))
-}
-
-/// What is told of a method that has not appeared. As long as no node at all has joined, any method may: who comes again may
-/// find it, and nothing has run, nor is anything stored.
-pub(crate) fn unserved(methods: &Methods, patience: Duration, path: &str) -> Status {
-    if methods.first().is_some() {
-        return unknown(path);
-    }
-    let what = format!(
-        "no node has joined since this gateway started, and none came within {}: nobody serves {} yet",
-        Rounded(patience),
-        name(path)
-    );
-    Status::with_error_details(Code::Unavailable, what, ErrorDetails::with_retry_info(Some(ON_THEIR_WAY)))
-}
-
-/// A path as people write the method: "gallery.v1.Gallery/Thumbnail".
-fn name(path: &str) -> Cow<'_, str> {
-    beginning(path.strip_prefix('/').unwrap_or(path))
-}
-
-/// Before a call that has not run comes to another gateway, or to the next one here.
-const ELSEWHERE: Duration = Duration::from_secs(1);
-
-/// What is told of a call that no node has had when the time to drain is over.
-pub(crate) fn not_begun(name: &str) -> Status {
-    let what = format!(
-        "the gateway is ending, and no node had {name} when its time to drain was over: it has not run; call again, be it \
-         at another gateway"
-    );
-    Status::with_error_details(Code::Unavailable, what, ErrorDetails::with_retry_info(Some(ELSEWHERE)))
-}
-
-/// And of one that a node has, or has had, as of one whose node was lost.
-fn ending(name: &str) -> Status {
-    Status::unavailable(format!(
-        "the gateway is ending, and {name} was not done when its time to drain was over: it may have run"
-    ))
-}
-
-/// `limit`: what it was given, by its caller, its method or this gateway.
-pub(crate) fn too_late(name: &str, limit: Duration) -> Status {
-    Status::deadline_exceeded(format!("{name} was not done within {}", Rounded(limit)))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use turno_proto::status;
 use crate::admission::{self, Permit};
 use crate::bill::Bill;
 use crate::calls::{Stream, Trial};
-use crate::edge::ending;
+use crate::edge::refusals::ending;
 use crate::edge::response::{error_trailers, framed, ok_trailers};
 use crate::link::pending::{Answer, Event};
 use crate::link::{Parting, Sent};
