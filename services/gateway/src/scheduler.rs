@@ -336,8 +336,8 @@ impl Scheduler {
         let method = self.methods.get_mut(&job.method).expect("a job's method is known");
         let (was_open, charged_us) = (method.is_open(), method.costs.charge_us(job.size, job.items));
         method.granted += 1;
-        let of_size = method.costs.of(job.size);
-        (of_size.here, of_size.refused) = (of_size.here + 1, 0);
+        let tries = method.costs.tries(job.size, job.lane);
+        (tries.here, tries.refused) = (tries.here + 1, 0);
         self.show_limit(job.method, was_open);
         self.classes.change(worker, |worker| {
             worker.outstanding += 1;
@@ -362,7 +362,7 @@ impl Scheduler {
         let method = self.methods.get_mut(&job.method).expect("a job's method is known");
         let ran = spent.and_then(|spent| {
             if method.costs.learn(job.size, spent) {
-                method.costs.of(job.size).refused = forecast::REFUSED_IN_A_ROW;
+                method.costs.tries(job.size, job.lane).refused = forecast::REFUSED_IN_A_ROW;
             }
             method.worked(estimate::run_of(spent));
             let item_us = estimate::run_of(spent) / u64::from(spent.items.max(1));
@@ -382,7 +382,7 @@ impl Scheduler {
         let method = self.methods.get_mut(&job.method).expect("a job's method is known");
         let was_open = method.is_open();
         method.granted -= 1;
-        method.costs.of(job.size).here -= 1;
+        method.costs.tries(job.size, job.lane).here -= 1;
         self.show_limit(job.method, was_open);
     }
 
@@ -401,7 +401,7 @@ impl Scheduler {
     fn wait(&mut self, id: JobId, job: Waiting) {
         let Waiting { lane, tenant, service_us, .. } = job;
         let method = self.methods.get_mut(&job.method).expect("a job's method is known");
-        method.costs.of(job.size).here += 1;
+        method.costs.tries(job.size, lane).here += 1;
         let first = method.push(lane, tenant, id, service_us);
         for class in &method.classes {
             let class = self.classes.get_mut(*class).expect("a method's classes are there");
@@ -420,7 +420,7 @@ impl Scheduler {
         let job = self.waiting.remove(&id)?;
         let Waiting { lane, tenant, service_us, .. } = job;
         let method = self.methods.get_mut(&job.method).expect("a job's method is known");
-        method.costs.of(job.size).here -= 1;
+        method.costs.tries(job.size, lane).here -= 1;
         let first = method.remove(lane, tenant, id, service_us);
         for class in &method.classes {
             let class = self.classes.get_mut(*class).expect("a method's classes are there");

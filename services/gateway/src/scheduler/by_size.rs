@@ -1,8 +1,8 @@
 //! What jobs of one method cost, by how large their requests are: a large picture takes longer than a small one, and
 //! whoever sends the small one is not to be refused for it.
 
-use super::Spent;
 use super::estimate::Estimate;
+use super::{Lane, Spent};
 
 /// How large a request is, roughly: below 256 bytes, 1 KiB, 4 KiB, and so on to 4 MiB, and above.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,8 +29,15 @@ pub(super) struct BySize {
 
 /// Jobs with requests of one size.
 #[derive(Debug, Default)]
-pub(super) struct OfSize {
+struct OfSize {
     estimate: Estimate,
+    /// In each lane: what waits for tickets does not show what calls take.
+    lanes: [Tries; 2],
+}
+
+/// Whether somebody is there to show how long its like takes.
+#[derive(Debug, Default)]
+pub(super) struct Tries {
     /// Refused by their deadline since one was last let through.
     pub(super) refused: u32,
     /// They wait, or are at workers.
@@ -38,14 +45,21 @@ pub(super) struct OfSize {
 }
 
 impl BySize {
-    pub(super) fn of(&mut self, size: Size) -> &mut OfSize {
-        &mut self.sizes[size.0 as usize]
+    pub(super) fn tries(&mut self, size: Size, lane: Lane) -> &mut Tries {
+        &mut self.sizes[size.0 as usize].lanes[lane as usize]
     }
 
-    /// Answers whether they were done in less than half of what was expected.
+    /// Answers whether they were done in less than half of the time by which their like is judged.
     pub(super) fn learn(&mut self, size: Size, spent: Spent) -> bool {
+        let was_brief = self.judge(size).is_some_and(|judge| judge.is_brief(spent));
         self.all.learn(spent);
-        self.of(size).estimate.learn(spent)
+        self.sizes[size.0 as usize].estimate.learn(spent);
+        was_brief
+    }
+
+    /// Whether enough have finished, of any size, to refuse somebody.
+    pub(super) fn says_enough(&self) -> bool {
+        self.all.says_enough()
     }
 
     /// How long a job of any size holds its slot, once one has.
@@ -58,11 +72,24 @@ impl BySize {
         self.known(size).service_us()
     }
 
-    /// How long the next one will run at least, once enough is known to refuse somebody for it: of its own size, else of
-    /// smaller ones. What larger ones took says nothing.
-    pub(super) fn least_service_us_of(&self, size: Size) -> Option<u64> {
+    /// How long the next one will run at least; nothing as long as nobody knows.
+    pub(super) fn least_service_us_of(&self, size: Size) -> u64 {
+        self.judge(size).map_or(0, Estimate::least_service_us)
+    }
+
+    /// How long one of this size will hold its slot, or the longest of those that are here, if that is more.
+    pub(super) fn longest_us(&self, size: Size) -> u64 {
+        let is_here = |of_size: &OfSize| of_size.lanes.iter().any(|tries| tries.here > 0);
+        let here = (0..).map(Size).zip(&self.sizes).filter(|(_, of_size)| is_here(of_size));
+        let sizes = here.map(|(size, _)| size).chain([size]);
+        sizes.filter_map(|size| self.service_us_of(size)).max().unwrap_or(0)
+    }
+
+    /// By which one may be refused for its own time: that of its size, else of the next smaller one of which enough were
+    /// done. What larger ones took says nothing.
+    fn judge(&self, size: Size) -> Option<&Estimate> {
         let not_larger = self.sizes[..=size.0 as usize].iter().rev();
-        not_larger.filter_map(|of_size| of_size.estimate.least_service_us()).next()
+        not_larger.map(|of_size| &of_size.estimate).find(|estimate| estimate.has_done_enough())
     }
 
     /// What the next one of so many items will cost its tenant.

@@ -28,10 +28,9 @@ const GUESS_US: i64 = 1_000;
 const MOST_US: u64 = 1 << 43;
 
 impl Estimate {
-    /// Of items that ran together, their mean. Answers whether they were done in less than half of what was expected.
-    pub(super) fn learn(&mut self, spent: Spent) -> bool {
-        let items = f64::from(spent.items.max(1));
-        let (run_us, cpu_us) = (run_of(spent) as f64 / items, cpu_of(spent) as f64 / items);
+    /// Of items that ran together, their mean.
+    pub(super) fn learn(&mut self, spent: Spent) {
+        let (run_us, cpu_us) = (item_us(spent), cpu_of(spent) as f64 / f64::from(spent.items.max(1)));
         if self.finished == 0 {
             (self.held_us, self.cpu_us) = (run_us, cpu_us);
         } else {
@@ -39,12 +38,13 @@ impl Estimate {
             self.cpu_us += WEIGHT * (cpu_us - self.cpu_us);
         }
         self.finished = self.finished.saturating_add(1);
-        spent.done && self.learn_done(run_us)
+        if spent.done {
+            self.learn_done(run_us);
+        }
     }
 
     /// What was stopped, or failed, says nothing of how long its kind takes.
-    fn learn_done(&mut self, run_us: f64) -> bool {
-        let was_brief = run_us < self.done_us / 2.0;
+    fn learn_done(&mut self, run_us: f64) {
         if self.done == 0 {
             self.done_us = run_us;
         } else {
@@ -52,7 +52,11 @@ impl Estimate {
             self.done_us += WEIGHT * (run_us - self.done_us);
         }
         self.done = self.done.saturating_add(1);
-        was_brief
+    }
+
+    /// Whether these were done in less than half of what such take.
+    pub(super) fn is_brief(&self, spent: Spent) -> bool {
+        spent.done && item_us(spent) < self.done_us / 2.0
     }
 
     /// Enough have finished to go by.
@@ -65,17 +69,24 @@ impl Estimate {
         (self.finished > 0).then_some(self.held_us as u64)
     }
 
-    /// How long it will run at least if it is done, once enough were to refuse somebody for it. Where runs differ by their
-    /// inputs, that says little.
-    pub(super) fn least_service_us(&self) -> Option<u64> {
-        let least_us = (self.done_us - STRAYS * self.strays_us).max(0.0) as u64;
-        (self.done >= ENOUGH).then_some(least_us)
+    /// Enough were done to refuse somebody for what they took.
+    pub(super) fn has_done_enough(&self) -> bool {
+        self.done >= ENOUGH
+    }
+
+    /// How long it will run at least if it is done. Where runs differ by their inputs, that says little.
+    pub(super) fn least_service_us(&self) -> u64 {
+        (self.done_us - STRAYS * self.strays_us).max(0.0) as u64
     }
 
     /// What the next one of so many items will cost its tenant.
     pub(super) fn charge_us(&self, items: u32) -> i64 {
         if self.finished == 0 { GUESS_US } else { ((self.cpu_us * f64::from(items)) as i64).max(1) }
     }
+}
+
+fn item_us(spent: Spent) -> f64 {
+    run_of(spent) as f64 / f64::from(spent.items.max(1))
 }
 
 /// How long a job has held its slot.

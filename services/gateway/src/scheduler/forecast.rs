@@ -6,8 +6,8 @@ use super::classes::{Class, ClassId};
 use super::methods::Method;
 use super::{Job, Lane, MethodId, Scheduler, Submitted, TenantId};
 
-/// So many are refused in a row before one is let through, though it seems late too, when no job of its method and size is
-/// there: else what was slow once would be refused for ever, with nobody to show that it is fast again. Who has shown it
+/// So many are refused in a row before one is let through, though it seems late too, when no job of its method, size and
+/// lane is there: else what was slow once would be refused for ever, with nobody to show that it is fast again. Who has shown it
 /// is followed by the next at once.
 pub(super) const REFUSED_IN_A_ROW: u32 = 16;
 /// A queue stands that has not been empty for this part of the time that a job has left: it is no burst that passes.
@@ -46,18 +46,19 @@ impl Scheduler {
     /// to their last moment, all would: each a little too long for some, and nobody more would be served.
     pub(super) fn refusal(&self, job: &Job) -> Option<Submitted> {
         let left_us = job.left_us?;
-        let (costs, size) = (self.methods.get(&job.method).map(|method| &method.costs), size_of(job));
-        let known = costs.and_then(|costs| costs.least_service_us_of(size));
-        if known.is_none() && left_us > 0 {
+        let costs =
+            self.methods.get(&job.method).map(|method| &method.costs).filter(|costs| costs.says_enough());
+        if costs.is_none() && left_us > 0 {
             return None;
         }
         let Ahead { wait_us, stood_us } = self.ahead(job.method, job.lane, job.tenant).unwrap_or_default();
-        let usual_us = costs.and_then(|costs| costs.service_us_of(size)).unwrap_or(0);
-        let service_us = known.unwrap_or(usual_us);
+        let size = size_of(job);
+        let service_us = costs.map_or(0, |costs| costs.least_service_us_of(size));
         if left_us == 0 || wait_us.saturating_add(service_us) > left_us {
             return Some(Submitted::TooLate { wait_us, service_us });
         }
-        let may_wait_us = (left_us / PART_WHILE_IT_STANDS).max(usual_us);
+        let one_us = costs.map_or(0, |costs| costs.longest_us(size));
+        let may_wait_us = (left_us / PART_WHILE_IT_STANDS).max(one_us);
         let waits_long = stood_us > left_us / STANDS_AFTER_PART && wait_us > may_wait_us;
         waits_long.then_some(Submitted::Standing { wait_us, may_wait_us })
     }
@@ -67,15 +68,15 @@ impl Scheduler {
         let Some(method) = self.methods.get_mut(&job.method).filter(|_| job.left_us != Some(0)) else {
             return false;
         };
-        let of_size = method.costs.of(size_of(job));
-        if of_size.here > 0 {
+        let tries = method.costs.tries(size_of(job), job.lane);
+        if tries.here > 0 {
             return false;
         }
-        of_size.refused += 1;
-        if of_size.refused <= REFUSED_IN_A_ROW {
+        tries.refused += 1;
+        if tries.refused <= REFUSED_IN_A_ROW {
             return false;
         }
-        of_size.refused = 0;
+        tries.refused = 0;
         true
     }
 

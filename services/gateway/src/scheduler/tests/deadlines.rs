@@ -1,8 +1,10 @@
 //! What is expected, and who is refused for it.
 
+use std::collections::BTreeMap;
+
 use super::{
-    CLASSIFY, Job, Lane, OTHER, RESIZE, Scheduler, Spent, Submitted, TenantId, WORKER, batch, by, call,
-    granted, scheduler, teach, took, waiting,
+    CLASSIFY, Grant, Job, Lane, OTHER, RESIZE, Scheduler, Spent, Submitted, TenantId, WORKER, batch, by,
+    call, granted, scheduler, teach, took, waiting,
 };
 
 fn within(left_us: u64) -> Job {
@@ -148,14 +150,11 @@ fn a_small_input_is_not_refused_for_long_because_large_ones_came_before() {
     let mut scheduler = scheduler(1_000);
     scheduler.join(WORKER, 1, vec![RESIZE]);
     teach(&mut scheduler, RESIZE, 20, 1_000);
-    let refused = (0..100).filter(|_| match scheduler.submit(within(200)) {
-        Submitted::Granted(grant) => {
-            scheduler.finish(grant.job, took(4), None);
-            false
-        }
-        _ => true,
-    });
-    assert_eq!(refused.count(), 16, "until one was let through, which showed it");
+    assert_eq!(
+        refused_of_a_hundred(&mut scheduler, call(RESIZE)),
+        16,
+        "until one was let through, which showed it"
+    );
 }
 
 /// A call with a request of so many bytes.
@@ -204,19 +203,80 @@ fn a_size_that_nobody_has_seen_is_judged_by_smaller_ones_alone() {
     granted(scheduler.submit(Job { left_us: Some(3), ..of_size(SMALL / 100) }));
 }
 
-#[test]
-fn a_size_that_was_slow_may_show_that_it_is_fast_again_while_others_run() {
-    let mut scheduler = both_sizes_known();
-    scheduler.resize(WORKER, 2);
-    granted(scheduler.submit(of_size(SMALL)));
-    let refused = (0..100).filter(|_| match scheduler.submit(Job { left_us: Some(200), ..of_size(LARGE) }) {
+/// How many of a hundred with little time left are refused, where each that is not takes 4 µs.
+fn refused_of_a_hundred(scheduler: &mut Scheduler, job: Job) -> usize {
+    let refused = (0..100).filter(|_| match scheduler.submit(Job { left_us: Some(200), ..job }) {
         Submitted::Granted(grant) => {
             scheduler.finish(grant.job, took(4), None);
             false
         }
         _ => true,
     });
-    assert_eq!(refused.count(), 16);
+    refused.count()
+}
+
+#[test]
+fn a_size_that_is_faster_than_smaller_ones_were_is_soon_believed() {
+    let mut scheduler = known(1);
+    teach(&mut scheduler, RESIZE, 20, 1_000);
+    assert_eq!(refused_of_a_hundred(&mut scheduler, of_size(LARGE)), 16);
+}
+
+#[test]
+fn a_call_may_show_that_it_is_fast_while_slow_tickets_run() {
+    let mut scheduler = both_sizes_known();
+    scheduler.resize(WORKER, 2);
+    granted(scheduler.submit(Job { lane: Lane::Batch, ..of_size(LARGE) }));
+    assert_eq!(refused_of_a_hundred(&mut scheduler, of_size(LARGE)), 16);
+}
+
+#[test]
+fn a_small_one_may_wait_for_one_large_one() {
+    let mut scheduler = both_sizes_known();
+    let mut running = granted(scheduler.submit(of_size(LARGE))).job;
+    for _ in 0..20 {
+        waiting(scheduler.submit(of_size(LARGE)));
+        running = scheduler.finish(running, took(1_000), None)[0].job;
+    }
+    waiting(scheduler.submit(of_size(LARGE)));
+    waiting(scheduler.submit(Job { left_us: Some(4_000), ..of_size(SMALL) }));
+}
+
+#[test]
+fn a_flood_that_comes_before_anything_is_known_is_learned_from() {
+    let mut scheduler = scheduler(100_000);
+    scheduler.join(WORKER, 1, vec![RESIZE]);
+    let (mut now, mut until, mut running, mut done) = (0_u64, BTreeMap::new(), None, 0);
+    // Ten times as many as can be done, each size as often.
+    let mut comes = (0..4_000_u64).map(|turn| (20 * turn, 64 << (2 * (turn % 10)))).peekable();
+    while let Some((came, _)) = comes.peek() {
+        now = running.map_or(now.max(*came), |_| now);
+        while let Some((came, bytes)) = comes.next_if(|(came, _)| *came <= now) {
+            let left_us = (came + 1_000).saturating_sub(now);
+            let submitted = scheduler.submit(Job { bytes, ..within(left_us) });
+            let (Submitted::Granted(Grant { job, .. }) | Submitted::Waiting(job)) = submitted else {
+                continue;
+            };
+            until.insert(job, came + 1_000);
+            running = running.or(Some(job));
+        }
+        let Some(job) = running else { continue };
+        let ran_us = (until[&job] - now).min(200);
+        let spent = took(ran_us).map(|spent| Spent { done: ran_us == 200, ..spent });
+        now += ran_us;
+        done += u64::from(now > 40_000 && ran_us == 200);
+        until.retain(|waiting, until| *until > now || *waiting == job || !scheduler.cancel(*waiting));
+        running = scheduler.finish(job, spent, None).first().map(|grant| grant.job);
+    }
+    assert!(done >= 190, "{done} of 200");
+}
+
+#[test]
+fn a_size_that_was_slow_may_show_that_it_is_fast_again_while_others_run() {
+    let mut scheduler = both_sizes_known();
+    scheduler.resize(WORKER, 2);
+    granted(scheduler.submit(of_size(SMALL)));
+    assert_eq!(refused_of_a_hundred(&mut scheduler, of_size(LARGE)), 16);
 }
 
 #[test]
