@@ -224,22 +224,6 @@ fn report(role: &Role, status: Option<&ExitStatus>) {
     let _said = writeln!(Aside, "{} ended {how}; starting it again", role.name);
 }
 
-/// What a role ends with whose address is taken, or is not this machine's.
-pub(crate) const CANNOT_LISTEN: u8 = 3;
-
-/// Whether a role could not start for that.
-pub(crate) fn cannot_listen(error: &anyhow::Error) -> bool {
-    let gateway = error.downcast_ref::<turno_gateway::Error>().and_then(|error| match error {
-        turno_gateway::Error::Runtime(error) => Some(error),
-        _ => None,
-    });
-    let node = error.downcast_ref::<turno::Error>().and_then(|error| match error {
-        turno::Error::Runtime(error) => Some(error),
-        _ => None,
-    });
-    matches!(gateway.or(node), Some(turno_runtime::Error::Listen { .. }))
-}
-
 /// Two ports that are free now. Whoever takes them meanwhile makes the gateway say so.
 pub(crate) fn free_ports() -> Result<(u16, u16)> {
     let bind = || std::net::TcpListener::bind(("127.0.0.1", 0)).context("no free port");

@@ -24,9 +24,8 @@ use crate::{bench, call, children, demo, health, listing, map, submit, tickets, 
     about,
     propagate_version = true,
     max_term_width = 110,
-    after_help = "Exit code: 1 if it fails, 2 if the command line is wrong, 3 of gateway, io and worker if they cannot listen \
-where they are to; 130 after Ctrl-C and 143 after SIGTERM, but 0 of up, gateway, io and worker, which end in order then; 141 \
-if nobody reads its answers to the end, as behind `| head`."
+    after_help = "Exit code: 1 if it fails, 2 if the command line is wrong; 130 after Ctrl-C and 143 after SIGTERM, but 0 \
+of up, gateway, io and worker, which end in order then; 141 if nobody reads its answers to the end, as behind `| head`."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]

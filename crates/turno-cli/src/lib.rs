@@ -30,7 +30,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             let _said = writeln!(aside::Aside, "error: {}", chain(&error));
-            if children::cannot_listen(&error) { children::CANNOT_LISTEN.into() } else { ExitCode::FAILURE }
+            ExitCode::FAILURE
         }
     }
 }

@@ -4,8 +4,6 @@
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use super::CANNOT_LISTEN;
-
 const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(5);
 /// One that has run for so long has died of something else than the one before it.
@@ -16,13 +14,10 @@ const FAILED: i32 = 1;
 const WRONG: i32 = 2;
 
 /// Whether it would be started again in vain. A role that is up does not fail any more: it dies, or is asked to end. So one that
-/// fails has not come up; but where one before it has, what it lacks may come again, as a store does that is away. Not so a port
-/// that somebody has taken.
+/// fails has not come up; but where one before it has, what it lacks may come again: a store that is away, a port that somebody
+/// has taken meanwhile.
 pub(super) fn is_hopeless(status: ExitStatus, is_first: bool) -> bool {
-    match status.code() {
-        Some(FAILED | WRONG) => is_first,
-        code => code == Some(i32::from(CANNOT_LISTEN)),
-    }
+    is_first && matches!(status.code(), Some(FAILED | WRONG))
 }
 
 /// After the wait before it, which is zero if there was none, and how long it ran then.
@@ -45,7 +40,6 @@ mod tests {
             (exit(0), false, false),
             (exit(1), true, false),
             (exit(2), true, false),
-            (exit(3), true, true),
         ] {
             assert_eq!(is_hopeless(status, true), hopeless_at_first, "{status}");
             assert_eq!(is_hopeless(status, false), hopeless_later, "{status}");
