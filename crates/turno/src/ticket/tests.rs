@@ -245,7 +245,10 @@ async fn patience_without_a_gateway_ends_with_the_tickets_name() {
     let mut watch = ticket.watch();
     for error in [ticket.response().await.unwrap_err(), watch.next().await.unwrap().unwrap_err()] {
         assert_eq!(error.code(), Code::Unavailable);
-        assert!(error.message().starts_with("no gateway has answered for operations/0 in 50ms: "), "{error}");
+        assert!(
+            error.message().starts_with("no gateway has answered for operations/0 in 50 ms: "),
+            "{error}"
+        );
         assert!(error.message().ends_with("can be picked up again by its name"), "{error}");
     }
     assert!(watch.next().await.is_none());

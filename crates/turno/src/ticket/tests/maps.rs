@@ -293,7 +293,10 @@ async fn patience_without_a_gateway_ends_with_the_maps_name() {
     let unread = ticket.results().try_next().await.unwrap_err();
     for error in [results.try_next().await.unwrap_err(), unread] {
         assert_eq!(error.code(), Code::Unavailable);
-        assert!(error.message().starts_with("no gateway has answered for operations/0 in 50ms: "), "{error}");
+        assert!(
+            error.message().starts_with("no gateway has answered for operations/0 in 50 ms: "),
+            "{error}"
+        );
     }
     assert!(results.next().await.is_none());
     assert_eq!(results.position(), 1);
