@@ -10,7 +10,7 @@ mod process;
 mod programs;
 mod typed;
 
-pub use mesh::{TestMesh, TestNode, eventually};
+pub use mesh::{TestMesh, TestNode, eventually, refused_at_once};
 pub use postgres::Postgres;
 pub use process::{Process, Signal, free_port};
 pub use programs::{GatewayProcess, Programs};

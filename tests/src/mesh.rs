@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tonic::Request;
 use tonic::transport::{Channel, Endpoint};
 use turno::node::Running;
 use turno::node::config::{NodeConfig, Role};
@@ -174,6 +175,13 @@ impl TestMesh {
         self.shutdown.cancel();
         self.gateway.ended().await;
     }
+}
+
+/// A request that the gateway refuses when it comes: once it has, all that was sent before on the same connection are there.
+pub fn refused_at_once<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("turno-lane", "none".parse().expect("it is ASCII"));
+    request
 }
 
 /// Waits until `condition` holds, with a deadline.

@@ -16,7 +16,7 @@ use turno_runtime::units::Span;
 use turno_tests::kitchen::Cook;
 use turno_tests::stubs::kitchen_client::KitchenClient;
 use turno_tests::stubs::{Courses, Dish, Number, Wait};
-use turno_tests::{TestMesh, eventually};
+use turno_tests::{TestMesh, eventually, refused_at_once};
 
 fn wait(ms: u64) -> Wait {
     Wait { ms, ..Wait::default() }
@@ -184,8 +184,9 @@ async fn what_no_node_has_had_when_the_time_to_drain_is_over_has_not_run() {
     let holds = tokio::spawn(async move { one.knead(wait(60_000)).await });
     eventually("the slot is taken", async || mesh.in_flight().await == 1).await;
     let waits = tokio::spawn(async move { other.knead(wait(60_000)).await });
-    // It has time to come to the queue.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::task::yield_now().await;
+    let refused = mesh.client().knead(refused_at_once(wait(0))).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
     mesh.end().await;
     let error = holds.await.unwrap().unwrap_err();
     assert_eq!(error.code(), Code::Unavailable, "{error}");

@@ -15,6 +15,8 @@ pub const DOMAIN: &str = "turno";
 /// What tells an answer that is too large, and will be as large the next time, from a full house, to which one may come again:
 /// a reason beside `RESOURCE_EXHAUSTED`.
 pub const ANSWER_TOO_LARGE: &str = "ANSWER_TOO_LARGE";
+/// What tells a call that its gateway has ended before a node had it from one that may have run: a reason beside `UNAVAILABLE`.
+pub const NOT_BEGUN: &str = "NOT_BEGUN";
 
 /// The outcome of a call that answered an error.
 pub fn to_outcome(call: u64, status: Status) -> Outcome {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use turno::node::config::Role;
 use turno::{Client, Code};
 use turno_gateway::GatewayConfig;
 use turno_runtime::units::Span;
-use turno_tests::kitchen::{Number, kitchen};
-use turno_tests::{TestMesh, eventually, free_port};
+use turno_tests::kitchen::{Number, Wait, kitchen};
+use turno_tests::{TestMesh, eventually, free_port, refused_at_once};
 
 use crate::{client, given_up, timed, wait};
 
@@ -94,19 +95,31 @@ async fn what_no_node_has_had_when_a_gateways_time_to_drain_is_over_goes_to_anot
     let listen = free_port();
     let gateways = [one.running().clients().to_string(), listen.to_string()];
     let client = Client::to(gateways).patience(Duration::from_secs(20)).connect().unwrap();
-    let [holds, waits] = [client.clone(), client.clone()];
+    let holds = client.clone();
     let holds = tokio::spawn(async move { holds.call::<kitchen::Knead>(wait(60_000)).await });
     eventually("the slot is taken", async || one.in_flight().await == 1).await;
-    // It may not be repeated: had it been lost, it would have failed.
-    let waits = tokio::spawn(async move { waits.call::<kitchen::Bake>(wait(0)).await });
-    // It has time to come to the queue.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // They may not be repeated: had they been lost, they would have failed.
+    let calls = (0..600).map(|_| {
+        let client = client.clone();
+        async move { client.call::<kitchen::Bake>(wait(0)).await }
+    });
+    let waits = tokio::spawn(try_join_all(calls.collect::<Vec<_>>()));
+    // It goes by plain gRPC.
+    let large = Wait { content: vec![0; 200_000].into(), ..wait(0) };
+    let (beside, request) = (client.clone(), large.clone());
+    let beside = tokio::spawn(async move { beside.call::<kitchen::Bake>(request).await });
+    tokio::task::yield_now().await;
+    for last in [wait(0), large] {
+        let refused = client.call::<kitchen::Bake>(refused_at_once(last)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    }
     let other = TestMesh::gateway(GatewayConfig { listen, ..GatewayConfig::default() }).await;
     let _worker_of_other = other.kitchen(Role::Worker, 1).await;
     one.end().await;
     let error = holds.await.unwrap().unwrap_err();
     assert!(error.message().contains("it may have run"), "{error}");
     waits.await.unwrap().unwrap();
+    beside.await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_prost::ProstDecoder;
+use tonic_types::{ErrorInfo, StatusExt as _};
+use turno_proto::status::{DOMAIN, NOT_BEGUN};
 
 use crate::calls::{self, Held};
 use crate::client::link::Link;
@@ -150,9 +152,18 @@ fn not_left(why: &str) -> Status {
 }
 
 /// Whether it is no answer, but the end of what the call was on. Only what this end of a connection has made up has a
-/// source; that the deadline has passed is an answer too, once `late` has made it one.
+/// source; that the deadline has passed is an answer too, once `late` has made it one. What its gateway has ended before a
+/// node had it is as if it had not left.
 fn lost(status: &Status) -> Option<Lost> {
+    if is_not_begun(status) {
+        return Some(Lost { may_have_run: false });
+    }
     status.source().map(|_| Lost { may_have_run: !never_sent(status) })
+}
+
+fn is_not_begun(status: &Status) -> bool {
+    let says_so = |info: ErrorInfo| info.reason == NOT_BEGUN && info.domain == DOMAIN;
+    status.code() == Code::Unavailable && status.get_details_error_info().is_some_and(says_so)
 }
 
 /// Patience is at its end, and no run of it has begun.

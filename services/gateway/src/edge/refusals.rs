@@ -1,10 +1,12 @@
 //! What the edge says to those whose call it ends: why, and what to do. Not what nodes and stores say.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
+use turno_proto::status::{DOMAIN, NOT_BEGUN};
 use turno_runtime::units::Rounded;
 
 use crate::methods::{Methods, ON_THEIR_WAY};
@@ -46,7 +48,9 @@ pub(crate) fn not_begun(name: &str) -> Status {
         "the gateway is ending, and no node had {name} when its time to drain was over: it has not run; call again, be it \
          at another gateway"
     );
-    Status::with_error_details(Code::Unavailable, what, ErrorDetails::with_retry_info(Some(ELSEWHERE)))
+    let mut details = ErrorDetails::with_retry_info(Some(ELSEWHERE));
+    details.set_error_info(NOT_BEGUN, DOMAIN, HashMap::<String, String>::new());
+    Status::with_error_details(Code::Unavailable, what, details)
 }
 
 /// And of one that a node has, or has had, as of one whose node was lost.
