@@ -13,7 +13,7 @@ pub(super) const REFUSED_IN_A_ROW: u32 = 16;
 /// A queue stands that has not been empty for this part of the time that a job has left: it is no burst that passes.
 const STANDS_AFTER_PART: u64 = 4;
 /// And then a job may wait for this part of it, but always for one that is ahead.
-const PART_WHILE_IT_STANDS: u64 = 8;
+const PART_WHILE_IT_STANDS: u64 = 10;
 
 impl Scheduler {
     /// How long a job that came now would wait for its slot. Zero when one is free; `None` when nobody serves it.
