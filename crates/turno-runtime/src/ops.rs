@@ -35,7 +35,8 @@ impl Readiness {
     }
 }
 
-/// Serves until `shutdown`. Answers the address that it listens on.
+/// Serves to the end of the process: who drains is still watched, but from `shutdown` on it is not ready. Answers the address
+/// that it listens on.
 pub async fn serve(
     address: SocketAddr,
     readiness: Readiness,
@@ -46,19 +47,18 @@ pub async fn serve(
     let listen = |source| Error::Listen { address, purpose, flag, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let bound = listener.local_addr().map_err(listen)?;
-    let app = router(readiness, metrics);
+    let app = router(readiness, metrics, shutdown);
     task::spawn("runtime.ops", async move {
-        let served = axum::serve(listener, app).with_graceful_shutdown(shutdown.cancelled_owned());
-        if let Err(error) = served.await {
+        if let Err(error) = axum::serve(listener, app).await {
             tracing::error!(%error, "the port for health and metrics broke");
         }
     });
     Ok(bound)
 }
 
-fn router(readiness: Readiness, metrics: Option<PrometheusHandle>) -> Router {
+fn router(readiness: Readiness, metrics: Option<PrometheusHandle>, shutdown: CancellationToken) -> Router {
     let ready = move || {
-        let ready = readiness.get();
+        let ready = readiness.get() && !shutdown.is_cancelled();
         async move {
             if ready { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
         }
@@ -71,4 +71,32 @@ fn router(readiness: Readiness, metrics: Option<PrometheusHandle>) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(render))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Readiness, serve};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+    use tokio_util::sync::CancellationToken;
+
+    #[tokio::test]
+    async fn who_drains_lives_and_is_not_ready() {
+        let (readiness, shutdown) = (Readiness::default(), CancellationToken::new());
+        let any = "127.0.0.1:0".parse().unwrap();
+        let address = serve(any, readiness.clone(), None, shutdown.clone()).await.unwrap();
+        let ask = async |path: &str| {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\nhost: turno\r\nconnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer["HTTP/1.1 ".len()..][..3].parse::<u16>().unwrap()
+        };
+        assert_eq!((ask("/healthz").await, ask("/readyz").await), (200, 503), "it has not begun");
+        readiness.gain();
+        assert_eq!(ask("/readyz").await, 200);
+        shutdown.cancel();
+        assert_eq!((ask("/healthz").await, ask("/readyz").await, ask("/metrics").await), (200, 503, 200));
+    }
 }
