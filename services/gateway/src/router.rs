@@ -256,6 +256,15 @@ fn no_room(method: &Method, refused: &Refused) -> Status {
         Refused::TooLate { left_us: 0, .. } => {
             return Status::deadline_exceeded(format!("the deadline had passed before {name} was queued"));
         }
+        // However soon it came again: no RetryInfo.
+        Refused::TooLate { service_us, left_us, .. } if service_us > left_us => {
+            return Status::resource_exhausted(format!(
+                "{name} was not queued, since it would not be done in time: {} are left, and the like of it has taken at \
+                 least {}: give it more time",
+                told(left_us),
+                told(service_us),
+            ));
+        }
         Refused::TooLate { wait_us, service_us, left_us } => (
             format!(
                 "{name} would not be done in time, and was not queued: {} are left, about {} of work is ahead of it, \
@@ -314,6 +323,24 @@ mod tests {
             seen.insert((one, other));
         }
         assert_eq!(seen.len(), 6);
+    }
+
+    #[test]
+    fn who_would_be_late_hears_whether_it_helps_to_come_again() {
+        let late = |left_us| {
+            let refused = Refused::TooLate { left_us, wait_us: 200_000, service_us: 516_000 };
+            no_room(&Method::alone("/kitchen.v1.Kitchen/Bake"), &refused)
+        };
+        let alone = late(83_300);
+        assert!(
+            alone.message().ends_with(
+                "83.3 ms are left, and the like of it has taken at least 516 ms: give it more time"
+            ),
+            "{alone}"
+        );
+        assert!(alone.get_details_retry_info().is_none());
+        let behind_others = late(600_000).get_details_retry_info().and_then(|info| info.retry_delay);
+        assert_eq!(behind_others, Some(Duration::from_millis(200)));
     }
 
     #[test]
