@@ -101,6 +101,17 @@ async fn when_the_last_node_has_left_calls_wait_and_then_hear_so() {
     eventually("it is gone", async || mesh.nodes().await.is_empty()).await;
     let error = mesh.client().echo(Dish::default()).await.unwrap_err();
     assert!(error.message().ends_with("its last one was lost, and none came within 200 ms"), "{error}");
+    let killed = mesh.kitchen(Role::Both, 1).await;
+    let mut client = mesh.client();
+    let begun = tokio::spawn(async move { client.reheat(wait(60_000)).await });
+    eventually("it runs", async || mesh.in_flight().await == 1).await;
+    killed.running.abort();
+    let error = begun.await.unwrap().unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable, "{error}");
+    assert!(
+        error.message().ends_with("came within 200 ms; it may have run before, at another node"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

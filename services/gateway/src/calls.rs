@@ -158,7 +158,7 @@ async fn attempt(
     let mut unpaid = not_at.is_some();
     loop {
         course.seek(Instant::now());
-        let target = router.route(call, not_at).await?;
+        let target = router.route(call, not_at).await.map_err(|refused| with_past(refused, course))?;
         // It may have been a job when it came, and is awaited by now.
         if !is_counted && running.is_none() && !matches!(target.hold, Some(Hold::Place(_))) {
             running = call.method.enter()?;
@@ -184,6 +184,16 @@ async fn attempt(
         }
         Box::pin(attempts.pause()).await;
     }
+}
+
+/// What finds no place any more may have begun where it was before.
+fn with_past(refused: Status, course: &Course) -> Status {
+    if !course.may_have_run() {
+        return refused;
+    }
+    let what = format!("{}; it may have run before, at another node", refused.message());
+    let details = refused.details().to_vec().into();
+    Status::with_details_and_metadata(refused.code(), what, details, refused.metadata().clone())
 }
 
 /// Never heard: the first attempt's own answer counts then.
