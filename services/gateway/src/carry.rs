@@ -248,7 +248,7 @@ impl<'l> Incoming<'l> {
 
 fn too_large(call: u64, max_message: usize) -> Outcome {
     let what = format!(
-        "the answer is larger than the {max_message} bytes that the gateway takes (max_message){TAKE_LARGER}"
+        "the method has run, but its answer is larger than the {max_message} bytes that the gateway takes (max_message){TAKE_LARGER}"
     );
     let details = ErrorDetails::with_error_info(ANSWER_TOO_LARGE, DOMAIN, HashMap::<String, String>::new());
     status::to_outcome(call, Status::with_error_details(Code::ResourceExhausted, what, details))
