@@ -1,9 +1,12 @@
 //! The one mapping between what a method answered and the status that a client sees. A status crosses the mesh
 //! untouched: code, message, rich details (`google.rpc.Status`) and trailers.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use prost::Message as _;
 use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::entries;
 use crate::google::rpc;
@@ -17,6 +20,16 @@ pub const DOMAIN: &str = "turno";
 pub const ANSWER_TOO_LARGE: &str = "ANSWER_TOO_LARGE";
 /// What tells a call that its gateway has ended before a node had it from one that may have run: a reason beside `UNAVAILABLE`.
 pub const NOT_BEGUN: &str = "NOT_BEGUN";
+
+/// The details of a status that has one of the mesh's reasons.
+pub fn because(reason: &str) -> ErrorDetails {
+    ErrorDetails::with_error_info(reason, DOMAIN, HashMap::<String, String>::new())
+}
+
+/// Whether a status has this one of the mesh's reasons.
+pub fn has_reason(status: &Status, reason: &str) -> bool {
+    status.get_details_error_info().is_some_and(|info| info.reason == reason && info.domain == DOMAIN)
+}
 
 /// The outcome of a call that answered an error.
 pub fn to_outcome(call: u64, status: Status) -> Outcome {
@@ -33,6 +46,11 @@ pub fn to_outcome(call: u64, status: Status) -> Outcome {
 /// The same of a call of which nothing has run.
 pub fn not_started(call: u64, status: Status) -> Outcome {
     Outcome { not_started: true, ..to_outcome(call, status) }
+}
+
+/// Whether a call was handed back: nothing of it ran, and it may fare better elsewhere.
+pub fn goes_elsewhere(outcome: &Outcome) -> bool {
+    outcome.not_started && code_of(outcome.code) == Code::Unavailable
 }
 
 /// The status of an outcome whose code is not `OK`.

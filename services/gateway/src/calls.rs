@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use tokio::sync::SetOnce;
-use tonic::{Code, Status};
+use tonic::Status;
+use turno_proto::entries;
 use turno_proto::mesh::v1::{Caller, Entry, Invocation, Outcome};
-use turno_proto::{entries, status};
+use turno_proto::status::goes_elsewhere;
 use turno_runtime::units::micros;
 
 use crate::attempts::Attempts;
@@ -225,11 +226,6 @@ pub(crate) fn invocation(call: &Call, index: u32) -> Invocation {
         slice_us: 0,
         tell_progress: false,
     }
-}
-
-/// A node handed it back: nothing of it ran, and another node may fare better.
-pub(crate) fn goes_elsewhere(outcome: &Outcome) -> bool {
-    outcome.not_started && status::code_of(outcome.code) == Code::Unavailable
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! The gateway's half of a carry: gives a node the body of its request, or the stream of them, and takes messages and
 //! the outcome from it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,9 +8,9 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
-use tonic_types::{ErrorDetails, ErrorInfo, StatusExt as _};
+use tonic_types::StatusExt as _;
 use turno_proto::mesh::v1::{CarryDown, CarryUp, Outcome, Part};
-use turno_proto::status::{self, ANSWER_TOO_LARGE, DOMAIN};
+use turno_proto::status::{self, ANSWER_TOO_LARGE};
 use turno_runtime::task;
 
 use crate::config::TAKE_LARGER;
@@ -250,14 +249,13 @@ fn too_large(call: u64, max_message: usize) -> Outcome {
     let what = format!(
         "the method has run, but its answer is larger than the {max_message} bytes that the gateway takes (max_message){TAKE_LARGER}"
     );
-    let details = ErrorDetails::with_error_info(ANSWER_TOO_LARGE, DOMAIN, HashMap::<String, String>::new());
+    let details = status::because(ANSWER_TOO_LARGE);
     status::to_outcome(call, Status::with_error_details(Code::ResourceExhausted, what, details))
 }
 
 /// Whether the answer was too large, or what the method has called or fetched for it: the next one will be, too.
 pub(crate) fn is_too_large(error: &Status) -> bool {
-    let says_so = |info: ErrorInfo| info.reason == ANSWER_TOO_LARGE && info.domain == DOMAIN;
-    error.code() == Code::ResourceExhausted && error.get_details_error_info().is_some_and(says_so)
+    error.code() == Code::ResourceExhausted && status::has_reason(error, ANSWER_TOO_LARGE)
 }
 
 #[cfg(test)]

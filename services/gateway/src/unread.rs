@@ -11,14 +11,13 @@ mod moving;
 mod ready;
 mod shares;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
+use tonic_types::StatusExt as _;
 use turno_proto::mesh::v1::{Cost, Outcome};
-use turno_proto::status::{self, DOMAIN};
+use turno_proto::status;
 
 use crate::admission;
 
@@ -91,7 +90,7 @@ impl Reader {
 
     /// It does not ask to come again: the method would run again.
     fn dropped(&self) -> Status {
-        let details = ErrorDetails::with_error_info(DROPPED, DOMAIN, HashMap::<String, String>::new());
+        let details = status::because(DROPPED);
         let what = self.why("the method has run, but there was no room for its answer");
         Status::with_error_details(Code::ResourceExhausted, what, details)
     }

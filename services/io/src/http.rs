@@ -1,12 +1,11 @@
 //! `turno.io.v1.Http`: HTTP requests in the name of a method. Registered by the I/O node; only puts `fetch`
 //! on the wire, and maps its errors to gRPC's codes, here and nowhere else.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use tonic_types::{ErrorDetails, StatusExt as _};
+use tonic_types::StatusExt as _;
 use turno::io::v1::{FetchRequest, FetchResponse, Header, http};
-use turno_proto::status::{ANSWER_TOO_LARGE, DOMAIN};
+use turno_proto::status::{ANSWER_TOO_LARGE, because};
 
 use crate::fetch::{self, FetchConfig, Fetcher};
 
@@ -65,8 +64,7 @@ fn status(error: &fetch::Error) -> turno::Status {
         return turno::Status::new(code, text);
     }
     // By that a ticket knows that it need not try again.
-    let details = ErrorDetails::with_error_info(ANSWER_TOO_LARGE, DOMAIN, HashMap::<String, String>::new());
-    turno::Status::with_error_details(code, text, details)
+    turno::Status::with_error_details(code, text, because(ANSWER_TOO_LARGE))
 }
 
 fn code(error: &fetch::Error) -> turno::Code {

@@ -36,7 +36,8 @@ impl Desk {
             // It was there.
             if status.code() == Code::NotFound && followed.last.is_some() {
                 bail!(
-                    "{name} has ended and is forgotten: it was deleted, or its time was over, and how it ended is not kept; or this gateway has another store"
+                    "{name} has ended and is forgotten: it was deleted, or its time was over, and how it ended is not kept; or \
+                     this gateway has another store"
                 );
             }
             if !is_away(&status) {

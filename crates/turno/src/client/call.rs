@@ -52,7 +52,7 @@ impl Call {
             let lost = match link.call(self).await {
                 Ok(outcome) if status::code_of(outcome.code) == Code::Ok => return Ok(outcome),
                 // Its gateway has ended before a node had it: as if it had not left.
-                Ok(outcome) if goes_elsewhere(&outcome) => Lost { may_have_run: false },
+                Ok(outcome) if status::goes_elsewhere(&outcome) => Lost { may_have_run: false },
                 Ok(outcome) => {
                     link.refusals.note(status::code_of(outcome.code));
                     return Err(status::from_outcome(outcome));
@@ -74,10 +74,6 @@ impl Call {
         let (metadata, body) = (self.metadata.clone(), self.body.clone());
         Invocation { timeout_us, metadata, body, ..Invocation::default() }
     }
-}
-
-fn goes_elsewhere(outcome: &Outcome) -> bool {
-    outcome.not_started && status::code_of(outcome.code) == Code::Unavailable
 }
 
 /// When the caller stops waiting, if `Request::set_timeout` says so.

@@ -17,8 +17,7 @@ use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_prost::ProstDecoder;
-use tonic_types::{ErrorInfo, StatusExt as _};
-use turno_proto::status::{DOMAIN, NOT_BEGUN};
+use turno_proto::status::{NOT_BEGUN, has_reason};
 
 use crate::calls::{self, Held};
 use crate::client::link::Link;
@@ -162,8 +161,7 @@ fn lost(status: &Status) -> Option<Lost> {
 }
 
 fn is_not_begun(status: &Status) -> bool {
-    let says_so = |info: ErrorInfo| info.reason == NOT_BEGUN && info.domain == DOMAIN;
-    status.code() == Code::Unavailable && status.get_details_error_info().is_some_and(says_so)
+    status.code() == Code::Unavailable && has_reason(status, NOT_BEGUN)
 }
 
 /// Patience is at its end, and no run of it has begun.

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use tonic::Status;
 use turno_proto::mesh::v1::{Invocation, Outcome};
+use turno_proto::status::goes_elsewhere;
 use turno_runtime::units::{self, Rounded};
 
-use super::{Call, goes_elsewhere, invocation};
+use super::{Call, invocation};
 use crate::attempts::Attempts;
 use crate::course::Course;
 use crate::link::Link;

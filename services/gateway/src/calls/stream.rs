@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tonic::{Code, Status};
-use turno_proto::status;
+use turno_proto::status::{self, goes_elsewhere};
 
-use super::{Call, Trial, goes_elsewhere, invocation};
+use super::{Call, Trial, invocation};
 use crate::attempts::Attempts;
 use crate::course::Course;
 use crate::link::pending::{Answer, Event, Lost, Unfetched};

@@ -13,7 +13,7 @@ use turno_proto::status;
 
 use crate::admission::Permit;
 use crate::bill::{self, Ended};
-use crate::calls::{self, Call};
+use crate::calls::Call;
 use crate::clients::answers::Answers;
 use crate::clients::incoming::MAX_BODY;
 use crate::clients::table::{Table, Turn};
@@ -70,6 +70,13 @@ pub(super) struct Head {
     pub(super) in_trailers: bool,
 }
 
+impl Head {
+    /// As people write the method.
+    fn name(&self) -> &str {
+        self.path.trim_start_matches('/')
+    }
+}
+
 /// Where a call is. Dropping it cancels the call.
 pub(super) enum At {
     /// At its node, handed to the link at once; with what another attempt would need.
@@ -114,7 +121,7 @@ impl Answer {
     pub(crate) fn give(self, first: Result<pending::Answer, Lost>) {
         let Self { client, number, turn } = self;
         match first {
-            Ok(answer) if !calls::goes_elsewhere(&answer.outcome) => {
+            Ok(answer) if !status::goes_elsewhere(&answer.outcome) => {
                 client.finish_first(number, turn, answer)
             }
             first => client.go_on(number, turn, first),
@@ -218,7 +225,7 @@ impl Client {
             let mut late = Vec::new();
             while let Some((deadline, number, call)) = state.calls.take_late(now) {
                 let limit = deadline.saturating_duration_since(call.head.started);
-                let status = edge::too_late(call.head.path.trim_start_matches('/'), limit);
+                let status = edge::too_late(call.head.name(), limit);
                 let (outcome, spent) = (status::to_outcome(number, status), call.at.spent(now));
                 late.push(self.end(state, number, call, outcome, spent, now));
             }
@@ -233,7 +240,7 @@ impl Client {
         let taken_back = self.change(|state| {
             let taken_back = state.calls.take_those(|call| call.at.take_back(now));
             let end = |(number, call, spent): (u64, InFlight, Spent)| {
-                let status = edge::not_begun(call.head.path.trim_start_matches('/'));
+                let status = edge::not_begun(call.head.name());
                 self.end(state, number, call, status::not_started(number, status), spent, now)
             };
             taken_back.into_iter().map(end).collect::<Vec<_>>()

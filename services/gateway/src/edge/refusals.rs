@@ -1,12 +1,11 @@
 //! What the edge says to those whose call it ends: why, and what to do. Not what nodes and stores say.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
-use turno_proto::status::{DOMAIN, NOT_BEGUN};
+use turno_proto::status::{NOT_BEGUN, because};
 use turno_runtime::units::Rounded;
 
 use crate::methods::{Methods, ON_THEIR_WAY};
@@ -48,8 +47,8 @@ pub(crate) fn not_begun(name: &str) -> Status {
         "the gateway is ending, and no node had {name} when its time to drain was over: it has not run; call again, be it \
          at another gateway"
     );
-    let mut details = ErrorDetails::with_retry_info(Some(ELSEWHERE));
-    details.set_error_info(NOT_BEGUN, DOMAIN, HashMap::<String, String>::new());
+    let mut details = because(NOT_BEGUN);
+    details.set_retry_info(Some(ELSEWHERE));
     Status::with_error_details(Code::Unavailable, what, details)
 }
 

@@ -7,6 +7,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use turno_proto::mesh::v1::{Caller, Entry, Invocation, Kind};
+use turno_proto::status::goes_elsewhere;
 
 use super::book::{Chunk, Suspect};
 use super::gate::Pass;
@@ -133,7 +134,7 @@ impl Errands {
             () = late(most, pass) => return Back::Late(self.longest()),
         };
         match answer {
-            Ok(Answer { outcome, .. }) if calls::goes_elsewhere(&outcome) => Back::Unstarted,
+            Ok(Answer { outcome, .. }) if goes_elsewhere(&outcome) => Back::Unstarted,
             Ok(answer) => {
                 course.back(answer.away, answer.outcome.cost);
                 // What was cut short says nothing of how long it takes.

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use tonic_types::StatusExt as _;
 use turno::Code;
 use turno::io::v1::{FetchRequest, Header};
+use turno_proto::status::DOMAIN;
 
-use super::{ANSWER_TOO_LARGE, DOMAIN, code, request, response, status};
+use super::{ANSWER_TOO_LARGE, code, request, response, status};
 use crate::fetch::target::Refused;
 use crate::fetch::{Error, Response};
 
