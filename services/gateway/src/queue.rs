@@ -238,21 +238,13 @@ impl Drop for Waiting {
 #[cfg(test)]
 mod tests {
     use super::{JobQueue, News};
-    use crate::scheduler::{Job, Lane, Limits, MethodId, Spent, Standing, TenantId, WorkerId};
+    use crate::scheduler::{Job, Lane, Limits, MethodId, Spent, Standing, WorkerId};
     use futures_util::FutureExt as _;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     const METHOD: MethodId = MethodId(0);
-    const JOB: Job = Job {
-        method: METHOD,
-        lane: Lane::Calls,
-        tenant: TenantId(0),
-        left_us: None,
-        items: 1,
-        bytes: 0,
-        not_at: None,
-    };
+    const JOB: Job = Job::call(METHOD);
 
     fn queue(waiting: usize) -> JobQueue {
         JobQueue::new(Limits { waiting, batch_share: 0.1 })

@@ -278,7 +278,7 @@ impl Scheduler {
 
     fn arrived(&mut self, job: &Job) -> Waiting {
         let &Job { method, lane, tenant, items, .. } = job;
-        let (known, size) = (self.methods.entry(method).or_insert_with(Method::new), forecast::size_of(job));
+        let (known, size) = (self.methods.entry(method).or_insert_with(Method::new), Size::of(job));
         let service_us = known.costs.service_us_of(size).unwrap_or(0).saturating_mul(items.into());
         Waiting { method, lane, tenant, items, size, service_us }
     }

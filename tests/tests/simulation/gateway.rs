@@ -77,7 +77,7 @@ impl Gateway {
 
 fn job(method: usize, lane: Lane, tenant: usize) -> Job {
     let (method, tenant) = (MethodId(method as u32), TenantId(tenant as u32));
-    Job { method, lane, tenant, left_us: None, items: 1, bytes: 0, not_at: None }
+    Job { lane, tenant, ..Job::call(method) }
 }
 
 impl World {

@@ -117,15 +117,8 @@ impl Mesh {
         let mixed = self.next.wrapping_mul(2_654_435_761) >> 8;
         let lane = if mixed.is_multiple_of(4) { Lane::Batch } else { Lane::Calls };
         let (method, tenant) = (MethodId(mixed / 4 % METHODS), TenantId(mixed / 64 % TENANTS));
-        if let Submitted::Granted(grant) = self.scheduler.submit(Job {
-            method,
-            lane,
-            tenant,
-            left_us: None,
-            items: 1,
-            bytes: 0,
-            not_at: None,
-        }) {
+        let job = Job { lane, tenant, ..Job::call(method) };
+        if let Submitted::Granted(grant) = self.scheduler.submit(job) {
             self.running.push(grant);
         }
     }

@@ -13,7 +13,7 @@ use turno_proto::status;
 use super::pending::Hold;
 use super::{Answer, Link, Lost};
 use crate::queue::{JobQueue, News};
-use crate::scheduler::{Job, Lane, Limits, MethodId, Standing, TenantId, WorkerId};
+use crate::scheduler::{Job, Limits, MethodId, Standing, WorkerId};
 use crate::unread::Unread;
 
 /// The answer to the call of this number, of 20,000 bytes when it came.
@@ -50,15 +50,7 @@ async fn a_large_answer_needs_room_unless_who_asked_takes_it_in_any_case() {
 /// by then. How often one was set aside.
 async fn verdicts_beside_one_that_is_quick(code: Code, is_given_up: bool) -> usize {
     const METHOD: MethodId = MethodId(0);
-    const JOB: Job = Job {
-        method: METHOD,
-        lane: Lane::Calls,
-        tenant: TenantId(0),
-        left_us: None,
-        items: 1,
-        bytes: 0,
-        not_at: None,
-    };
+    const JOB: Job = Job::call(METHOD);
     let (queue, told) =
         (JobQueue::new(Limits { waiting: 10, batch_share: 0.0 }), Arc::new(AtomicUsize::new(0)));
     let (down, _invocations) = mpsc::channel(1_000);

@@ -2,7 +2,7 @@
 //! whoever sends the small one is not to be refused for it.
 
 use super::estimate::Estimate;
-use super::{Lane, Spent};
+use super::{Job, Lane, Spent};
 
 /// How large a request is, roughly: below 256 bytes, 1 KiB, 4 KiB, and so on to 4 MiB, and above.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,7 +13,12 @@ const SIZES: usize = 9;
 const SMALLEST_BITS: u32 = 8;
 
 impl Size {
-    pub(super) fn of(bytes: u64) -> Self {
+    /// Of a chunk, one item's.
+    pub(super) fn of(job: &Job) -> Self {
+        Self::of_bytes(job.bytes / u64::from(job.items.max(1)))
+    }
+
+    fn of_bytes(bytes: u64) -> Self {
         let beyond_smallest = bytes.checked_ilog2().and_then(|bits| bits.checked_sub(SMALLEST_BITS));
         let size = beyond_smallest.map_or(0, |bits| 1 + bits / 2);
         Self(size.min(SIZES as u32 - 1) as u8)
@@ -112,6 +117,6 @@ mod tests {
     fn a_size_is_four_times_the_one_before() {
         let sizes = [0, 255, 256, 1_023, 1_024, 4_096, 1 << 20, (4 << 20) - 1, 4 << 20, u64::MAX];
         let classes = [0, 0, 1, 1, 2, 3, 7, 7, 8, SIZES as u8 - 1];
-        assert_eq!(sizes.map(Size::of), classes.map(Size));
+        assert_eq!(sizes.map(Size::of_bytes), classes.map(Size));
     }
 }

@@ -52,15 +52,17 @@ impl Scheduler {
             return None;
         }
         let Ahead { wait_us, stood_us } = self.ahead(job.method, job.lane, job.tenant).unwrap_or_default();
-        let size = size_of(job);
+        let size = Size::of(job);
         let service_us = costs.map_or(0, |costs| costs.least_service_us_of(size));
         if left_us == 0 || wait_us.saturating_add(service_us) > left_us {
             return Some(Submitted::TooLate { wait_us, service_us });
         }
+        if stood_us <= left_us / STANDS_AFTER_PART {
+            return None;
+        }
         let one_us = costs.map_or(0, |costs| costs.longest_us(size));
         let may_wait_us = (left_us / PART_WHILE_IT_STANDS).max(one_us);
-        let waits_long = stood_us > left_us / STANDS_AFTER_PART && wait_us > may_wait_us;
-        waits_long.then_some(Submitted::Standing { wait_us, may_wait_us })
+        (wait_us > may_wait_us).then_some(Submitted::Standing { wait_us, may_wait_us })
     }
 
     /// Counts those that are refused.
@@ -68,7 +70,7 @@ impl Scheduler {
         let Some(method) = self.methods.get_mut(&job.method).filter(|_| job.left_us != Some(0)) else {
             return false;
         };
-        let tries = method.costs.tries(size_of(job), job.lane);
+        let tries = method.costs.tries(Size::of(job), job.lane);
         if tries.here > 0 {
             return false;
         }
@@ -83,11 +85,6 @@ impl Scheduler {
     fn class(&self, class: ClassId) -> Option<&Class> {
         self.classes.get(class)
     }
-}
-
-/// Of a chunk, one item's.
-pub(super) fn size_of(job: &Job) -> Size {
-    Size::of(job.bytes / u64::from(job.items.max(1)))
 }
 
 /// What a job would find.

@@ -59,6 +59,14 @@ pub struct Job {
     pub not_at: Option<WorkerId>,
 }
 
+impl Job {
+    /// A call in nobody's name, without a deadline and without a request.
+    pub const fn call(method: MethodId) -> Self {
+        let (lane, tenant) = (Lane::Calls, TenantId(0));
+        Self { method, lane, tenant, left_us: None, items: 1, bytes: 0, not_at: None }
+    }
+}
+
 /// A job has got a place at a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant {

@@ -75,15 +75,7 @@ impl World {
         let methods: Vec<MethodId> = (0..METHODS as u32).map(MethodId).collect();
         let worker = self.join(1, methods.clone());
         for method in methods {
-            self.submit(Job {
-                method,
-                lane: Lane::Calls,
-                tenant: TenantId(0),
-                left_us: None,
-                items: 1,
-                bytes: 0,
-                not_at: None,
-            });
+            self.submit(Job::call(method));
             self.finish(0);
         }
         self.leave(worker, false);
@@ -263,15 +255,8 @@ impl World {
             self.granted(&grants);
             if lost.method.0.is_multiple_of(2) {
                 // It may be repeated.
-                self.submit(Job {
-                    method: lost.method,
-                    lane: lost.lane,
-                    tenant: lost.tenant,
-                    left_us: None,
-                    items: lost.items,
-                    bytes: 0,
-                    not_at: None,
-                });
+                let (lane, tenant, items) = (lost.lane, lost.tenant, lost.items);
+                self.submit(Job { lane, tenant, items, ..Job::call(lost.method) });
             }
         }
     }

@@ -23,7 +23,7 @@ fn scheduler(waiting: usize) -> Scheduler {
 
 /// A call in nobody's name.
 fn call(method: MethodId) -> Job {
-    Job { method, lane: Lane::Calls, tenant: TenantId(0), left_us: None, items: 1, bytes: 0, not_at: None }
+    Job::call(method)
 }
 
 /// The second attempt of a call that is there.

@@ -285,7 +285,7 @@ impl Both {
             Step::Submit(method, batch, tenant, not_at) => {
                 let lane = if batch { Lane::Batch } else { Lane::Calls };
                 let (method, tenant, not_at) = (MethodId(method), TenantId(tenant), not_at.map(WorkerId));
-                let job = Job { method, lane, tenant, left_us: None, items: 1, bytes: 0, not_at };
+                let job = Job { lane, tenant, not_at, ..Job::call(method) };
                 assert_eq!(scheduler.submit(job), model.submit(job));
             }
             Step::Cancel(which) => {
